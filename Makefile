@@ -1,0 +1,44 @@
+# Everything a fresh machine needs is Python >= 3.11 with pip and venv. Set-up runs once: until pyproject.toml changes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format clean
+
+help:
+	@echo "make demo    four prompts to four videos, and a page that shows them: demo/index.html"
+	@echo "make test    format, lint, types, import rules and every test (what CI runs)"
+	@echo "make check   the same as make test"
+	@echo "make format  let ruff rewrite the sources"
+	@echo "make clean   remove what was made here: the environment, the caches, demo/"
+
+setup: $(STAMP)
+
+# Built beside and moved at the end only in the stamp's sense: an install that fails leaves no stamp and is done again.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "longtake needs Python >= 3.11; say which: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/python -m pipelines.demo
+
+test: check
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy --strict models actors pipelines
+	$(BIN)/lint-imports
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not gpu"
+
+format: $(STAMP)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
