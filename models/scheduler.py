@@ -1,0 +1,252 @@
+"""Which task may run next. It sees indices and opaque handles, never a frame, a clock, a thread or Ray.
+
+Refinement is a grid of cells, window k by denoising step s. Cells 0..S-1 predict x0 at their step, cell S decodes the
+segment. Neighbours learn of a window's predictions by its Boundaries, one from each task but the last.
+
+ 1. Chunk i waits for chunk i-1, whose Memory it continues.
+ 2. Chunk i waits while the video's ChunkQueue is full. This is the back-pressure.
+ 3. The cells of a window run in tasks, one after the other: [0, B), [B, 2B), ... up to S, then [S, S+1). Each continues
+    the WindowState of the one before. B is `steps_per_task`; in symmetric coupling it is 1 whatever was asked for,
+    because there both neighbours need each other's prediction after every step.
+ 4. The first task of a window waits until the ChunkQueue holds the window's chunks, and takes them out.
+ 5. A window listens to the window before; in symmetric coupling to the window after as well. A task for cells [s, e)
+    blends their predictions of steps s-1 .. e-2, and waits for the Boundaries that hold them.
+ 6. Of all that may run, the video submitted first goes first, and in it the lowest window.
+ 7. A task is handed out once. A lost one is ready again, with the same arguments.
+ 8. Segments are final in the order of the video: segment k is held back until segment k-1 is out.
+ 9. A video ends when its last segment is out, when one of its tasks failed, or when it is cancelled. Others go on.
+10. A report on a task that is not running (it was lost, or its video has ended) changes nothing.
+11. A handle is kept until the last task that needs it is done, and no longer.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from models.chunk_queue import ChunkQueue, Handle
+from models.plan import Plan
+from models.prompt import PromptSpec
+from models.span import Span
+
+
+class Stage(StrEnum):
+    """Who runs a task."""
+
+    GENERATE = "generate"  # advance(spec, plan, index, memory) -> Memory, Chunk
+    REFINE = "refine"  # advance(spec, plan, window, steps, state, *inputs) -> WindowState | None, Boundary | Segment
+
+
+class Coupling(StrEnum):
+    """Which neighbours a window listens to."""
+
+    SYMMETRIC = "symmetric"  # both: one long video as the paper has it, for datasets
+    CAUSAL = "causal"  # the one before: a segment is final at once, for viewers who wait
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulerParams:
+    """How far the base model may be ahead of the refiner."""
+
+    lookahead_frames: int = 48  # held in the queue; it has to hold the chunks of one window, which ChunkQueue checks
+
+    def __post_init__(self) -> None:
+        _require_count("lookahead_frames", self.lookahead_frames)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One call of one stage: `stage.advance(*task.args)` is the whole of the work."""
+
+    video_id: str
+    stage: Stage
+    index: int  # of the chunk, or of the window
+    steps: Span | None  # the cells of the window; None for a chunk
+    args: tuple[Any, ...] = field(
+        compare=False, repr=False
+    )  # flat, so that a runner in another process may pass references
+
+
+class Scheduler:
+    """Hands out tasks and takes in what became of them. Deterministic: it depends on the order of calls alone."""
+
+    def __init__(self, params: SchedulerParams) -> None:
+        self._params = params
+        self._videos: dict[str, _Video] = {}  # in order of submission
+
+    @property
+    def finished(self) -> bool:
+        """Every video that was submitted has ended."""
+        return not self._videos
+
+    def submit(self, spec: PromptSpec, plan: Plan, num_steps: int, coupling: Coupling, steps_per_task: int = 1) -> None:
+        """Adds a video, refined in `num_steps` steps. Raises ValueError if it could never run or its id is running."""
+        if spec.video_id in self._videos:
+            raise ValueError(f"video_id={spec.video_id!r}: a video with this id is running")
+        _require_count("num_steps", num_steps)
+        _require_count("steps_per_task", steps_per_task)
+        blocks = _blocks(num_steps, steps_per_task if coupling == Coupling.CAUSAL else 1)
+        sides = (-1,) if coupling == Coupling.CAUSAL else (-1, 1)
+        queue = ChunkQueue(plan, self._params.lookahead_frames)
+        self._videos[spec.video_id] = _Video(spec, plan, queue, blocks, sides)
+
+    def next(self, stage: Stage) -> Task | None:
+        """A task for `stage` that may run now; None if there is none before another one is done."""
+        tasks = (video.next(stage) for video in self._videos.values())
+        return next((task for task in tasks if task is not None), None)
+
+    def done(self, task: Task, carry: Handle, output: Handle) -> list[Handle]:
+        """`advance` returned (carry, output). Gives the segments that are final now, in the order of the video."""
+        if not self._runs(task):
+            return []
+        video = self._videos[task.video_id]
+        segments = video.done(task, carry, output)
+        if video.ended:
+            self.cancel(task.video_id)
+        return segments
+
+    def lost(self, task: Task) -> None:
+        """The worker died, the task is innocent. How often it may be tried is the runner's to say."""
+        if self._runs(task):
+            self._videos[task.video_id].lost(task)
+
+    def failed(self, task: Task) -> None:
+        """`advance` raised, and would raise again."""
+        if self._runs(task):
+            self.cancel(task.video_id)
+
+    def cancel(self, video_id: str) -> None:
+        """Nobody wants the rest of this video; its running tasks may be left to end."""
+        self._videos.pop(video_id, None)
+
+    def _runs(self, task: Task) -> bool:
+        return task.video_id in self._videos and self._videos[task.video_id].runs(task)
+
+
+@dataclass(slots=True, eq=False)
+class _Window:
+    """What an open window needs for its tasks to come."""
+
+    num_done: int = 0  # tasks, which is the index of the next one
+    chunks: tuple[Handle, ...] = ()  # from when its first task is handed out until it is done
+    state: Handle = None
+    heard: dict[tuple[int, Span], Handle] = field(default_factory=dict)  # (window, steps) -> Boundary
+
+
+class _Video:
+    """One video. `_windows` has the windows in work and the one that opens next, in order."""
+
+    def __init__(
+        self, spec: PromptSpec, plan: Plan, queue: ChunkQueue, blocks: tuple[Span, ...], sides: tuple[int, ...]
+    ) -> None:
+        self._spec, self._plan, self._queue = spec, plan, queue
+        self._blocks = blocks  # the cells of each task of a window
+        self._sides = sides  # where a window's neighbours are that it listens to
+        self._blends = {steps: _blended(steps, blocks) for steps in blocks}
+        self._memory: Handle = None  # for the next chunk
+        self._windows = {0: _Window()}
+        self._segments: dict[int, Handle] = {}  # done, held back for an earlier one
+        self._num_segments = 0  # given out
+        self._running: dict[tuple[Stage, int], Task] = {}
+
+    @property
+    def ended(self) -> bool:
+        return self._num_segments == len(self._plan.segments)
+
+    def runs(self, task: Task) -> bool:
+        # The very object: a task of a video that was cancelled and submitted again looks just the same.
+        return self._running.get((task.stage, task.index)) is task
+
+    def next(self, stage: Stage) -> Task | None:
+        task = self._next_chunk() if stage is Stage.GENERATE else self._next_cells()
+        if task is not None:
+            self._running[stage, task.index] = task
+        return task
+
+    def lost(self, task: Task) -> None:
+        del self._running[task.stage, task.index]
+
+    def done(self, task: Task, carry: Handle, output: Handle) -> list[Handle]:
+        del self._running[task.stage, task.index]
+        if task.steps is None:
+            self._queue.put(task.index, output)
+            self._memory = carry if self._queue.next_chunk < len(self._plan.chunks) else None
+        elif task.steps == self._blocks[-1]:
+            del self._windows[task.index]
+            self._segments[task.index] = output
+        else:
+            self._close(self._windows[task.index], task.steps, carry)
+            self._tell(task.index, task.steps, output)
+        return self._final()
+
+    def _next_chunk(self) -> Task | None:
+        index = self._queue.next_chunk
+        if (Stage.GENERATE, index) in self._running or self._queue.full:
+            return None
+        args = (self._spec, self._plan, index, self._memory)
+        return Task(self._spec.video_id, Stage.GENERATE, index, None, args)
+
+    def _next_cells(self) -> Task | None:
+        for index, window in self._windows.items():
+            if self._ready(index, window):
+                return self._cells(index, window)
+        return None
+
+    def _ready(self, index: int, window: _Window) -> bool:
+        if (Stage.REFINE, index) in self._running:
+            return False
+        has_chunks = index < self._queue.next_window or self._queue.complete(index)
+        return has_chunks and all(key in window.heard for key in self._needed(index, self._blocks[window.num_done]))
+
+    def _cells(self, index: int, window: _Window) -> Task:
+        if index == self._queue.next_window:
+            window.chunks = self._queue.take(index)
+            if self._exists(index + 1):
+                self._windows[index + 1] = _Window()
+        steps = self._blocks[window.num_done]
+        boundaries = (window.heard[key] for key in self._needed(index, steps))
+        args = (self._spec, self._plan, index, steps, window.state, *window.chunks, *boundaries)
+        return Task(self._spec.video_id, Stage.REFINE, index, steps, args)
+
+    def _needed(self, index: int, steps: Span) -> list[tuple[int, Span]]:
+        """The boundaries (window, steps) that hold predictions which the task (index, steps) blends."""
+        neighbours = [index + side for side in self._sides if self._exists(index + side)]
+        return [(neighbour, block) for neighbour in neighbours for block in self._blends[steps]]
+
+    def _exists(self, index: int) -> bool:
+        return 0 <= index < len(self._plan.windows)
+
+    def _close(self, window: _Window, steps: Span, state: Handle) -> None:
+        """The task for `steps` is done: the next one needs predictions from the last of them on."""
+        window.num_done += 1
+        window.chunks = ()
+        window.state = state
+        window.heard = {key: handle for key, handle in window.heard.items() if key[1].stop >= steps.stop}
+
+    def _tell(self, index: int, steps: Span, boundary: Handle) -> None:
+        """Every window that listens to `index` still has a task to come that needs this."""
+        for listener in (index - side for side in self._sides):
+            if self._exists(listener):
+                self._windows[listener].heard[index, steps] = boundary
+
+    def _final(self) -> list[Handle]:
+        segments = []
+        while self._num_segments in self._segments:
+            segments.append(self._segments.pop(self._num_segments))
+            self._num_segments += 1
+        return segments
+
+
+def _blocks(num_steps: int, steps_per_task: int) -> tuple[Span, ...]:
+    starts = range(0, num_steps, steps_per_task)
+    denoise = (Span(start, min(start + steps_per_task, num_steps)) for start in starts)
+    return (*denoise, Span(num_steps, num_steps + 1))
+
+
+def _blended(steps: Span, blocks: tuple[Span, ...]) -> tuple[Span, ...]:
+    """The tasks of a neighbour that predict what a task for `steps` blends: the step before each of its cells."""
+    return tuple(block for block in blocks[:-1] if block.start < steps.stop - 1 and block.stop > steps.start - 1)
+
+
+def _require_count(field_name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{field_name}={value!r}: it has to be a whole number of at least 1")
