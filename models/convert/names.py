@@ -1,0 +1,75 @@
+"""The names of published tensors (METHOD B6). Tests check both rules against the full lists of names and shapes."""
+
+import re
+from typing import Literal
+
+Part = Literal["unet", "cam", "apm"]
+
+_RESNET = {
+    "in_layers.0": "norm1",
+    "in_layers.2": "conv1",
+    "emb_layers.1": "time_emb_proj",
+    "out_layers.0": "norm2",
+    "out_layers.3": "conv2",
+    "skip_connection": "conv_shortcut",
+}
+_FIXED = {
+    "time_embed.0": "time_embedding.linear_1",
+    "time_embed.2": "time_embedding.linear_2",
+    "input_blocks.0.0": "conv_in",
+    "input_blocks.0.1": "transformer_in",
+    "out.0": "conv_norm_out",
+    "out.2": "conv_out",
+    **{f"input_blocks.{3 * i + 3}.op": f"down_blocks.{i}.downsamplers.0.conv" for i in range(3)},
+    "output_blocks.2.1.conv": "up_blocks.0.upsamplers.0.conv",
+    "output_blocks.5.3.conv": "up_blocks.1.upsamplers.0.conv",
+    "output_blocks.8.3.conv": "up_blocks.2.upsamplers.0.conv",
+}
+_ROLES = ("resnets", "attentions", "temp_attentions")
+_MIDDLE = (("resnets", 0), ("attentions", 0), ("temp_attentions", 0), ("resnets", 1))
+
+
+def published_name(part: Part, key: str) -> str:
+    """The name that tensor `key` of our UNet3DConditionModel, Cam or Apm has in StreamingT2V's checkpoint."""
+    match part:
+        case "unet":
+            own = False
+        case "cam":
+            own = key.startswith("unet.")
+        case "apm":
+            own = key.startswith("resampler.")
+        case _:
+            raise ValueError(f"part={part!r} must be one of unet, cam, apm")
+    return key if own else f"base_model.{key}"
+
+
+def refiner_name(key: str) -> str:
+    """The name that tensor `key` of MS-Vid2Vid-XL's network has in diffusers' UNet3DConditionModel.
+
+    proj_in and proj_out of temporal transformers are 1-wide convolutions there: the last axis of their weights goes.
+    Raises ValueError for a name that is none of that network's.
+    """
+    for theirs, ours in _FIXED.items():
+        if key.startswith(theirs + "."):
+            return ours + key.removeprefix(theirs)
+    if found := re.fullmatch(r"(input|output)_blocks\.(\d+)\.([012])\.(.+)", key):
+        side, n, role, rest = found[1], int(found[2]), int(found[3]), found[4]
+        # Input blocks 1 2, 4 5, 7 8, 10 11 are layers, those between are downsamplers; output blocks are three a level.
+        level, layer = divmod(n - 1 if side == "input" else n, 3)
+        block = f"{'down' if side == 'input' else 'up'}_blocks.{level}"
+        if level < 4 and not (side == "input" and layer == 2):
+            return _in_block(block, _ROLES[role], layer, rest)
+    if found := re.fullmatch(r"middle_block\.([0-3])\.(.+)", key):
+        return _in_block("mid_block", *_MIDDLE[int(found[1])], found[2])
+    raise ValueError(f"key={key!r} is no tensor of the published refiner")
+
+
+def _in_block(block: str, role: str, layer: int, rest: str) -> str:
+    if role != "resnets":
+        return f"{block}.{role}.{layer}.{rest}"
+    if rest.startswith("temopral_conv."):  # so it is spelled there
+        return f"{block}.temp_convs.{layer}.{rest.removeprefix('temopral_conv.')}"
+    for theirs, ours in _RESNET.items():
+        if rest.startswith(theirs + "."):
+            return f"{block}.{role}.{layer}.{ours}{rest.removeprefix(theirs)}"
+    raise ValueError(f"key={rest!r} is no tensor of a residual block of the published refiner")

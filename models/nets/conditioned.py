@@ -1,0 +1,178 @@
+"""The conditioned forward pass: UNet3DConditionModel with CAM and APM. Pure functions, for training and inference.
+
+    context = video_context(unet, apm, text, image)      once per video
+    control = control_context(cam, text)                 once per video
+    condition = encode_condition(cam, frames)            once per chunk
+    out = denoise(unet, x, timestep, context, cam, condition, control)      every step
+
+Guidance is a batch of 2 or 3 videos here; what it has in common (the condition) may be given once, as a batch of 1.
+
+Shapes: b batch, t frames, f condition frames, c channels, h w rows and columns, n text tokens, d text channels,
+e channels of the image embedding.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import UNet3DConditionModel
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor
+
+from models.nets.apm import Apm
+from models.nets.cam import Cam
+from models.nets.layers import KeysValues, Pass, cross_attentions, keys_values, temporal
+
+
+@dataclass(frozen=True)
+class Context:
+    """Keys and values of each cross attention, by the layer's name: constant over the steps and chunks of a video."""
+
+    layers: Mapping[str, KeysValues]
+
+    @property
+    def batch(self) -> int:
+        return next(iter(self.layers.values()))[0].shape[0]
+
+
+def video_context(
+    unet: UNet3DConditionModel, apm: Apm | None, text: Float[Tensor, "b n d"], image: Float[Tensor, "b e"] | None
+) -> Context:
+    """What the UNet's cross attentions read: the text and, where there is an image, APM's mixture of both.
+
+    text: the text encoder's last hidden state; image: the embedding of the anchor frame (for the unguided copy that of
+    the all-zero image: it is not None). Raises ValueError for an image without an Apm and for a text of another length.
+    """
+    net: Any = unet
+    if image is None:
+        return Context({name: keys_values(layer, text) for name, layer in cross_attentions(net).items()})
+    if apm is None:
+        raise ValueError("image is given but apm is None: an image needs an Apm")
+    expected = apm.config["text_tokens"]
+    if text.shape[1] != expected:
+        raise ValueError(f"text has {text.shape[1]} tokens; this Apm mixes exactly text_tokens={expected}")
+    tokens = apm.resampler(image)
+    return Context(
+        {name: keys_values(layer, apm.mixer(name)(text, tokens)) for name, layer in cross_attentions(net).items()}
+    )
+
+
+def control_context(cam: Cam, text: Float[Tensor, "b n d"]) -> Context:
+    """What the control branch's cross attentions read: the text alone (METHOD B1.2)."""
+    return Context({name: keys_values(layer, text) for name, layer in cross_attentions(cam.unet).items()})
+
+
+def encode_condition(cam: Cam, frames: Float[Tensor, "b f ch hp wp"]) -> Float[Tensor, "b f c h w"]:
+    """E_cond of the condition frames, RGB in [-1, 1], hp and wp being `cam.scale_factor` times the latents' h and w.
+
+    Raises ValueError for frames whose sides are no multiple of that.
+    """
+    factor = cam.scale_factor
+    if frames.shape[-2] % factor or frames.shape[-1] % factor:
+        raise ValueError(f"condition frames are {_size(frames)}: both sides must be multiples of {factor}")
+    encoded: Tensor = cam.unet.controlnet_cond_embedding(rearrange(frames, "b f c h w -> (b f) c h w"))
+    return rearrange(encoded, "(b f) c h w -> b f c h w", f=frames.shape[1])
+
+
+def denoise(
+    unet: UNet3DConditionModel,
+    x: Float[Tensor, "b c t h w"],
+    timestep: Tensor,
+    context: Context,
+    cam: Cam | None = None,
+    condition: Float[Tensor, "_ f c2 h w"] | None = None,
+    control_context: Context | None = None,
+) -> Float[Tensor, "b c t h w"]:
+    """The model output for noisy latents x at `timestep` (one for all, or one for each video of the batch).
+
+    Without cam: what `unet(x, timestep, text).sample` is. With cam: x's first f frames are the condition's frames in
+    time; `condition` is from `encode_condition` (batch b or 1), `control_context` from the function of that name.
+    Raises ValueError for shapes that do not fit each other, naming the legal ones.
+    """
+    net: Any = unet
+    _check_latents(net, x)
+    _check_batch("context", context.batch, x)
+    t = x.shape[2]
+    base = Pass(_time(net, timestep, x), t, context.layers)
+    h, skips = _encode(net, base, x)
+    mid = base.mid(net.mid_block, "mid_block", h)
+    if cam is not None:
+        skips, mid = _inject(cam, x, timestep, condition, control_context, skips, mid)
+    h = mid
+    for i, block in enumerate(net.up_blocks):
+        h = base.up(block, f"up_blocks.{i}", h, skips)
+    if net.conv_norm_out is not None:
+        h = net.conv_act(net.conv_norm_out(h))
+    out: Tensor = net.conv_out(h)
+    return rearrange(out, "(b t) c h w -> b c t h w", t=t)
+
+
+def _inject(
+    cam: Cam,
+    x: Float[Tensor, "b c t h w"],
+    timestep: Tensor,
+    condition: Tensor | None,
+    control_context: Context | None,
+    skips: list[Tensor],
+    mid: Tensor,
+) -> tuple[list[Tensor], Tensor]:
+    """The base UNet's skips and mid output after each has attended to the control branch's feature of its place."""
+    if condition is None or control_context is None:
+        raise ValueError("cam is given: it needs condition and control_context too")
+    _check_condition(x, condition)
+    _check_batch("control_context", control_context.batch, x)
+    t, f = x.shape[2], condition.shape[1]
+    first = x[:, :, :f]
+    branch = Pass(_time(cam.unet, timestep, first), f, control_context.layers)
+    h, features = _encode(cam.unet, branch, first, condition)
+    feature = branch.mid(cam.unet.mid_block, "mid_block", h)
+    mergers = cam.cross_attention_merger_down_blocks
+    merged = [merge(s, c, t, f) for merge, s, c in zip(mergers, skips, features, strict=True)]
+    return merged, cam.cross_attention_merger_mid_block(mid, feature, t, f)
+
+
+def _encode(
+    net: Any, run: Pass, x: Float[Tensor, "b c t h w"], condition: Float[Tensor, "_ t c2 h w"] | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    """Down to the middle; the skips begin with the output of transformer_in, to which the condition is added."""
+    h = net.conv_in(rearrange(x, "b c t h w -> (b t) c h w"))
+    h = temporal(net.transformer_in, h, run.frames)
+    if condition is not None:
+        h = (rearrange(h, "(b t) c h w -> b t c h w", t=run.frames) + condition).flatten(0, 1)
+    skips = [h]
+    for i, block in enumerate(net.down_blocks):
+        h, new = run.down(block, f"down_blocks.{i}", h)
+        skips += new
+    return h, skips
+
+
+def _time(net: Any, timestep: Tensor, x: Float[Tensor, "b c t h w"]) -> Float[Tensor, "bt d"]:
+    """The time embedding of every frame."""
+    each = timestep.to(x.device).reshape(-1).expand(x.shape[0])
+    emb: Tensor = net.time_embedding(net.time_proj(each).to(net.conv_in.weight.dtype))
+    return torch.repeat_interleave(emb, x.shape[2], dim=0)
+
+
+def _size(x: Tensor) -> str:
+    return f"{x.shape[-2]}x{x.shape[-1]}"
+
+
+def _check_batch(field: str, batch: int, x: Tensor) -> None:
+    if batch not in (1, x.shape[0]):
+        raise ValueError(f"{field} has a batch of {batch}, x of {x.shape[0]}: it must be the same, or 1")
+
+
+def _check_latents(net: Any, x: Tensor) -> None:
+    factor = 2**net.num_upsamplers
+    if x.shape[-2] % factor or x.shape[-1] % factor:
+        raise ValueError(f"latents are {_size(x)}: both sides must be multiples of {factor}")
+
+
+def _check_condition(x: Tensor, condition: Tensor) -> None:
+    if condition.shape[-2:] != x.shape[-2:]:
+        raise ValueError(f"condition is {_size(condition)}, x is {_size(x)}: they must be of one size")
+    if condition.shape[1] > x.shape[2]:
+        raise ValueError(f"condition has {condition.shape[1]} frames, x only {x.shape[2]}: x begins with those frames")
+    _check_batch("condition", condition.shape[0], x)

@@ -1,0 +1,27 @@
+"""Images to latents and back. Shapes: t frames, c latent channels, h w latent rows and columns, H W pixel ones."""
+
+import torch
+from diffusers import AutoencoderKL
+from jaxtyping import Float
+from torch import Tensor
+
+# Frames in one call of the decoder: bounds its memory, and is part of what a frame's bits depend on.
+FRAMES_PER_CALL = 8
+
+
+def factor(vae: AutoencoderKL) -> int:
+    """Pixels of a frame's side for each latent."""
+    return int(2 ** (len(vae.config.block_out_channels) - 1))
+
+
+def encode_images(vae: AutoencoderKL, images: Float[Tensor, "t 3 H W"]) -> Float[Tensor, "t c h w"]:
+    """Scaled latents of images in [-1, 1]: the mode of the posterior, nothing is drawn."""
+    latents: Tensor = vae.encode(images.to(vae.device, vae.dtype)).latent_dist.mode() * vae.config.scaling_factor
+    return latents.float().cpu()
+
+
+def decode_latents(vae: AutoencoderKL, latents: Float[Tensor, "t c h w"]) -> Float[Tensor, "t 3 H W"]:
+    """Images in [-1, 1] of scaled latents; what the decoder says beyond is clipped."""
+    scaled = latents.to(vae.device, vae.dtype) / vae.config.scaling_factor
+    images = [vae.decode(some).sample.float().cpu() for some in scaled.split(FRAMES_PER_CALL)]
+    return torch.cat(images).clamp(-1, 1)
