@@ -1,0 +1,107 @@
+"""A contact sheet: every n-th frame of a video with its number, below the low-resolution preview if there is one.
+
+    0      8      16        frame numbers
+    [low]  [low]  [low]     preview, its pixels as they are
+    [ref]  [ref]  [ref]     refined
+    24     32     40
+    ...
+
+Shapes: n frames on the sheet, t frames of the video, h w rows and columns, c = 3 channels (red, green, blue).
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+PAPER, INK = (22, 24, 29), (168, 174, 186)  # dark: frames look brighter than the page, as in a cinema
+MAX_TILE = 180  # pixels: height of a tile when the caller does not say
+GAP, MARGIN, LINE = 4, 16, 20  # pixels: between tiles, around the sheet, height of a line of text
+TILES = 10  # tiles on a sheet when the caller does not say which frames
+
+Frames = UInt8[np.ndarray, "n h w c"]
+
+
+def contact_sheet(
+    frames: UInt8[np.ndarray, "t h w c"],
+    preview: UInt8[np.ndarray, "t2 h2 w2 c"] | None = None,
+    every: int | None = None,
+    columns: int = 5,
+    tile_height: int | None = None,
+) -> UInt8[np.ndarray, "rows columns c"]:
+    """Frames 0, `every`, 2 `every`, ...; by default as many as make ten tiles or fewer. `tile_height` is in pixels.
+
+    Raises ValueError for no frames, a preview that ends before the video does, and every < 1.
+    """
+    if len(frames) == 0:
+        raise ValueError("frames has 0 frames: a contact sheet needs at least 1")
+    if every is not None and every < 1:
+        raise ValueError(f"every={every}: must be at least 1 frame")
+    if preview is not None and len(preview) < len(frames):
+        raise ValueError(f"preview has {len(preview)} frames: must have as many as the video, {len(frames)}")
+    numbers = sheet_numbers(len(frames), every)
+    rows = (
+        {"refined": frames[numbers]} if preview is None else {"preview": preview[numbers], "refined": frames[numbers]}
+    )
+    return draw_sheet(numbers, rows, columns, tile_height)
+
+
+def sheet_numbers(num_frames: int, every: int | None = None) -> list[int]:
+    """Which frames a sheet shows: for a caller who sees the video only segment by segment."""
+    return list(range(0, num_frames, every or -(-num_frames // TILES)))
+
+
+def draw_sheet(
+    numbers: Sequence[int], rows: Mapping[str, Frames], columns: int = 5, tile_height: int | None = None
+) -> UInt8[np.ndarray, "rows columns c"]:
+    """One tile a number and row; `rows` maps a name to the frames of exactly these numbers, top row first.
+
+    All rows are drawn at the size of the last one's tiles. With two rows or more their names stand at the left.
+    """
+    for name, frames in rows.items():
+        if len(frames) != len(numbers):
+            raise ValueError(f"row {name!r} has {len(frames)} frames for {len(numbers)} numbers")
+    height, width = list(rows.values())[-1].shape[1:3]
+    tile_height = _tile_height(height) if tile_height is None else tile_height
+    if columns < 1 or tile_height < 1:
+        raise ValueError(f"columns={columns}, tile_height={tile_height}: both must be at least 1")
+    tile = (max(1, round(tile_height * width / height)), tile_height)
+    columns = min(columns, len(numbers))
+    gutter = LINE if len(rows) > 1 else 0
+    block = LINE + len(rows) * (tile[1] + GAP) + 2 * GAP
+    num_blocks = -(-len(numbers) // columns)
+    size = (2 * MARGIN + gutter + columns * (tile[0] + GAP) - GAP, 2 * MARGIN + num_blocks * block - 3 * GAP)
+    sheet = Image.new("RGB", size, PAPER)
+    for position, number in enumerate(numbers):
+        x = MARGIN + gutter + position % columns * (tile[0] + GAP)
+        y = MARGIN + position // columns * block
+        _write(sheet, str(number), x, y)
+        for row, frames in enumerate(rows.values()):
+            sheet.paste(_tile(frames[position], tile), (x, y + LINE + row * (tile[1] + GAP)))
+    for top in range(num_blocks if gutter else 0):
+        for row, name in enumerate(rows):
+            _write_upward(sheet, name, MARGIN, MARGIN + top * block + LINE + row * (tile[1] + GAP), tile[1])
+    return np.asarray(sheet)
+
+
+def _tile_height(height: int) -> int:
+    """The frame's own if it fits, or a whole multiple of it, so that no pixel is drawn wider than the next."""
+    return min(height, MAX_TILE) * max(1, MAX_TILE * 3 // 4 // height)
+
+
+def _tile(frame: UInt8[np.ndarray, "h w c"], size: tuple[int, int]) -> Image.Image:
+    """Shrunk smoothly, enlarged without smoothing: a low resolution should look like one."""
+    grows = frame.shape[1] < size[0]
+    return Image.fromarray(frame).resize(size, Image.Resampling.NEAREST if grows else Image.Resampling.LANCZOS)
+
+
+def _write(sheet: Image.Image, text: str, x: int, y: int) -> None:
+    ImageDraw.Draw(sheet).text((x, y), text, fill=INK, font=ImageFont.load_default(13))
+
+
+def _write_upward(sheet: Image.Image, text: str, x: int, y: int, height: int) -> None:
+    """From the middle of a tile's left side, read from bottom to top."""
+    line = Image.new("RGB", (height, LINE), PAPER)
+    ImageDraw.Draw(line).text((height // 2, 0), text, fill=INK, font=ImageFont.load_default(13), anchor="ma")
+    sheet.paste(line.rotate(90, expand=True), (x, y))
