@@ -1,0 +1,161 @@
+"""The base model: a video chunk after chunk, each call continuing what the memory holds.
+
+    chunk 0      16 frames from the text alone; its first frame becomes the anchor
+    chunk i > 0  16 frames from text, anchor (APM) and the last 8 frames (CAM); the first 8 repeat those and are dropped
+
+StreamingT2V, section 4.1 and 4.2. Every call is a pure function of its arguments: `BaseModel` holds weights, and keys
+and values that it could make again.
+Shapes: t frames, c channels, h w latent rows and columns, H W pixel ones, r rows of guidance.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, UNet3DConditionModel
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor
+
+from models.frames import to_uint8
+from models.nets.apm import Apm
+from models.nets.cam import Cam
+from models.nets.conditioned import Context, control_context, denoise, encode_condition, video_context
+from models.nets.image import embed_images
+from models.nets.latents import decode_latents, factor
+from models.nets.text import null_and_prompt
+from models.noise import noise_for
+from models.plan import Plan
+from models.prompt import PromptSpec
+from models.sampling import NoiseSchedule, guide, rows, sampler_for, to_x0
+from models.span import Span
+from models.state import Chunk, Memory
+
+
+@dataclass(frozen=True, slots=True)
+class BaseParams:
+    """How the base model is sampled. The defaults suit the tiny bundle."""
+
+    num_inference_steps: int = 10
+    guidance_scale: float = 4.0  # 1 is none
+    anchor_guidance_scale: float | None = None  # a weight of its own for the anchor: three predictions instead of two
+    guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
+    sampler: str = "ddim"  # or dpmpp_2m_sde
+    eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
+    cam: bool = True  # False: chunks do not see the one before (for comparison)
+    apm: bool = True  # False: chunks do not see the anchor (for comparison)
+
+    def __post_init__(self) -> None:
+        if self.num_inference_steps < 1:
+            raise ValueError(f"num_inference_steps={self.num_inference_steps} must be at least 1")
+        if self.guidance_scale < 1:
+            raise ValueError(f"guidance_scale={self.guidance_scale} must be at least 1, which is no guidance")
+        if self.anchor_guidance_scale is not None and self.anchor_guidance_scale < 0:
+            raise ValueError(f"anchor_guidance_scale={self.anchor_guidance_scale} must be at least 0")
+        for name in ("guidance_rescale", "eta"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
+        sampler_for(self.sampler, self.eta)
+
+
+@dataclass(frozen=True, eq=False)
+class BaseNets:
+    """What the base model is made of. `cam` and `apm` may be missing: then chunks do not know each other."""
+
+    unet: UNet3DConditionModel
+    vae: AutoencoderKL
+    tokenizer: Any
+    text_encoder: Any
+    image_encoder: Any | None = None
+    cam: Cam | None = None
+    apm: Apm | None = None
+
+
+class BaseModel:
+    """The GENERATE stage."""
+
+    def __init__(self, nets: BaseNets, schedule: NoiseSchedule, params: BaseParams) -> None:
+        """Raises ValueError if the schedule has not enough noise levels for the steps asked for."""
+        self._nets, self._schedule, self._params = nets, schedule, params
+        self._cam = nets.cam if params.cam else None
+        self._apm = nets.apm if params.apm else None
+        self._sampler = sampler_for(params.sampler, params.eta)
+        self._timesteps = schedule.timesteps(params.num_inference_steps)
+        self._contexts: OrderedDict[tuple[str, str, bytes], tuple[Context, Context | None]] = OrderedDict()
+
+    @torch.inference_mode()
+    def advance(self, spec: PromptSpec, plan: Plan, index: int, memory: Memory | None, /) -> tuple[Memory, Chunk]:
+        """Chunk `index`. `memory` is None for chunk 0 and what the call for the chunk before returned for all others."""
+        new = plan.chunks[index]
+        span = Span(new.stop - plan.params.chunk_frames, new.stop)
+        latents = self._sample(spec, span, memory)
+        images = decode_latents(self._nets.vae, latents[new.start - span.start :])
+        frames = images.numpy()
+        anchor = frames[0] if memory is None else memory.anchor
+        return Memory(anchor, frames[-plan.params.condition_frames :]), Chunk(new, to_uint8(images))
+
+    def _sample(self, spec: PromptSpec, span: Span, memory: Memory | None) -> Float[Tensor, "t c h w"]:
+        unet, params = self._nets.unet, self._params
+        context, control = self._context(spec, memory)
+        condition = None
+        if self._cam is not None and memory is not None:
+            last = torch.from_numpy(np.array(memory.last))[None]
+            condition = encode_condition(self._cam, last.to(unet.device, unet.dtype))
+        cam = None if condition is None else self._cam
+        shape = (unet.config.in_channels, *self._size())
+        # Frames that two chunks share have the same noise in both: the later one starts where the earlier one did.
+        x, history = torch.from_numpy(noise_for(spec.seed, "base-start", 0, span, shape)), None
+        for step, timestep in enumerate(self._timesteps):
+            batch = repeat(x, "t c h w -> r c t h w", r=context.batch).to(unet.device, unet.dtype)
+            output = denoise(unet, batch, torch.tensor(round(timestep)), context, cam, condition, control)
+            outputs = rearrange(output.float().cpu(), "r c t h w -> r t c h w")
+            anchor_scale = params.anchor_guidance_scale if context.batch == 3 else None
+            guided = guide(outputs, params.guidance_scale, anchor_scale, params.guidance_rescale)
+            x0 = to_x0(self._schedule, guided, x, timestep)
+            noise = torch.from_numpy(noise_for(spec.seed, "base", step, span, shape))
+            x, history = self._sampler(self._schedule, self._timesteps, step, x, x0, history, noise)
+        return x
+
+    def _size(self) -> tuple[int, int]:
+        size = self._nets.unet.config.sample_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return height, width
+
+    def _context(self, spec: PromptSpec, memory: Memory | None) -> tuple[Context, Context | None]:
+        """Keys and values for the rows of guidance, of the UNet and of CAM: constant over a video's later chunks."""
+        key = (spec.prompt, spec.negative_prompt, b"" if memory is None else memory.anchor.tobytes())
+        if key not in self._contexts:
+            self._contexts[key] = self._new_context(spec, memory)
+            while len(self._contexts) > 8:  # as many videos as may take turns on one base model
+                self._contexts.popitem(last=False)
+        return self._contexts[key]
+
+    def _new_context(self, spec: PromptSpec, memory: Memory | None) -> tuple[Context, Context | None]:
+        nets, params = self._nets, self._params
+        texts = null_and_prompt(nets.tokenizer, nets.text_encoder, spec.negative_prompt, spec.prompt)
+        null, prompt = texts.to(nets.unet.device, nets.unet.dtype).split(1)
+        if memory is None or self._apm is None:
+            text = torch.cat([null, prompt])[2 - rows(params.guidance_scale) :]
+            context = video_context(nets.unet, None, text, None)
+        else:
+            count = rows(params.guidance_scale, params.anchor_guidance_scale)
+            text = torch.cat({1: [prompt], 2: [null, prompt], 3: [null, prompt, prompt]}[count])
+            context = video_context(nets.unet, self._apm, text, self._anchors(memory, count))
+        if self._cam is None or memory is None:
+            return context, None
+        return context, control_context(self._cam, text)
+
+    def _anchors(self, memory: Memory, count: int) -> Float[Tensor, "r e"]:
+        """The anchor's embedding for the last row of guidance, that of an all-zero image (mid grey) for the others."""
+        anchor = torch.from_numpy(np.array(memory.anchor))[None]
+        images = torch.cat([torch.zeros_like(anchor)] * (count - 1) + [anchor])
+        embeds = embed_images(self._nets.image_encoder, images)
+        return embeds.to(self._nets.unet.device, self._nets.unet.dtype)
+
+    @property
+    def frame_size(self) -> tuple[int, int]:
+        """Height and width of the frames, in pixels."""
+        height, width = self._size()
+        return height * factor(self._nets.vae), width * factor(self._nets.vae)
