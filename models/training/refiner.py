@@ -1,0 +1,69 @@
+"""Trains the tiny refiner: text to 24 frames of 128 px, on the lower noise levels that SDEdit uses.
+
+The paper's refiner is a text-to-video model that never saw the base model; so is this one.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from models.nets.conditioned import denoise, video_context
+from models.noise import rng_for
+from models.training.base import clips, new_unet
+from models.training.captions import Captioner, swap_gaps, training_captions
+from models.training.pool import Pool
+from models.training.stage import LoopParams, TrainStage
+from models.training.velocity import Velocity, sample_timesteps
+
+CLIP_FRAMES = 24
+
+
+@dataclass(frozen=True, slots=True)
+class RefinerTrainParams:
+    loop: LoopParams  # batch counts clips of 24 frames
+    clips: int = 768  # in the pool
+    block_out_channels: tuple[int, ...] = (32, 64)
+    head_dim: int = 16
+    short_share: float = 0.6  # of the steps: 4 consecutive frames, six times as many clips
+    text_dropout: float = 0.1
+    levels: int = 800  # noise levels that are trained: `strength` above levels / 1000 is out of its range
+
+
+class RefinerStage(TrainStage):
+    """v-prediction at 128 px."""
+
+    def __init__(self, params: RefinerTrainParams, seed: int, captioner: Captioner, pool: Pool, held_out: Pool) -> None:
+        self.params, self.seed, self.loop = params, seed, params.loop
+        self.captioner, self.pool, self.held_out = captioner, pool, held_out
+        channels, size = pool.latents.shape[2], pool.latents.shape[-1]
+        width = captioner.text_encoder.config.hidden_size
+        self.unet = new_unet(params.block_out_channels, params.head_dim, channels, width, size)
+        self.modules: dict[str, nn.Module] = {"refiner": self.unet}
+        self.velocity = Velocity()
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = rng_for(self.seed, "train-refiner", step, 0)
+        length = 4 if step < self.params.short_share * self.loop.steps else CLIP_FRAMES
+        batch = self.loop.batch * CLIP_FRAMES // length
+        rows, first = rng.integers(0, len(self.pool), batch), rng.integers(0, CLIP_FRAMES - length + 1)
+        x0 = clips(self.pool.latents[rows, first : first + length])
+        captions = training_captions(rng, [self.pool.scenes[row] for row in rows], self.params.text_dropout)
+        timestep = sample_timesteps(rng, batch, 0.0, self.params.levels)
+        return self._losses(x0, captions, timestep, rng).mean(), {"frames": length}
+
+    def _losses(self, x0: Tensor, captions: list[str], timestep: Tensor, rng: np.random.Generator) -> Tensor:
+        context = video_context(self.unet, None, self.captioner(captions), None)
+        return self.velocity.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng)
+
+    def gates(self) -> dict[str, float]:
+        """Held-out loss and caption-swap gaps at the noise level where SDEdit starts."""
+        x0 = clips(self.held_out.latents)
+        timestep = torch.full((len(x0),), 599)
+
+        def loss(captions: list[str]) -> float:
+            rng = rng_for(self.seed, "held-out-refiner", 0, 0)
+            return self._losses(x0, captions, timestep, rng).mean().item()
+
+        return swap_gaps(loss, self.held_out.scenes)

@@ -1,0 +1,40 @@
+"""What a stage of training is: modules, a loss for every step number, gates on held-out data.
+
+A stage's loss is a function of its weights and the step's number alone (randomness is addressed), so a training that
+was killed goes on as if it had not been.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class LoopParams:
+    """How long and how fast."""
+
+    steps: int
+    batch: int = 16
+    learning_rate: float = 1e-3
+    warmup: int = 50  # steps of linear warm-up; a cosine to a twentieth follows
+    ema: float = 0.997  # decay of the average that is saved
+    gate_every: int = 500  # steps between two looks at the held-out gates
+
+
+class TrainStage(ABC):
+    """One part of the bundle in the making."""
+
+    loop: LoopParams
+    modules: dict[str, nn.Module]  # the parts that are trained and saved, by their folder in the bundle
+
+    @abstractmethod
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a step, and figures for the log."""
+
+    @abstractmethod
+    def gates(self) -> dict[str, float]:
+        """Figures on held-out data, of the averaged weights."""
+
+    def finish(self) -> None:  # noqa: B027 - most stages have nothing left to do
+        """Called once, on the averaged weights, before they are saved."""

@@ -1,0 +1,126 @@
+"""Trains the tiny VAE on single frames of the moving-shapes world.
+
+One factor-8 VAE with 8 latent channels serves 64 px (base) and 128 px (refiner). Small crops come first: they cost a
+quarter and teach edges and colours; whole frames follow.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from models.noise import rng_for
+from models.render import render
+from models.training.stage import LoopParams, TrainStage
+from models.world import sample_scene
+
+
+@dataclass(frozen=True, slots=True)
+class VaeParams:
+    loop: LoopParams
+    block_out_channels: tuple[int, ...] = (16, 32, 64, 64)
+    latent_channels: int = 8
+    crop: int = 32  # pixels, for the first `crop_share` of the steps; then whole frames of 64 px
+    crop_share: float = 0.6
+    foreground: float = 6.0  # a pixel weighs 1 + foreground * |x - median of its frame|: small objects keep their hue
+    kl: float = 1e-5
+
+
+def new_vae(params: VaeParams) -> AutoencoderKL:
+    blocks = len(params.block_out_channels)
+    vae = AutoencoderKL(
+        block_out_channels=params.block_out_channels,
+        down_block_types=("DownEncoderBlock2D",) * blocks,
+        up_block_types=("UpDecoderBlock2D",) * blocks,
+        latent_channels=params.latent_channels,
+        norm_num_groups=8,
+        sample_size=64,
+        scaling_factor=1.0,
+    )
+    with torch.no_grad():  # log-variance of about -6 at the start: reconstruction is learned before compression
+        vae.quant_conv.bias[params.latent_channels :] -= 6
+    return vae
+
+
+class VaeStage(TrainStage):
+    """Reconstruction, weighted towards the object, plus a little KL."""
+
+    def __init__(self, params: VaeParams, seed: int) -> None:
+        self.params, self.seed, self.loop = params, seed, params.loop
+        self.vae = new_vae(params)
+        self.modules: dict[str, nn.Module] = {"vae": self.vae}
+
+    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = rng_for(self.seed, "train-vae", step, 0)
+        crop = self.params.crop if step < self.params.crop_share * self.loop.steps else 64
+        frames = random_frames(rng, self.loop.batch, (64, 128)[step % 2], crop)
+        weight = 1 + self.params.foreground * (frames - _median(frames)).abs().mean(1, keepdim=True) / 2
+        posterior = self.vae.encode(frames).latent_dist
+        noise = torch.from_numpy(rng.standard_normal(posterior.mean.shape, dtype=np.float32))
+        decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
+        squared = ((decoded - frames) ** 2 * weight).mean()
+        absolute = ((decoded - frames).abs() * weight).mean()
+        loss = squared + 0.1 * absolute + self.params.kl * posterior.kl().mean()
+        return loss, {"psnr": psnr(decoded, frames)}
+
+    @torch.no_grad()
+    def gates(self) -> dict[str, float]:
+        rng = rng_for(self.seed, "held-out-vae", 0, 0)
+        figures = {}
+        for size in (64, 128):
+            frames = random_frames(rng, 48, size, size)
+            decoded = self.vae.decode(self.vae.encode(frames).latent_dist.mode()).sample.float()
+            figures[f"psnr_{size}"] = psnr(decoded.clamp(-1, 1), frames)
+        return figures
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Folds each latent channel's mean and standard deviation into the 1x1 convolutions: unit-normal latents."""
+        rng = rng_for(self.seed, "train-vae-fold", 0, 0)
+        latents = torch.cat([self.vae.encode(random_frames(rng, 64, 64, 64)).latent_dist.mode() for _ in range(8)])
+        flat = rearrange(latents.float(), "b c h w -> c (b h w)")
+        mean, std = flat.mean(1), flat.std(1)
+        channels = self.params.latent_channels
+        into, back = self.vae.quant_conv, self.vae.post_quant_conv
+        into.weight[:channels] /= std[:, None, None, None]
+        into.bias[:channels] = (into.bias[:channels] - mean) / std
+        into.bias[channels:] -= 2 * std.log()  # the log-variances follow
+        back.bias += (back.weight[:, :, 0, 0] * mean).sum(1)
+        back.weight *= std[None, :, None, None]
+
+
+class DecoderStage(VaeStage):
+    """Goes on with the decoder alone: the latents stay what the other parts were trained on."""
+
+    def __init__(self, params: VaeParams, seed: int, vae: AutoencoderKL) -> None:
+        super().__init__(params, seed)
+        self.vae = vae
+        self.vae.encoder.requires_grad_(False)
+        self.vae.quant_conv.requires_grad_(False)
+        self.vae.decoder.requires_grad_(True)
+        self.vae.post_quant_conv.requires_grad_(True)
+        self.modules = {"vae": self.vae}
+
+    def finish(self) -> None:
+        """The latents are unit-normal already."""
+
+
+def random_frames(rng: np.random.Generator, count: int, size: int, crop: int) -> Float[Tensor, "b 3 {crop} {crop}"]:
+    """Single frames of random scenes in [-1, 1], cropped at a random place."""
+    scenes = [sample_scene(rng) for _ in range(count)]
+    frames = render(scenes, rng.integers(0, 64, (count, 1)), size)[:, 0] * 2 - 1
+    top, left = rng.integers(0, size - crop + 1, (2, count))
+    return torch.stack([f[:, y : y + crop, x : x + crop] for f, y, x in zip(frames, top, left, strict=True)])
+
+
+def psnr(x: Tensor, target: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of images in [-1, 1], over all of them together."""
+    return (10 * torch.log10(4 / ((x - target) ** 2).mean())).item()
+
+
+def _median(frames: Tensor) -> Tensor:
+    return frames.flatten(2).median(2).values[..., None, None]

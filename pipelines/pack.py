@@ -1,0 +1,43 @@
+"""Writes the trained parts as a bundle: float16 safetensors in the diffusers layout."""
+
+import json
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from models.training.velocity import TINY_SCHEDULE
+
+PARTS = {
+    "unet": ("diffusers", "UNet3DConditionModel"),
+    "cam": ("models.nets.cam", "Cam"),
+    "apm": ("models.nets.apm", "Apm"),
+    "image_encoder": ("transformers", "CLIPVisionModelWithProjection"),
+    "text_encoder": ("transformers", "CLIPTextModelWithProjection"),
+    "tokenizer": ("transformers", "PreTrainedTokenizerFast"),
+    "vae": ("diffusers", "AutoencoderKL"),
+    "refiner": ("diffusers", "UNet3DConditionModel"),
+    "scheduler": ("diffusers", "DDIMScheduler"),
+    "refiner_scheduler": ("diffusers", "DDIMScheduler"),
+}
+
+
+def pack(parts: Path, out: Path) -> None:
+    """Copies the folders of `parts` to `out`, halving their weights. Raises ValueError for a part that is missing."""
+    shutil.rmtree(out, ignore_errors=True)
+    for name in PARTS:
+        folder = out / name
+        folder.mkdir(parents=True)
+        if name.endswith("scheduler"):
+            (folder / "scheduler_config.json").write_text(json.dumps(TINY_SCHEDULE, indent=2) + "\n")
+            continue
+        if not (parts / name).is_dir():
+            raise ValueError(f"{parts / name} is missing: run the stage that makes it first")
+        for file in sorted((parts / name).iterdir()):
+            if file.suffix == ".safetensors":
+                halved = {key: tensor.half() for key, tensor in load_file(file).items()}
+                save_file(halved, folder / file.name, metadata={"format": "pt"})
+            else:
+                shutil.copy(file, folder / file.name)
+    index = {"_class_name": "Longtake"} | {name: list(entry) for name, entry in PARTS.items()}
+    (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

@@ -1,0 +1,145 @@
+"""How the shipped weights were made: stage after stage, each from its last checkpoint, into a bundle.
+
+    vae -> clip -> base -> memory (CAM and APM) -> refiner -> decoder -> pack
+
+A stage's parts lie in float32 in `work`/bundle as soon as it is done; `pack` writes the float16 bundle to `out`.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet3DConditionModel
+from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection, PreTrainedTokenizerFast
+
+from models.nets.image import embed_images
+from models.training.base import CLIP_FRAMES, BaseStage, BaseTrainParams
+from models.training.captions import Captioner
+from models.training.clip import ClipParams, ClipStage
+from models.training.memory import CLIP_FRAMES as MEMORY_FRAMES
+from models.training.memory import MemoryParams, MemoryPool, MemoryStage, build_memory_pool
+from models.training.pool import Pool, build_pool
+from models.training.refiner import CLIP_FRAMES as WINDOW_FRAMES
+from models.training.refiner import RefinerStage, RefinerTrainParams
+from models.training.stage import TrainStage
+from models.training.vae import DecoderStage, VaeParams, VaeStage
+from pipelines.compose import compose
+from pipelines.training_loop import run_stage
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainConf:
+    """conf/train_tiny.yaml."""
+
+    vae: VaeParams
+    clip: ClipParams
+    base: BaseTrainParams
+    memory: MemoryParams
+    refiner: RefinerTrainParams
+    decoder: VaeParams
+    seed: int = 0
+    work: str = "runs/tiny"
+    out: str = "models/bundles/tiny"
+    threads: int = 1  # more than one a process costs more than it brings while others compute
+
+
+def train(config_path: str, overrides: Sequence[str], stages: Sequence[str] | None) -> None:
+    """Runs the named stages (all of them by default). Raises ValueError for a stage that is none."""
+    unknown = set(stages or ()) - set(STAGES)
+    if unknown:
+        raise ValueError(f"stages={','.join(sorted(unknown))} must be among {', '.join(STAGES)}")
+    conf = compose(TrainConf, config_path, overrides)
+    torch.set_num_threads(conf.threads)
+    workshop = Workshop(conf)
+    for name in STAGES if stages is None else stages:
+        logger.info("stage begins name=%s", name)
+        STAGES[name](workshop)
+
+
+class Workshop:
+    """The parts made so far, and the stages that need them."""
+
+    def __init__(self, conf: TrainConf) -> None:
+        self.conf, self.seed = conf, conf.seed
+        self.work = Path(conf.work)
+        self.bundle = self.work / "bundle"
+
+    def vae(self) -> None:
+        self._run("vae", VaeStage(self.conf.vae, self.seed))
+
+    def clip(self) -> None:
+        stage = ClipStage(self.conf.clip, self.seed)
+        self._run("clip", stage, skip=("word_heads", "image_heads"))
+        stage.tokenizer.save_pretrained(self.bundle / "tokenizer")
+
+    def base(self) -> None:
+        clips = self.conf.base.clips
+        pool = self._pool("base", clips, CLIP_FRAMES, 64)
+        held_out = self._pool("held-out-base", 24, CLIP_FRAMES, 64)
+        self._run("base", BaseStage(self.conf.base, self.seed, self._captioner(), pool, held_out))
+
+    def memory(self) -> None:
+        image_encoder = self._part(CLIPVisionModelWithProjection, "image_encoder")
+        null_anchor = embed_images(image_encoder, torch.zeros(1, 3, 64, 64)).detach()
+        pool = self._memory_pool(image_encoder, "memory", self.conf.memory.clips)
+        held_out = self._memory_pool(image_encoder, "held-out-memory", 32)
+        unet = self._part(UNet3DConditionModel, "unet")
+        params = self.conf.memory
+        self._run("memory", MemoryStage(params, self.seed, unet, self._captioner(), null_anchor, pool, held_out))
+
+    def refiner(self) -> None:
+        pool = self._pool("refiner", self.conf.refiner.clips, WINDOW_FRAMES, 128, latest=64)
+        held_out = self._pool("held-out-refiner", 16, WINDOW_FRAMES, 128, latest=64)
+        self._run("refiner", RefinerStage(self.conf.refiner, self.seed, self._captioner(), pool, held_out))
+
+    def decoder(self) -> None:
+        self._run("decoder", DecoderStage(self.conf.decoder, self.seed, self._part(AutoencoderKL, "vae")))
+
+    def pack(self) -> None:
+        from pipelines.pack import pack
+
+        pack(self.bundle, Path(self.conf.out))
+
+    def _run(self, name: str, stage: TrainStage, skip: Sequence[str] = ()) -> None:
+        run_stage(name, stage, self.work / name)
+        for folder, module in stage.modules.items():
+            if folder not in skip:
+                module.save_pretrained(self.bundle / folder)  # type: ignore[operator]
+
+    def _part(self, cls: Any, folder: str) -> Any:
+        if not (self.bundle / folder).is_dir():
+            raise ValueError(f"{self.bundle / folder} is missing: run the stage that makes it first")
+        return cls.from_pretrained(self.bundle / folder).eval().requires_grad_(False)
+
+    def _captioner(self) -> Captioner:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(self.bundle / "tokenizer")
+        encoder = self._part(CLIPTextModelWithProjection, "text_encoder")
+        encoder.set_attn_implementation("eager")
+        return Captioner(tokenizer, encoder)
+
+    def _pool(self, purpose: str, clips: int, num_frames: int, size: int, latest: int = 0) -> Pool:
+        vae = self._part(AutoencoderKL, "vae")
+        with torch.autocast("cpu", torch.bfloat16):
+            return build_pool(vae, self.seed, purpose, clips, num_frames, size, latest)
+
+    def _memory_pool(self, image_encoder: Any, purpose: str, clips: int) -> MemoryPool:
+        pool = self._pool(purpose, clips, MEMORY_FRAMES, 64, latest=48)
+        with torch.autocast("cpu", torch.bfloat16):
+            vae = self._part(AutoencoderKL, "vae")
+            return build_memory_pool(vae, image_encoder, pool, self.seed, self.conf.memory.latent_noise)
+
+
+STAGES: dict[str, Callable[[Workshop], None]] = {
+    "vae": Workshop.vae,
+    "clip": Workshop.clip,
+    "base": Workshop.base,
+    "memory": Workshop.memory,
+    "refiner": Workshop.refiner,
+    "decoder": Workshop.decoder,
+    "pack": Workshop.pack,
+}

@@ -1,0 +1,108 @@
+"""Runs one stage of training: optimiser, average of weights, checkpoints, log. Knows nothing of what is trained."""
+
+import json
+import logging
+import math
+import time
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from models.training.stage import LoopParams, TrainStage
+
+logger = logging.getLogger(__name__)
+
+CHECKPOINT_SECONDS = 60
+
+
+def run_stage(name: str, stage: TrainStage, folder: Path, device: str = "cpu") -> None:
+    """Trains from the last checkpoint (or the start) to the end and leaves the averaged weights in the modules."""
+    folder.mkdir(parents=True, exist_ok=True)
+    live = nn.ModuleDict(stage.modules).to(device).train()
+    trained = [p for p in live.parameters() if p.requires_grad]
+    average = deepcopy(live).requires_grad_(False)
+    optimizer = torch.optim.AdamW(trained, lr=stage.loop.learning_rate, weight_decay=0.01, betas=(0.9, 0.99))
+    first, spent = _resume(folder / "checkpoint.pt", live, average, optimizer)
+    began = saved = time.monotonic()
+    for step in range(first, stage.loop.steps):
+        for group in optimizer.param_groups:
+            group["lr"] = stage.loop.learning_rate * _schedule(step, stage.loop)
+        with torch.autocast(device, torch.bfloat16):
+            loss, figures = stage.loss(step)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        _follow(average, live, min(stage.loop.ema, (1 + step) / (10 + step)))
+        now = time.monotonic()
+        if step % 10 == 0:
+            _log(folder, step, spent + now - began, loss=loss.item(), **figures)
+        if (step + 1) % stage.loop.gate_every == 0:
+            _log(folder, step, spent + now - began, **_gates(stage, live, average))
+        if now - saved > CHECKPOINT_SECONDS:
+            _save(folder / "checkpoint.pt", live, average, optimizer, step + 1, spent + now - began)
+            saved = now
+    total = spent + time.monotonic() - began
+    _save(folder / "checkpoint.pt", live, average, optimizer, stage.loop.steps, total)
+    live.load_state_dict(average.state_dict())
+    live.eval()
+    stage.finish()
+    _log(folder, stage.loop.steps, total, **_evaluated(stage))
+    logger.info("stage done name=%s steps=%d seconds=%.0f", name, stage.loop.steps, total)
+
+
+def _schedule(step: int, loop: LoopParams) -> float:
+    if step < loop.warmup:
+        return (step + 1) / loop.warmup
+    progress = (step - loop.warmup) / max(1, loop.steps - loop.warmup)
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@torch.no_grad()
+def _follow(average: nn.Module, live: nn.Module, decay: float) -> None:
+    for kept, new in zip(average.parameters(), live.parameters(), strict=True):
+        if new.requires_grad:
+            kept.lerp_(new, 1 - decay)
+
+
+def _gates(stage: TrainStage, live: nn.Module, average: nn.Module) -> dict[str, float]:
+    """The gates look at the averaged weights; the live ones come back afterwards."""
+    kept = deepcopy(live.state_dict())
+    live.load_state_dict(average.state_dict())
+    live.eval()
+    figures = _evaluated(stage)
+    live.load_state_dict(kept)
+    live.train()
+    return figures
+
+
+def _evaluated(stage: TrainStage) -> dict[str, float]:
+    with torch.no_grad():
+        return {f"gate/{key}": value for key, value in stage.gates().items()}
+
+
+def _save(path: Path, live: nn.Module, average: nn.Module, optimizer: Any, step: int, seconds: float) -> None:
+    state = {"live": live.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
+    torch.save(state | {"step": step, "seconds": seconds}, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)  # a kill in the middle leaves the last whole checkpoint
+
+
+def _resume(path: Path, live: nn.Module, average: nn.Module, optimizer: Any) -> tuple[int, float]:
+    if not path.exists():
+        return 0, 0.0
+    state = torch.load(path, weights_only=True)
+    live.load_state_dict(state["live"])
+    average.load_state_dict(state["average"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["step"], state["seconds"]
+
+
+def _log(folder: Path, step: int, seconds: float, **figures: float) -> None:
+    row = {"step": step, "seconds": round(seconds, 1), **{key: round(value, 5) for key, value in figures.items()}}
+    with (folder / "log.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    if step % 100 == 0 or any(key.startswith("gate/") for key in figures):
+        logger.info("%s %s", folder.name, " ".join(f"{key}={value}" for key, value in row.items()))
