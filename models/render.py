@@ -46,7 +46,7 @@ def _wrap(offset: Tensor) -> Tensor:
 
 
 def _distance(shape: str, radius: float, x: Tensor, y: Tensor) -> Tensor:
-    """Signed distance to the edge, negative inside; about equal areas for equal radii."""
+    """Signed distance to the edge, negative inside. A square has the area of a circle of its radius, a triangle 60 %."""
     if shape == "circle":
         return torch.sqrt(x**2 + y**2) - radius
     if shape == "ring":

@@ -13,6 +13,8 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet3DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection, PreTrainedTokenizerFast
 
 from models.nets.image import embed_images
@@ -20,8 +22,8 @@ from models.training.base import CLIP_FRAMES, BaseStage, BaseTrainParams
 from models.training.captions import Captioner
 from models.training.clip import ClipParams, ClipStage
 from models.training.memory import CLIP_FRAMES as MEMORY_FRAMES
-from models.training.memory import MemoryParams, MemoryPool, MemoryStage, build_memory_pool
-from models.training.pool import Pool, build_pool
+from models.training.memory import TARGET, MemoryParams, MemoryPool, MemoryStage, decode_memories
+from models.training.pool import Pool, encode_pool, pool_scenes
 from models.training.refiner import CLIP_FRAMES as WINDOW_FRAMES
 from models.training.refiner import RefinerStage, RefinerTrainParams
 from models.training.stage import TrainStage
@@ -86,8 +88,8 @@ class Workshop:
     def memory(self) -> None:
         image_encoder = self._part(CLIPVisionModelWithProjection, "image_encoder")
         null_anchor = embed_images(image_encoder, torch.zeros(1, 3, 64, 64)).detach()
-        pool = self._memory_pool(image_encoder, "memory", self.conf.memory.clips)
-        held_out = self._memory_pool(image_encoder, "held-out-memory", 32)
+        pool = self._memory_pool("memory", self.conf.memory.clips)
+        held_out = self._memory_pool("held-out-memory", 32)
         unet = self._part(UNet3DConditionModel, "unet")
         params = self.conf.memory
         self._run("memory", MemoryStage(params, self.seed, unet, self._captioner(), null_anchor, pool, held_out))
@@ -123,15 +125,35 @@ class Workshop:
         return Captioner(tokenizer, encoder)
 
     def _pool(self, purpose: str, clips: int, num_frames: int, size: int, latest: int = 0) -> Pool:
-        vae = self._part(AutoencoderKL, "vae")
-        with torch.autocast("cpu", torch.bfloat16):
-            return build_pool(vae, self.seed, purpose, clips, num_frames, size, latest)
+        scenes, first = pool_scenes(self.seed, purpose, clips, latest)
 
-    def _memory_pool(self, image_encoder: Any, purpose: str, clips: int) -> MemoryPool:
-        pool = self._pool(purpose, clips, MEMORY_FRAMES, 64, latest=48)
-        with torch.autocast("cpu", torch.bfloat16):
+        def encode() -> dict[str, Tensor]:
             vae = self._part(AutoencoderKL, "vae")
-            return build_memory_pool(vae, image_encoder, pool, self.seed, self.conf.memory.latent_noise)
+            return {"latents": encode_pool(vae, scenes, first, num_frames, size)}
+
+        return Pool(scenes, first, self._cached(f"{purpose}-{clips}", encode)["latents"])
+
+    def _memory_pool(self, purpose: str, clips: int) -> MemoryPool:
+        pool = self._pool(purpose, clips, MEMORY_FRAMES, 64, latest=48)
+
+        def decode() -> dict[str, Tensor]:
+            vae, images = self._part(AutoencoderKL, "vae"), self._part(CLIPVisionModelWithProjection, "image_encoder")
+            seen, anchor = decode_memories(vae, images, pool.latents, self.seed, self.conf.memory.latent_noise)
+            return {"condition": torch.from_numpy(seen), "anchor": anchor}
+
+        memories = self._cached(f"{purpose}-{clips}-decoded", decode)
+        short = Pool(pool.scenes, pool.first, pool.latents[:, TARGET].contiguous())
+        return MemoryPool(short, memories["condition"].numpy(), memories["anchor"])
+
+    def _cached(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Made once: a pool takes minutes, and a stage may be resumed often."""
+        path = self.work / "pools" / f"{name}.safetensors"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with torch.autocast("cpu", torch.bfloat16):
+                save_file(make(), path.with_suffix(".part"))
+            path.with_suffix(".part").replace(path)
+        return load_file(path)
 
 
 STAGES: dict[str, Callable[[Workshop], None]] = {

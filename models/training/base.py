@@ -27,7 +27,7 @@ CLIP_FRAMES = 16
 @dataclass(frozen=True, slots=True)
 class BaseTrainParams:
     loop: LoopParams
-    clips: int = 6144  # in the pool
+    clips: int = 3072  # in the pool
     block_out_channels: tuple[int, ...] = (48, 96)
     head_dim: int = 16
     image_share: float = 0.15  # of the steps: single frames

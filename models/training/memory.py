@@ -37,7 +37,7 @@ TARGET = slice(16, 32)
 @dataclass(frozen=True, slots=True)
 class MemoryParams:
     loop: LoopParams
-    clips: int = 2048  # in the pool
+    clips: int = 1280  # in the pool
     image_tokens: int = 4
     merger_head_dim: int = 16
     condition_channels: tuple[int, ...] = (16, 32, 48, 64)
@@ -59,20 +59,20 @@ class MemoryPool:
 
 
 @torch.no_grad()
-def build_memory_pool(
-    vae: AutoencoderKL, image_encoder: nn.Module, pool: Pool, seed: int, latent_noise: float
-) -> MemoryPool:
-    """Decodes condition and anchor frames of a pool of 32-frame clips."""
+def decode_memories(
+    vae: AutoencoderKL, image_encoder: nn.Module, latents: Float[Tensor, "n t c h w"], seed: int, latent_noise: float
+) -> tuple[UInt8[np.ndarray, "n f H W 3"], Float[Tensor, "n e"]]:
+    """Condition frames and anchor embeddings of 32-frame clips, decoded as at inference from latents with some noise."""
     conditions, anchors = [], []
-    for i, latents in enumerate(pool.latents):
+    for i, half in enumerate(latents):
         rng = rng_for(seed, "memory-pool", 0, i)
-        seen = torch.cat([latents[int(rng.integers(16))][None], latents[CONDITION]]).float()
+        clip = half.float()
+        seen = torch.cat([clip[int(rng.integers(16))][None], clip[CONDITION]])
         noise = torch.from_numpy(rng.standard_normal(seen.shape, dtype=np.float32))
         images = vae.decode((seen + rng.uniform(0, latent_noise) * noise) / vae.config.scaling_factor).sample.float()
         conditions.append(to_uint8(images[1:]))
         anchors.append(embed_images(image_encoder, images[:1].clamp(-1, 1))[0])
-    short = Pool(pool.scenes, pool.first, pool.latents[:, TARGET].contiguous())
-    return MemoryPool(short, np.stack(conditions), torch.stack(anchors))
+    return np.stack(conditions), torch.stack(anchors)
 
 
 class MemoryStage(TrainStage):

@@ -28,19 +28,22 @@ class Pool:
         return len(self.scenes)
 
 
-@torch.no_grad()
-def build_pool(
-    vae: AutoencoderKL, seed: int, purpose: str, clips: int, num_frames: int, size: int, latest: int = 0
-) -> Pool:
-    """`clips` random scenes of `num_frames` frames at `size` px, each beginning at a random frame in 0..latest."""
+def pool_scenes(seed: int, purpose: str, clips: int, latest: int) -> tuple[list[Scene], np.ndarray]:
+    """The scenes of a pool, and the frame where each clip begins (0..latest)."""
     rng = rng_for(seed, purpose, 0, 0)
-    scenes = [sample_scene(rng) for _ in range(clips)]
-    first = rng.integers(0, latest + 1, clips)
+    return [sample_scene(rng) for _ in range(clips)], rng.integers(0, latest + 1, clips)
+
+
+@torch.no_grad()
+def encode_pool(
+    vae: AutoencoderKL, scenes: list[Scene], first: np.ndarray, num_frames: int, size: int
+) -> Float[Tensor, "n t c h w"]:
+    """Latents of `num_frames` frames of each scene at `size` px, in float16."""
     latents = []
     per_call = max(1, 512 * 64**2 // size**2 // num_frames)  # frames in one call: bounds memory
-    for i in range(0, clips, per_call):
+    for i in range(0, len(scenes), per_call):
         numbers = first[i : i + per_call, None] + np.arange(num_frames)
         images = render(scenes[i : i + per_call], numbers, size) * 2 - 1
         means = vae.encode(images.flatten(0, 1)).latent_dist.mode()
-        latents.append((means * vae.config.scaling_factor).to(torch.float16).unflatten(0, images.shape[:2]))
-    return Pool(scenes, first, torch.cat(latents))
+        latents.append((means.float() * vae.config.scaling_factor).unflatten(0, images.shape[:2]))
+    return torch.cat(latents).half()

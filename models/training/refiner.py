@@ -23,7 +23,7 @@ CLIP_FRAMES = 24
 @dataclass(frozen=True, slots=True)
 class RefinerTrainParams:
     loop: LoopParams  # batch counts clips of 24 frames
-    clips: int = 768  # in the pool
+    clips: int = 384  # in the pool
     block_out_channels: tuple[int, ...] = (32, 64)
     head_dim: int = 16
     short_share: float = 0.6  # of the steps: 4 consecutive frames, six times as many clips

@@ -1,0 +1,121 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from models.base import BaseParams
+from models.bundle import load_bundle
+from models.plan import Plan, PlanParams
+from models.prompt import PromptSpec
+
+SPEC = PromptSpec("v", "a large red circle moves right over a plain navy background", "", 30, 5)
+PLAN = Plan(30, PlanParams())
+PARAMS = BaseParams(num_inference_steps=2)
+
+
+@pytest.fixture(scope="module")
+def bundle(random_bundle):
+    return load_bundle(random_bundle)
+
+
+def chain(model, count, spec=SPEC):
+    memory, chunks = None, []
+    for index in range(count):
+        memory, chunk = model.advance(spec, PLAN, index, memory)
+        chunks.append(chunk)
+    return memory, chunks
+
+
+def test_chunks_have_the_frames_of_the_plan_and_the_memory_has_the_last_eight(bundle):
+    memory, chunks = chain(bundle.base_model(PARAMS), 2)
+    assert [chunk.span for chunk in chunks] == list(PLAN.chunks[:2])
+    assert [chunk.frames.shape for chunk in chunks] == [(16, 32, 32, 3), (8, 32, 32, 3)]
+    assert memory.last.shape == (8, 3, 32, 32) and memory.last.dtype == np.float32
+    assert np.array_equal(((memory.last + 1) * 127.5).round().astype(np.uint8), chunks[1].frames.transpose(0, 3, 1, 2))
+
+
+def test_the_anchor_is_the_first_frame_of_the_first_chunk_for_ever(bundle):
+    model = bundle.base_model(PARAMS)
+    first, chunks = model.advance(SPEC, PLAN, 0, None), None
+    memory, chunks = chain(model, 3)
+    assert np.array_equal(memory.anchor, first[0].anchor)
+    assert np.array_equal(((memory.anchor + 1) * 127.5).round().astype(np.uint8), chunks[0].frames[0].transpose(2, 0, 1))
+
+
+def test_a_call_is_a_pure_function_of_its_arguments(bundle):
+    one = bundle.base_model(PARAMS)
+    memory, _ = one.advance(SPEC, PLAN, 0, None)
+    expected = one.advance(SPEC, PLAN, 1, memory)[1].frames
+    other = replace(SPEC, prompt="a small blue ring bounces")
+    one.advance(other, PLAN, 0, None)  # fills the caches with another video
+    one.advance(other, PLAN, 1, memory)
+    fresh = bundle.base_model(PARAMS)
+    assert np.array_equal(expected, one.advance(SPEC, PLAN, 1, memory)[1].frames)
+    assert np.array_equal(expected, fresh.advance(SPEC, PLAN, 1, memory)[1].frames)
+
+
+def frames_after(bundle, memory, spec=SPEC, **params):
+    return bundle.base_model(replace(PARAMS, **params)).advance(spec, PLAN, 1, memory)[1].frames
+
+
+def test_each_memory_changes_the_next_chunk_and_can_be_left_out(bundle):
+    memory, _ = bundle.base_model(PARAMS).advance(SPEC, PLAN, 0, None)
+    both = frames_after(bundle, memory)
+    other_last = replace(memory, last=memory.last[::-1].copy())
+    other_anchor = replace(memory, anchor=memory.anchor[:, ::-1].copy())
+    assert not np.array_equal(both, frames_after(bundle, other_last))
+    assert not np.array_equal(both, frames_after(bundle, other_anchor))
+    assert np.array_equal(frames_after(bundle, memory, cam=False), frames_after(bundle, other_last, cam=False))
+    assert np.array_equal(frames_after(bundle, memory, apm=False), frames_after(bundle, other_anchor, apm=False))
+
+
+def test_the_seed_the_prompt_and_the_negative_prompt_change_the_frames(bundle):
+    frames = [
+        bundle.base_model(PARAMS).advance(spec, PLAN, 0, None)[1].frames
+        for spec in (
+            SPEC,
+            replace(SPEC, seed=6),
+            replace(SPEC, prompt="a small blue ring bounces"),
+            replace(SPEC, negative_prompt="a small blue ring bounces"),
+        )
+    ]
+    assert all(not np.array_equal(frames[0], other) for other in frames[1:])
+
+
+def test_an_anchor_weight_of_its_own_takes_a_third_prediction(bundle):
+    memory, _ = bundle.base_model(PARAMS).advance(SPEC, PLAN, 0, None)
+    one, strong = (frames_after(bundle, memory, anchor_guidance_scale=scale) for scale in (4.0, 7.5))
+    assert not np.array_equal(one, strong)
+    other = replace(memory, anchor=memory.anchor[:, ::-1].copy())
+    none = [frames_after(bundle, m, anchor_guidance_scale=0.0, guidance_rescale=0.0) for m in (memory, other)]
+    assert np.array_equal(*none)  # a weight of 0 takes the anchor out again
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m_sde"])
+def test_without_guidance_and_with_either_sampler_it_runs(bundle, sampler):
+    params = BaseParams(num_inference_steps=2, guidance_scale=1, sampler=sampler, eta=0.5)
+    _, chunks = chain(bundle.base_model(params), 2)
+    assert chunks[1].frames.std() > 0
+
+
+def test_threads_of_the_caller_do_not_leak_gradients(bundle):
+    memory, _ = bundle.base_model(PARAMS).advance(SPEC, PLAN, 0, None)
+    assert isinstance(memory.last, np.ndarray)
+    assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("num_inference_steps", 0),
+        ("guidance_scale", 0.5),
+        ("anchor_guidance_scale", -1.0),
+        ("guidance_rescale", 1.5),
+        ("eta", -0.1),
+        ("sampler", "euler"),
+    ],
+)
+def test_params_out_of_range_are_named(field, value):
+    with pytest.raises(ValueError, match=field):
+        BaseParams(**{field: value})

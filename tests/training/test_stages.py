@@ -1,0 +1,153 @@
+"""Each stage on a handful of clips and the smallest networks: what its loss is made of, not how good it gets."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from models.bundle import load_bundle
+from models.training.base import BaseStage, BaseTrainParams
+from models.training.captions import Captioner, swap_gaps, training_captions
+from models.training.clip import ClipParams, ClipStage, new_tokenizer, tokenize
+from models.training.memory import MemoryParams, MemoryPool, MemoryStage, decode_memories
+from models.training.pool import Pool, encode_pool, pool_scenes
+from models.training.refiner import RefinerStage, RefinerTrainParams
+from models.training.stage import LoopParams
+from models.training.vae import DecoderStage, VaeParams, VaeStage, random_frames
+from models.training.velocity import sample_timesteps
+from models.world import ATTRIBUTES, sample_scene
+
+LOOP = LoopParams(steps=100, batch=2)
+
+
+@pytest.fixture(scope="module")
+def parts(random_bundle):
+    return load_bundle(random_bundle).parts
+
+
+@pytest.fixture(scope="module")
+def captioner(parts):
+    return Captioner(parts["tokenizer"], parts["text_encoder"])
+
+
+def pool_of(parts, frames, clips=4):
+    scenes, first = pool_scenes(0, "test", clips, 8)
+    return Pool(scenes, first, encode_pool(parts["vae"], scenes, first, frames, 32))
+
+
+def trained(stage):
+    """Names of modules that get a gradient from one loss, which is the same when asked again."""
+    one, _ = stage.loss(60)
+    two, _ = stage.loss(60)
+    assert torch.equal(one, two) and not torch.equal(one, stage.loss(61)[0])
+    one.backward()
+    return {n for n, m in stage.modules.items() if any(p.grad is not None and p.grad.any() for p in m.parameters())}
+
+
+def test_vae_loss_reaches_the_whole_vae():
+    stage = VaeStage(VaeParams(LOOP, block_out_channels=(8, 8, 8, 8)), 0)
+    assert trained(stage) == {"vae"}
+
+
+def test_folding_makes_latents_unit_normal_and_changes_no_picture():
+    stage = VaeStage(VaeParams(LOOP, block_out_channels=(8, 8, 8, 8)), 0)
+    stage.vae.eval()
+    frames = random_frames(np.random.default_rng(1), 64, 64, 64)
+    with torch.no_grad():
+        before = stage.vae.decode(stage.vae.encode(frames).latent_dist.mode()).sample
+        stage.finish()
+        latents = stage.vae.encode(frames).latent_dist.mode()
+        after = stage.vae.decode(latents).sample
+    assert torch.allclose(before, after, atol=1e-4)
+    assert torch.allclose(latents.mean((0, 2, 3)), torch.zeros(8), atol=0.2)
+    assert torch.allclose(latents.std((0, 2, 3)), torch.ones(8), atol=0.2)
+
+
+def test_the_decoder_goes_on_alone(parts):
+    stage = DecoderStage(VaeParams(LOOP, latent_channels=4), 0, parts["vae"])
+    try:
+        assert trained(stage) == {"vae"}
+        assert all(p.grad is None for p in stage.vae.encoder.parameters())
+        assert any(p.grad is not None for p in stage.vae.decoder.parameters())
+    finally:
+        parts["vae"].requires_grad_(False)
+
+
+def test_clip_loss_reaches_both_encoders_and_the_heads():
+    stage = ClipStage(ClipParams(LOOP, width=32, text_layers=1, image_layers=1), 0)
+    assert trained(stage) == {"text_encoder", "image_encoder", "word_heads", "image_heads"}
+
+
+def test_base_loss_goes_from_single_frames_over_strides_to_whole_clips(parts, captioner):
+    pool = pool_of(parts, 16)
+    stage = BaseStage(BaseTrainParams(LOOP, block_out_channels=(16, 32)), 0, captioner, pool, pool)
+    assert [stage.loss(step)[1]["frames"] for step in (0, 30, 99)] == [1, 4, 16]
+    assert trained(stage) == {"unet"}
+    assert set(stage.gates()) == {"loss_999", *(f"swap_{name}_999" for name in ATTRIBUTES)}
+
+
+def test_refiner_loss_goes_from_short_clips_to_whole_windows(parts, captioner):
+    pool = pool_of(parts, 24)
+    stage = RefinerStage(RefinerTrainParams(LOOP, block_out_channels=(16, 32)), 0, captioner, pool, pool)
+    assert [stage.loss(step)[1]["frames"] for step in (0, 99)] == [4, 24]
+    assert trained(stage) == {"refiner"}
+
+
+@pytest.fixture(scope="module")
+def memory_stage(parts, captioner):
+    pool = pool_of(parts, 32)
+    condition, anchor = decode_memories(parts["vae"], parts["image_encoder"], pool.latents, 0, 0.1)
+    short = Pool(pool.scenes, pool.first, pool.latents[:, 16:])
+    memories = MemoryPool(short, condition, anchor)
+    null = torch.zeros(1, anchor.shape[-1])
+    params = MemoryParams(LOOP, merger_head_dim=16, condition_channels=(8, 8, 8, 8))
+    return MemoryStage(params, 0, parts["unet"], captioner, null, memories, memories)
+
+
+def test_memory_training_leaves_the_base_alone(memory_stage):
+    memory_stage.loss(0)[0].backward()
+    assert all(p.grad is None for p in memory_stage.unet.parameters())
+    merger = memory_stage.cam.cross_attention_merger_mid_block
+    assert merger.temporal_transformer.proj_out.weight.grad.any()
+    assert any(p.grad.any() for n, p in memory_stage.apm.named_parameters() if n.endswith("alpha"))
+
+
+def test_before_memory_training_the_memories_change_nothing(memory_stage):
+    gates = memory_stage.gates()
+    assert len({round(value, 6) for name, value in gates.items() if name.endswith("950")}) == 1
+
+
+def test_text_and_anchor_are_dropped_as_often_as_the_paper_says(memory_stage):
+    rows = np.random.default_rng(0).integers(0, 4, 4000)
+    captions, anchors = memory_stage._dropped(np.random.default_rng(1), rows)
+    counts = Counter(zip([not c for c in captions], (anchors == 0).all(1).tolist(), strict=True))
+    for case in ((True, False), (False, True), (True, True)):
+        assert abs(counts[case] / 4000 - 0.05) < 0.015, case
+
+
+def test_captions_are_dropped_whole_now_and_then():
+    scenes = [sample_scene(np.random.default_rng(i)) for i in range(1000)]
+    empty = sum(not caption for caption in training_captions(np.random.default_rng(0), scenes, 0.1))
+    assert 70 < empty < 130
+
+
+def test_the_swap_gap_is_the_loss_that_a_wrong_word_costs():
+    scenes = [sample_scene(np.random.default_rng(i), color="red") for i in range(5)]
+    gaps = swap_gaps(lambda captions: float(sum("red" not in caption for caption in captions)), scenes)
+    assert gaps.pop("loss") == 0 and gaps.pop("swap_color") == 5
+    assert set(gaps.values()) == {0.0}
+
+
+def test_a_share_of_timesteps_is_in_the_noisiest_tenth():
+    high = (sample_timesteps(np.random.default_rng(0), 20000, 0.6) >= 900).float().mean().item()
+    assert abs(high - (0.6 + 0.4 * 0.1)) < 0.02
+    assert sample_timesteps(np.random.default_rng(0), 1000, 0.0, 300).max() < 300
+
+
+def test_the_tokenizer_has_one_token_a_word_and_one_for_all_others():
+    tokenizer = new_tokenizer(24)
+    ids = tokenize(tokenizer, ["A red circle, bouncing"])
+    assert ids.shape == (1, 24)
+    words = tokenizer.convert_ids_to_tokens(ids[0, :6].tolist())
+    assert words == ["<|startoftext|>", "a", "red", "circle", "<unk>", "<|endoftext|>"]
