@@ -47,7 +47,7 @@ class RefinerParams:
     guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
     sampler: str = "ddim"  # or dpmpp_2m_sde
     eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
-    coupling: Coupling = Coupling.CAUSAL
+    coupling: Coupling = Coupling.SYMMETRIC
     steps_per_task: int = 1  # causal coupling only; it changes the number of calls, not the frames
     height: int = 128  # pixels
     width: int = 128
@@ -62,9 +62,7 @@ class RefinerParams:
         _require(0 <= self.guidance_rescale <= 1, "guidance_rescale", self.guidance_rescale, "it has to be in 0..1")
         sampler_for(self.sampler)
         _require(0 <= self.eta <= 1, "eta", self.eta, "it has to be in 0..1")
-        _require(
-            self.coupling in list(Coupling), "coupling", self.coupling, f"it has to be one of {', '.join(Coupling)}"
-        )
+        _require(isinstance(self.coupling, Coupling), "coupling", self.coupling, "it has to be a Coupling")
         _require(self.steps_per_task >= 1, "steps_per_task", self.steps_per_task, at_least_one)
         for name in ("height", "width"):
             size = getattr(self, name)

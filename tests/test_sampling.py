@@ -137,14 +137,6 @@ def test_timesteps_are_those_of_diffusers(diffusers, spacing, num_steps):
     assert ours == tuple(theirs.timesteps.tolist())
 
 
-def test_guidance_rescale_is_that_of_diffusers(diffusers):
-    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import rescale_noise_cfg
-
-    guided, full = randn(1, 6, 4, 5, 5) * 3, randn(2, 6, 4, 5, 5)
-    theirs = rescale_noise_cfg(guided[None], full[None], guidance_rescale=0.7)[0]
-    close(rescale_guidance(guided, full, 0.7), theirs)
-
-
 # ---- timesteps and levels
 
 
@@ -290,6 +282,13 @@ def test_full_rescale_restores_the_contrast_of_the_full_condition():
     null, full = randn(0, 3, 4, 8, 8), randn(1, 3, 4, 8, 8)
     guided = guide(torch.stack([null, full]), 9.0, guidance_rescale=1.0)
     close(torch.std(guided), torch.std(full))
+
+
+def test_partial_rescale_mixes_the_contrast_of_both():
+    guided, full = randn(0, 3, 4, 8, 8) * 3, randn(1, 3, 4, 8, 8)
+    ratio = np.std(full.numpy(), ddof=1) / np.std(guided.numpy(), ddof=1)
+    close(rescale_guidance(guided, full, 0.7), guided * float(0.7 * ratio + 0.3))
+    assert torch.equal(rescale_guidance(guided, full, 0.0), guided)
 
 
 def test_a_wrong_number_of_predictions_is_refused():

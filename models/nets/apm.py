@@ -8,7 +8,8 @@ Tensor names are the published checkpoint's, see `models.convert.names`.
 Shapes: b batch, n text tokens, k image tokens, d text channels, e channels of the image embedding.
 """
 
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -63,7 +64,7 @@ class Apm(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(
         self,
-        layers: tuple[str, ...],
+        layers: Sequence[str],
         cross_attention_dim: int = 1024,
         image_embed_dim: int = 1024,
         hidden_dim: int = 1280,
@@ -89,10 +90,10 @@ class Apm(ModelMixin, ConfigMixin):
         hidden_dim: int = 1280,
         num_tokens: int = 16,
         text_tokens: int = 77,
-    ) -> Self:
+    ) -> "Apm":
         """An Apm for the cross attentions of `unet`; it changes nothing yet."""
         net: Any = unet
-        apm: Self = cls(
+        apm: Apm = cls(
             tuple(cross_attentions(net)),
             net.config.cross_attention_dim,
             image_embed_dim,

@@ -9,7 +9,8 @@ Tensor names are the published checkpoint's, see `models.convert.names`.
 Shapes: b batch, t frames, f condition frames, c channels, h w rows and columns.
 """
 
-from typing import Any, Self
+from collections.abc import Sequence
+from typing import Any
 
 from diffusers import UNet3DConditionModel
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -134,18 +135,18 @@ class Cam(ModelMixin, ConfigMixin):
     def __init__(
         self,
         in_channels: int = 4,
-        down_block_types: tuple[str, ...] = ("CrossAttnDownBlock3D",) * 3 + ("DownBlock3D",),
-        block_out_channels: tuple[int, ...] = (320, 640, 1280, 1280),
+        down_block_types: Sequence[str] = ("CrossAttnDownBlock3D",) * 3 + ("DownBlock3D",),
+        block_out_channels: Sequence[int] = (320, 640, 1280, 1280),
         layers_per_block: int = 2,
         downsample_padding: int = 1,
-        mid_block_scale_factor: float = 1,
+        mid_block_scale_factor: int | float = 1,
         act_fn: str = "silu",
         norm_num_groups: int = 32,
         norm_eps: float = 1e-5,
         cross_attention_dim: int = 1024,
         attention_head_dim: int = 64,
         conditioning_channels: int = 3,
-        conditioning_embedding_out_channels: tuple[int, ...] = (32, 96, 256, 512),
+        conditioning_embedding_out_channels: Sequence[int] = (32, 96, 256, 512),
         merger_head_dim: int = 64,
     ):
         super().__init__()
@@ -170,12 +171,12 @@ class Cam(ModelMixin, ConfigMixin):
         cls,
         unet: UNet3DConditionModel,
         conditioning_channels: int = 3,
-        conditioning_embedding_out_channels: tuple[int, ...] = (32, 96, 256, 512),
+        conditioning_embedding_out_channels: Sequence[int] = (32, 96, 256, 512),
         merger_head_dim: int = 64,
-    ) -> Self:
+    ) -> "Cam":
         """A Cam for `unet` whose control branch starts with the UNet's weights and which changes nothing yet."""
         net: Any = unet
-        cam: Self = cls(
+        cam: Cam = cls(
             **{name: net.config[name] for name in _MIRRORED},
             conditioning_channels=conditioning_channels,
             conditioning_embedding_out_channels=conditioning_embedding_out_channels,
