@@ -15,7 +15,6 @@ from fractions import Fraction
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 import numpy as np
 from jaxtyping import UInt8
@@ -27,7 +26,11 @@ class VideoWriter:
     """`with VideoWriter(path, fps=8) as writer: writer.write(segment.frames)`; the first frames decide the size."""
 
     def __init__(
-        self, path: str | os.PathLike[str], fps: float | Fraction, fragmented: bool = False, keep_partial: bool = False
+        self,
+        path: str | os.PathLike[str],
+        fps: int | float | Fraction,
+        fragmented: bool = False,
+        keep_partial: bool = False,
     ) -> None:
         """`fps` in frames a second; `fragmented` as in Mp4Encoder: the file grows with every segment, not at the end.
 
@@ -56,7 +59,7 @@ class VideoWriter:
             self._encoder = Mp4Encoder(self.fps, width=width, height=height, fragmented=self.fragmented)
         self._put(self._encoder.encode(frames))
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "VideoWriter":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

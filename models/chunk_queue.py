@@ -33,6 +33,11 @@ class ChunkQueue:
         self._held: dict[int, Handle] = {}
 
     @property
+    def num_frames(self) -> int:
+        """Frames held."""
+        return sum(len(self._plan.chunks[chunk]) for chunk in self._held)
+
+    @property
     def full(self) -> bool:
         """No chunk may be made now: there is no room for it, or it was the last one."""
         if self.next_chunk == len(self._plan.chunks):
@@ -58,10 +63,6 @@ class ChunkQueue:
         keep_from = self._plan.chunks_of(self.next_window)[0] if more else self.next_chunk
         self._held = {chunk: handle for chunk, handle in self._held.items() if chunk >= keep_from}
         return taken
-
-    def __len__(self) -> int:
-        """Frames held."""
-        return sum(len(self._plan.chunks[chunk]) for chunk in self._held)
 
 
 def _num_frames(plan: Plan, chunks: range) -> int:

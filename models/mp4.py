@@ -24,7 +24,6 @@ import io
 from collections.abc import Iterator
 from fractions import Fraction
 from os import PathLike
-from typing import BinaryIO
 
 import av
 import numpy as np
@@ -50,7 +49,7 @@ FRAGMENT_FLAGS = "frag_custom+empty_moov+default_base_moof+frag_discont+skip_tra
 class Mp4Encoder:
     """One video, segment by segment: `encode(frames)` ... `finish()`; the bytes they return, in order, are the file."""
 
-    def __init__(self, fps: float | Fraction, width: int, height: int, fragmented: bool = False) -> None:
+    def __init__(self, fps: int | float | Fraction, width: int, height: int, fragmented: bool = False) -> None:
         """`fps` in frames a second (a float becomes the nearest fraction up to n/1001), `width` and `height` in pixels.
 
         Raises ValueError for an odd width or height and for an fps outside 0.01 to 1000.
@@ -149,7 +148,7 @@ def _timescale(fps: Fraction) -> int:
     return fps.numerator * -(-10_000 // fps.numerator)
 
 
-def decode(source: str | PathLike[str] | BinaryIO) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+def decode(source: str | PathLike[str] | io.BufferedIOBase) -> Iterator[UInt8[np.ndarray, "h w c"]]:
     """The frames of the first video stream of anything FFmpeg reads, upright, all of the first one's size.
 
     Raises ValueError when there is no video stream, and av.FFmpegError for what cannot be opened or decoded.

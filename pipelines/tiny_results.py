@@ -1,0 +1,179 @@
+"""`make results`: what the shipped weights can do, measured on held-out prompts, into docs/results/tiny.md.
+
+64 captions whose six words never stood together in training; 80 frames each; read by models/metrics/probe.py. Every
+video is kept under runs/, so an interrupted run goes on. Two processes of one thread each.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+from tqdm import tqdm
+
+from models.metrics.probe import probe
+from models.metrics.scuts import scuts
+from models.metrics.seams import seam_ratio
+from models.noise import rng_for
+from models.plan import Plan
+from models.prompt import PromptSpec
+from models.state import Chunk
+from models.world import ATTRIBUTES, Scene, sample_scene
+from pipelines.config import Conf, load
+
+NUM_PROMPTS = 64
+NUM_FRAMES = 80
+VARIANTS = ("full", "no CAM", "no APM", "refined")
+PROBED = ("color", "background", "motion", "shape", "size")
+CUT = slice(-16, None)  # the end of a video
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video to make and to measure."""
+
+    index: int
+    variant: str
+    folder: str
+    training: tuple[tuple[str, int], ...]  # (purpose, clips) of the pools whose captions are not held out
+
+
+def held_out_scenes(count: int, training: Sequence[tuple[str, int]], seed: int = 0) -> list[Scene]:
+    """Scenes whose words never stood together in the training pools."""
+    from models.training.pool import pool_scenes
+
+    seen = {_words(scene) for purpose, clips in training for scene in pool_scenes(seed, purpose, clips, 0)[0]}
+    scenes: list[Scene] = []
+    index = 0
+    while len(scenes) < count:
+        scene = sample_scene(rng_for(seed, "held-out-prompts", 0, index))
+        index += 1
+        if _words(scene) not in seen:
+            seen.add(_words(scene))
+            scenes.append(scene)
+    return scenes
+
+
+def _words(scene: Scene) -> tuple[str, ...]:
+    return tuple(getattr(scene, name) for name in ATTRIBUTES)
+
+
+def measure(job: Job) -> dict[str, float | int | str | bool]:
+    """Makes the video of a job unless it is there, and measures it."""
+    import torch
+
+    torch.set_num_threads(1)
+    scene = held_out_scenes(NUM_PROMPTS, job.training)[job.index]
+    frames = _video(job, scene)
+    row: dict[str, float | int | str | bool] = {"index": job.index, "variant": job.variant, "prompt": scene.caption()}
+    for place, piece in (("start", frames[:16]), ("end", frames[CUT])):
+        reading = asdict(probe(piece))
+        row |= {f"{name}_{place}": reading[name] == getattr(scene, name) for name in PROBED}
+    plan = Plan(NUM_FRAMES, load().plan)
+    row["seam"] = seam_ratio(frames, [chunk.start for chunk in plan.chunks[1:]])
+    row["scuts"] = scuts(frames)
+    return row
+
+
+def _video(job: Job, scene: Scene) -> UInt8[np.ndarray, "t h w c"]:
+    path = Path(job.folder) / f"{job.variant.replace(' ', '-')}-{job.index:02d}.npy"
+    if path.exists():
+        return np.asarray(np.load(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = _make(job, scene)
+    np.save(path.with_suffix(".part.npy"), made[job.variant])
+    path.with_suffix(".part.npy").replace(path)
+    return made[job.variant]
+
+
+def _make(job: Job, scene: Scene) -> Mapping[str, UInt8[np.ndarray, "t h w c"]]:
+    from models.bundle import load_bundle
+    from pipelines.build import BUNDLES, build_generator
+
+    conf: Conf = load()
+    conf = replace(conf, base=replace(conf.base, cam=job.variant != "no CAM", apm=job.variant != "no APM"))
+    bundle = load_bundle(BUNDLES / conf.bundle)
+    spec = PromptSpec(f"{job.index}", scene.caption(), "", NUM_FRAMES, seed=1000 + job.index)
+    if job.variant == "refined":
+        segments = build_generator(conf, bundle).stream(spec)
+        return {"refined": np.concatenate([segment.frames for segment in segments])}
+    plan, memory, chunks = Plan(NUM_FRAMES, conf.plan), None, list[Chunk]()
+    model = bundle.base_model(conf.base)
+    for index, span in enumerate(plan.chunks):
+        if span.start < NUM_FRAMES:
+            memory, chunk = model.advance(spec, plan, index, memory)
+            chunks.append(chunk)
+    return {job.variant: np.concatenate([chunk.frames for chunk in chunks])[:NUM_FRAMES]}
+
+
+def interval(values: Sequence[float], draws: int = 2000) -> tuple[float, float, float]:
+    """Mean and its 95 % bootstrap interval over videos."""
+    array = np.asarray(values, float)
+    rng = rng_for(0, "bootstrap", 0, 0)
+    means = array[rng.integers(0, len(array), (draws, len(array)))].mean(1)
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(array.mean()), float(low), float(high)
+
+
+def table(rows: Sequence[Mapping[str, float | int | str | bool]]) -> str:
+    """The figures as Markdown, one column a variant."""
+    by = {variant: [row for row in rows if row["variant"] == variant] for variant in VARIANTS}
+    by = {variant: some for variant, some in by.items() if some}
+    head = "| figure | " + " | ".join(f"{variant} ({len(some)})" for variant, some in by.items()) + " |"
+    lines = [head, "|---" * (len(by) + 1) + "|"]
+    names = {"color": "colour", "motion": "direction"}
+    for place, where in (("start", "frames 0-15"), ("end", "frames 64-79")):
+        for name in PROBED:
+            cells = [_share([float(row[f"{name}_{place}"]) for row in some]) for some in by.values()]
+            lines.append(f"| {names.get(name, name)} right, {where} | " + " | ".join(cells) + " |")
+    for key, title in (("seam", "seam ratio at chunk borders (1 = invisible)"), ("scuts", "scene cuts a video")):
+        cells = [_number([float(row[key]) for row in some]) for some in by.values()]
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _share(values: Sequence[float]) -> str:
+    return "{:.0f} % ({:.0f}-{:.0f})".format(*(100 * value for value in interval(values)))
+
+
+def _number(values: Sequence[float]) -> str:
+    return "{:.2f} ({:.2f}-{:.2f})".format(*interval([value for value in values if np.isfinite(value)]))
+
+
+def run(counts: Mapping[str, int], folder: Path, out: Path, training: tuple[tuple[str, int], ...]) -> None:
+    """Measures `counts` videos of each variant and writes rows, table and pictures."""
+    jobs = [Job(i, variant, str(folder), training) for variant, count in counts.items() for i in range(count)]
+    with ProcessPoolExecutor(2) as pool:
+        rows = list(tqdm(pool.map(measure, jobs), total=len(jobs), desc="videos"))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "tiny.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = out / "tiny.md"
+    begin, end = "<!-- figures -->\n", "<!-- end of figures -->"
+    before, rest = text.read_text().split(begin)
+    text.write_text(before + begin + table(rows) + "\n" + end + rest.split(end)[1])
+    pictures = [np.load(folder / f"full-{i:02d}.npy")[::8] for i in range(min(16, counts.get("full", 0)))]
+    if pictures:
+        strips = [np.concatenate(list(video), axis=1) for video in pictures]
+        Image.fromarray(np.concatenate(strips)).save(out / "tiny-base.png")
+
+
+def main() -> None:
+    """`python -m pipelines.tiny_results [variant=count ...]`; the training pools are those of conf/train_tiny.yaml."""
+    from pipelines.commands import CONF
+    from pipelines.compose import compose
+    from pipelines.train import TrainConf
+
+    conf = compose(TrainConf, CONF / "train_tiny.yaml")
+    training = (("base", conf.base.clips), ("memory", conf.memory.clips), ("refiner", conf.refiner.clips))
+    asked = dict(word.split("=") for word in sys.argv[1:])
+    counts = {variant: int(asked.get(variant.replace(" ", "-"), NUM_PROMPTS)) for variant in VARIANTS}
+    run(counts, Path("runs/results"), Path("docs/results"), training)
+
+
+if __name__ == "__main__":
+    main()
