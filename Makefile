@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format clean
+.PHONY: help setup demo test check results format clean
 
 help:
 	@echo "make demo    four prompts to four videos, and a page that shows them: demo/index.html"
 	@echo "make test    format, lint, types, import rules and every test (what CI runs)"
 	@echo "make check   the same as make test"
+	@echo "make results what the shipped weights can do, measured: docs/results/tiny.md (about an hour)"
 	@echo "make format  let ruff rewrite the sources"
 	@echo "make clean   remove what was made here: the environment, the caches, demo/"
 
@@ -35,6 +36,9 @@ check: $(STAMP)
 	$(BIN)/mypy --strict models actors pipelines
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 -m "not gpu"
+
+results: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pipelines.tiny_results
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -87,7 +87,7 @@ class BaseModel:
 
     @torch.inference_mode()
     def advance(self, spec: PromptSpec, plan: Plan, index: int, memory: Memory | None, /) -> tuple[Memory, Chunk]:
-        """Chunk `index`. `memory` is None for chunk 0 and what the call for the chunk before returned for all others."""
+        """Chunk `index`; `memory` is None for chunk 0, else what the call for the chunk before returned."""
         new = plan.chunks[index]
         span = Span(new.stop - plan.params.chunk_frames, new.stop)
         latents = self._sample(spec, span, memory)
@@ -135,7 +135,8 @@ class BaseModel:
     def _new_context(self, spec: PromptSpec, memory: Memory | None) -> tuple[Context, Context | None]:
         nets, params = self._nets, self._params
         texts = null_and_prompt(nets.tokenizer, nets.text_encoder, spec.negative_prompt, spec.prompt)
-        null, prompt = texts.to(nets.unet.device, nets.unet.dtype).split(1)
+        texts = texts.to(nets.unet.device, nets.unet.dtype)
+        null, prompt = texts[:1], texts[1:]
         if memory is None or self._apm is None:
             text = torch.cat([null, prompt])[2 - rows(params.guidance_scale) :]
             context = video_context(nets.unet, None, text, None)

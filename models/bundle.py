@@ -126,7 +126,7 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ValueError(f"bundle part {folder} has no .safetensors file; other formats are not opened")
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for file in files:
         try:
             with safe_open(file, framework="pt") as tensors:

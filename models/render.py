@@ -46,7 +46,7 @@ def _wrap(offset: Tensor) -> Tensor:
 
 
 def _distance(shape: str, radius: float, x: Tensor, y: Tensor) -> Tensor:
-    """Signed distance to the edge, negative inside. A square has the area of a circle of its radius, a triangle 60 %."""
+    """Signed distance to the edge. A square has the area of a circle of its radius, a triangle 60 % of it."""
     if shape == "circle":
         return torch.sqrt(x**2 + y**2) - radius
     if shape == "ring":
@@ -70,4 +70,5 @@ def _background(scene: Scene, grid: Tensor) -> Float[Tensor, "3 h w"]:
     else:
         brightness = torch.ones(1, 1)
     brightness = brightness.expand(len(grid), len(grid))
-    return (torch.tensor(scene.background_rgb)[:, None, None] * brightness).clamp(0, 1)
+    image: Tensor = torch.tensor(scene.background_rgb)[:, None, None] * brightness
+    return image.clamp(0, 1)

@@ -44,7 +44,9 @@ ATTRIBUTES: dict[str, tuple[str, ...]] = {
     "style": STYLES,
     "background": tuple(BACKGROUNDS),
 }
-WORDS = sorted({word for values in ATTRIBUTES.values() for value in values for word in value.split()} | {"a", "over", "background"})
+WORDS = sorted(
+    {word for values in ATTRIBUTES.values() for value in values for word in value.split()} | {"a", "over", "background"}
+)
 
 SPEED = (0.036, 0.045)  # sides a frame: 58 to 72 % of the frame in 16 frames
 BOUNCE_PERIOD = 16  # frames from floor to floor

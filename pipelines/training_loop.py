@@ -33,7 +33,7 @@ def run_stage(name: str, stage: TrainStage, folder: Path, device: str = "cpu") -
         with torch.autocast(device, torch.bfloat16):
             loss, figures = stage.loss(step)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         _follow(average, live, min(stage.loop.ema, (1 + step) / (10 + step)))

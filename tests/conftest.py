@@ -2,18 +2,16 @@
 
 import os
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # two threads that wait for each other on a busy core take 20 times longer
+# Two threads that wait for each other on a busy core take 20 times longer than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"  # no test may ask a hub for anything
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # The same examples in every run: a red CI is about the change that it tests. No deadline: CI shares its cores.
 settings.register_profile("longtake", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("longtake")
-
-import pytest
 
 
 @pytest.fixture(scope="session")

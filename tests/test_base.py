@@ -40,7 +40,9 @@ def test_the_anchor_is_the_first_frame_of_the_first_chunk_for_ever(bundle):
     first, chunks = model.advance(SPEC, PLAN, 0, None), None
     memory, chunks = chain(model, 3)
     assert np.array_equal(memory.anchor, first[0].anchor)
-    assert np.array_equal(((memory.anchor + 1) * 127.5).round().astype(np.uint8), chunks[0].frames[0].transpose(2, 0, 1))
+    assert np.array_equal(
+        ((memory.anchor + 1) * 127.5).round().astype(np.uint8), chunks[0].frames[0].transpose(2, 0, 1)
+    )
 
 
 def test_a_call_is_a_pure_function_of_its_arguments(bundle):

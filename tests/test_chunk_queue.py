@@ -31,13 +31,13 @@ def test_any_mix_of_puts_and_takes_gives_every_window_its_chunks_within_the_boun
             assert not queue.full, "it is full, and still the next window is not complete"
             chunk = queue.next_chunk
             watched[chunk] = put(queue)
-            assert len(queue) <= lookahead_frames
+            assert queue.num_frames <= lookahead_frames
         taken = queue.take(window)
         assert taken == tuple(watched[chunk]() for chunk in plan.chunks_of(window))
         del taken
         later = {chunk for k in range(window + 1, len(plan.windows)) for chunk in plan.chunks_of(k)}
         assert {chunk for chunk, handle in watched.items() if handle() is not None} == later & set(watched)
-    assert queue.next_chunk == len(plan.chunks) and queue.full and len(queue) == 0
+    assert queue.next_chunk == len(plan.chunks) and queue.full and queue.num_frames == 0
 
 
 @given(NUM_FRAMES, plan_params())
@@ -55,7 +55,7 @@ def test_it_is_full_when_the_next_chunk_would_pass_the_bound():
         put(queue)
     assert queue.full
     queue.take(0)  # chunk 0 goes; chunk 1 belongs to window 1 as well
-    assert len(queue) == 24 and not queue.full
+    assert queue.num_frames == 24 and not queue.full
 
 
 def test_chunks_and_windows_come_in_order_once_and_never_too_early():

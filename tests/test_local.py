@@ -158,7 +158,7 @@ def test_the_base_model_is_never_far_ahead_of_the_refiner():
             queue.put(task.index, None)
         elif task.steps.start == 0:
             queue.take(task.index)
-        held.append(len(queue))
+        held.append(queue.num_frames)
 
     assert len(list(runner.stream(spec_of(400), observe))) == len(Plan(400, PlanParams()).segments)
     assert max(held) <= 48

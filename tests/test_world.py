@@ -60,8 +60,10 @@ def test_each_clip_may_have_frame_numbers_of_its_own():
 
 def test_an_object_that_leaves_on_one_side_enters_on_the_other():
     scene = sample_scene(np.random.default_rng(0), motion="moves right", style="plain", shape="square", size="large")
-    cover = [(frame - torch.tensor(scene.background_rgb)[:, None, None]).abs().sum().item()
-             for frame in render([scene], np.arange(60), 64)[0]]
+    cover = [
+        (frame - torch.tensor(scene.background_rgb)[:, None, None]).abs().sum().item()
+        for frame in render([scene], np.arange(60), 64)[0]
+    ]
     assert np.ptp(cover) < 0.03 * np.mean(cover)
 
 

@@ -82,7 +82,7 @@ def denoise(
     timestep: Tensor,
     context: Context,
     cam: Cam | None = None,
-    condition: Float[Tensor, "_ f c2 h w"] | None = None,
+    condition: Float[Tensor, "_ f c2 _ _"] | None = None,
     control_context: Context | None = None,
 ) -> Float[Tensor, "b c t h w"]:
     """The model output for noisy latents x at `timestep` (one for all, or one for each video of the batch).

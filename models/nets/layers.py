@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-KeysValues = tuple[Float[Tensor, "b e m d"], Float[Tensor, "b e m d"]]
+KeysValues = tuple[Float[Tensor, "kb e m d"], Float[Tensor, "kb e m d"]]  # kb is b, or 1 for all of them
 
 
 def without_dropout(net: nn.Module) -> None:

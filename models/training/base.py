@@ -93,7 +93,7 @@ class BaseStage(TrainStage):
     def gates(self) -> dict[str, float]:
         """Held-out loss and caption-swap gaps at two noise levels."""
         x0 = clips(self.held_out.latents)
-        figures = {}
+        figures: dict[str, float] = {}
         for level in (999,):
             timestep = torch.full((len(x0),), level)
 

@@ -1,4 +1,4 @@
-"""Captions in training: what is left out, and the caption-swap test that says which words the network has understood."""
+"""Captions in training: what is left out, and the caption-swap test that says which words a network understands."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +41,7 @@ def swap_gaps(loss: Callable[[list[str]], float], scenes: Sequence[Scene]) -> di
         for index, scene in enumerate(scenes):
             others = [value for value in values if value != getattr(scene, name)]
             other = others[int(rng_for(0, f"swap-{name}", 0, index).integers(len(others)))]
-            swapped.append(replace(scene, **{name: other}).caption())
+            changes: dict[str, Any] = {name: other}
+            swapped.append(replace(scene, **changes).caption())
         gaps[f"swap_{name}"] = loss(swapped) - right
     return gaps

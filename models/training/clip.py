@@ -50,7 +50,9 @@ def new_tokenizer(tokens: int) -> PreTrainedTokenizerFast:
     vocabulary = {word: index for index, word in enumerate([*SPECIAL, *WORDS])}
     tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Lowercase()
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation("removed")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Whitespace(), pre_tokenizers.Punctuation("removed")]
+    )
     marks = [(mark, vocabulary[mark]) for mark in SPECIAL[:2]]
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<|startoftext|> $A <|endoftext|>", special_tokens=marks
@@ -134,7 +136,9 @@ class ClipStage(TrainStage):
         scenes = [sample_scene(rng) for _ in range(batch)]
         ids = tokenize(self.tokenizer, [sample_caption(rng, scene) for scene in scenes])
         frames = render(scenes, rng.integers(0, 64, (batch, 2)), 64) * 2 - 1
-        embeds = F.normalize(self.image(clip_pixels(frames.flatten(0, 1), self.params.image_size)).image_embeds.float(), dim=-1)
+        embeds = F.normalize(
+            self.image(clip_pixels(frames.flatten(0, 1), self.params.image_size)).image_embeds.float(), dim=-1
+        )
         one, two = rearrange(embeds, "(b t) e -> t b e", t=2)
         text = self.text(input_ids=ids)
         features = text.last_hidden_state.float()
@@ -142,9 +146,13 @@ class ClipStage(TrainStage):
         words, right = self._words(features + jitter, ids)
         match = _contrast(F.normalize(text.text_embeds.float(), dim=-1), one)
         truth = {n: torch.tensor([ATTRIBUTES[n].index(getattr(s, n)) for s in scenes]) for n in MOTIONLESS}
-        seen = torch.stack([F.cross_entropy(self.image_heads[n](one).float() * 10, truth[n]) for n in MOTIONLESS]).mean()
+        seen = torch.stack(
+            [F.cross_entropy(self.image_heads[n](one).float() * 10, truth[n]) for n in MOTIONLESS]
+        ).mean()
         share = {f"word_{name}": value for name, value in right.items()}
-        share |= {f"seen_{n}": (self.image_heads[n](one).argmax(-1) == truth[n]).float().mean().item() for n in MOTIONLESS}
+        share |= {
+            f"seen_{n}": (self.image_heads[n](one).argmax(-1) == truth[n]).float().mean().item() for n in MOTIONLESS
+        }
         share["same"] = ((one @ two.T).argmax(-1) == torch.arange(batch)).float().mean().item()
         return words, match, _contrast(one, two), seen, share
 

@@ -41,7 +41,9 @@ class MemoryParams:
     image_tokens: int = 4
     merger_head_dim: int = 16
     condition_channels: tuple[int, ...] = (16, 32, 48, 64)
-    latent_noise: float = 0.15  # on the latents that condition and anchor are decoded from: the model's own are not clean
+    latent_noise: float = (
+        0.15  # on the latents that condition and anchor are decoded from: the model's own are not clean
+    )
     text_dropped: float = 0.05
     anchor_dropped: float = 0.05
     both_dropped: float = 0.05
@@ -62,7 +64,7 @@ class MemoryPool:
 def decode_memories(
     vae: AutoencoderKL, image_encoder: nn.Module, latents: Float[Tensor, "n t c h w"], seed: int, latent_noise: float
 ) -> tuple[UInt8[np.ndarray, "n f H W 3"], Float[Tensor, "n e"]]:
-    """Condition frames and anchor embeddings of 32-frame clips, decoded as at inference from latents with some noise."""
+    """Condition frames and anchor embeddings of 32-frame clips, decoded as at inference, from noisy latents."""
     conditions, anchors = [], []
     for i, half in enumerate(latents):
         rng = rng_for(seed, "memory-pool", 0, i)
@@ -123,7 +125,7 @@ class MemoryStage(TrainStage):
         captions = training_captions(rng, [self.pool.clips.scenes[row] for row in rows], 0.0)
         draw = rng.random(len(rows))
         no_text = (draw < params.text_dropped) | (draw > 1 - params.both_dropped)
-        no_anchor = (draw > 1 - params.both_dropped - params.anchor_dropped)
+        no_anchor = draw > 1 - params.both_dropped - params.anchor_dropped
         captions = ["" if gone else caption for gone, caption in zip(no_text, captions, strict=True)]
         anchors = torch.where(torch.from_numpy(no_anchor)[:, None], self.null_anchor, self.pool.anchor[rows])
         return captions, anchors

@@ -18,7 +18,9 @@ def test_ground_truth_is_read_right(size, first):
     scenes = [sample_scene(np.random.default_rng(i)) for i in range(30)]
     readings = [asdict_of(probe(video(scene, first, size))) for scene in scenes]
     for name in ("size", "color", "shape", "motion", "background"):
-        right = np.mean([reading[name] == getattr(scene, name) for reading, scene in zip(readings, scenes, strict=True)])
+        right = np.mean(
+            [reading[name] == getattr(scene, name) for reading, scene in zip(readings, scenes, strict=True)]
+        )
         assert right >= 0.95, f"{name} is right in {right:.0%}"
 
 

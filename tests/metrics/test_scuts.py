@@ -7,7 +7,9 @@ from models.world import sample_scene
 
 
 def video(*seeds, length=30):
-    clips = [render([sample_scene(np.random.default_rng(seed), style="plain")], np.arange(length), 64)[0] for seed in seeds]
+    clips = [
+        render([sample_scene(np.random.default_rng(seed), style="plain")], np.arange(length), 64)[0] for seed in seeds
+    ]
     frames = np.concatenate([clip.permute(0, 2, 3, 1).numpy() for clip in clips])
     return (frames * 255).round().astype(np.uint8)
 

@@ -1,0 +1,143 @@
+"""The command line. `longtake COMMAND --help` lists what a command takes.
+
+Exit codes. 0: done. 2: what was asked for cannot be, and one line on stderr says why. 1: we failed; one line too, and
+--debug shows where. 130, 143: stopped by Ctrl-C or kill; the file so far can be played, or is gone.
+
+Nothing heavy is imported here, so help and refusals come at once.
+"""
+
+import argparse
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pipelines import __version__, commands
+
+SETTINGS = (
+    "Every setting of the configuration can be given too, as section.key=value, such as refiner.coupling=symmetric."
+)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM as an exception, so that files are closed as after Ctrl-C."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, _terminate)
+    checking = True
+    try:
+        work = _check(argv)
+        checking = False
+        work()
+        return 0
+    except KeyboardInterrupt as stop:
+        return _say(": ".join(["stopped", *_notes(stop)]), 143 if isinstance(stop, Terminated) else 130)
+    except Exception as error:
+        if "--debug" in argv:
+            traceback.print_exc()
+        said = isinstance(error, ValueError | OSError)
+        kind = "" if said and str(error) else f"{type(error).__name__}: "
+        return _say(f"error: {kind}{error}", 2 if said and checking else 1)
+
+
+def _check(argv: list[str]) -> commands.Work:
+    # argparse takes no settings after options (`PROMPT --out FILE a.b=1`), but hands back what it does not know.
+    args, rest = _parser().parse_known_args(argv)
+    for word in rest:
+        if word.startswith("-") or "=" not in word:
+            raise ValueError(f"{word!r} is no option and no section.key=value; a prompt of several words needs quotes")
+    args.overrides = rest
+    command: Callable[[argparse.Namespace], commands.Work] = args.command
+    return command(args)
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise Terminated
+
+
+def _notes(error: BaseException) -> list[str]:
+    return getattr(error, "__notes__", [])
+
+
+def _say(message: str, code: int) -> int:
+    print(f"longtake: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, like everything else here."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="longtake", description="Long videos from text, in one take.", allow_abbrev=False)
+    parser.add_argument("--version", action="version", version=f"longtake {__version__}")
+    names = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    generate = _command(names, "generate", commands.generate, "make a video of a prompt")
+    generate.add_argument("prompt", metavar="PROMPT", help="what the video shows, in quotes")
+    generate.add_argument(
+        "--num-frames", type=_whole, default=80, metavar="N", help="exactly so many frames (default: 80)"
+    )
+    generate.add_argument("--preview", type=Path, metavar="FILE", help="also write the low-resolution video, an .mp4")
+    _add_output(generate, "frames per second of the file (default: 8)")
+
+    enhance = _command(names, "enhance", commands.enhance, "refine a video that exists")
+    enhance.add_argument("video", metavar="VIDEO", type=Path, help="a file of any format, size and length")
+    enhance.add_argument("--prompt", required=True, help="what the video shows, in quotes")
+    _add_output(enhance, "frames per second of the file (default: those of VIDEO)")
+
+    plan = _command(
+        names, "plan", commands.plan, "draw how a video of some length is cut into chunks, windows and segments"
+    )
+    plan.add_argument("--num-frames", type=_whole, default=80, metavar="N", help="length of the video (default: 80)")
+
+    train = _command(names, "train", commands.train, "train a bundle, or some stages of one")
+    train.add_argument("--stages", metavar="A,B", help="only these stages (default: all that are not done yet)")
+    return parser
+
+
+def _command(names: Any, name: str, run: Callable[[argparse.Namespace], commands.Work], does: str) -> _Parser:
+    parser: _Parser = names.add_parser(
+        name, help=does, description=f"{does}.".capitalize(), epilog=SETTINGS, allow_abbrev=False
+    )
+    parser.set_defaults(command=run)
+    parser.add_argument(
+        "--config", type=Path, metavar="YAML", help="file with settings (default: the one of this command in conf/)"
+    )
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    return parser
+
+
+def _add_output(parser: argparse.ArgumentParser, fps: str) -> None:
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the video to write, an .mp4")
+    parser.add_argument(
+        "--seed", type=_whole, default=0, metavar="S", help="another number gives another video (default: 0)"
+    )
+    parser.add_argument("--negative-prompt", default="", metavar="TEXT", help="what the video should not show")
+    parser.add_argument("--fps", type=_whole, metavar="N", help=fps)
+    parser.add_argument("--contact-sheet", type=Path, metavar="FILE", help="also draw frames of both videos, a .png")
+    parser.add_argument(
+        "--bundle", metavar="PATH", help="folder with the weights, or the name of one that ships (default: tiny)"
+    )
+    parser.add_argument(
+        "--runner", choices=["local"], default="local", help="where the models run (default: local, this process)"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

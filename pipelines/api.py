@@ -1,0 +1,97 @@
+"""The Python API: load a bundle, stream the segments of a prompt, write an mp4.
+
+longtake = load("tiny")
+segments = longtake.stream("a large red circle moves right over a plain navy background", num_frames=80, seed=7)
+write_mp4(segments, "take.mp4", fps=8)
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from actors.writer import VideoWriter
+from models.chunk_queue import ChunkQueue
+from models.nets.text import check_length
+from models.plan import Plan
+from models.prompt import PromptSpec
+from models.scheduler import Task
+from models.state import Segment
+from pipelines.build import build_bundle, build_enhancer, build_generator
+from pipelines.config import DEFAULT_CONFIG, Conf
+from pipelines.config import load as load_conf
+from pipelines.video_source import probe_video
+
+Observe = Callable[[Task, Any], None]
+
+
+class Longtake:
+    """A loaded bundle and how to run it. A stream is lazy: work is done while it is read and ends when it is closed."""
+
+    def __init__(self, conf: Conf) -> None:
+        """Loads `conf.bundle`. Raises ValueError naming what is wrong with it."""
+        self.conf = conf
+        self.bundle = build_bundle(conf)
+        self._generator = build_generator(conf, self.bundle)
+
+    def stream(
+        self,
+        prompt: str,
+        num_frames: int = 80,
+        seed: int = 0,
+        negative_prompt: str = "",
+        observe: Observe | None = None,
+    ) -> Iterator[Segment]:
+        """Segments (frames: uint8 RGB "t h w c") in order, each as soon as it is final; `num_frames` frames in all.
+
+        `observe(task, output)` is called after every call of a model. Raises ValueError for what cannot be made.
+        """
+        spec = PromptSpec("take", prompt, negative_prompt, num_frames, seed)
+        self.check(spec)
+        return self._generator.stream(spec, observe)
+
+    def enhance(
+        self,
+        video: str | Path,
+        prompt: str,
+        num_frames: int | None = None,
+        seed: int = 0,
+        negative_prompt: str = "",
+        observe: Observe | None = None,
+    ) -> Iterator[Segment]:
+        """Segments of a video that exists, refined; all of its frames if `num_frames` is None.
+
+        Raises ValueError naming the path and the reason if it cannot be read.
+        """
+        spec = PromptSpec("take", prompt, negative_prompt, num_frames or probe_video(video).num_frames, seed)
+        self.check(spec)
+        return build_enhancer(self.conf, self.bundle, Path(video)).stream(spec, observe)
+
+    def check(self, spec: PromptSpec) -> list[str]:
+        """The words that the bundle does not know. Raises ValueError if the video can never be made."""
+        ChunkQueue(Plan(spec.num_frames, self.conf.plan), self.conf.scheduler.lookahead_frames)  # has to hold a window
+        texts = (spec.prompt, spec.negative_prompt)
+        for part in ("", "refiner_"):  # the refiner may have a tokenizer of its own
+            if f"{part}tokenizer" in self.bundle.parts:
+                tokenizer, encoder = self.bundle.parts[f"{part}tokenizer"], self.bundle.parts[f"{part}text_encoder"]
+                for text in texts:
+                    check_length(tokenizer, text, encoder.config.max_position_embeddings)
+        return [word for text in texts for word in self.bundle.unknown_words(text)]
+
+
+def load(
+    bundle: str | Path | None = None, config: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = ()
+) -> Longtake:
+    """A bundle (a folder, or the name of one that ships with Longtake) with the settings of a YAML file and overrides.
+
+    `load("tiny", overrides=["refiner.coupling=symmetric"])`. Raises ValueError naming key, value and rule.
+    """
+    chosen = [] if bundle is None else [f"bundle={bundle}"]
+    return Longtake(load_conf(config, [*chosen, *overrides]))
+
+
+def write_mp4(segments: Iterable[Segment], path: str | Path, fps: float = 8) -> int:
+    """Writes segments as they come and returns the number of frames. The file gets its name when it is whole."""
+    with VideoWriter(path, fps) as writer:
+        for segment in segments:
+            writer.write(segment.frames)
+        return writer.num_frames

@@ -1,0 +1,139 @@
+"""What the commands do, each in two halves.
+
+What a command does before it returns is checking, so an error there is the caller's; what it returns is the work, so an
+error there is ours.
+
+Imports stand in the functions, the heavy ones as late as can be: a refusal comes before torch is loaded where it can.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from models.prompt import PromptSpec
+    from models.refiner import RefinerParams
+    from models.state import Segment
+    from pipelines.api import Longtake
+    from pipelines.config import Conf
+    from pipelines.recording import Observe, Places
+    from pipelines.video_source import VideoInfo
+
+Work = Callable[[], None]
+CONF = Path(__file__).parent.parent / "conf"
+
+
+def generate(args: argparse.Namespace) -> Work:
+    spec = _spec(args, args.num_frames)
+    places = _places(args)
+    longtake = _load(_conf(args), spec)
+    from pipelines.config import DEFAULT_FPS
+
+    stream = partial(longtake.stream, spec.prompt, spec.num_frames, spec.seed, spec.negative_prompt)
+    return lambda: _record(stream, spec, longtake.conf, longtake.conf.video.fps or DEFAULT_FPS, places, "base model")
+
+
+def enhance(args: argparse.Namespace) -> Work:
+    from pipelines.video_source import probe_video
+
+    _spec(args, 1)  # a bad prompt, name or setting is said before a long video is decoded
+    places = _places(args, source=args.video)
+    conf = _conf(args)
+    video = probe_video(args.video)
+    spec = _spec(args, video.num_frames)
+    longtake = _load(conf, spec)
+    _warn_if_stretched(args.video, video, conf.refiner)
+    stream = partial(longtake.enhance, args.video, spec.prompt, spec.num_frames, spec.seed, spec.negative_prompt)
+    return lambda: _record(stream, spec, conf, conf.video.fps or video.fps, places, "reading")
+
+
+def plan(args: argparse.Namespace) -> Work:
+    from models.plan import Plan
+    from pipelines.drawing import draw
+
+    drawing = draw(Plan(args.num_frames, _conf(args).plan))
+    return lambda: print(drawing)
+
+
+def train(args: argparse.Namespace) -> Work:
+    from pipelines.compose import compose
+    from pipelines.train import STAGES, TrainConf
+    from pipelines.train import train as run
+
+    config = args.config or CONF / "train_tiny.yaml"
+    stages = args.stages.split(",") if args.stages else None
+    compose(TrainConf, config, args.overrides)
+    for stage in stages or ():
+        if stage not in STAGES:
+            raise ValueError(f"stages={args.stages}: {stage!r} is none of {', '.join(STAGES)}")
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    return lambda: run(str(config), args.overrides, stages)
+
+
+def _spec(args: argparse.Namespace, num_frames: int) -> "PromptSpec":
+    from models.prompt import PromptSpec
+
+    return PromptSpec("take", args.prompt, args.negative_prompt, num_frames, args.seed)
+
+
+def _places(args: argparse.Namespace, source: Path | None = None) -> "Places":
+    from pipelines.recording import Places
+
+    places = Places(args.out, getattr(args, "preview", None), args.contact_sheet)
+    places.check(source)
+    return places
+
+
+def _conf(args: argparse.Namespace) -> "Conf":
+    from pipelines.config import load
+
+    flags = {"bundle": getattr(args, "bundle", None), "video.fps": getattr(args, "fps", None)}
+    chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    return load(args.config or CONF / "tiny.yaml", [*chosen, *args.overrides])
+
+
+def _load(conf: "Conf", spec: "PromptSpec") -> "Longtake":
+    from pipelines.api import Longtake
+
+    longtake = Longtake(conf)
+    unknown = longtake.check(spec)
+    if unknown:
+        _warn(f"the bundle does not know these words: {', '.join(dict.fromkeys(unknown))}")
+    return longtake
+
+
+def _warn_if_stretched(path: Path, video: "VideoInfo", refiner: "RefinerParams") -> None:
+    if abs(video.width * refiner.height / (video.height * refiner.width) - 1) > 0.02:
+        _warn(
+            f"{path} is {video.width}x{video.height} and will be stretched to {refiner.width}x{refiner.height}; "
+            "refiner.width=W refiner.height=H keeps its shape"
+        )
+
+
+def _warn(message: str) -> None:
+    print(f"longtake: warning: {message}", file=sys.stderr)
+
+
+def _record(
+    stream: "Callable[[Observe], Iterator[Segment]]",
+    spec: "PromptSpec",
+    conf: "Conf",
+    fps: float | Fraction,
+    places: "Places",
+    source: str,
+) -> None:
+    from models.plan import Plan
+    from pipelines.progress import Progress
+    from pipelines.recording import record
+
+    with Progress(Plan(spec.num_frames, conf.plan), conf.refiner.num_inference_steps, source) as progress:
+        report = record(stream, spec.num_frames, fps, places, progress.observe)
+    print(f"{places.out}: {report}")
+    for path in (places.preview, places.contact_sheet):
+        if path is not None:
+            print(path)

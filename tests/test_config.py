@@ -1,0 +1,51 @@
+"""The default configuration, and how the parts' own rules are said with their section."""
+
+import pytest
+
+from models.scheduler import Coupling
+from pipelines.config import DEFAULT_CONFIG, Conf, VideoParams, load
+
+
+def test_the_default_file_loads_and_names_the_bundle_that_ships():
+    conf = load()
+    assert conf.bundle == "tiny"
+    assert DEFAULT_CONFIG.name == "tiny.yaml"
+
+
+def test_every_part_can_be_overridden():
+    conf = load(
+        overrides=[
+            "bundle=/some/where",
+            "plan.overlap_frames=4",
+            "base.num_inference_steps=5",
+            "refiner.coupling=symmetric",
+            "scheduler.lookahead_frames=64",
+            "video.fps=24",
+        ]
+    )
+    assert (conf.bundle, conf.plan.overlap_frames, conf.base.num_inference_steps) == ("/some/where", 4, 5)
+    assert conf.refiner.coupling is Coupling.SYMMETRIC
+    assert (conf.scheduler.lookahead_frames, conf.video.fps) == (64, 24)
+
+
+@pytest.mark.parametrize(
+    ("override", "says"),
+    [
+        ("plan.chunk_frames=0", "plan.chunk_frames=0"),
+        ("base.num_inference_steps=0", "base.num_inference_steps=0"),
+        ("refiner.strength=1.5", "refiner.strength=1.5"),
+        ("refiner.sampler=euler", "refiner"),
+        ("scheduler.lookahead_frames=0", "scheduler.lookahead_frames=0"),
+        ("video.fps=0", "video.fps=0 must be between 1 and 240"),
+        ("refiner.guidance=3", "did you mean refiner.guidance_scale?"),
+    ],
+)
+def test_a_value_out_of_range_names_its_section(override, says):
+    with pytest.raises(ValueError) as error:
+        load(overrides=[override])
+    assert says in str(error.value)
+
+
+def test_params_cannot_be_changed_afterwards():
+    with pytest.raises(AttributeError):
+        Conf().video = VideoParams(fps=3)  # type: ignore[misc]

@@ -1,0 +1,56 @@
+"""What the README and the notebook say is run as written, on the toy's weights."""
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from models.mp4 import decode
+from pipelines import api
+from pipelines.__main__ import main
+from tests.toy import ToyBundle
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch, tmp_path):
+    monkeypatch.setattr(api, "build_bundle", lambda conf: ToyBundle())
+    monkeypatch.chdir(tmp_path)
+
+
+def blocks(language: str) -> str:
+    return "\n".join(re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL))
+
+
+def test_the_commands_of_the_readme_run():
+    lines = blocks("sh").replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line) for line in lines if line.startswith("longtake ")]
+    commands = [argv for argv in commands if argv[1] != "train"]
+    assert len(commands) >= 5
+    for argv in commands:
+        assert main(argv[1:]) == 0, argv
+
+
+def test_the_python_of_the_readme_runs():
+    exec(compile(blocks("python"), "README.md", "exec"), {})
+    assert len(list(decode("take.mp4"))) == 80
+
+
+def test_the_notebook_runs():
+    notebook = json.loads((ROOT / "notebooks" / "quickstart.ipynb").read_text("utf-8"))
+    names: dict[str, object] = {}
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            exec(compile("".join(cell["source"]), "quickstart.ipynb", "exec"), names)
+            assert cell["outputs"] == []
+    assert len(list(decode("take.mp4"))) == len(list(decode("refined_again.mp4"))) == 40
+
+
+def test_links_in_the_documents_lead_somewhere():
+    for page in (ROOT / "README.md", ROOT / "docs" / "ARCHITECTURE.md", ROOT / "CHANGELOG.md"):
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"
