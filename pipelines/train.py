@@ -47,6 +47,7 @@ class TrainConf:
     seed: int = 0
     work: str = "runs/tiny"
     out: str = "models/bundles/tiny"
+    device: str = "cpu"  # or cuda
     threads: int = 1  # more than one a process costs more than it brings while others compute
 
 
@@ -87,7 +88,7 @@ class Workshop:
 
     def memory(self) -> None:
         image_encoder = self._part(CLIPVisionModelWithProjection, "image_encoder")
-        null_anchor = embed_images(image_encoder, torch.zeros(1, 3, 64, 64)).detach()
+        null_anchor = embed_images(image_encoder, torch.zeros(1, 3, 64, 64)).detach().cpu()
         pool = self._memory_pool("memory", self.conf.memory.clips)
         held_out = self._memory_pool("held-out-memory", 32)
         unet = self._part(UNet3DConditionModel, "unet")
@@ -108,7 +109,7 @@ class Workshop:
         pack(self.bundle, Path(self.conf.out))
 
     def _run(self, name: str, stage: TrainStage, skip: Sequence[str] = ()) -> None:
-        run_stage(name, stage, self.work / name)
+        run_stage(name, stage, self.work / name, self.conf.device)
         for folder, module in stage.modules.items():
             if folder not in skip:
                 module.save_pretrained(self.bundle / folder)  # type: ignore[operator]
@@ -116,7 +117,7 @@ class Workshop:
     def _part(self, cls: Any, folder: str) -> Any:
         if not (self.bundle / folder).is_dir():
             raise ValueError(f"{self.bundle / folder} is missing: run the stage that makes it first")
-        return cls.from_pretrained(self.bundle / folder).eval().requires_grad_(False)
+        return cls.from_pretrained(self.bundle / folder).eval().requires_grad_(False).to(self.conf.device)
 
     def _captioner(self) -> Captioner:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(self.bundle / "tokenizer")
@@ -150,7 +151,7 @@ class Workshop:
         path = self.work / "pools" / f"{name}.safetensors"
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(self.conf.device, torch.bfloat16):
                 save_file(make(), path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
         return load_file(path)

@@ -72,7 +72,7 @@ class BaseStage(TrainStage):
         # as many frames a step in every phase; single frames share nothing, so half as many do
         batch = self.loop.batch * CLIP_FRAMES // len(frames) // (2 if len(frames) == 1 else 1)
         rows = rng.integers(0, len(self.pool), batch)
-        x0 = clips(self.pool.latents[rows][:, frames])
+        x0 = clips(self.pool.latents[rows][:, frames], self.device)
         captions = training_captions(rng, [self.pool.scenes[row] for row in rows], self.params.text_dropout)
         timestep = sample_timesteps(rng, batch, self.params.high_share)
         loss = self._losses(x0, captions, timestep, rng).mean()
@@ -92,7 +92,7 @@ class BaseStage(TrainStage):
 
     def gates(self) -> dict[str, float]:
         """Held-out loss and caption-swap gaps at two noise levels."""
-        x0 = clips(self.held_out.latents)
+        x0 = clips(self.held_out.latents, self.device)
         figures: dict[str, float] = {}
         for level in (999,):
             timestep = torch.full((len(x0),), level)
@@ -105,6 +105,6 @@ class BaseStage(TrainStage):
         return figures
 
 
-def clips(latents: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b c t h w"]:
+def clips(latents: Float[Tensor, "b t c h w"], device: torch.device) -> Float[Tensor, "b c t h w"]:
     """Pool latents as the UNet takes them."""
-    return rearrange(latents.float(), "b t c h w -> b c t h w")
+    return rearrange(latents.to(device).float(), "b t c h w -> b c t h w")

@@ -23,7 +23,8 @@ class Captioner:
 
     @torch.no_grad()
     def __call__(self, captions: Sequence[str]) -> Float[Tensor, "b n d"]:
-        hidden: Tensor = self.text_encoder(input_ids=tokenize(self.tokenizer, list(captions))).last_hidden_state
+        ids = tokenize(self.tokenizer, list(captions)).to(self.text_encoder.device)
+        hidden: Tensor = self.text_encoder(input_ids=ids).last_hidden_state
         return hidden.float()
 
 

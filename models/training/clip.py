@@ -134,18 +134,21 @@ class ClipStage(TrainStage):
 
     def _losses(self, rng: np.random.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, float]]:
         scenes = [sample_scene(rng) for _ in range(batch)]
-        ids = tokenize(self.tokenizer, [sample_caption(rng, scene) for scene in scenes])
-        frames = render(scenes, rng.integers(0, 64, (batch, 2)), 64) * 2 - 1
+        ids = tokenize(self.tokenizer, [sample_caption(rng, scene) for scene in scenes]).to(self.device)
+        frames = render(scenes, rng.integers(0, 64, (batch, 2)), 64).to(self.device) * 2 - 1
         embeds = F.normalize(
             self.image(clip_pixels(frames.flatten(0, 1), self.params.image_size)).image_embeds.float(), dim=-1
         )
         one, two = rearrange(embeds, "(b t) e -> t b e", t=2)
         text = self.text(input_ids=ids)
         features = text.last_hidden_state.float()
-        jitter = torch.from_numpy(rng.standard_normal(features.shape, dtype=np.float32)) * self.params.jitter
+        jitter = (
+            torch.from_numpy(rng.standard_normal(features.shape, dtype=np.float32)).to(self.device) * self.params.jitter
+        )
         words, right = self._words(features + jitter, ids)
         match = _contrast(F.normalize(text.text_embeds.float(), dim=-1), one)
-        truth = {n: torch.tensor([ATTRIBUTES[n].index(getattr(s, n)) for s in scenes]) for n in MOTIONLESS}
+        values = {n: [ATTRIBUTES[n].index(getattr(s, n)) for s in scenes] for n in MOTIONLESS}
+        truth = {n: torch.tensor(v, device=self.device) for n, v in values.items()}
         seen = torch.stack(
             [F.cross_entropy(self.image_heads[n](one).float() * 10, truth[n]) for n in MOTIONLESS]
         ).mean()
@@ -153,7 +156,7 @@ class ClipStage(TrainStage):
         share |= {
             f"seen_{n}": (self.image_heads[n](one).argmax(-1) == truth[n]).float().mean().item() for n in MOTIONLESS
         }
-        share["same"] = ((one @ two.T).argmax(-1) == torch.arange(batch)).float().mean().item()
+        share["same"] = ((one @ two.T).argmax(-1) == torch.arange(batch, device=self.device)).float().mean().item()
         return words, match, _contrast(one, two), seen, share
 
     def _words(self, features: Float[Tensor, "b n d"], ids: Int[Tensor, "b n"]) -> tuple[Tensor, dict[str, float]]:
@@ -176,5 +179,5 @@ class ClipStage(TrainStage):
 
 def _contrast(a: Float[Tensor, "b e"], b: Float[Tensor, "b e"], temperature: float = 0.1) -> Tensor:
     logits = a @ b.T / temperature
-    rows = torch.arange(len(a))
+    rows = torch.arange(len(a), device=a.device)
     return (F.cross_entropy(logits, rows) + F.cross_entropy(logits.T, rows)) / 2

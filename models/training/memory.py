@@ -71,9 +71,10 @@ def decode_memories(
         clip = half.float()
         seen = torch.cat([clip[int(rng.integers(16))][None], clip[CONDITION]])
         noise = torch.from_numpy(rng.standard_normal(seen.shape, dtype=np.float32))
-        images = vae.decode((seen + rng.uniform(0, latent_noise) * noise) / vae.config.scaling_factor).sample.float()
+        noisy = (seen + rng.uniform(0, latent_noise) * noise) / vae.config.scaling_factor
+        images = vae.decode(noisy.to(vae.device)).sample.float()
         conditions.append(to_uint8(images[1:]))
-        anchors.append(embed_images(image_encoder, images[:1].clamp(-1, 1))[0])
+        anchors.append(embed_images(image_encoder, images[:1].clamp(-1, 1))[0].cpu())
     return np.stack(conditions), torch.stack(anchors)
 
 
@@ -115,7 +116,7 @@ class MemoryStage(TrainStage):
         captions, anchors = self._dropped(rng, rows)
         timestep = sample_timesteps(rng, len(rows), self.params.high_share)
         condition = None if rng.random() < self.params.without_cam else self.pool.condition[rows]
-        x0 = clips(self.pool.clips.latents[rows])
+        x0 = clips(self.pool.clips.latents[rows], self.device)
         loss = self._losses(x0, captions, anchors, condition, timestep, rng).mean()
         return loss, {"cam": float(condition is not None)}
 
@@ -140,10 +141,10 @@ class MemoryStage(TrainStage):
         rng: np.random.Generator,
     ) -> Float[Tensor, " b"]:
         text = self.captioner(captions)
-        context = video_context(self.unet, self.apm, text, anchors)
+        context = video_context(self.unet, self.apm, text, anchors.to(self.device))
         if condition is None:
             return self.velocity.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng)
-        encoded = encode_condition(self.cam, _pixels(condition))
+        encoded = encode_condition(self.cam, _pixels(condition).to(self.device))
         control = control_context(self.cam, text)
         return self.velocity.loss(
             lambda x, t: denoise(self.unet, x, t, context, self.cam, encoded, control), x0, timestep, rng
@@ -168,7 +169,9 @@ class MemoryStage(TrainStage):
             timestep = torch.full((len(other),), level)
             for name, (condition, anchor) in cases.items():
                 rng = rng_for(self.seed, "held-out-memory", level, 0)
-                losses = self._losses(clips(pool.clips.latents), captions, anchor, condition, timestep, rng)
+                losses = self._losses(
+                    clips(pool.clips.latents, self.device), captions, anchor, condition, timestep, rng
+                )
                 figures[f"{name}_{level}"] = losses.mean().item()
         return figures
 

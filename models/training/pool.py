@@ -43,7 +43,7 @@ def encode_pool(
     per_call = max(1, 512 * 64**2 // size**2 // num_frames)  # frames in one call: bounds memory
     for i in range(0, len(scenes), per_call):
         numbers = first[i : i + per_call, None] + np.arange(num_frames)
-        images = render(scenes[i : i + per_call], numbers, size) * 2 - 1
+        images = (render(scenes[i : i + per_call], numbers, size) * 2 - 1).to(vae.device)
         means = vae.encode(images.flatten(0, 1)).latent_dist.mode()
-        latents.append((means.float() * vae.config.scaling_factor).unflatten(0, images.shape[:2]))
+        latents.append((means.float().cpu() * vae.config.scaling_factor).unflatten(0, images.shape[:2]))
     return torch.cat(latents).half()

@@ -48,7 +48,7 @@ class RefinerStage(TrainStage):
         length = 4 if step < self.params.short_share * self.loop.steps else CLIP_FRAMES
         batch = self.loop.batch * CLIP_FRAMES // length
         rows, first = rng.integers(0, len(self.pool), batch), rng.integers(0, CLIP_FRAMES - length + 1)
-        x0 = clips(self.pool.latents[rows, first : first + length])
+        x0 = clips(self.pool.latents[rows, first : first + length], self.device)
         captions = training_captions(rng, [self.pool.scenes[row] for row in rows], self.params.text_dropout)
         timestep = sample_timesteps(rng, batch, 0.0, self.params.levels)
         return self._losses(x0, captions, timestep, rng).mean(), {"frames": length}
@@ -59,7 +59,7 @@ class RefinerStage(TrainStage):
 
     def gates(self) -> dict[str, float]:
         """Held-out loss and caption-swap gaps at the noise level where SDEdit starts."""
-        x0 = clips(self.held_out.latents)
+        x0 = clips(self.held_out.latents, self.device)
         timestep = torch.full((len(x0),), 599)
 
         def loss(captions: list[str]) -> float:

@@ -7,6 +7,7 @@ was killed goes on as if it had not been.
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 
@@ -27,6 +28,11 @@ class TrainStage(ABC):
 
     loop: LoopParams
     modules: dict[str, nn.Module]  # the parts that are trained and saved, by their folder in the bundle
+
+    @property
+    def device(self) -> torch.device:
+        """Where the trained parts are; what is drawn for a step is drawn on the CPU and goes there."""
+        return next(parameter.device for module in self.modules.values() for parameter in module.parameters())
 
     @abstractmethod
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:

@@ -57,10 +57,10 @@ class VaeStage(TrainStage):
     def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rng = rng_for(self.seed, "train-vae", step, 0)
         crop = self.params.crop if step < self.params.crop_share * self.loop.steps else 64
-        frames = random_frames(rng, self.loop.batch, (64, 128)[step % 2], crop)
+        frames = random_frames(rng, self.loop.batch, (64, 128)[step % 2], crop).to(self.device)
         weight = 1 + self.params.foreground * (frames - _median(frames)).abs().mean(1, keepdim=True) / 2
         posterior = self.vae.encode(frames).latent_dist
-        noise = torch.from_numpy(rng.standard_normal(posterior.mean.shape, dtype=np.float32))
+        noise = torch.from_numpy(rng.standard_normal(posterior.mean.shape, dtype=np.float32)).to(self.device)
         decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
         squared = ((decoded - frames) ** 2 * weight).mean()
         absolute = ((decoded - frames).abs() * weight).mean()
@@ -72,7 +72,7 @@ class VaeStage(TrainStage):
         rng = rng_for(self.seed, "held-out-vae", 0, 0)
         figures = {}
         for size in (64, 128):
-            frames = random_frames(rng, 48, size, size)
+            frames = random_frames(rng, 48, size, size).to(self.device)
             decoded = self.vae.decode(self.vae.encode(frames).latent_dist.mode()).sample.float()
             figures[f"psnr_{size}"] = psnr(decoded.clamp(-1, 1), frames)
         return figures
@@ -81,7 +81,8 @@ class VaeStage(TrainStage):
     def finish(self) -> None:
         """Folds each latent channel's mean and standard deviation into the 1x1 convolutions: unit-normal latents."""
         rng = rng_for(self.seed, "train-vae-fold", 0, 0)
-        latents = torch.cat([self.vae.encode(random_frames(rng, 64, 64, 64)).latent_dist.mode() for _ in range(8)])
+        frames = (random_frames(rng, 64, 64, 64).to(self.device) for _ in range(8))
+        latents = torch.cat([self.vae.encode(some).latent_dist.mode() for some in frames])
         flat = rearrange(latents.float(), "b c h w -> c (b h w)")
         mean, std = flat.mean(1), flat.std(1)
         channels = self.params.latent_channels

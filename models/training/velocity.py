@@ -39,9 +39,10 @@ class Velocity:
         self, predict: Predict, x0: Float[Tensor, "b c t h w"], timestep: Int[Tensor, " b"], rng: np.random.Generator
     ) -> Float[Tensor, " b"]:
         """One loss a clip."""
-        noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32))
-        alpha, sigma = (table[timestep][:, None, None, None, None] for table in (self.alphas, self.sigmas))
-        v = predict(alpha * x0 + sigma * noise, timestep).float()
+        noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32)).to(x0.device)
+        tables = (self.alphas[timestep], self.sigmas[timestep])
+        alpha, sigma = (level.to(x0.device)[:, None, None, None, None] for level in tables)
+        v = predict(alpha * x0 + sigma * noise, timestep.to(x0.device)).float()
         return ((v - (alpha * noise - sigma * x0)) ** 2).flatten(1).mean(1)
 
 
