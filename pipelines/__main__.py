@@ -16,9 +16,7 @@ from typing import Any, NoReturn
 
 from pipelines import __version__, commands
 
-SETTINGS = (
-    "Every setting of the configuration can be given too, as section.key=value, such as refiner.coupling=symmetric."
-)
+SETTINGS = "Every setting of the configuration can be given too, as section.key=value, such as refiner.coupling=causal."
 
 
 class Terminated(KeyboardInterrupt):

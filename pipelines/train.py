@@ -8,6 +8,7 @@ A stage's parts lie in float32 in `work`/bundle as soon as it is done; `pack` wr
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from models.training.refiner import RefinerStage, RefinerTrainParams
 from models.training.stage import TrainStage
 from models.training.vae import DecoderStage, VaeParams, VaeStage
 from pipelines.compose import compose
+from pipelines.team import Team, run_team
 from pipelines.training_loop import run_stage
 
 logger = logging.getLogger(__name__)
@@ -48,7 +50,8 @@ class TrainConf:
     work: str = "runs/tiny"
     out: str = "models/bundles/tiny"
     device: str = "cpu"  # or cuda
-    threads: int = 1  # more than one a process costs more than it brings while others compute
+    workers: int = 1  # processes that train a stage together; on GPUs, one each
+    threads: int = 1  # of each worker
 
 
 def train(config_path: str, overrides: Sequence[str], stages: Sequence[str] | None) -> None:
@@ -57,18 +60,26 @@ def train(config_path: str, overrides: Sequence[str], stages: Sequence[str] | No
     if unknown:
         raise ValueError(f"stages={','.join(sorted(unknown))} must be among {', '.join(STAGES)}")
     conf = compose(TrainConf, config_path, overrides)
+    backend = "nccl" if conf.device == "cuda" else "gloo"
+    run_team(conf.workers, backend, partial(_run_stages, conf, list(STAGES if stages is None else stages)))
+
+
+def _run_stages(conf: TrainConf, names: Sequence[str], team: Team) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")  # spawned workers start without it
     torch.set_num_threads(conf.threads)
-    workshop = Workshop(conf)
-    for name in STAGES if stages is None else stages:
-        logger.info("stage begins name=%s", name)
+    workshop = Workshop(conf, team)
+    for name in names:
+        logger.info("stage begins name=%s worker=%d", name, team.worker)
         STAGES[name](workshop)
+        team.wait()
 
 
 class Workshop:
     """The parts made so far, and the stages that need them."""
 
-    def __init__(self, conf: TrainConf) -> None:
-        self.conf, self.seed = conf, conf.seed
+    def __init__(self, conf: TrainConf, team: Team) -> None:
+        self.conf, self.seed, self.team = conf, conf.seed, team
+        self.device = f"cuda:{team.worker}" if conf.device == "cuda" else conf.device
         self.work = Path(conf.work)
         self.bundle = self.work / "bundle"
 
@@ -78,7 +89,8 @@ class Workshop:
     def clip(self) -> None:
         stage = ClipStage(self.conf.clip, self.seed)
         self._run("clip", stage, skip=("word_heads", "image_heads"))
-        stage.tokenizer.save_pretrained(self.bundle / "tokenizer")
+        if self.team.leads:
+            stage.tokenizer.save_pretrained(self.bundle / "tokenizer")
 
     def base(self) -> None:
         clips = self.conf.base.clips
@@ -91,9 +103,11 @@ class Workshop:
         null_anchor = embed_images(image_encoder, torch.zeros(1, 3, 64, 64)).detach().cpu()
         pool = self._memory_pool("memory", self.conf.memory.clips)
         held_out = self._memory_pool("held-out-memory", 32)
-        unet = self._part(UNet3DConditionModel, "unet")
+        unet = self._part(UNet3DConditionModel, "base")
         params = self.conf.memory
-        self._run("memory", MemoryStage(params, self.seed, unet, self._captioner(), null_anchor, pool, held_out))
+        beginnings = self._pool("base", self.conf.base.clips, CLIP_FRAMES, 64)
+        stage = MemoryStage(params, self.seed, unet, self._captioner(), null_anchor, pool, held_out, beginnings)
+        self._run("memory", stage)
 
     def refiner(self) -> None:
         pool = self._pool("refiner", self.conf.refiner.clips, WINDOW_FRAMES, 128, latest=64)
@@ -106,18 +120,19 @@ class Workshop:
     def pack(self) -> None:
         from pipelines.pack import pack
 
-        pack(self.bundle, Path(self.conf.out))
+        if self.team.leads:
+            pack(self.bundle, Path(self.conf.out))
 
     def _run(self, name: str, stage: TrainStage, skip: Sequence[str] = ()) -> None:
-        run_stage(name, stage, self.work / name, self.conf.device)
+        run_stage(name, stage, self.work / name, self.device, self.team)
         for folder, module in stage.modules.items():
-            if folder not in skip:
+            if self.team.leads and folder not in skip:
                 module.save_pretrained(self.bundle / folder)  # type: ignore[operator]
 
     def _part(self, cls: Any, folder: str) -> Any:
         if not (self.bundle / folder).is_dir():
             raise ValueError(f"{self.bundle / folder} is missing: run the stage that makes it first")
-        return cls.from_pretrained(self.bundle / folder).eval().requires_grad_(False).to(self.conf.device)
+        return cls.from_pretrained(self.bundle / folder).eval().requires_grad_(False).to(self.device)
 
     def _captioner(self) -> Captioner:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(self.bundle / "tokenizer")
@@ -149,11 +164,12 @@ class Workshop:
     def _cached(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Made once: a pool takes minutes, and a stage may be resumed often."""
         path = self.work / "pools" / f"{name}.safetensors"
-        if not path.exists():
+        if self.team.leads and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with torch.autocast(self.conf.device, torch.bfloat16):
                 save_file(make(), path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
+        self.team.wait()
         return load_file(path)
 
 

@@ -12,15 +12,18 @@ import torch
 from torch import nn
 
 from models.training.stage import LoopParams, TrainStage
+from pipelines.team import Team
 
 logger = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 60
+ALONE = Team()
 
 
-def run_stage(name: str, stage: TrainStage, folder: Path, device: str = "cpu") -> None:
+def run_stage(name: str, stage: TrainStage, folder: Path, device: str = "cpu", team: Team = ALONE) -> None:
     """Trains from the last checkpoint (or the start) to the end and leaves the averaged weights in the modules."""
     folder.mkdir(parents=True, exist_ok=True)
+    kind = torch.device(device).type
     live = nn.ModuleDict(stage.modules).to(device).train()
     trained = [p for p in live.parameters() if p.requires_grad]
     average = deepcopy(live).requires_grad_(False)
@@ -30,14 +33,17 @@ def run_stage(name: str, stage: TrainStage, folder: Path, device: str = "cpu") -
     for step in range(first, stage.loop.steps):
         for group in optimizer.param_groups:
             group["lr"] = stage.loop.learning_rate * _schedule(step, stage.loop)
-        with torch.autocast(device, torch.bfloat16):
-            loss, figures = stage.loss(step)
+        with torch.autocast(kind, torch.bfloat16):
+            loss, figures = stage.loss(step, team.worker)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        team.average(trained)
         nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         _follow(average, live, min(stage.loop.ema, (1 + step) / (10 + step)))
         now = time.monotonic()
+        if not team.leads:
+            continue
         if step % 10 == 0:
             _log(folder, step, spent + now - began, loss=loss.item(), **figures)
         if (step + 1) % stage.loop.gate_every == 0:
@@ -46,11 +52,13 @@ def run_stage(name: str, stage: TrainStage, folder: Path, device: str = "cpu") -
             _save(folder / "checkpoint.pt", live, average, optimizer, step + 1, spent + now - began)
             saved = now
     total = spent + time.monotonic() - began
-    _save(folder / "checkpoint.pt", live, average, optimizer, stage.loop.steps, total)
+    if team.leads:
+        _save(folder / "checkpoint.pt", live, average, optimizer, stage.loop.steps, total)
     live.load_state_dict(average.state_dict())
     live.eval()
     stage.finish()
-    _log(folder, stage.loop.steps, total, **_evaluated(stage))
+    if team.leads:
+        _log(folder, stage.loop.steps, total, **_evaluated(stage))
     logger.info("stage done name=%s steps=%d seconds=%.0f", name, stage.loop.steps, total)
 
 

@@ -63,11 +63,11 @@ class BaseStage(TrainStage):
         channels, size = pool.latents.shape[2], pool.latents.shape[-1]
         width = captioner.text_encoder.config.hidden_size
         self.unet = new_unet(params.block_out_channels, params.head_dim, channels, width, size)
-        self.modules: dict[str, nn.Module] = {"unet": self.unet}
+        self.modules: dict[str, nn.Module] = {"base": self.unet}  # `memory` makes the bundle's unet of it
         self.velocity = Velocity()
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = rng_for(self.seed, "train-base", step, 0)
+    def loss(self, step: int, worker: int = 0) -> tuple[Tensor, dict[str, float]]:
+        rng = rng_for(self.seed, "train-base", step, worker)
         frames = self._frames(rng, step)
         # as many frames a step in every phase; single frames share nothing, so half as many do
         batch = self.loop.batch * CLIP_FRAMES // len(frames) // (2 if len(frames) == 1 else 1)

@@ -122,8 +122,8 @@ class ClipStage(TrainStage):
             "image_heads": self.image_heads,
         }
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = rng_for(self.seed, "train-clip", step, 0)
+    def loss(self, step: int, worker: int = 0) -> tuple[Tensor, dict[str, float]]:
+        rng = rng_for(self.seed, "train-clip", step, worker)
         words, match, same, seen, _ = self._losses(rng, self.loop.batch)
         figures = {"words": words.item(), "match": match.item(), "same": same.item(), "seen": seen.item()}
         return words + match + same + seen, figures

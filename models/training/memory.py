@@ -1,9 +1,12 @@
-"""Trains CAM and APM on a frozen base model, as the paper means them (METHOD: anchor, then condition, then target).
+"""Trains CAM and APM, as the paper means them: anchor, then condition, then target (StreamingT2V, section 5.1).
 
     frames of a clip   0 ............. 15 | 16 ... 23 | 24 ... 31
     anchor             one of these
     condition                               these
     target                                  these and     these       the chunk's first 8 frames are the condition's
+
+The base model learns on along with them, on continuations and, so that it does not forget how a video begins, on clips
+from frame 0 without memory. (The paper keeps its temporal layers frozen: they had learned from millions of videos.)
 
 Shapes: b clips, t frames, f condition frames, c channels, h w latent rows and columns, H W pixel rows and columns.
 """
@@ -48,7 +51,10 @@ class MemoryParams:
     anchor_dropped: float = 0.05
     both_dropped: float = 0.05
     without_cam: float = 0.1  # of the steps: APM alone has to remember
-    high_share: float = 0.4
+    beginnings: float = 0.4  # of the steps: the first chunk of a video, without memory
+    base_frozen: bool = False
+    high_share: float = 0.25
+    text_dropout: float = 0.1  # of the beginnings
 
 
 @dataclass(frozen=True)
@@ -90,9 +96,12 @@ class MemoryStage(TrainStage):
         null_anchor: Float[Tensor, "1 e"],
         pool: MemoryPool,
         held_out: MemoryPool,
+        beginnings: Pool,
     ) -> None:
         self.params, self.seed, self.loop = params, seed, params.loop
-        self.unet = unet.eval().requires_grad_(False)
+        self.unet, self.beginnings = unet, beginnings
+        without_dropout(unet)
+        unet.requires_grad_(not params.base_frozen)
         self.captioner, self.null_anchor, self.pool, self.held_out = captioner, null_anchor, pool, held_out
         self.cam = Cam.from_unet(
             unet,
@@ -107,11 +116,13 @@ class MemoryStage(TrainStage):
             text_tokens=captioner.text_encoder.config.max_position_embeddings,
         )
         without_dropout(self.cam)
-        self.modules: dict[str, nn.Module] = {"cam": self.cam, "apm": self.apm}
+        self.modules: dict[str, nn.Module] = {"cam": self.cam, "apm": self.apm, "unet": self.unet}
         self.velocity = Velocity()
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = rng_for(self.seed, "train-memory", step, 0)
+    def loss(self, step: int, worker: int = 0) -> tuple[Tensor, dict[str, float]]:
+        rng = rng_for(self.seed, "train-memory", step, worker)
+        if rng.random() < self.params.beginnings:
+            return self._beginning(rng), {"beginning": 1.0}
         rows = rng.integers(0, len(self.pool.clips), self.loop.batch)
         captions, anchors = self._dropped(rng, rows)
         timestep = sample_timesteps(rng, len(rows), self.params.high_share)
@@ -119,6 +130,16 @@ class MemoryStage(TrainStage):
         x0 = clips(self.pool.clips.latents[rows], self.device)
         loss = self._losses(x0, captions, anchors, condition, timestep, rng).mean()
         return loss, {"cam": float(condition is not None)}
+
+    def _beginning(self, rng: np.random.Generator) -> Tensor:
+        """The base model's own loss: without it the first chunk would be forgotten."""
+        rows = rng.integers(0, len(self.beginnings), self.loop.batch)
+        scenes = [self.beginnings.scenes[row] for row in rows]
+        captions = training_captions(rng, scenes, self.params.text_dropout)
+        timestep = sample_timesteps(rng, len(rows), self.params.high_share)
+        context = video_context(self.unet, None, self.captioner(captions), None)
+        x0 = clips(self.beginnings.latents[rows], self.device)
+        return self.velocity.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng).mean()
 
     def _dropped(self, rng: np.random.Generator, rows: np.ndarray) -> tuple[list[str], Float[Tensor, "b e"]]:
         """Captions and anchor embeddings with the text, the anchor, or both left out now and then."""

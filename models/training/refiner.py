@@ -43,8 +43,8 @@ class RefinerStage(TrainStage):
         self.modules: dict[str, nn.Module] = {"refiner": self.unet}
         self.velocity = Velocity()
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = rng_for(self.seed, "train-refiner", step, 0)
+    def loss(self, step: int, worker: int = 0) -> tuple[Tensor, dict[str, float]]:
+        rng = rng_for(self.seed, "train-refiner", step, worker)
         length = 4 if step < self.params.short_share * self.loop.steps else CLIP_FRAMES
         batch = self.loop.batch * CLIP_FRAMES // length
         rows, first = rng.integers(0, len(self.pool), batch), rng.integers(0, CLIP_FRAMES - length + 1)

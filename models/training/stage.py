@@ -16,7 +16,7 @@ class LoopParams:
     """How long and how fast."""
 
     steps: int
-    batch: int = 16
+    batch: int = 16  # of each worker
     learning_rate: float = 1e-3
     warmup: int = 50  # steps of linear warm-up; a cosine to a twentieth follows
     ema: float = 0.997  # decay of the average that is saved
@@ -35,8 +35,8 @@ class TrainStage(ABC):
         return next(parameter.device for module in self.modules.values() for parameter in module.parameters())
 
     @abstractmethod
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a step, and figures for the log."""
+    def loss(self, step: int, worker: int = 0) -> tuple[Tensor, dict[str, float]]:
+        """The loss of a step, and figures for the log. Each worker draws clips of its own."""
 
     @abstractmethod
     def gates(self) -> dict[str, float]:

@@ -54,8 +54,8 @@ class VaeStage(TrainStage):
         self.vae = new_vae(params)
         self.modules: dict[str, nn.Module] = {"vae": self.vae}
 
-    def loss(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = rng_for(self.seed, "train-vae", step, 0)
+    def loss(self, step: int, worker: int = 0) -> tuple[Tensor, dict[str, float]]:
+        rng = rng_for(self.seed, "train-vae", step, worker)
         crop = self.params.crop if step < self.params.crop_share * self.loop.steps else 64
         frames = random_frames(rng, self.loop.batch, (64, 128)[step % 2], crop).to(self.device)
         weight = 1 + self.params.foreground * (frames - _median(frames)).abs().mean(1, keepdim=True) / 2
