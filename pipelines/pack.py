@@ -22,22 +22,37 @@ PARTS = {
 }
 
 
-def pack(parts: Path, out: Path) -> None:
-    """Copies the folders of `parts` to `out`, halving their weights. Raises ValueError for a part that is missing."""
-    shutil.rmtree(out, ignore_errors=True)
+def pack(parts: Path, out: Path, start: Path | None = None) -> None:
+    """Writes the folders of `parts` to `out`, halving their weights; what is not there comes from the bundle `start`.
+
+    Raises ValueError for a part that is in neither. `out` is replaced only when the new bundle is whole.
+    """
+    new = out.with_name(f"{out.name}.part")
+    shutil.rmtree(new, ignore_errors=True)
     for name in PARTS:
-        folder = out / name
+        folder = new / name
         folder.mkdir(parents=True)
         if name.endswith("scheduler"):
             (folder / "scheduler_config.json").write_text(json.dumps(TINY_SCHEDULE, indent=2) + "\n")
-            continue
-        if not (parts / name).is_dir():
-            raise ValueError(f"{parts / name} is missing: run the stage that makes it first")
-        for file in sorted((parts / name).iterdir()):
-            if file.suffix == ".safetensors":
-                halved = {key: tensor.half() for key, tensor in load_file(file).items()}
-                save_file(halved, folder / file.name, metadata={"format": "pt"})
-            else:
-                shutil.copy(file, folder / file.name)
+        else:
+            _halve(_find(name, parts, start), folder)
     index = {"_class_name": "Longtake"} | {name: list(entry) for name, entry in PARTS.items()}
-    (out / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    (new / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    shutil.rmtree(out, ignore_errors=True)
+    new.replace(out)
+
+
+def _find(name: str, parts: Path, start: Path | None) -> Path:
+    for folder in (parts, start):
+        if folder is not None and (folder / name).is_dir():
+            return folder / name
+    raise ValueError(f"{parts / name} is missing: run the stage that makes it first")
+
+
+def _halve(part: Path, folder: Path) -> None:
+    for file in sorted(part.iterdir()):
+        if file.suffix == ".safetensors":
+            halved = {key: tensor.half() for key, tensor in load_file(file).items()}
+            save_file(halved, folder / file.name, metadata={"format": "pt"})
+        else:
+            shutil.copy(file, folder / file.name)

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
+from torch.multiprocessing.spawn import spawn
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Team:
         flat = torch.cat([grad.flatten() for grad in grads])
         dist.all_reduce(flat)
         flat /= self.size
-        for parameter, grad in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
+        for parameter, grad in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
             parameter.grad = grad.view_as(parameter)
 
     def wait(self) -> None:
@@ -54,7 +54,7 @@ def run_team(size: int, backend: str, work: Callable[[Team], None]) -> None:
         work(Team())
         return
     with tempfile.TemporaryDirectory() as folder:
-        mp.spawn(_work, args=(size, backend, str(Path(folder) / "meeting"), work), nprocs=size)  # type: ignore[no-untyped-call]
+        spawn(_work, args=(size, backend, str(Path(folder) / "meeting"), work), nprocs=size)  # type: ignore[no-untyped-call]
 
 
 def _work(worker: int, size: int, backend: str, meeting: str, work: Callable[[Team], None]) -> None:

@@ -28,7 +28,7 @@ from pipelines.config import Conf, load
 
 NUM_PROMPTS = 64
 NUM_FRAMES = 80
-VARIANTS = ("full", "no CAM", "no APM", "refined")
+VARIANTS = ("refined", "full", "no CAM", "no APM")  # a refined video leaves its low-resolution one behind
 PROBED = ("color", "background", "motion", "shape", "size")
 CUT = slice(-16, None)  # the end of a video
 
@@ -86,8 +86,10 @@ def _video(job: Job, scene: Scene) -> UInt8[np.ndarray, "t h w c"]:
         return np.asarray(np.load(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     made = _make(job, scene)
-    np.save(path.with_suffix(".part.npy"), made[job.variant])
-    path.with_suffix(".part.npy").replace(path)
+    for variant, frames in made.items():
+        whole = path.with_name(f"{variant.replace(' ', '-')}-{job.index:02d}.npy")
+        np.save(whole.with_suffix(".part.npy"), frames)
+        whole.with_suffix(".part.npy").replace(whole)
     return made[job.variant]
 
 
@@ -100,8 +102,10 @@ def _make(job: Job, scene: Scene) -> Mapping[str, UInt8[np.ndarray, "t h w c"]]:
     bundle = load_bundle(BUNDLES / conf.bundle)
     spec = PromptSpec(f"{job.index}", scene.caption(), "", NUM_FRAMES, seed=1000 + job.index)
     if job.variant == "refined":
-        segments = build_generator(conf, bundle).stream(spec)
-        return {"refined": np.concatenate([segment.frames for segment in segments])}
+        low: list[Chunk] = []
+        segments = build_generator(conf, bundle).stream(spec, lambda _, made: _keep_chunk(low, made))
+        refined = np.concatenate([segment.frames for segment in segments])
+        return {"refined": refined, "full": np.concatenate([chunk.frames for chunk in low])[:NUM_FRAMES]}
     plan, memory, chunks = Plan(NUM_FRAMES, conf.plan), None, list[Chunk]()
     model = bundle.base_model(conf.base)
     for index, span in enumerate(plan.chunks):
@@ -109,6 +113,11 @@ def _make(job: Job, scene: Scene) -> Mapping[str, UInt8[np.ndarray, "t h w c"]]:
             memory, chunk = model.advance(spec, plan, index, memory)
             chunks.append(chunk)
     return {job.variant: np.concatenate([chunk.frames for chunk in chunks])[:NUM_FRAMES]}
+
+
+def _keep_chunk(low: list[Chunk], made: object) -> None:
+    if isinstance(made, Chunk):
+        low.append(made)
 
 
 def interval(values: Sequence[float], draws: int = 2000) -> tuple[float, float, float]:
@@ -156,10 +165,22 @@ def run(counts: Mapping[str, int], folder: Path, out: Path, training: tuple[tupl
     begin, end = "<!-- figures -->\n", "<!-- end of figures -->"
     before, rest = text.read_text().split(begin)
     text.write_text(before + begin + table(rows) + "\n" + end + rest.split(end)[1])
-    pictures = [np.load(folder / f"full-{i:02d}.npy")[::8] for i in range(min(16, counts.get("full", 0)))]
-    if pictures:
-        strips = [np.concatenate(list(video), axis=1) for video in pictures]
-        Image.fromarray(np.concatenate(strips)).save(out / "tiny-base.png")
+    _draw(folder, [variant for variant, count in counts.items() if count], out / "tiny.png")
+
+
+def _draw(folder: Path, variants: Sequence[str], path: Path) -> None:
+    """Every tenth frame of the first eight videos: a row for each variant under each other."""
+    strips = []
+    for index in range(8):
+        for variant in variants:
+            file = folder / f"{variant.replace(' ', '-')}-{index:02d}.npy"
+            if file.exists():
+                frames = np.load(file)[::10]
+                scale = 96 / frames.shape[1]
+                size = (round(frames.shape[2] * scale), 96)
+                strips.append(np.concatenate([np.asarray(Image.fromarray(f).resize(size)) for f in frames], axis=1))
+        strips.append(np.full((8, strips[-1].shape[1], 3), 255, np.uint8))
+    Image.fromarray(np.concatenate(strips)).save(path)
 
 
 def main() -> None:

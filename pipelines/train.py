@@ -49,6 +49,7 @@ class TrainConf:
     seed: int = 0
     work: str = "runs/tiny"
     out: str = "models/bundles/tiny"
+    start: str | None = None  # a bundle to go on from: its parts stand in for those not made yet
     device: str = "cpu"  # or cuda
     workers: int = 1  # processes that train a stage together; on GPUs, one each
     threads: int = 1  # of each worker
@@ -121,21 +122,42 @@ class Workshop:
         from pipelines.pack import pack
 
         if self.team.leads:
-            pack(self.bundle, Path(self.conf.out))
+            pack(self.bundle, Path(self.conf.out), Path(self.conf.start) if self.conf.start else None)
 
     def _run(self, name: str, stage: TrainStage, skip: Sequence[str] = ()) -> None:
+        for folder, module in stage.modules.items():
+            if self._start(folder) is not None:
+                self._load(module, folder)
         run_stage(name, stage, self.work / name, self.device, self.team)
         for folder, module in stage.modules.items():
             if self.team.leads and folder not in skip:
                 module.save_pretrained(self.bundle / folder)  # type: ignore[operator]
 
+    def _start(self, folder: str) -> Path | None:
+        """Where `start` has that part; what is the base model here is the UNet of a bundle."""
+        path = Path(self.conf.start or "") / ("unet" if folder == "base" else folder)
+        return path if self.conf.start and path.is_dir() else None
+
+    def _load(self, module: Any, folder: str) -> None:
+        """The weights of `start` into a stage's module. Raises ValueError if they are of another shape."""
+        start = self._start(folder)
+        assert start is not None
+        (file,) = start.glob("*.safetensors")
+        try:
+            module.load_state_dict({name: tensor.float() for name, tensor in load_file(file).items()})
+        except RuntimeError as error:
+            raise ValueError(f"start={file} does not fit the configured {folder}: {error}") from None
+
     def _part(self, cls: Any, folder: str) -> Any:
-        if not (self.bundle / folder).is_dir():
-            raise ValueError(f"{self.bundle / folder} is missing: run the stage that makes it first")
-        return cls.from_pretrained(self.bundle / folder).eval().requires_grad_(False).to(self.device)
+        made = self.bundle / folder
+        path = made if made.is_dir() else self._start(folder)
+        if path is None:
+            raise ValueError(f"{made} is missing: run the stage that makes it first, or name a bundle as start=PATH")
+        return cls.from_pretrained(path, dtype=torch.float32).eval().requires_grad_(False).to(self.device)
 
     def _captioner(self) -> Captioner:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(self.bundle / "tokenizer")
+        made = self.bundle / "tokenizer"
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(made if made.is_dir() else self._start("tokenizer"))
         encoder = self._part(CLIPTextModelWithProjection, "text_encoder")
         encoder.set_attn_implementation("eager")
         return Captioner(tokenizer, encoder)

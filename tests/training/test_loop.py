@@ -21,7 +21,7 @@ class Line(TrainStage):
         self.modules = {"line": self.line}
         self.dies_at, self.finished = dies_at, 0
 
-    def loss(self, step):
+    def loss(self, step, worker=0):
         if step == self.dies_at:
             raise KeyboardInterrupt
         x = torch.from_numpy(rng_for(0, "line", step, 0).standard_normal((self.loop.batch, 1), dtype=np.float32))

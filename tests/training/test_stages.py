@@ -1,6 +1,8 @@
 """Each stage on a handful of clips and the smallest networks: what its loss is made of, not how good it gets."""
 
 from collections import Counter
+from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -83,7 +85,7 @@ def test_base_loss_goes_from_single_frames_over_strides_to_whole_clips(parts, ca
     pool = pool_of(parts, 16)
     stage = BaseStage(BaseTrainParams(LOOP, block_out_channels=(16, 32)), 0, captioner, pool, pool)
     assert [stage.loss(step)[1]["frames"] for step in (0, 30, 99)] == [1, 4, 16]
-    assert trained(stage) == {"unet"}
+    assert trained(stage) == {"base"}
     assert set(stage.gates()) == {"loss_999", *(f"swap_{name}_999" for name in ATTRIBUTES)}
 
 
@@ -102,25 +104,43 @@ def memory_stage(parts, captioner):
     memories = MemoryPool(short, condition, anchor)
     null = torch.zeros(1, anchor.shape[-1])
     params = MemoryParams(LOOP, merger_head_dim=16, condition_channels=(8, 8, 8, 8))
-    return MemoryStage(params, 0, parts["unet"], captioner, null, memories, memories)
+    return lambda **changes: MemoryStage(
+        replace(params, **changes), 0, deepcopy(parts["unet"]), captioner, null, memories, memories, pool_of(parts, 16)
+    )
 
 
-def test_memory_training_leaves_the_base_alone(memory_stage):
+def test_memory_training_reaches_cam_apm_and_the_base(memory_stage):
+    memory_stage = memory_stage(beginnings=0.0, without_cam=0.0)
     memory_stage.loss(0)[0].backward()
-    assert all(p.grad is None for p in memory_stage.unet.parameters())
+    assert all(p.grad is not None for p in memory_stage.unet.parameters())
     merger = memory_stage.cam.cross_attention_merger_mid_block
     assert merger.temporal_transformer.proj_out.weight.grad.any()
     assert any(p.grad.any() for n, p in memory_stage.apm.named_parameters() if n.endswith("alpha"))
 
 
+def test_a_frozen_base_is_left_alone(memory_stage):
+    stage = memory_stage(base_frozen=True, beginnings=0.0)
+    stage.loss(0)[0].backward()
+    assert all(p.grad is None for p in stage.unet.parameters())
+    assert all(p.grad is None or p.grad.isfinite().all() for p in stage.cam.parameters())
+
+
+def test_beginnings_are_learned_without_memory(memory_stage):
+    stage = memory_stage(beginnings=1.0)
+    loss, figures = stage.loss(0)
+    loss.backward()
+    assert figures == {"beginning": 1.0}
+    assert all(p.grad is None for p in [*stage.cam.parameters(), *stage.apm.parameters()])
+
+
 def test_before_memory_training_the_memories_change_nothing(memory_stage):
-    gates = memory_stage.gates()
+    gates = memory_stage().gates()
     assert len({round(value, 6) for name, value in gates.items() if name.endswith("950")}) == 1
 
 
 def test_text_and_anchor_are_dropped_as_often_as_the_paper_says(memory_stage):
     rows = np.random.default_rng(0).integers(0, 4, 4000)
-    captions, anchors = memory_stage._dropped(np.random.default_rng(1), rows)
+    captions, anchors = memory_stage()._dropped(np.random.default_rng(1), rows)
     counts = Counter(zip([not c for c in captions], (anchors == 0).all(1).tolist(), strict=True))
     for case in ((True, False), (False, True), (True, True)):
         assert abs(counts[case] / 4000 - 0.05) < 0.015, case
