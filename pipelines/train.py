@@ -96,14 +96,14 @@ class Workshop:
     def base(self) -> None:
         clips = self.conf.base.clips
         pool = self._pool("base", clips, CLIP_FRAMES, 64)
-        held_out = self._pool("held-out-base", 24, CLIP_FRAMES, 64)
+        held_out = self._pool("held-out-base", self.conf.base.held_out, CLIP_FRAMES, 64)
         self._run("base", BaseStage(self.conf.base, self.seed, self._captioner(), pool, held_out))
 
     def memory(self) -> None:
         image_encoder = self._part(CLIPVisionModelWithProjection, "image_encoder")
         null_anchor = embed_images(image_encoder, torch.zeros(1, 3, 64, 64)).detach().cpu()
         pool = self._memory_pool("memory", self.conf.memory.clips)
-        held_out = self._memory_pool("held-out-memory", 32)
+        held_out = self._memory_pool("held-out-memory", self.conf.memory.held_out)
         unet = self._part(UNet3DConditionModel, "base")
         params = self.conf.memory
         beginnings = self._pool("base", self.conf.base.clips, CLIP_FRAMES, 64)
@@ -112,7 +112,7 @@ class Workshop:
 
     def refiner(self) -> None:
         pool = self._pool("refiner", self.conf.refiner.clips, WINDOW_FRAMES, 128, latest=64)
-        held_out = self._pool("held-out-refiner", 16, WINDOW_FRAMES, 128, latest=64)
+        held_out = self._pool("held-out-refiner", self.conf.refiner.held_out, WINDOW_FRAMES, 128, latest=64)
         self._run("refiner", RefinerStage(self.conf.refiner, self.seed, self._captioner(), pool, held_out))
 
     def decoder(self) -> None:

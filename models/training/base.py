@@ -28,6 +28,7 @@ CLIP_FRAMES = 16
 class BaseTrainParams:
     loop: LoopParams
     clips: int = 3072  # in the pool
+    held_out: int = 24  # clips that the gates look at, never trained on
     block_out_channels: tuple[int, ...] = (48, 96)
     head_dim: int = 16
     image_share: float = 0.15  # of the steps: single frames

@@ -42,6 +42,7 @@ class ClipParams:
     image_size: int = 32  # frames of 64 px are halved first: 16 patches are enough for an appearance
     patch: int = 8
     tokens: int = 24  # longest prompt, its two marks included
+    held_out: int = 256  # captions that the gates look at
     jitter: float = 0.5  # noise on text features before they are asked: it pushes the words' features apart
 
 
@@ -130,7 +131,7 @@ class ClipStage(TrainStage):
 
     def gates(self) -> dict[str, float]:
         rng = rng_for(self.seed, "held-out-clip", 0, 0)
-        return self._losses(rng, 256)[-1]
+        return self._losses(rng, self.params.held_out)[-1]
 
     def _losses(self, rng: np.random.Generator, batch: int) -> tuple[Tensor, Tensor, Tensor, Tensor, dict[str, float]]:
         scenes = [sample_scene(rng) for _ in range(batch)]

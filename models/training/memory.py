@@ -41,6 +41,7 @@ TARGET = slice(16, 32)
 class MemoryParams:
     loop: LoopParams
     clips: int = 1280  # in the pool
+    held_out: int = 32  # clips that the gates look at, never trained on
     image_tokens: int = 4
     merger_head_dim: int = 16
     condition_channels: tuple[int, ...] = (16, 32, 48, 64)

@@ -24,6 +24,7 @@ CLIP_FRAMES = 24
 class RefinerTrainParams:
     loop: LoopParams  # batch counts clips of 24 frames
     clips: int = 384  # in the pool
+    held_out: int = 16  # clips that the gates look at, never trained on
     block_out_channels: tuple[int, ...] = (32, 64)
     head_dim: int = 16
     short_share: float = 0.6  # of the steps: 4 consecutive frames, six times as many clips

@@ -28,6 +28,7 @@ class VaeParams:
     crop_share: float = 0.6
     foreground: float = 6.0  # a pixel weighs 1 + foreground * |x - median of its frame|: small objects keep their hue
     kl: float = 1e-5
+    held_out: int = 48  # frames of each size that the gates look at
 
 
 def new_vae(params: VaeParams) -> AutoencoderKL:
@@ -72,7 +73,7 @@ class VaeStage(TrainStage):
         rng = rng_for(self.seed, "held-out-vae", 0, 0)
         figures = {}
         for size in (64, 128):
-            frames = random_frames(rng, 48, size, size).to(self.device)
+            frames = random_frames(rng, self.params.held_out, size, size).to(self.device)
             decoded = self.vae.decode(self.vae.encode(frames).latent_dist.mode()).sample.float()
             figures[f"psnr_{size}"] = psnr(decoded.clamp(-1, 1), frames)
         return figures

@@ -7,7 +7,7 @@ import yaml
 from models.bundle import load_bundle
 from pipelines.train import STAGES, train
 
-LOOP = {"steps": 2, "batch": 2, "gate_every": 1}
+LOOP = {"steps": 2, "batch": 2, "gate_every": 2}
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +20,12 @@ def config(folder):
     conf = {
         "work": str(folder / "work"),
         "out": str(folder / "bundle"),
-        "vae": {"loop": LOOP, "block_out_channels": [8, 8, 8, 8]},
-        "clip": {"loop": LOOP, "width": 32, "text_layers": 1, "image_layers": 1},
-        "base": {"loop": LOOP, "clips": 4, "block_out_channels": [16, 32]},
-        "memory": {"loop": LOOP, "clips": 4, "condition_channels": [8, 8, 8, 8], "beginnings": 0.0},
-        "refiner": {"loop": {**LOOP, "batch": 1}, "clips": 2, "block_out_channels": [16, 32]},
-        "decoder": {"loop": LOOP, "block_out_channels": [8, 8, 8, 8]},
+        "vae": {"loop": LOOP, "held_out": 2, "block_out_channels": [8, 8, 8, 8]},
+        "clip": {"loop": LOOP, "held_out": 4, "width": 32, "text_layers": 1, "image_layers": 1},
+        "base": {"loop": LOOP, "clips": 4, "held_out": 1, "block_out_channels": [16, 32]},
+        "memory": {"loop": LOOP, "clips": 4, "held_out": 1, "condition_channels": [8, 8, 8, 8], "beginnings": 0.0},
+        "refiner": {"loop": {**LOOP, "batch": 1}, "clips": 2, "held_out": 1, "block_out_channels": [16, 32]},
+        "decoder": {"loop": LOOP, "held_out": 2, "block_out_channels": [8, 8, 8, 8]},
     }
     path = folder / "train.yaml"
     path.write_text(yaml.safe_dump(conf))
