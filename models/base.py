@@ -38,7 +38,7 @@ from models.state import Chunk, Memory
 class BaseParams:
     """How the base model is sampled. The defaults suit the tiny bundle."""
 
-    num_inference_steps: int = 10
+    num_inference_steps: int = 8
     guidance_scale: float = 4.0  # 1 is none
     anchor_guidance_scale: float | None = None  # a weight of its own for the anchor: three predictions instead of two
     guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
