@@ -96,7 +96,7 @@ def test_an_anchor_weight_of_its_own_takes_a_third_prediction(bundle):
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m_sde"])
 def test_without_guidance_and_with_either_sampler_it_runs(bundle, sampler):
-    params = BaseParams(num_inference_steps=2, guidance_scale=1, sampler=sampler, eta=0.5)
+    params = BaseParams(num_inference_steps=2, guidance_scale=1.0, sampler=sampler, eta=0.5)
     _, chunks = chain(bundle.base_model(params), 2)
     assert chunks[1].frames.std() > 0
 
