@@ -86,7 +86,7 @@ def decode_memories(
 
 
 class MemoryStage(TrainStage):
-    """CAM and APM in one training: the base is frozen, the new layers start at "no influence"."""
+    """CAM and APM start at "no influence" and learn together, and with the base unless that is frozen."""
 
     def __init__(
         self,
