@@ -10,7 +10,7 @@ This is the one file of `models` that opens files. Weights are safetensors; a pi
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ CLASSES: dict[str, Any] = {
         Apm,
     )
 }
+BASE_PARTS = ("unet", "vae", "tokenizer", "text_encoder", "image_encoder", "cam", "apm", "scheduler")
 REQUIRED = ("unet", "vae", "text_encoder", "tokenizer", "scheduler", "refiner", "refiner_scheduler")
 
 
@@ -52,8 +53,7 @@ class Bundle:
 
     def base_model(self, params: BaseParams) -> BaseModel:
         """The GENERATE stage. Raises ValueError for params that the bundle cannot do."""
-        names = ("unet", "vae", "tokenizer", "text_encoder", "image_encoder", "cam", "apm")
-        nets = BaseNets(**{name: self.parts.get(name) for name in names})
+        nets = BaseNets(**{name: self.parts.get(name) for name in BASE_PARTS if name != "scheduler"})
         return BaseModel(nets, NoiseSchedule.from_config(self.parts["scheduler"]), params)
 
     def refiner(self, params: RefinerParams) -> Refiner:
@@ -69,8 +69,13 @@ class Bundle:
         return unknown_words(self.parts["tokenizer"], prompt)
 
 
-def load_bundle(path: str | Path, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Bundle:
-    """Loads the bundle in directory `path`.
+def load_bundle(
+    path: str | Path,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    wanted: Callable[[str], bool] = lambda name: True,
+) -> Bundle:
+    """Loads the bundle in directory `path`, onto `device`: the parts that are `wanted`, all by default.
 
     Raises ValueError if there is none, if a part is missing, or if a tensor is missing or has another shape than its
     config asks for; the message names the tensor and both shapes.
@@ -82,7 +87,7 @@ def load_bundle(path: str | Path, device: str = "cpu", dtype: torch.dtype = torc
         raise ValueError(f"bundle={path} is incomplete: model_index.json has no {', '.join(missing)}")
     parts: dict[str, Any] = {}
     for name, entry in index.items():
-        if not name.startswith("_") and isinstance(entry, list) and entry[1] is not None:
+        if not name.startswith("_") and isinstance(entry, list) and entry[1] is not None and wanted(name):
             parts[name] = _load_part(path / name, entry[1], device, dtype)
     return Bundle(path, parts)
 

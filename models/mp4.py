@@ -7,21 +7,22 @@
 4. RGB becomes YUV in integer arithmetic (`yuv.py`): swscale rounds differently from one CPU to the next.
 5. BT.709, limited range, is what is written and what is tagged, at every size, so players need not guess.
 
-Plain:       moov, mdat. All bytes come from `finish()`, since the index stands in front of the data, so that a browser
-             starts before it has the whole file; until then the compressed packets are kept (about 0.5 MB a minute
-             at 128x128). It has B-frames and x264's lookahead.
-Fragmented:  ftyp, moov, then one moof + mdat for each `encode()`, returned by that very call. Every call starts a new
-             x264 and drains it, so a fragment is a function of its own frames and its place alone: no lookahead
-             crosses its end, it begins with a key frame, and any prefix of the fragments plays. There are no
-             B-frames, because their reordering delay would cross it too.
-             80 frames of 128x128 with motion all over take 88 kB in fragments of 16, plain 72 kB; both come back at
-             38 dB, and chroma at half resolution alone would at 37 to 39.
+Every call of `encode()` starts a new x264 and drains it: a fragment is a function of its own frames and its place
+alone, so it can be encoded anywhere, in any order, or twice. It begins with a key frame and has no B-frames, whose
+reordering delay would cross its end.
+
+Fragmented:  ftyp, moov, then one moof + mdat for each `encode()`, returned by that very call. Any prefix plays.
+Plain:       moov, mdat: the same packets, all of them returned by `finish()`, since the index stands in front of the
+             data, so that a browser starts before it has the whole file.
+
+80 frames of 128x128 with motion all over take 88 kB in fragments of 16 (one x264 for all of it, with B-frames: 72 kB).
+They come back at 38 dB, and chroma at half resolution alone would at 37 to 39.
 
 Shapes: t frames, h w rows and columns, c = 3 channels (red, green, blue).
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from os import PathLike
 
@@ -39,6 +40,7 @@ from models.yuv import rgb_to_yuv420p, yuv_to_rgb
 
 X264_OPTIONS = {
     "preset": "fast",
+    "bf": "0",
     "crf": "18",
     "g": "48",  # frames between key frames at most: how finely a player can seek
     "x264-params": "threads=1:lookahead-threads=1:sliced-threads=0:mbtree=0",
@@ -62,9 +64,9 @@ class Mp4Encoder:
         self.fps = Fraction(fps).limit_denominator(1001)
         self.width, self.height, self.fragmented = width, height, fragmented
         self.num_frames = 0
+        self._fragments: list[bytes] = []
         self._num_fragments = 0
         self._finished = False
-        self._whole = None if fragmented else _Mux(self.fps, width, height, {})
 
     def encode(self, frames: UInt8[np.ndarray, "t h w c"]) -> bytes:
         """The bytes that can go out now: of a fragmented video all of these frames, of a plain one none yet."""
@@ -72,11 +74,15 @@ class Mp4Encoder:
             raise ValueError("encode() after finish(): the video is closed")
         if frames.shape[1:] != (self.height, self.width, 3):
             raise ValueError(f"frames.shape={frames.shape}: must be (t, {self.height}, {self.width}, 3)")
-        start, self.num_frames = self.num_frames, self.num_frames + len(frames)
-        if self._whole is not None:
-            self._whole.encode(frames, start)
+        if not len(frames):
             return b""
-        return self._fragment(frames, start) if len(frames) else b""
+        fragment = encode_fragment(frames, self.fps, self.num_frames, self._num_fragments)
+        self.num_frames += len(frames)
+        self._num_fragments += 1
+        if self.fragmented:
+            return fragment
+        self._fragments.append(fragment)
+        return b""
 
     def finish(self) -> bytes:
         """The rest of the bytes. Raises ValueError when there was no frame: such a file would not play."""
@@ -85,55 +91,62 @@ class Mp4Encoder:
         if self._finished:
             raise ValueError("finish() was called twice: the video is closed")
         self._finished = True
-        return self._whole.close() if self._whole is not None else b""
-
-    def _fragment(self, frames: UInt8[np.ndarray, "t h w c"], start: int) -> bytes:
-        self._num_fragments += 1
-        # avoid_negative_ts: without it FFmpeg moves every fragment to time 0
-        mux = {"movflags": FRAGMENT_FLAGS, "fragment_index": str(self._num_fragments), "avoid_negative_ts": "disabled"}
-        one = _Mux(self.fps, self.width, self.height, mux, {"bf": "0"})
-        one.encode(frames, start)
-        data = one.close()
-        return data if self._num_fragments == 1 else _without_head(data)
+        return b"" if self.fragmented else plain(self._fragments)
 
 
-class _Mux:
-    """One x264 encoder and one mp4 in memory; packets are muxed at the end, when the size of the index is known."""
-
-    def __init__(
-        self, fps: Fraction, width: int, height: int, mux: dict[str, str], codec: dict[str, str] | None = None
-    ) -> None:
-        self.buffer = io.BytesIO()
-        self.fps = fps
-        options = {"fflags": "+bitexact", "video_track_timescale": str(_timescale(fps)), **mux}
-        self.container: OutputContainer = av.open(self.buffer, "w", format="mp4", container_options=options)
-        self.stream = self.container.add_stream("libx264", rate=fps, options={**X264_OPTIONS, **(codec or {})})
-        self.stream.width, self.stream.height, self.stream.pix_fmt = width, height, "yuv420p"
-        context = self.stream.codec_context
-        context.time_base = 1 / fps
-        context.thread_count = 1
-        context.colorspace, context.color_range = int(Colorspace.ITU709), int(ColorRange.MPEG)
-        context.color_primaries, context.color_trc = int(ColorPrimaries.BT709), int(ColorTrc.BT709)
-        self.packets: list[Packet[VideoStream]] = []
-
-    def encode(self, frames: UInt8[np.ndarray, "t h w c"], start: int) -> None:
+def encode_fragment(frames: UInt8[np.ndarray, "t h w c"], fps: Fraction, start: int, index: int) -> bytes:
+    """Fragment `index` of a video, whose first frame is frame `start`; the first one begins with ftyp and moov."""
+    _, height, width, _ = frames.shape
+    # avoid_negative_ts: without it FFmpeg moves every fragment to time 0
+    flags = {"movflags": FRAGMENT_FLAGS, "fragment_index": str(index + 1), "avoid_negative_ts": "disabled"}
+    buffer = io.BytesIO()
+    with _open(buffer, fps, flags) as container:
+        stream = _x264(container, fps, width, height)
+        packets: list[Packet[VideoStream]] = []
         for number, rgb in enumerate(frames, start):
             frame = VideoFrame.from_ndarray(rgb_to_yuv420p(rgb), format="yuv420p")
-            frame.pts, frame.time_base = number, 1 / self.fps
-            self.packets += self.stream.encode(frame)
-
-    def close(self) -> bytes:
-        self.packets += self.stream.encode(None)
-        if "movflags" not in self.container.container_options:
-            # Room for the index in front: 16 bytes a packet (ctts, stsz, stss), 20 a chunk (stsc, co64; a chunk is
-            # about 1 MiB or one large packet) and less than 1 KiB for the rest. A `free` box fills what is left.
-            num_chunks = min(len(self.packets), sum(packet.size for packet in self.packets) >> 18)
-            self.container.container_options["moov_size"] = str(1024 + 16 * len(self.packets) + 20 * num_chunks)
-        for packet in self.packets:
+            frame.pts, frame.time_base = number, 1 / fps
+            packets += stream.encode(frame)
+        for packet in [*packets, *stream.encode(None)]:
             packet.duration = 1
-            self.container.mux(packet)
-        self.container.close()
-        return self.buffer.getvalue()
+            container.mux(packet)
+    return buffer.getvalue() if index == 0 else _without_head(buffer.getvalue())
+
+
+def plain(fragments: Sequence[bytes]) -> bytes:
+    """All fragments of a video as an mp4 with its index in front; the packets are as they are."""
+    buffer = io.BytesIO()
+    with av.open(io.BytesIO(b"".join(fragments)), "r") as source:
+        read = source.streams.video[0]
+        packets = [packet for packet in source.demux(read) if packet.size]
+        # Room for the index in front: 16 bytes a packet (ctts, stsz, stss), 20 a chunk (stsc, co64; a chunk is
+        # about 1 MiB or one large packet) and less than 1 KiB for the rest. A `free` box fills what is left.
+        num_chunks = min(len(packets), sum(packet.size for packet in packets) >> 18)
+        room = str(1024 + 16 * len(packets) + 20 * num_chunks)
+        fps = read.average_rate
+        assert fps is not None, "our own fragments have a rate"
+        with _open(buffer, fps, {"moov_size": room}) as container:
+            stream = container.add_stream_from_template(read)
+            for packet in packets:
+                packet.stream = stream
+                container.mux(packet)
+    return buffer.getvalue()
+
+
+def _open(buffer: io.BytesIO, fps: Fraction, mux: dict[str, str]) -> OutputContainer:
+    options = {"fflags": "+bitexact", "video_track_timescale": str(_timescale(fps)), **mux}
+    return av.open(buffer, "w", format="mp4", container_options=options)
+
+
+def _x264(container: OutputContainer, fps: Fraction, width: int, height: int) -> VideoStream:
+    stream = container.add_stream("libx264", rate=fps, options=X264_OPTIONS)
+    stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+    context = stream.codec_context
+    context.time_base = 1 / fps
+    context.thread_count = 1
+    context.colorspace, context.color_range = int(Colorspace.ITU709), int(ColorRange.MPEG)
+    context.color_primaries, context.color_trc = int(ColorPrimaries.BT709), int(ColorTrc.BT709)
+    return stream
 
 
 def _without_head(data: bytes) -> bytes:

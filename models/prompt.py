@@ -15,6 +15,7 @@ class PromptSpec:
     negative_prompt: str = ""
     num_frames: int = 80  # this many frames come out, neither more nor fewer
     seed: int = 0
+    settings: tuple[str, ...] = ()  # `section.key=value`: the configuration, for this video alone
 
     def __post_init__(self) -> None:
         for field in ("video_id", "prompt", "negative_prompt"):

@@ -78,6 +78,11 @@ class Scheduler:
         """Every video that was submitted has ended."""
         return not self._videos
 
+    @property
+    def waiting_frames(self) -> dict[str, int]:
+        """Low-resolution frames in the ChunkQueue of each video: the depth of the queues between the stages."""
+        return {video_id: video.waiting_frames for video_id, video in self._videos.items()}
+
     def submit(self, spec: PromptSpec, plan: Plan, num_steps: int, coupling: Coupling, steps_per_task: int = 1) -> None:
         """Adds a video, refined in `num_steps` steps. Raises ValueError if it could never run or its id is running."""
         if spec.video_id in self._videos:
@@ -96,7 +101,7 @@ class Scheduler:
 
     def done(self, task: Task, carry: Handle, output: Handle) -> list[Handle]:
         """`advance` returned (carry, output). Gives the segments that are final now, in the order of the video."""
-        if not self._runs(task):
+        if not self.runs(task):
             return []
         video = self._videos[task.video_id]
         segments = video.done(task, carry, output)
@@ -106,19 +111,20 @@ class Scheduler:
 
     def lost(self, task: Task) -> None:
         """The worker died, the task is innocent. How often it may be tried is the runner's to say."""
-        if self._runs(task):
+        if self.runs(task):
             self._videos[task.video_id].lost(task)
 
     def failed(self, task: Task) -> None:
         """`advance` raised, and would raise again."""
-        if self._runs(task):
+        if self.runs(task):
             self.cancel(task.video_id)
 
     def cancel(self, video_id: str) -> None:
         """Nobody wants the rest of this video; its running tasks may be left to end."""
         self._videos.pop(video_id, None)
 
-    def _runs(self, task: Task) -> bool:
+    def runs(self, task: Task) -> bool:
+        """It was handed out and nothing has been said of it since."""
         return task.video_id in self._videos and self._videos[task.video_id].runs(task)
 
 
@@ -151,6 +157,10 @@ class _Video:
     @property
     def ended(self) -> bool:
         return self._num_segments == len(self._plan.segments)
+
+    @property
+    def waiting_frames(self) -> int:
+        return self._queue.num_frames
 
     def runs(self, task: Task) -> bool:
         # The very object: a task of a video that was cancelled and submitted again looks just the same.

@@ -104,6 +104,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     plan.add_argument("--num-frames", type=_whole, default=80, metavar="N", help="length of the video (default: 80)")
 
+    bulk = _command(names, "bulk", commands.bulk, "make a dataset of videos from files of prompts, on Ray")
+    bulk.epilog = f"Needs prompts=PATH and out=PATH; any fsspec path will do. {SETTINGS}"
+
+    again = _command(names, "regenerate", commands.regenerate, "make one video of a bulk job's manifest again")
+    again.add_argument("id", metavar="ID", help="the id of its row in the manifest")
+    again.add_argument(
+        "--manifest", required=True, metavar="PATH", help="the folder that the bulk job wrote (out=PATH)"
+    )
+    again.add_argument("--out", type=Path, required=True, metavar="FILE", help="the video to write, an .mp4")
+
     train = _command(names, "train", commands.train, "train a bundle, or some stages of one")
     train.add_argument("--stages", metavar="A,B", help="only these stages (default: all that are not done yet)")
     return parser
@@ -133,7 +143,10 @@ def _add_output(parser: argparse.ArgumentParser, fps: str) -> None:
         "--bundle", metavar="PATH", help="folder with the weights, or the name of one that ships (default: tiny)"
     )
     parser.add_argument(
-        "--runner", choices=["local"], default="local", help="where the models run (default: local, this process)"
+        "--runner",
+        choices=["local", "ray"],
+        default="local",
+        help="where the models run: local is this process (the default), ray the actors of a cluster",
     )
 
 

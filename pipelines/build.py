@@ -1,34 +1,57 @@
 """Conf -> stages and runner: the one place where things are put together."""
 
+import gc
+from collections import OrderedDict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import diffusers
+import numpy as np
+import torch
 import transformers
 
-from models.bundle import Bundle, load_bundle
+from models.bundle import BASE_PARTS, Bundle, load_bundle
+from models.plan import Plan
+from models.prompt import PromptSpec
 from models.scheduler import Stage
-from pipelines.config import Conf
+from models.span import Span
+from models.state import Chunk
+from pipelines.config import Conf, for_video
 from pipelines.local import Advances, LocalRunner
 from pipelines.video_source import VideoSource
 
 BUNDLES = Path(__file__).parent.parent / "models" / "bundles"
 
 
-def build_bundle(conf: Conf) -> Bundle:
-    """Raises ValueError if `conf.bundle` is neither a folder nor the name of a bundle that ships, or is broken."""
+def bundle_path(bundle: str) -> Path:
+    """Raises ValueError if `bundle` is neither a folder nor the name of a bundle that ships."""
+    if Path(bundle).is_dir():
+        return Path(bundle)
+    shipped = sorted(path.name for path in BUNDLES.glob("*") if path.is_dir())
+    if bundle in shipped:
+        return BUNDLES / bundle
+    raise ValueError(f"bundle={bundle} is neither a folder nor a bundle that ships ({', '.join(shipped) or 'none'})")
+
+
+def build_bundle(conf: Conf, stage: Stage | None = None) -> Bundle:
+    """What `conf.bundle` holds for `stage`, or for both. Raises ValueError if it is no bundle, or a broken one."""
     # Loading is seconds: no bars. Their warnings speak of things that a user of this program cannot change.
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.set_verbosity_error()
-    if Path(conf.bundle).is_dir():
-        return load_bundle(conf.bundle)
-    shipped = sorted(path.name for path in BUNDLES.glob("*") if path.is_dir())
-    if conf.bundle in shipped:
-        return load_bundle(BUNDLES / conf.bundle)
-    raise ValueError(
-        f"bundle={conf.bundle} is neither a folder nor a bundle that ships ({', '.join(shipped) or 'none'})"
-    )
+    if conf.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda: torch sees no GPU here; ask for one (ray.base.num_gpus=1), or set device=cpu")
+
+    def wanted(part: str) -> bool:
+        return {
+            None: True,
+            Stage.GENERATE: part in BASE_PARTS,
+            Stage.REFINE: part.startswith("refiner") or part in ("vae", "tokenizer", "text_encoder"),
+        }[stage]
+
+    return load_bundle(bundle_path(conf.bundle), conf.device, getattr(torch, conf.dtype), wanted)
 
 
 def build_generator(conf: Conf, bundle: Bundle) -> LocalRunner:
@@ -46,3 +69,55 @@ def _runner(conf: Conf, stages: Mapping[Stage, Advances]) -> LocalRunner:
     return LocalRunner(
         stages, conf.plan, refiner.num_inference_steps, refiner.coupling, refiner.steps_per_task, conf.scheduler
     )
+
+
+@dataclass(frozen=True, slots=True)
+class StageFactory:
+    """How an actor gets its stage: small enough to be sent to every one of them."""
+
+    conf: Conf
+    stage: Stage
+
+    def __call__(self) -> "BundleStage":
+        pool = self.conf.ray.base if self.stage is Stage.GENERATE else self.conf.ray.refiner
+        torch.set_num_threads(pool.num_threads)
+        stage = BundleStage(self.conf, build_bundle(self.conf, self.stage), self.stage)
+        gc.freeze()  # what was imported and loaded stays: it need not be looked through again and again
+        return stage
+
+
+def stage_factories(conf: Conf) -> dict[str, StageFactory]:
+    """What the actors of the two pools hold."""
+    return {"base": StageFactory(conf, Stage.GENERATE), "refiner": StageFactory(conf, Stage.REFINE)}
+
+
+class BundleStage:
+    """One stage of a bundle for many videos: one with settings of its own gets the params that it asks for."""
+
+    def __init__(self, conf: Conf, bundle: Bundle, stage: Stage) -> None:
+        self._conf, self._bundle, self._stage = conf, bundle, stage
+        self._made: OrderedDict[tuple[str, ...], Advances] = OrderedDict()
+
+    def advance(self, spec: PromptSpec, *args: Any) -> tuple[Any, Any]:
+        """As the stage's own. Raises ValueError for settings that the bundle cannot do."""
+        return self._for(spec.settings).advance(spec, *args)
+
+    def warm_up(self) -> None:
+        """The stage's first call of a short video, whose result nobody needs."""
+        plan, spec = Plan(1, self._conf.plan), PromptSpec("warm-up", "a")
+        if self._stage is Stage.GENERATE:
+            self.advance(spec, plan, 0, None)
+        else:
+            chunks = (Chunk(span, np.zeros((len(span), 8, 8, 3), np.uint8)) for span in plan.chunks)
+            self.advance(spec, plan, 0, Span(0, 1), None, *chunks)
+
+    def _for(self, settings: tuple[str, ...]) -> Advances:
+        if settings not in self._made:
+            conf = for_video(self._conf, settings)
+            generates = self._stage is Stage.GENERATE
+            self._made[settings] = (
+                self._bundle.base_model(conf.base) if generates else self._bundle.refiner(conf.refiner)
+            )
+            while len(self._made) > 8:  # as many kinds as may take turns; weights are shared, caches are not
+                self._made.popitem(last=False)
+        return self._made[settings]

@@ -32,10 +32,10 @@ def generate(args: argparse.Namespace) -> Work:
     spec = _spec(args, args.num_frames)
     places = _places(args)
     longtake = _load(_conf(args), spec)
-    from pipelines.config import DEFAULT_FPS
-
+    if args.runner == "ray":
+        return lambda: _record_on_ray(spec, longtake.conf, places)
     stream = partial(longtake.stream, spec.prompt, spec.num_frames, spec.seed, spec.negative_prompt)
-    return lambda: _record(stream, spec, longtake.conf, longtake.conf.video.fps or DEFAULT_FPS, places, "base model")
+    return lambda: _record(stream, spec, longtake.conf, longtake.conf.fps, places, "base model")
 
 
 def enhance(args: argparse.Namespace) -> Work:
@@ -60,6 +60,35 @@ def plan(args: argparse.Namespace) -> Work:
     return lambda: print(drawing)
 
 
+def bulk(args: argparse.Namespace) -> Work:
+    from pipelines.bulk_params import load_bulk
+
+    conf = load_bulk(args.config or CONF / "tiny.yaml", args.overrides)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    from pipelines.bulk import check, run
+
+    store, bundle_sha256 = check(conf)
+
+    def work() -> None:
+        tally = run(conf, store, bundle_sha256)
+        print(f"{conf.out}: {tally.done} videos made, {tally.failed} failed, {tally.skipped} were there already")
+
+    return work
+
+
+def regenerate(args: argparse.Namespace) -> Work:
+    from pipelines.regenerate import find, remake
+
+    places = _places_of(args.out)
+    row, conf = find(args.manifest, args.id, args.overrides)
+
+    def work() -> None:
+        same = remake(row, conf, places.out)
+        print(f"{places.out}: {'the same bytes as' if same else 'NOT the same bytes as'} {args.manifest}/{row.path}")
+
+    return work
+
+
 def train(args: argparse.Namespace) -> Work:
     from pipelines.compose import compose
     from pipelines.train import STAGES, TrainConf
@@ -79,6 +108,14 @@ def _spec(args: argparse.Namespace, num_frames: int) -> "PromptSpec":
     from models.prompt import PromptSpec
 
     return PromptSpec("take", args.prompt, args.negative_prompt, num_frames, args.seed)
+
+
+def _places_of(out: Path) -> "Places":
+    from pipelines.recording import Places
+
+    places = Places(out)
+    places.check()
+    return places
 
 
 def _places(args: argparse.Namespace, source: Path | None = None) -> "Places":
@@ -117,6 +154,16 @@ def _warn_if_stretched(path: Path, video: "VideoInfo", refiner: "RefinerParams")
 
 def _warn(message: str) -> None:
     print(f"longtake: warning: {message}", file=sys.stderr)
+
+
+def _record_on_ray(spec: "PromptSpec", conf: "Conf", places: "Places") -> None:
+    from pipelines.build import stage_factories
+    from pipelines.cluster import connect
+    from pipelines.distributed import running
+
+    connect(conf.ray)
+    with running(conf, stage_factories(conf)) as runner:
+        _record(partial(runner.stream, spec), spec, conf, conf.fps, places, "base model")
 
 
 def _record(

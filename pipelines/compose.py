@@ -8,7 +8,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, asdict, fields, is_dataclass
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
@@ -29,6 +29,26 @@ def compose(cls: type[P], path: str | Path, overrides: Sequence[str] = ()) -> P:
     for override in overrides:
         _set(data, override)
     return _build(cls, data, "")
+
+
+def amend(params: P, overrides: Sequence[str]) -> P:
+    """`params` with overrides on top. Raises ValueError as `compose` does."""
+    data = asdict(typing.cast(Any, params))
+    for override in overrides:
+        _set(data, override)
+    return _build(type(params), data, "")
+
+
+def flatten(params: Any, at: str = "") -> dict[str, Any]:
+    """Dotted keys and plain values of a dataclass: what `amend` takes, and people read."""
+    flat: dict[str, Any] = {}
+    for f in fields(params):
+        value = getattr(params, f.name)
+        if is_dataclass(value):
+            flat |= flatten(value, f"{at}{f.name}.")
+        else:
+            flat[at + f.name] = value.value if isinstance(value, Enum) else value
+    return flat
 
 
 class _Text(str):
@@ -109,7 +129,7 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
         raise ValueError(f"{key}={_show(value)} is a section; set one of its keys: {key}.KEY=value")
     if isinstance(value, _Text):
         value = str(value) if hint is str else _parse(value, key)
-    if origin is tuple and isinstance(value, list):
+    if origin is tuple and isinstance(value, list | tuple):
         inner = (args[0],) * len(value) if args[1:] == (...,) else args
         if len(inner) == len(value):
             return tuple(_convert(h, v, f"{key}[{i}]") for i, (h, v) in enumerate(zip(inner, value, strict=True)))

@@ -14,10 +14,12 @@ from models.base import BaseParams
 from models.plan import PlanParams
 from models.refiner import RefinerParams
 from models.scheduler import SchedulerParams
-from pipelines.compose import compose
+from pipelines.cluster_params import ClusterParams
+from pipelines.compose import amend, compose
 
 DEFAULT_CONFIG = Path(__file__).parent.parent / "conf" / "tiny.yaml"
 DEFAULT_FPS = 8
+VIDEO_SECTIONS = ("base", "plan", "refiner", "video")  # what may differ from video to video in one job
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +38,36 @@ class Conf:
     """Everything that can be set, one field a part. `bundle` is a directory, or the name of one in models/bundles."""
 
     bundle: str = "tiny"
+    device: str = "cpu"  # or cuda: where the networks run
+    dtype: str = "float32"  # or bfloat16, float16: in what they compute
     plan: PlanParams = field(default_factory=PlanParams)
     base: BaseParams = field(default_factory=BaseParams)
     refiner: RefinerParams = field(default_factory=RefinerParams)
     scheduler: SchedulerParams = field(default_factory=SchedulerParams)
     video: VideoParams = field(default_factory=VideoParams)
+    ray: ClusterParams = field(default_factory=ClusterParams)
+
+    def __post_init__(self) -> None:
+        if self.device not in ("cpu", "cuda"):
+            raise ValueError(f"device={self.device} must be cpu or cuda")
+        if self.dtype not in ("float32", "bfloat16", "float16"):
+            raise ValueError(f"dtype={self.dtype} must be float32, bfloat16 or float16")
+
+    @property
+    def fps(self) -> int:
+        """Frames a second of a new video."""
+        return self.video.fps or DEFAULT_FPS
 
 
 def load(path: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = ()) -> Conf:
     """The configuration of one file with overrides `section.key=value` on top. Raises ValueError."""
     return compose(Conf, path, overrides)
+
+
+def for_video(conf: Conf, settings: Sequence[str]) -> Conf:
+    """The configuration of one video. Raises ValueError for a setting that is none, or that all videos share."""
+    for setting in settings:
+        section = setting.partition(".")[0]
+        if section not in VIDEO_SECTIONS:
+            raise ValueError(f"{setting} cannot differ from video to video: only {', '.join(VIDEO_SECTIONS)} can")
+    return amend(conf, settings) if settings else conf

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from models.plan import Plan
 from pipelines.api import Longtake, load
-from pipelines.config import DEFAULT_FPS
 from pipelines.gallery import Take, write_gallery
 from pipelines.progress import Progress
 from pipelines.recording import Places, record
@@ -33,7 +32,7 @@ def main(folder: Path = Path("demo"), num_frames: int = NUM_FRAMES, longtake: Lo
 def _make(longtake: Longtake, prompt: str, folder: Path, name: str, num_frames: int) -> Take:
     places = Places(folder / f"{name}.mp4", folder / f"{name}-preview.mp4", folder / f"{name}-frames.png")
     conf = longtake.conf
-    fps = conf.video.fps or DEFAULT_FPS
+    fps = conf.fps
     print(f"{name}/{len(PROMPTS)}  {prompt}", flush=True)
     with Progress(Plan(num_frames, conf.plan), conf.refiner.num_inference_steps) as progress:
         stream = partial(longtake.stream, prompt, num_frames, SEED, "")

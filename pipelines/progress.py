@@ -7,13 +7,13 @@ from tqdm import tqdm
 
 from models.plan import Plan
 from models.scheduler import Stage, Task
-from models.state import Segment
 
 
 class Progress:
     """Two bars: chunks of the base model, and cells (a window by a denoising step) of the refiner."""
 
     def __init__(self, plan: Plan, num_steps: int, source: str = "base model") -> None:
+        self._num_steps = num_steps
         self._num_segments = len(plan.segments)
         self._final = 0
         cells = len(plan.windows) * (num_steps + 1)
@@ -27,7 +27,7 @@ class Progress:
         """For `runner.stream(spec, observe)`: called after every task."""
         bar = self._bars[task.stage]
         bar.update(1 if task.steps is None else len(task.steps))
-        if isinstance(output, Segment):
+        if task.steps is not None and task.steps.start == self._num_steps:
             self._final += 1
             bar.set_postfix_str(f"{self._final}/{self._num_segments} segments")
 

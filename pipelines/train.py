@@ -126,7 +126,8 @@ class Workshop:
 
     def _run(self, name: str, stage: TrainStage, skip: Sequence[str] = ()) -> None:
         for folder, module in stage.modules.items():
-            if self._start(folder) is not None:
+            made = self.bundle / ("base" if folder == "unet" else folder)  # `memory` goes on from the base
+            if not made.is_dir() and self._start(folder) is not None:
                 self._load(module, folder)
         run_stage(name, stage, self.work / name, self.device, self.team)
         for folder, module in stage.modules.items():

@@ -20,3 +20,24 @@ def random_bundle(tmp_path_factory):
     from tests.random_bundle import write_random_bundle
 
     return write_random_bundle(tmp_path_factory.mktemp("random"))
+
+
+@pytest.fixture(scope="session")
+def s3_url():
+    """An empty bucket on loopback, which the workers of `ray_cluster` find too."""
+    from tests.s3 import s3_bucket
+
+    with s3_bucket() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(s3_url):
+    """One Ray for all tests that need it (they share an xdist group): to start it takes ten seconds."""
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - it is spelled so
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    import ray
+
+    ray.init(num_cpus=32, include_dashboard=False, log_to_driver=False)
+    yield ray
+    ray.shutdown()

@@ -44,7 +44,7 @@ def new_vae(params: VaeParams) -> AutoencoderKL:
     )
     with torch.no_grad():  # log-variance of about -6 at the start: reconstruction is learned before compression
         vae.quant_conv.bias[params.latent_channels :] -= 6
-    return vae
+    return vae.to(memory_format=torch.channels_last)  # a step on one core takes .45 s; .58 s without
 
 
 class VaeStage(TrainStage):

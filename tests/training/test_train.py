@@ -3,6 +3,7 @@
 import pytest
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from models.bundle import load_bundle
 from pipelines.train import STAGES, train
@@ -84,3 +85,13 @@ def test_a_stage_without_what_it_needs_says_what_to_run(config, folder):
 def test_an_unknown_stage_is_refused(config):
     with pytest.raises(ValueError, match=f"stages=lora must be among {', '.join(STAGES)}"):
         train(str(config), [], ["lora"])
+
+
+def test_what_was_made_goes_before_what_the_start_lends(bundle, config, folder):
+    work = folder / "mixed"
+    train(str(config), [f"work={work}", "vae.loop.learning_rate=0.1"], ["vae"])
+    made = load_file(work / "bundle" / "vae" / "diffusion_pytorch_model.safetensors")
+    overrides = [f"work={work}", f"start={bundle}", "decoder.loop.steps=0"]
+    train(str(config), overrides, ["decoder"])
+    kept = load_file(work / "bundle" / "vae" / "diffusion_pytorch_model.safetensors")
+    assert all(torch.equal(made[name], kept[name]) for name in made)

@@ -1,0 +1,127 @@
+"""Calls that run in the actors of pools, and what became of each. The only file that knows Ray's errors.
+
+done      it returned
+raised    it raised, and would raise again: the reason is the user's to read
+lost      the actor died or took too long: the same call may be made again
+missing   something that it was to work on died with a machine: that has to be made again first
+"""
+
+import time
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import ray
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectFetchTimedOutError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+    WorkerCrashedError,
+)
+
+from actors.pool import Pool, reason
+from actors.stage import Receipt
+
+LOST = (RayActorError, NodeDiedError, WorkerCrashedError, OutOfMemoryError)  # no common parent but RayError
+MISSING = (ObjectLostError, ObjectFetchTimedOutError)
+
+
+class Fate(StrEnum):
+    DONE = "done"
+    RAISED = "raised"
+    LOST = "lost"
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Call:
+    """One call that was started. `subject` is the caller's and comes back with the outcome."""
+
+    subject: Any
+    pool: Pool
+    actor: int
+    first: Any  # references to the two values that it returns
+    second: Any
+    started_s: float  # by the driver's clock, `time.monotonic`
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    call: Call
+    fate: Fate
+    receipt: Receipt | None = None  # only of one that is done
+    why: str = ""  # of one that is not
+    seconds: float = 0.0  # from start to known end, the way there and back included
+
+
+class Calls:
+    """Starts calls and waits for them, over all pools at once."""
+
+    def __init__(self, pools: Sequence[Pool], timeout_s: float, patience_s: float) -> None:
+        """A call that takes longer than `timeout_s` is lost, and its actor killed.
+
+        A pool in which no actor has worked for `patience_s` is dead.
+        """
+        self._pools, self._timeout_s, self._patience_s = pools, timeout_s, patience_s
+        self._running: dict[Any, Call] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    def running(self, pool: Pool) -> int:
+        """Calls of one pool that are running."""
+        return sum(call.pool is pool for call in self._running.values())
+
+    def start(self, pool: Pool, key: Hashable, subject: Any, method: str, *args: Any) -> None:
+        """Makes the call in an idle actor of `pool`, if possible the one that had `key` last."""
+        index = pool.take(key)
+        receipt, first, second = pool.actors[index].call.remote(method, *args)
+        self._running[receipt] = Call(subject, pool, index, first, second, time.monotonic())
+
+    def wait(self, timeout_s: float) -> list[Outcome]:
+        """Calls that ended; none when nothing did within `timeout_s`. Raises RuntimeError when a pool is dead."""
+        back = {proof: pool for pool in self._pools for proof in pool.proofs}
+        waiting = [*self._running, *back]
+        if not waiting:
+            return []
+        ready, _ = ray.wait(waiting, num_returns=1, timeout=timeout_s, fetch_local=False)
+        if ready and len(waiting) > 1:  # whatever else is there costs no waiting
+            ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0, fetch_local=False)
+        for proof in ready:
+            if proof in back:
+                back[proof].returned(proof, self._patience_s)
+        return [*(self._ended(one) for one in ready if one in self._running), *self._overdue()]
+
+    def _ended(self, reference: Any) -> Outcome:
+        call = self._running.pop(reference)
+        try:
+            receipt: Receipt = ray.get(reference)
+        except RayError as error:
+            return self._failed(call, error)
+        call.pool.give(call.actor)
+        return Outcome(call, Fate.DONE, receipt, seconds=time.monotonic() - call.started_s)
+
+    def _failed(self, call: Call, error: RayError) -> Outcome:
+        cause = getattr(error, "cause", None)
+        if isinstance(error, MISSING) or isinstance(cause, MISSING):
+            call.pool.give(call.actor)
+            return Outcome(call, Fate.MISSING, why=reason(error))
+        if isinstance(error, LOST) and not isinstance(error, RayTaskError):
+            call.pool.lost(call.actor)
+            return Outcome(call, Fate.LOST, why=reason(error))
+        call.pool.give(call.actor)
+        return Outcome(call, Fate.RAISED, why=reason(error))
+
+    def _overdue(self) -> list[Outcome]:
+        now = time.monotonic()
+        late = {ref: call for ref, call in self._running.items() if now - call.started_s > self._timeout_s}
+        for reference, call in late.items():
+            del self._running[reference]
+            call.pool.kill(call.actor)
+        why = f"it took longer than ray.task_timeout_s={self._timeout_s:g}"
+        return [Outcome(call, Fate.LOST, why=why) for call in late.values()]

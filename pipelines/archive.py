@@ -1,0 +1,128 @@
+"""What the writer actors hold: frames in, files and manifest records out.
+
+A video is encoded segment by segment, each call on its own, so a lost call costs a segment. It is committed in this
+order: the video's file becomes whole, then its manifest record. The record is the moment at which it is finished.
+"""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from hashlib import sha256
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from models.mp4 import decode, encode_fragment, plain
+from models.sheet import draw_sheet, sheet_numbers
+from models.span import Span
+from models.state import Chunk, Memory, Segment
+from pipelines.manifest import Manifest, VideoRow, safe_name
+from pipelines.shards import pack_shard
+from pipelines.storage import Store
+
+CHECKPOINTS = ".checkpoints"
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveFactory:
+    """How a writer actor gets its archive."""
+
+    out: str
+    thumbnails: bool = False
+
+    def __call__(self) -> "Archive":
+        return Archive(Store(self.out), self.thumbnails)
+
+
+class Archive:
+    """All methods return two values, as an actor's call does: the second one may be large."""
+
+    def __init__(self, store: Store, thumbnails: bool) -> None:
+        self._store, self._thumbnails = store, thumbnails
+        self._manifest = Manifest(store)
+
+    def warm_up(self) -> None:
+        """Nothing to build; whether `out` can be written to was asked before."""
+
+    def encode(self, piece: Segment | Chunk, fps: int, index: int, num_frames: int) -> tuple[bytes | None, bytes]:
+        """A thumbnail of the first piece, where wanted, and the fragment `index` of an mp4 of `num_frames` frames."""
+        frames = piece.frames[: num_frames - piece.span.start]  # the base model may run on past the end
+        thumbnail = _jpeg(frames[0]) if index == 0 and self._thumbnails else None
+        return thumbnail, encode_fragment(frames, Fraction(fps), piece.span.start, index) if len(frames) else b""
+
+    def commit(
+        self, row: VideoRow, num_fragments: int, thumbnail: bytes | None, *fragments: bytes
+    ) -> tuple[VideoRow, None]:
+        """Writes the files of `row`, then its record. The first `num_fragments` are the video's, the rest a preview's.
+
+        Raises OSError when the place is full or away.
+        """
+        video = plain(fragments[:num_fragments])
+        assert row.path is not None, "only a finished video is committed"
+        self._store.put(row.path, video)
+        if row.preview is not None:
+            self._store.put(row.preview, plain([one for one in fragments[num_fragments:] if one]))
+        if row.thumbnail is not None and thumbnail is not None:
+            self._store.put(row.thumbnail, thumbnail)
+        done = replace(row, sha256=sha256(video).hexdigest(), size_bytes=len(video))
+        self._manifest.record(done)
+        for path in self._store.list(checkpoint_folder(row.id)):
+            self._store.delete(path)
+        return done, None
+
+    def record(self, row: VideoRow) -> tuple[VideoRow, None]:
+        """The record of a video that failed: it has no file."""
+        self._manifest.record(row)
+        return row, None
+
+    def compact(self, min_rows: int) -> tuple[int, None]:
+        """Records become a part of the manifest; how many did."""
+        return self._manifest.compact(min_rows), None
+
+    def pack(self, shard: int) -> tuple[int, None]:
+        """The videos of a shard become a tar file; how many did."""
+        return pack_shard(self._store, self._manifest, shard), None
+
+    def save_chunk(self, video_id: str, index: int, memory: Memory, chunk: Chunk) -> tuple[None, None]:
+        """What a resumed job needs to go on after this chunk, bit for bit."""
+        buffer = io.BytesIO()
+        start, stop = chunk.span.start, chunk.span.stop
+        np.savez(buffer, anchor=memory.anchor, last=memory.last, frames=chunk.frames, span=np.array([start, stop]))
+        self._store.put(checkpoint_path(video_id, index), buffer.getvalue())
+        return None, None
+
+    def load_chunk(self, video_id: str, index: int) -> tuple[Memory, Chunk]:
+        """What `save_chunk` kept: the two values of the base model's call."""
+        with np.load(io.BytesIO(self._store.get(checkpoint_path(video_id, index)))) as kept:
+            start, stop = (int(one) for one in kept["span"])
+            return Memory(kept["anchor"], kept["last"]), Chunk(Span(start, stop), kept["frames"])
+
+
+def checkpoint_folder(video_id: str) -> str:
+    return f"{CHECKPOINTS}/{safe_name(video_id)}"
+
+
+def checkpoint_path(video_id: str, index: int) -> str:
+    return f"{checkpoint_folder(video_id)}/{index:06}.npz"
+
+
+def checkpointed(paths: Sequence[str]) -> set[str]:
+    """Those paths of a store that are checkpoints of chunks."""
+    return {path for path in paths if path.startswith(f"{CHECKPOINTS}/") and path.endswith(".npz")}
+
+
+def sheet_of(video: bytes) -> bytes:
+    """A contact sheet of an mp4, as a PNG."""
+    frames = list(decode(io.BytesIO(video)))
+    numbers = sheet_numbers(len(frames))
+    buffer = io.BytesIO()
+    Image.fromarray(draw_sheet(numbers, {"video": np.stack([frames[i] for i in numbers])})).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def _jpeg(frame: UInt8[np.ndarray, "h w c"]) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "jpeg", quality=90)
+    return buffer.getvalue()

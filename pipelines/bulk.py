@@ -1,0 +1,167 @@
+"""Prompts in, mp4 files and a parquet manifest out; restart is resume.
+
+    out/job.json       with which settings; a resumed job has to have the same
+    out/videos/...     finished videos, each whole or not there
+    out/manifest/      parquet, one row a video, failed ones included
+
+Kill it at any moment and give the same command: what is finished stays, the rest is made, and comes out the same.
+"""
+
+import fcntl
+import json
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import FrameType
+from typing import Any
+
+from pipelines.archive import CHECKPOINTS, ArchiveFactory, checkpointed, sheet_of
+from pipelines.build import bundle_path, stage_factories
+from pipelines.bulk_job import BulkJob, Tally
+from pipelines.bulk_params import BulkConf, Format, differences, hash_of, job_settings
+from pipelines.bulk_progress import BulkProgress
+from pipelines.bulk_rows import Rows
+from pipelines.cluster import Factories, connect, pools
+from pipelines.compose import flatten
+from pipelines.manifest import Manifest, VideoRow
+from pipelines.prompt_files import find_files
+from pipelines.shards import write_metadata
+from pipelines.storage import Store
+from pipelines.tracking import Tracker, open_tracker
+
+logger = logging.getLogger(__name__)
+TABLE_ROWS = 200  # of a part of the tracked table
+SAMPLES = 4  # videos that go to the tracking server
+
+
+class Stopped(KeyboardInterrupt):
+    """The job was told to stop, and has committed what was whole."""
+
+
+def check(conf: BulkConf) -> tuple[Store, str]:
+    """Finds what is wrong before anything is started; the place for the output, and the bundle's hash.
+
+    Raises ValueError naming field, value and rule, also when `out` holds a job with other settings.
+    """
+    bundle_sha256 = hash_of(bundle_path(conf.bundle))
+    find_files(conf.prompts)
+    store = Store(conf.out)
+    store.check("out")
+    if store.exists("job.json"):
+        before = json.loads(store.get("job.json"))
+        changed = differences(before["settings"], json.loads(json.dumps(job_settings(conf, bundle_sha256))))
+        if changed:
+            raise ValueError(
+                f"out={conf.out} holds a job that was begun with other settings: {'; '.join(changed)}. "
+                "Take these, or another out"
+            )
+    return store, bundle_sha256
+
+
+def run(conf: BulkConf, store: Store, bundle_sha256: str, factories: Factories | None = None) -> Tally:
+    """Runs the job to its end, or to where it is stopped. `factories` stand in for the bundle's stages in tests.
+
+    Raises Stopped after SIGTERM or Ctrl-C, RuntimeError when it cannot go on; what is finished stays in either case.
+    """
+    made = factories or stage_factories(conf)
+    with _alone(store), _asked_to_stop() as stopping:
+        manifest = Manifest(store)
+        store.sweep()
+        rows = Rows(conf, manifest.done(retry_failed=conf.retry_failed))
+        connect(conf.ray)
+        rows.start()
+        with (
+            _tracked(conf, store, bundle_sha256) as tracker,
+            pools(conf.ray, {**made, "writer": ArchiveFactory(conf.out, conf.thumbnails)}) as ready,
+            BulkProgress() as progress,
+        ):
+            observe = _Observer(progress, tracker, store)
+            job = BulkJob(conf, bundle_sha256, ready, rows, checkpointed(store.list(CHECKPOINTS)), observe)
+            try:
+                job.run(stopping)
+            finally:
+                rows.close()
+                observe.flush()
+                logger.info("%s", progress.line(job.tally))
+            if stopping():
+                raise Stopped(f"{job.tally.finished} videos are finished; the same command goes on from there")
+            if conf.format is Format.VIDEOFOLDER:
+                write_metadata(store, manifest)
+    return job.tally
+
+
+class _Observer:
+    """Tells the terminal, Ray and the tracking server how the job goes."""
+
+    def __init__(self, progress: BulkProgress, tracker: Tracker, store: Store) -> None:
+        self._progress, self._tracker, self._store = progress, tracker, store
+        self._rows: list[dict[str, object]] = []  # finished since the last part of the table
+
+    def __call__(self, tally: Tally, event: object) -> None:
+        self._progress.show(tally)
+        self._tracker.metrics({name: value for name, value in asdict(tally).items() if value is not None})
+        if isinstance(event, VideoRow):
+            self._rows.append(asdict(event))
+            if len(self._rows) >= TABLE_ROWS:
+                self.flush()
+            if event.path is not None and tally.done <= SAMPLES:
+                self._sample(event, event.path)
+
+    def flush(self) -> None:
+        self._tracker.table(self._rows)
+        self._rows = []
+
+    def _sample(self, row: VideoRow, path: str) -> None:
+        """A sample video and its contact sheet."""
+        data, name = self._store.get(path), path.rpartition("/")[2]
+        self._tracker.artifact(data, f"samples/{name}")
+        self._tracker.artifact(sheet_of(data), f"samples/{name.removesuffix('.mp4')}.png")
+
+
+@contextmanager
+def _tracked(conf: BulkConf, store: Store, bundle_sha256: str) -> Iterator[Tracker]:
+    """The job's MLflow run; a resumed job goes on with that of the one before."""
+    settings = job_settings(conf, bundle_sha256)
+    known = json.loads(store.get("job.json")) if store.exists("job.json") else {}
+    tracker = open_tracker(conf.tracking, store.local_path, "bulk", known.get("run"))
+    store.put("job.json", json.dumps({"settings": settings, "run": tracker.key}, indent=1).encode())
+    with tracker:
+        tracker.params({key: value for key, value in flatten(conf).items() if not key.startswith("tracking.")})
+        tracker.origin({"bundle_sha256": bundle_sha256, "out": conf.out})
+        yield tracker
+
+
+@contextmanager
+def _alone(store: Store) -> Iterator[None]:
+    """Two jobs in one local folder would write the same files. Raises ValueError; ends with the process."""
+    if store.local_path is None:
+        yield
+        return
+    with (store.local_path / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(f"out={store}: another job is writing there now") from None
+        yield
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether SIGTERM (`ray job stop`) or Ctrl-C has come; a second one ends the process as it would anyway."""
+    stop = threading.Event()
+    before: dict[signal.Signals, Any] = {}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

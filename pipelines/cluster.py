@@ -1,0 +1,110 @@
+"""A place in a Ray cluster: joins or starts one, reserves what the pools need, starts their actors."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import ray
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from actors.pool import Pool
+from actors.stage import Held, StageActor
+from pipelines.cluster_params import ClusterParams, PoolParams
+
+Factories = Mapping[str, Callable[[], Held]]  # base, refiner, writer -> what its actors hold
+
+
+def connect(params: ClusterParams) -> None:
+    """Joins the cluster that is named, or starts one here. Raises ValueError when there is none at that address."""
+    if ray.is_initialized():
+        return
+    address = params.address or os.environ.get("RAY_ADDRESS")
+    # Workers run at nice 15 by default: any other process of the machine would go before them.
+    os.environ.setdefault("RAY_worker_niceness", "0")
+    try:
+        if address:
+            ray.init(address, log_to_driver=False)
+        else:
+            own = sum(pool.num_actors * pool.num_cpus for pool in (params.base, params.refiner, params.writer))
+            # A cluster of our own: its count of CPUs is a budget, which the pools may fill but Ray would not exceed.
+            num_cpus = max(os.cpu_count() or 1, int(-(-own // 1)))
+            ray.init(num_cpus=num_cpus, include_dashboard=False, log_to_driver=False)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        first = " ".join(str(error).split())[:300]
+        raise ValueError(f"ray.address={address}: no Ray cluster answers there ({first})") from None
+
+
+@contextmanager
+def pools(params: ClusterParams, factories: Factories) -> Iterator[dict[str, Pool]]:
+    """A pool for each of `factories`, proven; the actors and their place are given back at the end.
+
+    Raises RuntimeError when the cluster cannot hold them in time (with what is there and what is missing), or with the
+    reason why they cannot work.
+    """
+    group = _reserve(params, factories)
+    made: dict[str, Pool] = {}
+    try:
+        bundle = 0
+        for name, factory in factories.items():
+            wants: PoolParams = getattr(params, name)
+            start = partial(_start, factory, wants, group if _bundle(wants) else None, bundle)
+            made[name] = Pool(name, start, wants.num_actors)
+            bundle += wants.num_actors if _bundle(wants) else 0
+        for pool in made.values():  # all of them are building at the same time by now
+            pool.prove(params.start_timeout_s)
+        yield made
+    finally:
+        for pool in made.values():
+            pool.close()
+        if group is not None:
+            remove_placement_group(group)
+
+
+def _start(factory: Callable[[], Held], wants: PoolParams, group: PlacementGroup | None, first: int, index: int) -> Any:
+    place = PlacementGroupSchedulingStrategy(group, first + index) if group is not None else "DEFAULT"
+    return StageActor.options(  # type: ignore[attr-defined]
+        num_cpus=wants.num_cpus,
+        num_gpus=wants.num_gpus,
+        max_restarts=-1,
+        max_task_retries=0,  # retries are ours: counted, and the same on every runner
+        scheduling_strategy=place,
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(wants.num_threads)}},
+    ).remote(factory)
+
+
+def _reserve(params: ClusterParams, names: Factories) -> PlacementGroup | None:
+    wanted = [_bundle(wants) for name in names for wants in [getattr(params, name)] for _ in range(wants.num_actors)]
+    bundles = [bundle for bundle in wanted if bundle]
+    if not bundles:
+        return None
+    group = placement_group(bundles, strategy=params.strategy)
+    ready, _ = ray.wait([group.ready()], timeout=params.start_timeout_s)
+    if ready:
+        return group
+    remove_placement_group(group)
+    raise RuntimeError(_too_small(params, bundles))
+
+
+def _bundle(wants: PoolParams) -> dict[str, float]:
+    return {name: count for name, count in (("CPU", wants.num_cpus), ("GPU", wants.num_gpus)) if count}
+
+
+def _too_small(params: ClusterParams, bundles: list[dict[str, float]]) -> str:
+    there, free = ray.cluster_resources(), ray.available_resources()
+    parts = []
+    for name in ("CPU", "GPU"):
+        needed = sum(bundle.get(name, 0.0) for bundle in bundles)
+        if needed:
+            missing = max(0.0, needed - free.get(name, 0.0))
+            parts.append(
+                f"{name}: {needed:g} needed, {there.get(name, 0.0):g} there, {free.get(name, 0.0):g} free, "
+                f"{missing:g} missing"
+            )
+    return (
+        f"the cluster could not hold the actors within ray.start_timeout_s={params.start_timeout_s:g} s "
+        f"(ray.strategy={params.strategy}, {len(ray.nodes())} machines; {'; '.join(parts)}): ask for fewer actors "
+        "(ray.base.num_actors, ray.refiner.num_actors), or for less each (num_cpus, num_gpus)"
+    )

@@ -1,0 +1,212 @@
+"""Files of prompts, row by row: .parquet, .jsonl (or .ndjson), .csv and .txt, each but parquet also as .gz.
+
+A row that cannot be read is a reason in its place; the rows after it are read. What is wrong with a whole file is
+found before the first row is.
+"""
+
+import csv
+import gzip
+import io
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from glob import has_magic
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+from fsspec.core import url_to_fs
+
+Read = tuple[int, dict[str, Any] | None, str | None]  # line or row, from 1; its fields, or why there are none
+Keep = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptFile:
+    """`url` opens it; `name` is its path below the folder that was asked for."""
+
+    url: str
+    name: str
+
+    @property
+    def kind(self) -> str:
+        return PurePosixPath(self.name.removesuffix(".gz")).suffix.lower()
+
+    @property
+    def stem(self) -> str:
+        """Begins the ids of its rows that have none: `a/b.jsonl.gz` gives `a-b`."""
+        return self.name.removesuffix(".gz").rpartition(".")[0].replace("/", "-")
+
+
+def find_files(prompts: str) -> list[PromptFile]:
+    """The files of a path, a folder (all below it) or a glob, sorted by name. Raises ValueError naming what is wrong.
+
+    Names are relative to the file's folder, the folder, or the part of the glob before its first wildcard: they, and
+    so the ids of rows, stay as they are when other files come.
+    """
+    try:
+        fs, path = url_to_fs(prompts)
+        base, paths = _list(fs, path.rstrip("/"))
+    except Exception as error:  # unknown protocol, package, bucket, credentials: each library has its own
+        raise ValueError(f"prompts={prompts}: {str(error) or type(error).__name__}") from error
+    files = [PromptFile(fs.unstrip_protocol(path), path.removeprefix(f"{base}/")) for path in paths]
+    if not files:
+        raise ValueError(f"prompts={prompts}: there is no such file, or none in it")
+    try:
+        _check_names(files)
+        with ThreadPoolExecutor(16) as pool:
+            list(pool.map(_check_columns, files))
+    except ValueError as error:
+        raise ValueError(f"prompts={prompts}: {error}") from None
+    return sorted(files, key=lambda file: file.name)
+
+
+def read_file(file: PromptFile, keep: Keep) -> Iterator[Read]:
+    """The rows of a file with their columns that `keep` names; blank lines are none. Never all of them in memory."""
+    number = 0
+    with _open(file) as opened:
+        try:
+            for number, fields, reason in READERS[file.kind](opened, keep):
+                if fields is not None:
+                    fields = {name: value for name, value in fields.items() if keep(name)}
+                    reason = _not_plain(fields)
+                yield number, fields if reason is None else None, reason
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            yield number + 1, None, f"the rest of the file cannot be unpacked: {error}"
+
+
+def _list(fs: AbstractFileSystem, path: str) -> tuple[str, list[str]]:
+    """The folder that names are relative to, and the paths of the files."""
+    if fs.isfile(path):
+        return path.rpartition("/")[0], [path]
+    if fs.isdir(path) or not has_magic(path):
+        hidden = re.compile(r"/[._]")  # what other programs leave in folders: .cache, _SUCCESS
+        return path, [found for found in fs.find(path) if not hidden.search(found.removeprefix(path))]
+    base = path[: re.search(r"[*?[]", path).start()].rpartition("/")[0]  # type: ignore[union-attr]  # it has magic
+    return base, [found for found, info in fs.glob(path, detail=True).items() if info["type"] == "file"]
+
+
+def _check_names(files: list[PromptFile]) -> None:
+    stems: dict[str, str] = {}
+    for file in files:
+        if file.kind not in READERS or (file.kind == ".parquet" and file.name.endswith(".gz")):
+            raise ValueError(f"{file.name} is no file of prompts ({', '.join(READERS)}; all but parquet also .gz)")
+        if file.stem in stems:
+            raise ValueError(f"{stems[file.stem]} and {file.name} would give their rows the same ids; rename one")
+        stems[file.stem] = file.name
+
+
+def _check_columns(file: PromptFile) -> None:
+    """Raises ValueError when no row of the file can have a prompt."""
+    try:
+        with _open(file) as opened:
+            names = HEADERS[file.kind](opened) if file.kind in HEADERS else ["prompt"]
+    except (OSError, EOFError, zlib.error, pa.ArrowInvalid, csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{file.name} cannot be read: {error}") from None
+    if "prompt" not in names:
+        raise ValueError(f"{file.name} has no column prompt; its columns are {', '.join(names) or 'none at all'}")
+    if any(name and names.count(name) > 1 for name in names):
+        raise ValueError(f"{file.name} has two columns of one name; its columns are {', '.join(names)}")
+
+
+@contextmanager
+def _open(file: PromptFile) -> Iterator[BinaryIO]:
+    fs, path = url_to_fs(file.url)
+    with fs.open(path, "rb", compression="gzip" if file.name.endswith(".gz") else None) as opened:
+        yield opened
+
+
+def _jsonl(file: BinaryIO, _: Keep) -> Iterator[Read]:
+    for number, line in enumerate(file, 1):
+        if line.strip():
+            try:
+                fields = json.loads(_text(line, number))
+            except (ValueError, RecursionError) as error:
+                yield number, None, f"the line is no JSON: {error}"
+                continue
+            is_object = isinstance(fields, dict)
+            yield (
+                number,
+                *((fields, None) if is_object else (None, 'the line is no JSON object like {"prompt": "..."}')),
+            )
+
+
+def _csv(file: BinaryIO, _: Keep) -> Iterator[Read]:
+    # Bytes that are no UTF-8 become half characters, which `_not_plain` finds: a reader cannot go on after an error.
+    text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+    rows = csv.reader(text, strict=True)
+    names = next(rows)
+    while True:
+        number = rows.line_num + 1
+        try:
+            values = next(rows, None)
+        except csv.Error as error:
+            yield number, None, f"the row is no CSV: {error}"
+            continue
+        if values is None:
+            return
+        if values and len(values) != len(names):
+            yield number, None, f"the row has {len(values)} columns, and the header {len(names)}"
+        elif values:
+            yield number, dict(zip(names, values, strict=True)), None
+
+
+def _txt(file: BinaryIO, _: Keep) -> Iterator[Read]:
+    for number, line in enumerate(file, 1):
+        try:
+            text = _text(line, number).strip()
+        except ValueError as error:
+            yield number, None, f"the line is no text: {error}"
+            continue
+        if text:
+            yield number, {"prompt": text}, None
+
+
+def _parquet(file: BinaryIO, keep: Keep) -> Iterator[Read]:
+    table, number = pq.ParquetFile(file), 0
+    for batch in table.iter_batches(1000, columns=[name for name in table.schema_arrow.names if keep(name)]):
+        for fields in batch.to_pylist():
+            number += 1
+            yield number, fields, None
+
+
+def _csv_header(file: BinaryIO) -> list[str]:
+    return next(csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline="")), [])
+
+
+def _parquet_header(file: BinaryIO) -> list[str]:
+    names: list[str] = pq.ParquetFile(file).schema_arrow.names
+    return names
+
+
+READERS: dict[str, Callable[[BinaryIO, Keep], Iterator[Read]]] = {
+    ".parquet": _parquet,
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
+    ".csv": _csv,
+    ".txt": _txt,
+}
+HEADERS: dict[str, Callable[[BinaryIO], list[str]]] = {".parquet": _parquet_header, ".csv": _csv_header}
+
+
+def _text(line: bytes, number: int) -> str:
+    """Raises ValueError for bytes that are no UTF-8."""
+    return line.decode("utf-8-sig" if number == 1 else "utf-8")
+
+
+def _not_plain(fields: dict[str, Any]) -> str | None:
+    """Why these fields cannot be written as JSON in UTF-8, if they cannot."""
+    for name, value in fields.items():
+        try:
+            json.dumps({name: value}, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            return f"{name!a} is no text in UTF-8"
+        except (TypeError, ValueError):
+            return f"{name}={value!r:.60} is neither text nor number"
+    return None

@@ -1,0 +1,175 @@
+"""The files of a job: a folder on a local disk or in an object store (any fsspec URL).
+
+1. A file is there whole or not at all, whenever a process is killed. A local one is written under a temporary name in
+   the same folder, made durable and renamed; an object store shows an object when its upload has ended.
+2. `create` makes a file once: of all who try, one gets True. A disk without hard links and an object store without
+   conditional writes are asked before instead: there two who try at the same moment may both get True.
+3. A listing is fresh, and has no temporary names.
+4. What a killed process leaves behind is a temporary file, `.NAME.xxxxxxxx.part`. `sweep` removes them all.
+"""
+
+import errno
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from fsspec import AbstractFileSystem
+from fsspec.core import split_protocol, url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+Paths = list[str]  # Store has a method of the name `list`
+T = TypeVar("T")
+
+# Requests at a time: one to S3 takes some 20 ms, and 10,000 records are read and deleted one by one.
+NUM_REQUESTS = 16
+
+# What a file system says that cannot create a file at once: exFAT, mounted buckets, some copies of S3.
+NOT_SUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
+
+
+class Store:
+    """A folder. Paths are relative to it, with slashes; it is small to pickle and opens itself where it arrives."""
+
+    def __init__(self, url: str | os.PathLike[str]) -> None:
+        url = os.fspath(url)
+        is_local = split_protocol(url)[0] in (None, "file", "local")
+        # Absolute: it may be opened by a process that works in another folder.
+        self.local_path = Path(LocalFileSystem._strip_protocol(url)) if is_local else None
+        self.url = str(self.local_path) if is_local else url
+
+    def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
+        return Store, (self.url,)
+
+    def __str__(self) -> str:
+        return self.url
+
+    def check(self, option: str) -> None:
+        """Writes and deletes a file. Raises ValueError naming `option`, the URL and the reason when that fails."""
+        probe = f".probe-{secrets.token_hex(4)}"
+        try:
+            self.put(probe, b"")
+            self.delete(probe)
+        except Exception as error:  # unknown protocol, package, bucket, credentials, rights: each library has its own
+            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+            raise ValueError(f"{option}={self}: no file can be written there ({reason})") from error
+
+    def put(self, path: str, data: bytes) -> None:
+        """Writes a file, over what was there before: rule 1."""
+        if self.local_path is None:
+            self._fs.pipe_file(self._at(path), data)
+            return
+        with _part(self.local_path / path, data) as part:
+            part.replace(self.local_path / path)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Writes a file that is not there yet: rules 1 and 2. False, and nothing is written, when it is there."""
+        try:
+            self._create(path, data)
+        except OSError as error:  # also a conflict with one who creates it now
+            if self.exists(path):
+                return False
+            if error.errno not in NOT_SUPPORTED:
+                raise
+            self.put(path, data)
+        return True
+
+    def get(self, path: str) -> bytes:
+        """Raises FileNotFoundError."""
+        data: bytes = self._fs.cat_file(self._at(path))
+        return data
+
+    def get_each(self, paths: Iterable[str]) -> list[bytes | None]:
+        """Many files at a time; None for one that is not there, or not any more."""
+        return _each(self._get_if_there, paths)
+
+    def exists(self, path: str) -> bool:
+        self._fs.invalidate_cache()  # s3fs would look into the last listing
+        return bool(self._fs.exists(self._at(path)))
+
+    def delete(self, *paths: str) -> None:
+        """Removes files; one that is not there is fine."""
+        _each(self._delete, paths)
+
+    def sweep(self) -> None:
+        """Removes temporary files: rule 4. Nobody else may be writing here."""
+        if self.local_path is not None:
+            for path in _walk(self.local_path):
+                if _is_part(path.name):
+                    path.unlink()
+
+    def list(self, folder: str = "") -> Paths:
+        """Paths of all files below `folder`, sorted; none when there is no such folder."""
+        if self.local_path is not None:
+            files = (path for path in _walk(self.local_path / folder) if not _is_part(path.name))
+            return sorted(path.relative_to(self.local_path).as_posix() for path in files)
+        self._fs.invalidate_cache()
+        root = self._at("")
+        return sorted(path.removeprefix(root) for path in self._fs.find(self._at(folder).rstrip("/")))
+
+    def _create(self, path: str, data: bytes) -> None:
+        if self.local_path is None:
+            self._fs.pipe_file(self._at(path), data, mode="create")
+            return
+        with _part(self.local_path / path, data) as part:
+            os.link(part, self.local_path / path)  # a rename would replace what is there
+
+    def _get_if_there(self, path: str) -> bytes | None:
+        with suppress(FileNotFoundError):
+            return self.get(path)
+        return None
+
+    def _delete(self, path: str) -> None:
+        with suppress(FileNotFoundError):
+            self._fs.rm_file(self._at(path))
+
+    @cached_property
+    def _place(self) -> tuple[AbstractFileSystem, str]:
+        fs, root = url_to_fs(self.url)
+        return fs, root.rstrip("/")
+
+    @property
+    def _fs(self) -> AbstractFileSystem:
+        return self._place[0]
+
+    def _at(self, path: str) -> str:
+        return f"{self._place[1]}/{path}"
+
+
+@contextmanager
+def _part(path: Path, data: bytes) -> Iterator[Path]:
+    """A durable temporary file beside `path`. Its name is its own: two who write one file do not mix."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield part
+    finally:
+        part.unlink(missing_ok=True)  # after a rename there is none
+
+
+def _is_part(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".part")
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All files below. fsspec's own `find` leaves out a folder in which a file vanishes while it looks."""
+    for parent, _, names in os.walk(folder, onerror=_unless_missing):
+        yield from (Path(parent, name) for name in names)
+
+
+def _unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _each(call: Callable[[str], T], paths: Iterable[str]) -> list[T]:
+    with ThreadPoolExecutor(NUM_REQUESTS) as pool:
+        return list(pool.map(call, paths))

@@ -1,0 +1,52 @@
+"""Stages for the actors of tests: the toys of test_local, as they are or with something wrong with them."""
+
+import os
+import random
+import signal
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from models.refiner import RefinerParams
+from tests import toy
+from tests.test_local import NUM_STEPS, ToyBase, ToyRefiner
+
+
+@dataclass(frozen=True)
+class ToyFactory:
+    """Builds a toy stage in an actor. `kill` is the share of calls in which the actor dies."""
+
+    stage: str  # base or refiner
+    kill: float = 0.0
+    seconds: float = 0.0  # that a call takes
+    fail_prompt: str = ""  # this prompt makes the stage raise
+    broken: str = ""  # why it cannot be built
+    hang_once: str = ""  # a file: the first call hangs, and leaves it behind
+    rgb: bool = False  # the toys of tests/toy.py, whose frames an mp4 can hold
+
+    def __call__(self) -> "ToyStage":
+        if self.broken:
+            raise ValueError(self.broken)
+        if self.rgb:
+            params = RefinerParams(num_inference_steps=NUM_STEPS, height=32, width=32)
+            return ToyStage(self, toy.ToyBase() if self.stage == "base" else toy.ToyRefiner(params))
+        return ToyStage(self, ToyBase() if self.stage == "base" else ToyRefiner())
+
+
+class ToyStage:
+    def __init__(self, how: ToyFactory, stage: Any) -> None:
+        self.how, self.stage = how, stage
+
+    def warm_up(self) -> None: ...
+
+    def advance(self, spec: Any, *args: Any) -> tuple[Any, Any]:
+        # Not addressed: which call dies has to differ from try to try, and from run to run.
+        if random.random() < self.how.kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how.hang_once and not os.path.exists(self.how.hang_once):
+            open(self.how.hang_once, "w").close()
+            time.sleep(600)
+        if self.how.fail_prompt and spec.prompt == self.how.fail_prompt:
+            raise ValueError(f"prompt={spec.prompt!r}: the toy does not like it")
+        time.sleep(self.how.seconds)
+        return self.stage.advance(spec, *args)

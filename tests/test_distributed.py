@@ -1,0 +1,192 @@
+"""The Ray runner gives what the local runner gives, whatever happens to its actors."""
+
+import numpy as np
+import pytest
+
+from models.plan import Plan, PlanParams
+from models.prompt import PromptSpec
+from models.scheduler import Coupling, Stage
+from models.state import Chunk
+from pipelines import distributed
+from pipelines.api import load
+from pipelines.build import stage_factories
+from pipelines.config import load as load_conf
+from pipelines.distributed import SegmentFinal, TaskDone, VideoFailed
+from tests.ray_toys import ToyFactory
+from tests.test_local import NUM_STEPS, frames_of, make_runner
+
+pytestmark = pytest.mark.xdist_group("ray")
+
+
+def conf_of(*overrides):
+    return load_conf(
+        overrides=[
+            f"refiner.num_inference_steps={NUM_STEPS}",
+            "ray.max_attempts=12",
+            "ray.start_timeout_s=60",
+            *overrides,
+        ]
+    )
+
+
+def running(conf, base=None, refiner=None):
+    """A runner whose pools hold toys, or what is given."""
+    return distributed.running(conf, {"base": base or ToyFactory("base"), "refiner": refiner or ToyFactory("refiner")})
+
+
+def run_all(runner, specs):
+    """Events of many videos until all have ended."""
+    import ray
+
+    plans = {spec.video_id: runner.submit(spec) for spec in specs}
+    segments, failed, done = {spec.video_id: {} for spec in specs}, {}, []
+    while any(len(segments[name]) < len(plan.segments) and name not in failed for name, plan in plans.items()):
+        runner.hand_out()
+        for outcome in runner._calls.wait(5):
+            for event in runner.take_in(outcome):
+                if isinstance(event, SegmentFinal):
+                    segments[event.video_id][event.index] = ray.get(event.segment)
+                elif isinstance(event, VideoFailed):
+                    failed[event.video_id] = event.reason
+                elif isinstance(event, TaskDone):
+                    done.append(event)
+    for spec in specs:
+        runner.cancel(spec.video_id)
+    return {name: [some[i] for i in sorted(some)] for name, some in segments.items()}, failed, done
+
+
+def spec_of(name, num_frames=80, prompt="a red circle"):
+    return PromptSpec(name, prompt, num_frames=num_frames)
+
+
+@pytest.fixture(scope="module")
+def four(ray_cluster):
+    """Toy pools of 2 base and 4 refiner actors; the coupling comes with each video."""
+    with running(conf_of("ray.refiner.num_actors=4", "ray.base.num_actors=2")) as runner:
+        yield runner
+
+
+def local(num_frames, coupling):
+    return frames_of(make_runner(coupling).stream(spec_of("a", num_frames)))
+
+
+@pytest.mark.parametrize("coupling", Coupling)
+@pytest.mark.parametrize("num_frames", [1, 40, 200])
+def test_one_video_is_the_local_one_bit_for_bit(four, coupling, num_frames):
+    spec = PromptSpec("a", "a red circle", num_frames=num_frames, settings=(f"refiner.coupling={coupling.value}",))
+    np.testing.assert_array_equal(frames_of(four.stream(spec)), local(num_frames, coupling))
+
+
+@pytest.mark.parametrize("num_refiners", [1, 2])
+def test_it_does_not_depend_on_the_number_of_refiners(ray_cluster, num_refiners):
+    with running(conf_of(f"ray.refiner.num_actors={num_refiners}")) as runner:
+        np.testing.assert_array_equal(frames_of(runner.stream(spec_of("a", 120))), local(120, Coupling.SYMMETRIC))
+
+
+def test_many_videos_side_by_side_are_each_the_local_one(four):
+    lengths = {"a": 80, "b": 17, "c": 120, "d": 40, "e": 64}
+    segments, failed, done = run_all(four, [spec_of(name, n) for name, n in lengths.items()])
+    assert not failed
+    for name, num_frames in lengths.items():
+        np.testing.assert_array_equal(frames_of(segments[name]), local(num_frames, Coupling.SYMMETRIC))
+    assert len({event.receipt.worker for event in done if event.task.stage is Stage.REFINE}) == 4
+
+
+@pytest.mark.parametrize("coupling", Coupling)
+def test_frames_are_the_same_while_actors_are_killed_in_15_percent_of_calls(ray_cluster, coupling):
+    conf = conf_of("ray.refiner.num_actors=3", f"refiner.coupling={coupling.value}")
+    with running(conf, ToyFactory("base", kill=0.15), ToyFactory("refiner", kill=0.15)) as runner:
+        segments, failed, done = run_all(runner, [spec_of("a"), spec_of("b", 56)])
+    assert not failed
+    np.testing.assert_array_equal(frames_of(segments["a"]), local(80, coupling))
+    np.testing.assert_array_equal(frames_of(segments["b"]), local(56, coupling))
+    assert len({event.receipt.worker for event in done}) > 4  # some died: their successors are other processes
+
+
+def test_a_stage_that_raises_ends_its_own_video_with_the_reason(ray_cluster):
+    with running(conf_of(), ToyFactory("base", fail_prompt="no")) as runner:
+        segments, failed, _ = run_all(runner, [spec_of("a"), spec_of("b", prompt="no"), spec_of("c", 40)])
+    assert failed == {"b": "prompt='no': the toy does not like it"}
+    np.testing.assert_array_equal(frames_of(segments["a"]), local(80, Coupling.SYMMETRIC))
+    np.testing.assert_array_equal(frames_of(segments["c"]), local(40, Coupling.SYMMETRIC))
+
+
+def test_a_viewer_who_leaves_frees_the_actors_and_the_next_one_is_served(four):
+    stream = four.stream(spec_of("a", 800))
+    next(stream)
+    stream.close()
+    assert four.num_videos == 0 and not four.waiting_frames
+    np.testing.assert_array_equal(frames_of(four.stream(spec_of("a"))), local(80, Coupling.SYMMETRIC))
+
+
+def test_a_call_that_hangs_is_made_again_elsewhere(ray_cluster, tmp_path):
+    hangs = ToyFactory("refiner", hang_once=str(tmp_path / "hung"))
+    with running(conf_of("ray.task_timeout_s=3"), None, hangs) as runner:
+        np.testing.assert_array_equal(frames_of(runner.stream(spec_of("a"))), local(80, Coupling.SYMMETRIC))
+    assert (tmp_path / "hung").exists()
+
+
+def test_a_call_that_always_dies_ends_its_video_after_max_attempts(ray_cluster):
+    with (
+        running(conf_of("ray.max_attempts=2"), ToyFactory("base", kill=1.0)) as runner,
+        pytest.raises(RuntimeError, match="a call was tried 2 times"),
+    ):
+        list(runner.stream(spec_of("a")))
+
+
+def test_actors_that_cannot_be_built_are_one_error_with_the_reason(ray_cluster):
+    with (
+        pytest.raises(RuntimeError, match="the refiner actors cannot work: bundle=x is broken"),
+        running(conf_of("ray.refiner.num_actors=2"), None, ToyFactory("refiner", broken="bundle=x is broken")),
+    ):
+        pass
+
+
+def test_a_cluster_that_is_too_small_says_what_is_missing(ray_cluster):
+    conf = conf_of("ray.refiner.num_actors=40", "ray.start_timeout_s=1")
+    message = r"CPU: 41 needed, 32 there, \d+ free, \d+ missing.*ray.refiner.num_actors"
+    with pytest.raises(RuntimeError, match=message), running(conf):
+        pass
+
+
+@pytest.mark.parametrize("coupling", Coupling)
+def test_refinement_begins_before_generation_ends_and_a_slow_refiner_stops_the_base_model(ray_cluster, coupling):
+    conf, waiting = conf_of(f"refiner.coupling={coupling.value}"), []
+    with running(conf, ToyFactory("base", seconds=0.01), ToyFactory("refiner", seconds=0.05)) as runner:
+        done = []
+        take_in = runner.take_in
+
+        def watched(outcome):
+            events = take_in(outcome)
+            done.extend(event for event in events if isinstance(event, TaskDone))
+            waiting.append(sum(runner.waiting_frames.values()))
+            return events
+
+        runner.take_in = watched
+        list(runner.stream(spec_of("a", 200)))
+    began = min(event.receipt.began_s for event in done if event.task.stage is Stage.REFINE)
+    generated = [event.receipt.ended_s for event in done if event.task.stage is Stage.GENERATE]
+    assert began < max(generated)
+    assert 24 <= max(waiting) <= conf.scheduler.lookahead_frames
+    # the base model alone would need a fifth of the time: it was held back to the refiner's pace
+    assert max(generated) - min(generated) > 5 * 0.01 * len(generated)
+
+
+def test_chunks_are_observed_for_the_preview_and_cells_without_their_frames(four):
+    seen = []
+    list(four.stream(spec_of("a", 40), lambda task, output: seen.append((task.stage, output))))
+    spans = [output.span for stage, output in seen if stage is Stage.GENERATE]
+    assert spans == list(Plan(40, PlanParams()).chunks)
+    assert all(output is None for stage, output in seen if stage is Stage.REFINE)
+    assert isinstance(seen[0][1], Chunk)
+
+
+@pytest.mark.parametrize("coupling", Coupling)
+def test_real_networks_give_the_local_frames_bit_for_bit(ray_cluster, random_bundle, coupling):
+    overrides = [f"bundle={random_bundle}", "refiner.height=32", "refiner.width=32", "refiner.num_inference_steps=2"]
+    conf = load_conf(overrides=[*overrides, "ray.refiner.num_actors=2", f"refiner.coupling={coupling.value}"])
+    longtake = load(random_bundle, overrides=[*overrides[1:], f"refiner.coupling={coupling.value}"])
+    expected = frames_of(longtake.stream("a red circle", num_frames=40, seed=3))
+    with distributed.running(conf, stage_factories(conf)) as runner:
+        spec = PromptSpec("a", "a red circle", num_frames=40, seed=3)
+        np.testing.assert_array_equal(frames_of(runner.stream(spec)), expected)
