@@ -22,6 +22,8 @@ SETTINGS = "Every setting of the configuration can be given too, as section.key=
 class Terminated(KeyboardInterrupt):
     """SIGTERM as an exception, so that files are closed as after Ctrl-C."""
 
+    exit_code = 143
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
@@ -34,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         work()
         return 0
     except KeyboardInterrupt as stop:
-        return _say(": ".join(["stopped", *_notes(stop)]), 143 if isinstance(stop, Terminated) else 130)
+        words = ["stopped", *map(str, stop.args), *_notes(stop)]
+        return _say(": ".join(words), getattr(stop, "exit_code", 130))
     except Exception as error:
         if "--debug" in argv:
             traceback.print_exc()

@@ -12,7 +12,7 @@ import json
 import logging
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from types import FrameType
@@ -38,7 +38,11 @@ SAMPLES = 4  # videos that go to the tracking server
 
 
 class Stopped(KeyboardInterrupt):
-    """The job was told to stop, and has committed what was whole."""
+    """The job was told to stop by a signal, and has committed what was whole."""
+
+    def __init__(self, text: str, signal_number: int) -> None:
+        super().__init__(text)
+        self.exit_code = 128 + signal_number
 
 
 def check(conf: BulkConf) -> tuple[Store, str]:
@@ -67,7 +71,11 @@ def run(conf: BulkConf, store: Store, bundle_sha256: str, factories: Factories |
     Raises Stopped after SIGTERM or Ctrl-C, RuntimeError when it cannot go on; what is finished stays in either case.
     """
     made = factories or stage_factories(conf)
-    with _alone(store), _asked_to_stop() as stopping:
+    with _alone(store), _asked_to_stop() as came:
+
+        def stopping() -> bool:
+            return bool(came)
+
         manifest = Manifest(store)
         store.sweep()
         rows = Rows(conf, manifest.done(retry_failed=conf.retry_failed))
@@ -87,7 +95,8 @@ def run(conf: BulkConf, store: Store, bundle_sha256: str, factories: Factories |
                 observe.flush()
                 logger.info("%s", progress.line(job.tally))
             if stopping():
-                raise Stopped(f"{job.tally.finished} videos are finished; the same command goes on from there")
+                text = f"{job.tally.finished} videos are finished; the same command goes on from there"
+                raise Stopped(text, came[0])
             if conf.format is Format.VIDEOFOLDER:
                 write_metadata(store, manifest)
     return job.tally
@@ -149,19 +158,19 @@ def _alone(store: Store) -> Iterator[None]:
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
-    """Whether SIGTERM (`ray job stop`) or Ctrl-C has come; a second one ends the process as it would anyway."""
-    stop = threading.Event()
+def _asked_to_stop() -> Iterator[list[int]]:
+    """Signals that came: SIGTERM (`ray job stop`), Ctrl-C. A second one ends the process as it would anyway."""
+    came: list[int] = []
     before: dict[signal.Signals, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
-        stop.set()
+        came.append(number)
         signal.signal(number, before[signal.Signals(number)])
 
     if threading.current_thread() is threading.main_thread():
         before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield stop.is_set
+        yield came
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -1,14 +1,24 @@
-"""`make demo`: four prompts become four videos, and a page shows them side by side."""
+"""`make demo`: four prompts become four videos as a bulk job on a Ray of its own, and a page shows them side by side."""
 
+import io
+import json
+import logging
+import shutil
 import sys
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
-from models.plan import Plan
-from pipelines.api import Longtake, load
+import numpy as np
+from PIL import Image
+
+from models.mp4 import decode
+from models.sheet import draw_sheet, sheet_numbers
+from pipelines.bulk import check, run
+from pipelines.bulk_params import load_bulk
+from pipelines.cluster import Factories
 from pipelines.gallery import Take, write_gallery
-from pipelines.progress import Progress
-from pipelines.recording import Places, record
+from pipelines.manifest import Manifest, VideoRow
+from pipelines.storage import Store
 
 PROMPTS = (
     "a large red circle moves right over a plain navy background",
@@ -19,39 +29,57 @@ PROMPTS = (
 NUM_FRAMES = 80
 SEED = 7
 NOTE = "Made on this machine by make demo. Left: the finished video. Right: what the base model made before refinement."
+PARTS = ("job.json", "manifest", "previews", "videos")  # of an earlier demo
 
 
-def main(folder: Path = Path("demo"), num_frames: int = NUM_FRAMES, longtake: Longtake | None = None) -> Path:
-    """Writes videos, previews, contact sheets and the page into `folder`, and returns the page's path."""
+def main(
+    folder: Path = Path("demo"),
+    num_frames: int = NUM_FRAMES,
+    overrides: Sequence[str] = (),
+    factories: Factories | None = None,
+) -> Path:
+    """Writes videos, previews, contact sheets and the page into `folder`, and returns the page's path.
+
+    `factories` stand in for the bundle's stages in tests. Raises RuntimeError when a video failed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    longtake = longtake or load()
-    takes = [_make(longtake, prompt, folder, f"{i}", num_frames) for i, prompt in enumerate(PROMPTS, 1)]
+    for part in PARTS:
+        shutil.rmtree(folder / part) if (folder / part).is_dir() else (folder / part).unlink(missing_ok=True)
+    prompts = folder / "prompts.jsonl"
+    rows = ({"id": f"{i}", "prompt": prompt, "seed": SEED} for i, prompt in enumerate(PROMPTS, 1))
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    job = (f"prompts={prompts}", f"out={folder}", f"num_frames={num_frames}", "previews=true", *overrides)
+    conf = load_bulk(overrides=job)
+    store, bundle_sha256 = check(conf)
+    run(conf, store, bundle_sha256, factories)
+    takes = [_take(row, store, folder) for row in sorted(Manifest(store).rows(), key=lambda row: row.ordinal)]
     return write_gallery(folder / "index.html", takes, "Longtake: four long takes", NOTE)
 
 
-def _make(longtake: Longtake, prompt: str, folder: Path, name: str, num_frames: int) -> Take:
-    places = Places(folder / f"{name}.mp4", folder / f"{name}-preview.mp4", folder / f"{name}-frames.png")
-    conf = longtake.conf
-    fps = conf.fps
-    print(f"{name}/{len(PROMPTS)}  {prompt}", flush=True)
-    with Progress(Plan(num_frames, conf.plan), conf.refiner.num_inference_steps) as progress:
-        stream = partial(longtake.stream, prompt, num_frames, SEED, "")
-        report = record(stream, num_frames, fps, places, progress.observe)
-    print(f"     {places.out}: {report}", flush=True)
+def _take(row: VideoRow, store: Store, folder: Path) -> Take:
+    if row.path is None or row.preview is None:
+        raise RuntimeError(f"video {row.id} failed: {row.reason}")
+    sheet = folder / f"{row.id}-frames.png"
+    refined, before = (list(decode(io.BytesIO(store.get(path)))) for path in (row.path, row.preview))
+    numbers = sheet_numbers(len(refined))
+    pictures = {"before": np.stack([before[i] for i in numbers]), "refined": np.stack([refined[i] for i in numbers])}
+    Image.fromarray(draw_sheet(numbers, pictures)).save(sheet)
+    assert None not in (row.prompt, row.num_frames, row.fps, row.generate_s, row.refine_s), "a done video has them"
     return Take(
-        prompt,
-        places.out,
-        num_frames,
-        fps,
-        report.first_segment_s,
-        report.frames_per_second,
-        SEED,
-        places.preview,
-        places.contact_sheet,
+        row.prompt or "",
+        folder / row.path,
+        row.num_frames or 0,
+        row.fps or 0.0,
+        row.generate_s or 0.0,
+        row.refine_s or 0.0,
+        row.seed,
+        folder / row.preview,
+        sheet,
     )
 
 
 if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         print(f"Look at it: {main().resolve().as_uri()}")
     except KeyboardInterrupt:

@@ -9,7 +9,7 @@ What the stages hand to each other goes from actor to actor by reference; here a
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -126,10 +126,10 @@ class RayRunner:
         self.submit(spec)
         return []
 
-    def hand_out(self) -> None:
-        """Starts every task that may run on an actor that is idle."""
+    def hand_out(self, stages: Collection[Stage] = tuple(Stage)) -> None:
+        """Starts every task of `stages` that may run on an actor that is idle."""
         for stage, pool in self._pools.items():
-            while pool.num_idle and (task := self._scheduler.next(stage)):
+            while stage in stages and pool.num_idle and (task := self._scheduler.next(stage)):
                 key = (task.video_id, task.index if task.stage is Stage.REFINE else None)
                 where, method, args = self._detour(task) or (pool, "advance", task.args)
                 self._calls.start(where, key, task, method, *args)
@@ -153,6 +153,15 @@ class RayRunner:
         self._scheduler.lost(task)
         return []
 
+    @property
+    def busy(self) -> bool:
+        """Calls are running, those of cancelled videos included."""
+        return bool(self._calls)
+
+    def events(self, timeout_s: float = 1.0) -> list[Event]:
+        """What happened, after at most `timeout_s`; for a runner whose calls are its own."""
+        return [event for outcome in self._calls.wait(timeout_s) for event in self.take_in(outcome)]
+
     def stream(self, spec: PromptSpec, observe: Callable[[Task, Any], None] | None = None) -> Iterator[Segment]:
         """Segments of one video in order, as `LocalRunner.stream` gives them; closing the iterator ends the work.
 
@@ -162,8 +171,7 @@ class RayRunner:
         try:
             while given < len(plan.segments):
                 self.hand_out()
-                events = [event for outcome in self._calls.wait(1.0) for event in self.take_in(outcome)]
-                for event in events:
+                for event in self.events():
                     if isinstance(event, VideoFailed):
                         raise RuntimeError(event.reason)
                     if isinstance(event, TaskDone) and observe is not None:

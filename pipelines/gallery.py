@@ -19,8 +19,8 @@ class Take:
     video: Path
     num_frames: int
     fps: float  # frames a second when it is shown
-    first_segment_s: float  # from the first call of a model to the first frames that were final
-    frames_per_second: float  # made, not shown
+    generate_s: float  # that the base model worked on it
+    refine_s: float  # that the refiner did; both may have been at work at the same time
     seed: int | None = None
     preview: Path | None = None  # the low-resolution video
     contact_sheet: Path | None = None
@@ -60,8 +60,8 @@ def _article(take: Take, folder: Path) -> str:
 def _facts(take: Take) -> list[tuple[str, str]]:
     facts = [
         ("Length", f"{take.num_frames} frames, {take.num_frames / take.fps:.1f} s at {take.fps:g} fps"),
-        ("First segment after", f"{take.first_segment_s:.1f} s"),
-        ("Made at", f"{take.frames_per_second:.2f} frames per second"),
+        ("Generated in", f"{take.generate_s:.1f} s"),
+        ("Refined in", f"{take.refine_s:.1f} s"),
     ]
     return facts if take.seed is None else [*facts, ("Seed", str(take.seed))]
 

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from hashlib import blake2b, sha256
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pyarrow as pa
@@ -30,36 +31,6 @@ FOLDER = "manifest"
 RECORDS = "manifest/_records"  # pyarrow, and so pandas, passes over folders whose name begins with "_"
 PART = re.compile(r"manifest/part-(\d+)\.parquet")
 PART_ROWS = 10_000  # at most, so that memory is bounded
-
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string(), nullable=False),
-        ("prompt", pa.string()),
-        ("negative_prompt", pa.string()),
-        pa.field("status", pa.string(), nullable=False),
-        ("reason", pa.string()),
-        pa.field("source", pa.string(), nullable=False),
-        pa.field("ordinal", pa.int64(), nullable=False),
-        ("path", pa.string()),
-        ("preview", pa.string()),
-        ("thumbnail", pa.string()),
-        ("sha256", pa.string()),
-        ("size_bytes", pa.int64()),
-        ("num_frames", pa.int32()),
-        ("fps", pa.float64()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("seed", pa.int64()),
-        ("bundle", pa.string()),
-        ("bundle_sha256", pa.string()),
-        ("settings", pa.string()),
-        ("generate_s", pa.float64()),
-        ("refine_s", pa.float64()),
-        ("encode_s", pa.float64()),
-        pa.field("attempts", pa.int32(), nullable=False),
-        pa.field("finished_at", pa.timestamp("us", tz="UTC"), nullable=False),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +71,15 @@ class VideoRow:
         assert in_utc, f"finished_at={self.finished_at} is no time in UTC"
         unknown = {f.name for f in fields(self) if getattr(self, f.name) is None}
         assert self.status == "failed" or unknown <= {"reason", "preview", "thumbnail"}, f"{unknown} of a done video"
+
+
+def _field(name: str, hint: Any) -> pa.Field:
+    types = {str: pa.string(), int: pa.int64(), float: pa.float64(), datetime: pa.timestamp("us", tz="UTC")}
+    kind, *optional = get_args(hint) or (hint,)
+    return pa.field(name, types[kind], nullable=bool(optional))
+
+
+SCHEMA = pa.schema([_field(name, hint) for name, hint in get_type_hints(VideoRow).items()])
 
 
 class Done:
@@ -268,8 +248,8 @@ def _array(digests: Iterable[int]) -> NDArray[np.uint64]:
     return np.fromiter(digests, np.uint64)
 
 
-def _table(rows: Iterable[VideoRow]) -> pa.Table:
-    return pa.Table.from_pylist([asdict(row) for row in rows], SCHEMA)
+def _table(rows: Sequence[VideoRow]) -> pa.Table:
+    return pa.table({name: [getattr(row, name) for row in rows] for name in SCHEMA.names}, SCHEMA)
 
 
 def _parquet(table: pa.Table) -> bytes:

@@ -107,7 +107,7 @@ def _check_columns(file: PromptFile) -> None:
     try:
         with _open(file) as opened:
             names = HEADERS[file.kind](opened) if file.kind in HEADERS else ["prompt"]
-    except (OSError, EOFError, zlib.error, pa.ArrowInvalid, csv.Error, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, pa.ArrowInvalid, csv.Error) as error:
         raise ValueError(f"{file.name} cannot be read: {error}") from None
     if "prompt" not in names:
         raise ValueError(f"{file.name} has no column prompt; its columns are {', '.join(names) or 'none at all'}")
@@ -177,7 +177,8 @@ def _parquet(file: BinaryIO, keep: Keep) -> Iterator[Read]:
 
 
 def _csv_header(file: BinaryIO) -> list[str]:
-    return next(csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline="")), [])
+    text = io.TextIOWrapper(file, "utf-8-sig", errors="backslashreplace", newline="")
+    return next(csv.reader(text), [])
 
 
 def _parquet_header(file: BinaryIO) -> list[str]:

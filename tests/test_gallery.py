@@ -35,7 +35,7 @@ def test_each_video_stands_beside_its_preview_with_its_figures_and_its_sheet(tmp
     assert page.all("video", "src") == ["./a.mp4", "./a-low.mp4", "./b.mp4", "./b-low.mp4"]
     assert page.all("img", "src") == ["./a.png", "./b.png"]
     text = " ".join(page.texts)
-    for words in ("a red circle", "a blue star", "80 frames, 10.0 s at 8 fps", "4.2 s", "2.35 frames per second"):
+    for words in ("a red circle", "a blue star", "80 frames, 10.0 s at 8 fps", "4.2 s", "2.3 s"):
         assert words in text
 
 

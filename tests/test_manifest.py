@@ -91,6 +91,9 @@ def _parts(store: Store) -> list[str]:
 
 def test_the_schema_is_that_of_the_row():
     assert SCHEMA.names == list(VideoRow.__dataclass_fields__)
+    types = {name: str(SCHEMA.field(name).type) for name in ("id", "seed", "fps", "finished_at")}
+    assert types == {"id": "string", "seed": "int64", "fps": "double", "finished_at": "timestamp[us, tz=UTC]"}
+    assert not SCHEMA.field("id").nullable and SCHEMA.field("seed").nullable
 
 
 def test_rows_come_back_as_they_were_recorded_before_and_after_compaction(store):

@@ -1,0 +1,219 @@
+"""Slow proofs: `make chaos`. Each leaves a line of figures in docs/results/chaos.jsonl when CHAOS_FIGURES names it."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from hashlib import sha256
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import ray
+
+HOME = Path(__file__).parents[2]
+pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("ray")]
+
+
+@pytest.fixture
+def figure(request):
+    """Writes down what was measured."""
+
+    def write(**figures):
+        row = {"test": request.node.name, **figures}
+        print(row)
+        if "CHAOS_FIGURES" in os.environ:
+            with open(os.environ["CHAOS_FIGURES"], "a") as file:
+                file.write(json.dumps(row) + "\n")
+
+    return write
+
+
+def start(address, seconds, *overrides):
+    """A bulk job in a process of its own, in a cluster that is there."""
+    env = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(HOME), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "tests.bulk_driver", str(seconds), *overrides]
+    return subprocess.Popen(command, cwd=HOME, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def end(process, timeout=300):
+    text, _ = process.communicate(timeout=timeout)
+    assert process.returncode == 0, text
+    return [int(number) for number in text.strip().splitlines()[-1].split()]
+
+
+def write_prompts(path, count, num_frames):
+    rows = ({"id": f"v{i:05}", "prompt": f"a red circle {i}", "num_frames": num_frames} for i in range(count))
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def digests(out):
+    """sha256 of every video by its path, and the manifest without its times."""
+    videos = {p.relative_to(out).as_posix(): sha256(p.read_bytes()).hexdigest() for p in out.glob("videos/**/*.mp4")}
+    rows = pd.read_parquet(out / "manifest").sort_values("ordinal")
+    assert rows.id.is_unique
+    return videos, rows[["id", "status", "path", "sha256", "seed", "settings"]].to_dict("records")
+
+
+def num_finished(out):
+    records = len(list(out.glob("manifest/_records/*/*.json")))
+    parts = sum(len(pd.read_parquet(part, columns=["id"])) for part in out.glob("manifest/part-*.parquet"))
+    return records + parts
+
+
+def test_five_kills_of_the_driver_at_random_moments_change_nothing(ray_cluster, tmp_path, figure):
+    address = ray.get_runtime_context().gcs_address
+    prompts, seed = write_prompts(tmp_path / "prompts.jsonl", 40, 40), random.randrange(2**32)
+    calm, wild = (f"prompts={prompts}", f"out={tmp_path}/calm"), (f"prompts={prompts}", f"out={tmp_path}/wild")
+    end(start(address, 0.01, *calm))
+    rng, finished = random.Random(seed), []
+    for _ in range(5):
+        process = start(address, 0.01, *wild)
+        aim = (finished[-1] if finished else 0) + rng.randrange(1, 7)
+        while num_finished(tmp_path / "wild") < aim and process.poll() is None:
+            time.sleep(0.02)
+        time.sleep(rng.random() * 0.5)
+        process.kill()
+        process.wait()
+        finished.append(num_finished(tmp_path / "wild"))
+        left = [p for p in (tmp_path / "wild").glob("videos/**/*") if p.suffix == ".mp4" and not p.stat().st_size]
+        assert not left
+    made, failed, skipped = end(start(address, 0.0, *wild))
+    figure(seed=seed, finished_at_each_kill=finished, made_at_last=made, skipped_at_last=skipped)
+    assert failed == 0 and made + skipped == 40 and 0 < finished[0] and finished[-1] < 40
+    assert digests(tmp_path / "wild") == digests(tmp_path / "calm")
+
+
+def test_sigterm_commits_what_is_whole_and_the_job_goes_on_later(ray_cluster, tmp_path, figure):
+    address = ray.get_runtime_context().gcs_address
+    prompts = write_prompts(tmp_path / "prompts.jsonl", 30, 40)
+    overrides = (f"prompts={prompts}", f"out={tmp_path}/out")
+    process = start(address, 0.02, *overrides)
+    while num_finished(tmp_path / "out") < 5:
+        time.sleep(0.02)
+    began = time.monotonic()
+    process.terminate()
+    text, _ = process.communicate(timeout=60)
+    seconds = time.monotonic() - began
+    assert process.returncode == 1 and "the same command goes on from there" in text, text
+    rows = pd.read_parquet(tmp_path / "out" / "manifest")
+    assert len(rows) == len(list((tmp_path / "out").glob("videos/**/*.mp4"))) >= 5  # compacted, nothing half done
+    made, _, skipped = end(start(address, 0.0, *overrides))
+    figure(seconds_to_stop=round(seconds, 1), finished_then=len(rows), made_after=made)
+    assert skipped == len(rows) and made == 30 - skipped
+
+
+def test_a_machine_that_dies_in_the_middle_of_a_job_changes_nothing(tmp_path, figure):
+    """Two raylets, one killed. In a process of its own: this one may have a Ray already."""
+    program = HOME / "tests" / "chaos" / "two_machines.py"
+    env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0", "PYTHONPATH": str(HOME)}
+    env.pop("RAY_ADDRESS", None)
+    run = subprocess.run(
+        [sys.executable, str(program), str(tmp_path)], cwd=HOME, env=env, capture_output=True, text=True, timeout=500
+    )
+    assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
+    figures = json.loads(run.stdout.strip().splitlines()[-1])
+    figure(**figures)
+    assert figures["done"] == figures["videos"] and figures["retries"] > 0
+    assert digests(tmp_path / "killed") == digests(tmp_path / "calm")
+
+
+def test_memory_of_the_driver_stays_flat_over_2000_prompts(ray_cluster, tmp_path, figure):
+    address = ray.get_runtime_context().gcs_address
+    prompts, out = write_prompts(tmp_path / "prompts.jsonl", 2000, 1), tmp_path / "out"
+    process, samples, began = (
+        start(address, 0.0, f"prompts={prompts}", f"out={out}", "in_flight=8"),
+        [],
+        time.monotonic(),
+    )
+    while process.poll() is None:
+        try:
+            samples.append(
+                (num_finished(out) if len(samples) % 10 == 0 else None, psutil.Process(process.pid).memory_info().rss)
+            )
+        except (psutil.NoSuchProcess, FileNotFoundError, OSError):
+            pass
+        time.sleep(0.5)
+    made, failed, _ = end(process)
+    seconds = time.monotonic() - began
+    known = [(count, rss) for count, rss in samples if count is not None and count >= 400]
+    (first, before), (last, after) = known[0], known[-1]
+    slope = (after - before) / (last - first)
+    figure(
+        made=made,
+        seconds=round(seconds),
+        rss_mib=[round(before / 2**20), round(after / 2**20)],
+        bytes_a_prompt=round(slope),
+    )
+    assert (made, failed) == (2000, 0)
+    rows = pd.read_parquet(out / "manifest")
+    assert len(rows) == 2000 and rows.id.is_unique
+    assert slope < 8192
+
+
+@pytest.fixture
+def real_cluster(tmp_path):
+    """`ray start --head` with its dashboard, on ports of its own, as a user would start it."""
+    env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
+    env.pop("RAY_ADDRESS", None)
+    command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=4", "--port=6399"]
+    ports = [
+        "--dashboard-port=8399",
+        "--ray-client-server-port=10399",
+        f"--temp-dir={tmp_path}/r",
+        "--disable-usage-stats",
+    ]
+    process = subprocess.Popen([*command, *ports], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    yield "http://127.0.0.1:8399", env
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+
+
+def submit(address, env, *command):
+    ray_command = str(Path(sys.executable).parent / "ray")
+    # The port answers before the jobs API does.
+    for _ in range(60):
+        run = subprocess.run(
+            [ray_command, "job", "submit", "--address", address, "--working-dir", str(HOME), *command],
+            env=env, capture_output=True, text=True, timeout=400,
+        )  # fmt: skip
+        if "Failed to connect" not in run.stderr + run.stdout:
+            return run
+        time.sleep(2)
+    return run
+
+
+def test_ray_job_submit_makes_the_videos_and_ray_job_stop_commits_what_is_whole(real_cluster, tmp_path, figure):
+    """The tiny bundle, the command of the README."""
+    address, env = real_cluster
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a large red circle moves right over a plain navy background\n" * 2)
+    longtake = [str(Path(sys.executable).parent / "longtake"), "bulk", f"prompts={prompts}", "num_frames=16"]
+    few = ["base.num_inference_steps=2", "refiner.num_inference_steps=2"]
+    began = time.monotonic()
+    run = submit(address, env, "--", *longtake, *few, f"out={tmp_path}/out")
+    assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
+    rows = pd.read_parquet(tmp_path / "out" / "manifest")
+    assert list(rows.status) == ["done", "done"]
+    submitted_s = time.monotonic() - began
+
+    prompts.write_text("a large red circle moves right over a plain navy background\n" * 50)
+    wait = '{"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "60"}}'
+    run = submit(
+        address, env, "--no-wait", "--runtime-env-json", wait, "--", *longtake, *few, f"out={tmp_path}/stopped"
+    )
+    job = re.search(r"raysubmit_\w+", run.stdout).group()
+    while num_finished(tmp_path / "stopped") < 2:
+        time.sleep(0.2)
+    began = time.monotonic()
+    ray_command = str(Path(sys.executable).parent / "ray")
+    subprocess.run([ray_command, "job", "stop", "--address", address, job], env=env, timeout=120, check=True)
+    rows = pd.read_parquet(tmp_path / "stopped" / "manifest")
+    assert len(rows) == len(list((tmp_path / "stopped").glob("videos/**/*.mp4"))) >= 2
+    figure(submitted_s=round(submitted_s), stop_s=round(time.monotonic() - began, 1), finished_then=len(rows))
