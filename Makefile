@@ -5,13 +5,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check results format clean
+.PHONY: help setup demo test check bench chaos results format clean
 
 help:
 	@echo "make demo    four prompts to four videos, and a page that shows them: demo/index.html"
 	@echo "make test    format, lint, types, import rules and every test (what CI runs)"
 	@echo "make check   the same as make test"
 	@echo "make results what the shipped weights can do, measured: docs/results/tiny.md (about an hour)"
+	@echo "make bench   what streaming saves and costs, measured: docs/results/bench.md (about 5 minutes)"
+	@echo "make chaos   kills of drivers, actors and machines, and a job of 2,000 prompts (about 15 minutes)"
 	@echo "make format  let ruff rewrite the sources"
 	@echo "make clean   remove what was made here: the environment, the caches, demo/"
 
@@ -35,7 +37,14 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict models actors pipelines
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m "not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m "not gpu and not chaos"
+
+chaos: $(STAMP)
+	rm -f docs/results/chaos.jsonl
+	CHAOS_FIGURES=docs/results/chaos.jsonl OMP_NUM_THREADS=1 $(BIN)/pytest -m chaos tests/chaos
+
+bench: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pipelines.bench
 
 results: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pipelines.tiny_results

@@ -80,7 +80,8 @@ class Calls:
     def start(self, pool: Pool, key: Hashable, subject: Any, method: str, *args: Any) -> None:
         """Makes the call in an idle actor of `pool`, if possible the one that had `key` last."""
         index = pool.take(key)
-        receipt, first, second = pool.actors[index].call.remote(method, *args)
+        actor: Any = pool.actors[index]
+        receipt, first, second = actor.call.remote(method, *args)
         self._running[receipt] = Call(subject, pool, index, first, second, time.monotonic())
 
     def wait(self, timeout_s: float) -> list[Outcome]:

@@ -5,17 +5,18 @@ Ray restarts an actor by itself (`max_restarts=-1`); retries of calls are the ca
 
 import time
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import ray
-from ray.actor import ActorHandle
 from ray.exceptions import RayError
+
+Handle: TypeAlias = Any  # of an actor: Ray's own type knows nothing of the methods of one
 
 
 class Pool:
     """`make(index)` starts an actor. `take(key)` prefers the one that had `key` last; nothing depends on it."""
 
-    def __init__(self, name: str, make: Callable[[int], ActorHandle[Any]], num_actors: int) -> None:
+    def __init__(self, name: str, make: Callable[[int], Handle], num_actors: int) -> None:
         self.name = name
         self._make = make
         self._actors = [make(index) for index in range(num_actors)]
@@ -33,7 +34,7 @@ class Pool:
         return len(self._actors)
 
     @property
-    def actors(self) -> Sequence[ActorHandle[Any]]:
+    def actors(self) -> Sequence[Handle]:
         return self._actors
 
     def prove(self, timeout_s: float) -> None:

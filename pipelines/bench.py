@@ -8,7 +8,6 @@ say when each stage worked; the bound is what the busier of the two needs withou
 """
 
 import json
-import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -132,21 +131,7 @@ def _figures(published: Sequence[Work], streaming: Sequence[Work], first: dict[s
 
 def _page(figures: dict[str, float], num_frames: int) -> str:
     rows = "\n".join(f"| {name} | {value:.3g} |" for name, value in figures.items())
-    return f"""# Streaming, measured
-
-`make bench`: {len(PROMPTS)} prompts of {num_frames} frames on the tiny bundle, {", ".join(BALANCED)}; one base actor and one refiner
-actor on Ray, one core and one thread each. *published*: everything is generated, then everything refined. *streaming*: both at the same time.
-
-![When each stage worked: above in the published order, below streaming](bench.png)
-
-| figure | value |
-|---|---|
-{rows}
-
-`ratio` is streaming over published (0.5 would be perfect balance); `of_bound` is the time of the busier stage over the makespan (1: it never waited).
-`overhead` is the wall time of a task, from the call to the answer, minus the stage's own seconds. `first_segment` is of one video of 80 frames;
-in the published order nothing can be watched before all of it is there.
-"""
+    return PAGE.format(prompts=len(PROMPTS), frames=num_frames, settings=", ".join(BALANCED), rows=rows)
 
 
 def _draw(published: Sequence[Work], streaming: Sequence[Work]) -> Image.Image:
@@ -169,7 +154,25 @@ def _draw(published: Sequence[Work], streaming: Sequence[Work]) -> Image.Image:
     return image
 
 
+PAGE = """# Streaming, measured
+
+`make bench`: {prompts} prompts of {frames} frames on the tiny bundle, {settings};
+one base actor and one refiner actor on Ray, one core and one thread each. *published*: everything is generated, then
+everything refined. *streaming*: both at the same time.
+
+![When each stage worked: above in the published order, below streaming](bench.png)
+
+| figure | value |
+|---|---|
+{rows}
+
+`ratio` is streaming over published (0.5 would be perfect balance); `of_bound` is the time of the busier stage over the
+makespan (1: it never waited). `overhead` is the wall time of a task, from the call to the answer, minus the stage's own
+seconds. `first_segment` is of one video of 80 frames; in the published order nothing can be watched before all of it is
+there.
+"""
+
 COLORS = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#eeca3b", "#9d755d")
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -55,7 +55,7 @@ class _Video:
     fragments: dict[tuple[str, int], Any] = field(default_factory=dict)  # references to bytes
     asked: set[tuple[str, int]] = field(default_factory=set)  # fragments that are encoded or waiting to be
     thumbnail: Any = None
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*Stage, "encode"), 0.0))
     retries: int = 0
 
 
@@ -300,8 +300,8 @@ class BulkJob:
 
     def _failed(self, row: VideoRow, why: str) -> VideoRow:
         logger.warning("video failed id=%s source=%s reason=%s", row.id, row.source, why)
-        nothing = {"path": None, "preview": None, "thumbnail": None}
-        return replace(row, **nothing, status="failed", reason=why, finished_at=datetime.now(UTC))
+        row = replace(row, path=None, preview=None, thumbnail=None)
+        return replace(row, status="failed", reason=why, finished_at=datetime.now(UTC))
 
     def _retry(self, job: Job, why: str) -> None:
         if job.attempts + 1 >= self._conf.ray.max_attempts:

@@ -65,7 +65,7 @@ def pools(params: ClusterParams, factories: Factories) -> Iterator[dict[str, Poo
 
 def _start(factory: Callable[[], Held], wants: PoolParams, group: PlacementGroup | None, first: int, index: int) -> Any:
     place = PlacementGroupSchedulingStrategy(group, first + index) if group is not None else "DEFAULT"
-    return StageActor.options(  # type: ignore[attr-defined]
+    return StageActor.options(
         num_cpus=wants.num_cpus,
         num_gpus=wants.num_gpus,
         max_restarts=-1,
@@ -80,7 +80,7 @@ def _reserve(params: ClusterParams, names: Factories) -> PlacementGroup | None:
     bundles = [bundle for bundle in wanted if bundle]
     if not bundles:
         return None
-    group = placement_group(bundles, strategy=params.strategy)
+    group: PlacementGroup = placement_group(bundles, strategy=params.strategy)
     ready, _ = ray.wait([group.ready()], timeout=params.start_timeout_s)
     if ready:
         return group
@@ -93,7 +93,7 @@ def _bundle(wants: PoolParams) -> dict[str, float]:
 
 
 def _too_small(params: ClusterParams, bundles: list[dict[str, float]]) -> str:
-    there, free = ray.cluster_resources(), ray.available_resources()
+    there, free = ray.cluster_resources(), ray.available_resources()  # type: ignore[no-untyped-call]
     parts = []
     for name in ("CPU", "GPU"):
         needed = sum(bundle.get(name, 0.0) for bundle in bundles)
@@ -103,8 +103,9 @@ def _too_small(params: ClusterParams, bundles: list[dict[str, float]]) -> str:
                 f"{name}: {needed:g} needed, {there.get(name, 0.0):g} there, {free.get(name, 0.0):g} free, "
                 f"{missing:g} missing"
             )
+    machines = len(ray.nodes())  # type: ignore[no-untyped-call]
     return (
         f"the cluster could not hold the actors within ray.start_timeout_s={params.start_timeout_s:g} s "
-        f"(ray.strategy={params.strategy}, {len(ray.nodes())} machines; {'; '.join(parts)}): ask for fewer actors "
+        f"(ray.strategy={params.strategy}, {machines} machines; {'; '.join(parts)}): ask for fewer actors "
         "(ray.base.num_actors, ray.refiner.num_actors), or for less each (num_cpus, num_gpus)"
     )

@@ -1,4 +1,4 @@
-"""`make demo`: four prompts become four videos as a bulk job on a Ray of its own, and a page shows them side by side."""
+"""`make demo`: four prompts become four videos, a bulk job on a Ray of its own, and a page shows them side by side."""
 
 import io
 import json

@@ -9,7 +9,7 @@ What the stages hand to each other goes from actor to actor by reference; here a
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -162,7 +162,9 @@ class RayRunner:
         """What happened, after at most `timeout_s`; for a runner whose calls are its own."""
         return [event for outcome in self._calls.wait(timeout_s) for event in self.take_in(outcome)]
 
-    def stream(self, spec: PromptSpec, observe: Callable[[Task, Any], None] | None = None) -> Iterator[Segment]:
+    def stream(
+        self, spec: PromptSpec, observe: Callable[[Task, Any], None] | None = None
+    ) -> Generator[Segment, None, None]:
         """Segments of one video in order, as `LocalRunner.stream` gives them; closing the iterator ends the work.
 
         Raises RuntimeError with the reason when the video fails.

@@ -33,6 +33,9 @@ MEANT = {
 }
 GUESSED = {"prompt": "prompt", "negativeprompt": "negative_prompt", "numframes": "num_frames"}
 
+# What Ray Data may hold of rows that are read and not yet taken.
+BUFFER_BYTES = 16 * 2**20
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -91,14 +94,14 @@ def _stream(files: list[PromptFile]) -> Iterator[Row]:
 
     # Of no use to a user: three lines on what it executes, and a warning that its bars are off.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current().copy()
+    items = ray.data.from_items([asdict(file) for file in files], override_num_blocks=len(files))
+    context = items.context
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
-    context.target_max_block_size = 256 * 1024  # some 1,000 rows: the first ones come while the file is being read
-    with ray.data.DataContext.current(context):
-        items = ray.data.from_items([asdict(file) for file in files], override_num_blocks=len(files))
-        # No CPU of the budget: the pools hold all of them.
-        rows = items.flat_map(_read, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=min(2, len(files))))
+    context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=BUFFER_BYTES)
+    context.target_max_block_size = BUFFER_BYTES // 64  # the first rows come while the file is still being read
+    # No CPU of the budget: the pools hold all of them.
+    rows = items.flat_map(_read, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=2))
     for ordinal, item in enumerate(rows.iter_rows()):
         fields = None if item["fields_json"] is None else json.loads(item["fields_json"])
         yield Row(item["source"], ordinal, fields, item["reason"])

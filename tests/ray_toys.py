@@ -23,12 +23,14 @@ class ToyFactory:
     broken: str = ""  # why it cannot be built
     hang_once: str = ""  # a file: the first call hangs, and leaves it behind
     rgb: bool = False  # the toys of tests/toy.py, whose frames an mp4 can hold
+    size: int = 32  # of those frames when they are refined
+    num_steps: int = NUM_STEPS
 
     def __call__(self) -> "ToyStage":
         if self.broken:
             raise ValueError(self.broken)
         if self.rgb:
-            params = RefinerParams(num_inference_steps=NUM_STEPS, height=32, width=32)
+            params = RefinerParams(num_inference_steps=self.num_steps, height=self.size, width=self.size)
             return ToyStage(self, toy.ToyBase() if self.stage == "base" else toy.ToyRefiner(params))
         return ToyStage(self, ToyBase() if self.stage == "base" else ToyRefiner())
 

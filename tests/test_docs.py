@@ -10,6 +10,7 @@ import pytest
 from models.mp4 import decode
 from pipelines import api
 from pipelines.__main__ import main
+from tests.ray_toys import ToyFactory
 from tests.toy import ToyBundle
 
 ROOT = Path(__file__).parent.parent
@@ -22,20 +23,25 @@ def toy(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
 
 
+def toy_factories(conf):
+    how = {"rgb": True, "size": conf.refiner.width, "num_steps": conf.refiner.num_inference_steps}
+    return {stage: ToyFactory(stage, **how) for stage in ("base", "refiner")}
+
+
 def blocks(language: str) -> str:
     return "\n".join(re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL))
 
 
-def test_the_commands_of_the_readme_run():
+@pytest.mark.xdist_group("ray")
+def test_the_commands_and_the_python_of_the_readme_run(ray_cluster, monkeypatch):
+    monkeypatch.setattr("pipelines.bulk.stage_factories", toy_factories)
+    Path("prompts.txt").write_text("a red circle\na blue circle\n")
     lines = blocks("sh").replace("\\\n", " ").splitlines()
     commands = [shlex.split(line) for line in lines if line.startswith("longtake ")]
     commands = [argv for argv in commands if argv[1] != "train"]
-    assert len(commands) >= 5
+    assert len(commands) >= 7
     for argv in commands:
         assert main(argv[1:]) == 0, argv
-
-
-def test_the_python_of_the_readme_runs():
     exec(compile(blocks("python"), "README.md", "exec"), {})
     assert len(list(decode("take.mp4"))) == 80
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -133,12 +134,9 @@ def test_memory_of_the_driver_stays_flat_over_2000_prompts(ray_cluster, tmp_path
         time.monotonic(),
     )
     while process.poll() is None:
-        try:
-            samples.append(
-                (num_finished(out) if len(samples) % 10 == 0 else None, psutil.Process(process.pid).memory_info().rss)
-            )
-        except (psutil.NoSuchProcess, FileNotFoundError, OSError):
-            pass
+        with suppress(psutil.NoSuchProcess, OSError):  # it ends, or a record becomes a part, while we look
+            count = num_finished(out) if len(samples) % 10 == 0 else None
+            samples.append((count, psutil.Process(process.pid).memory_info().rss))
         time.sleep(0.5)
     made, failed, _ = end(process)
     seconds = time.monotonic() - began

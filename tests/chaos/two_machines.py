@@ -23,7 +23,7 @@ def main(folder: Path) -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3})
     second = cluster.add_node(num_cpus=3)
     ray.init(cluster.address, log_to_driver=False)
-    # Both machines are needed for 2 + 3 actors; when one is gone, its successors wait for a third.
+    # Both machines hold actors of both pools; when one is gone, the job ends with those of the other.
     pools = ("ray.strategy=SPREAD", "ray.base.num_actors=2", "ray.refiner.num_actors=3", "ray.max_attempts=50")
     run_job(prompts, folder / "calm", *pools)
 
@@ -31,7 +31,6 @@ def main(folder: Path) -> None:
         while len(list(folder.glob("killed/manifest/_records/*/*.json"))) < 3:
             time.sleep(0.02)
         cluster.remove_node(second, allow_graceful=False)
-        cluster.add_node(num_cpus=3)
 
     threading.Thread(target=kill, daemon=True).start()
     began = time.monotonic()
@@ -40,7 +39,9 @@ def main(folder: Path) -> None:
 
     attempts = pd.read_parquet(folder / "killed" / "manifest").attempts
     figures = {"videos": COUNT, "done": tally.done, "seconds": round(time.monotonic() - began)}
-    print(json.dumps({**figures, "retries": int((attempts - 1).sum())}))
+    print(json.dumps({**figures, "retries": int((attempts - 1).sum())}), flush=True)
+    ray.shutdown()
+    cluster.shutdown()
 
 
 if __name__ == "__main__":
