@@ -95,6 +95,12 @@ def _parser() -> argparse.ArgumentParser:
         "--num-frames", type=_whole, default=80, metavar="N", help="exactly so many frames (default: 80)"
     )
     generate.add_argument("--preview", type=Path, metavar="FILE", help="also write the low-resolution video, an .mp4")
+    generate.add_argument(
+        "--runner",
+        choices=["local", "ray"],
+        default="local",
+        help="where the models run: local is this process (the default), ray the actors of a cluster",
+    )
     _add_output(generate, "frames per second of the file (default: 8)")
 
     enhance = _command(names, "enhance", commands.enhance, "refine a video that exists")
@@ -144,12 +150,6 @@ def _add_output(parser: argparse.ArgumentParser, fps: str) -> None:
     parser.add_argument("--contact-sheet", type=Path, metavar="FILE", help="also draw frames of both videos, a .png")
     parser.add_argument(
         "--bundle", metavar="PATH", help="folder with the weights, or the name of one that ships (default: tiny)"
-    )
-    parser.add_argument(
-        "--runner",
-        choices=["local", "ray"],
-        default="local",
-        help="where the models run: local is this process (the default), ray the actors of a cluster",
     )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.writer import VideoWriter
+from models.bundle import Bundle
 from models.chunk_queue import ChunkQueue
 from models.nets.text import check_length
 from models.plan import Plan
@@ -68,14 +69,19 @@ class Longtake:
 
     def check(self, spec: PromptSpec) -> list[str]:
         """The words that the bundle does not know. Raises ValueError if the video can never be made."""
-        ChunkQueue(Plan(spec.num_frames, self.conf.plan), self.conf.scheduler.lookahead_frames)  # has to hold a window
-        texts = (spec.prompt, spec.negative_prompt)
-        for part in ("", "refiner_"):  # the refiner may have a tokenizer of its own
-            if f"{part}tokenizer" in self.bundle.parts:
-                tokenizer, encoder = self.bundle.parts[f"{part}tokenizer"], self.bundle.parts[f"{part}text_encoder"]
-                for text in texts:
-                    check_length(tokenizer, text, encoder.config.max_position_embeddings)
-        return [word for text in texts for word in self.bundle.unknown_words(text)]
+        return check_spec(self.conf, self.bundle, spec)
+
+
+def check_spec(conf: Conf, bundle: Bundle, spec: PromptSpec) -> list[str]:
+    """The words of `spec` that the bundle does not know. Raises ValueError if the video can never be made."""
+    ChunkQueue(Plan(spec.num_frames, conf.plan), conf.scheduler.lookahead_frames)  # has to hold a window
+    texts = (spec.prompt, spec.negative_prompt)
+    for part in ("", "refiner_"):  # the refiner may have a tokenizer of its own
+        if f"{part}tokenizer" in bundle.parts:
+            tokenizer, encoder = bundle.parts[f"{part}tokenizer"], bundle.parts[f"{part}text_encoder"]
+            for text in texts:
+                check_length(tokenizer, text, encoder.config.max_position_embeddings)
+    return [word for text in texts for word in bundle.unknown_words(text)]
 
 
 def load(

@@ -35,12 +35,16 @@ def bundle_path(bundle: str) -> Path:
     raise ValueError(f"bundle={bundle} is neither a folder nor a bundle that ships ({', '.join(shipped) or 'none'})")
 
 
-def build_bundle(conf: Conf, stage: Stage | None = None) -> Bundle:
-    """What `conf.bundle` holds for `stage`, or for both. Raises ValueError if it is no bundle, or a broken one."""
-    # Loading is seconds: no bars. Their warnings speak of things that a user of this program cannot change.
+def quiet() -> None:
+    """Loading is seconds: no bars. Their warnings speak of things that a user of this program cannot change."""
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.set_verbosity_error()
+
+
+def build_bundle(conf: Conf, stage: Stage | None = None) -> Bundle:
+    """What `conf.bundle` holds for `stage`, or for both. Raises ValueError if it is no bundle, or a broken one."""
+    quiet()
     if conf.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device=cuda: torch sees no GPU here; ask for one (ray.base.num_gpus=1), or set device=cpu")
 
@@ -52,6 +56,12 @@ def build_bundle(conf: Conf, stage: Stage | None = None) -> Bundle:
         }[stage]
 
     return load_bundle(bundle_path(conf.bundle), conf.device, getattr(torch, conf.dtype), wanted)
+
+
+def build_texts(conf: Conf) -> Bundle:
+    """Tokenizers and text encoders alone, here: what a prompt is checked with when others hold the networks."""
+    quiet()
+    return load_bundle(bundle_path(conf.bundle), wanted=lambda part: part.endswith(("tokenizer", "text_encoder")))
 
 
 def build_generator(conf: Conf, bundle: Bundle) -> LocalRunner:

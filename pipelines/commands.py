@@ -31,9 +31,11 @@ CONF = Path(__file__).parent.parent / "conf"
 def generate(args: argparse.Namespace) -> Work:
     spec = _spec(args, args.num_frames)
     places = _places(args)
-    longtake = _load(_conf(args), spec)
+    conf = _conf(args)
     if args.runner == "ray":
-        return lambda: _record_on_ray(spec, longtake.conf, places)
+        _check_texts(conf, spec)
+        return lambda: _record_on_ray(spec, conf, places)
+    longtake = _load(conf, spec)
     stream = partial(longtake.stream, spec.prompt, spec.num_frames, spec.seed, spec.negative_prompt)
     return lambda: _record(stream, spec, longtake.conf, longtake.conf.fps, places, "base model")
 
@@ -138,10 +140,21 @@ def _load(conf: "Conf", spec: "PromptSpec") -> "Longtake":
     from pipelines.api import Longtake
 
     longtake = Longtake(conf)
-    unknown = longtake.check(spec)
+    _warn_of(longtake.check(spec))
+    return longtake
+
+
+def _check_texts(conf: "Conf", spec: "PromptSpec") -> None:
+    """As `_load`, where the actors of a cluster hold the networks."""
+    from pipelines.api import check_spec
+    from pipelines.build import build_texts
+
+    _warn_of(check_spec(conf, build_texts(conf), spec))
+
+
+def _warn_of(unknown: "list[str]") -> None:
     if unknown:
         _warn(f"the bundle does not know these words: {', '.join(dict.fromkeys(unknown))}")
-    return longtake
 
 
 def _warn_if_stretched(path: Path, video: "VideoInfo", refiner: "RefinerParams") -> None:

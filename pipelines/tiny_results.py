@@ -9,7 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
@@ -26,6 +28,9 @@ from models.state import Chunk
 from models.world import ATTRIBUTES, Scene, sample_scene
 from pipelines.config import Conf, load
 
+if TYPE_CHECKING:
+    from models.bundle import Bundle
+
 NUM_PROMPTS = 64
 NUM_FRAMES = 80
 VARIANTS = ("refined", "full", "no CAM", "no APM")  # a refined video leaves its low-resolution one behind
@@ -40,7 +45,7 @@ class Job:
     index: int
     variant: str
     folder: str
-    training: tuple[tuple[str, int], ...]  # (purpose, clips) of the pools whose captions are not held out
+    scene: Scene
 
 
 def held_out_scenes(count: int, training: Sequence[tuple[str, int]], seed: int = 0) -> list[Scene]:
@@ -68,8 +73,7 @@ def measure(job: Job) -> dict[str, float | int | str | bool]:
     import torch
 
     torch.set_num_threads(1)
-    scene = held_out_scenes(NUM_PROMPTS, job.training)[job.index]
-    frames = _video(job, scene)
+    scene, frames = job.scene, _video(job)
     row: dict[str, float | int | str | bool] = {"index": job.index, "variant": job.variant, "prompt": scene.caption()}
     for place, piece in (("start", frames[:16]), ("end", frames[CUT])):
         reading = asdict(probe(piece))
@@ -80,12 +84,12 @@ def measure(job: Job) -> dict[str, float | int | str | bool]:
     return row
 
 
-def _video(job: Job, scene: Scene) -> UInt8[np.ndarray, "t h w c"]:
+def _video(job: Job) -> UInt8[np.ndarray, "t h w c"]:
     path = Path(job.folder) / f"{job.variant.replace(' ', '-')}-{job.index:02d}.npy"
     if path.exists():
         return np.asarray(np.load(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    made = _make(job, scene)
+    made = _make(job)
     for variant, frames in made.items():
         whole = path.with_name(f"{variant.replace(' ', '-')}-{job.index:02d}.npy")
         np.save(whole.with_suffix(".part.npy"), frames)
@@ -93,14 +97,13 @@ def _video(job: Job, scene: Scene) -> UInt8[np.ndarray, "t h w c"]:
     return made[job.variant]
 
 
-def _make(job: Job, scene: Scene) -> Mapping[str, UInt8[np.ndarray, "t h w c"]]:
-    from models.bundle import load_bundle
-    from pipelines.build import BUNDLES, build_generator
+def _make(job: Job) -> Mapping[str, UInt8[np.ndarray, "t h w c"]]:
+    from pipelines.build import build_generator
 
     conf: Conf = load()
     conf = replace(conf, base=replace(conf.base, cam=job.variant != "no CAM", apm=job.variant != "no APM"))
-    bundle = load_bundle(BUNDLES / conf.bundle)
-    spec = PromptSpec(f"{job.index}", scene.caption(), "", NUM_FRAMES, seed=1000 + job.index)
+    bundle = _bundle()
+    spec = PromptSpec(f"{job.index}", job.scene.caption(), "", NUM_FRAMES, seed=1000 + job.index)
     if job.variant == "refined":
         low: list[Chunk] = []
         segments = build_generator(conf, bundle).stream(spec, lambda _, made: _keep_chunk(low, made))
@@ -113,6 +116,13 @@ def _make(job: Job, scene: Scene) -> Mapping[str, UInt8[np.ndarray, "t h w c"]]:
             memory, chunk = model.advance(spec, plan, index, memory)
             chunks.append(chunk)
     return {job.variant: np.concatenate([chunk.frames for chunk in chunks])[:NUM_FRAMES]}
+
+
+@cache
+def _bundle() -> "Bundle":
+    from pipelines.build import build_bundle
+
+    return build_bundle(load())
 
 
 def _keep_chunk(low: list[Chunk], made: object) -> None:
@@ -156,7 +166,8 @@ def _number(values: Sequence[float]) -> str:
 
 def run(counts: Mapping[str, int], folder: Path, out: Path, training: tuple[tuple[str, int], ...]) -> None:
     """Measures `counts` videos of each variant and writes rows, table and pictures."""
-    jobs = [Job(i, variant, str(folder), training) for variant, count in counts.items() for i in range(count)]
+    scenes = held_out_scenes(NUM_PROMPTS, training)
+    jobs = [Job(i, variant, str(folder), scenes[i]) for variant, count in counts.items() for i in range(count)]
     with ProcessPoolExecutor(2) as pool:
         rows = list(tqdm(pool.map(measure, jobs), total=len(jobs), desc="videos"))
     out.mkdir(parents=True, exist_ok=True)
@@ -185,6 +196,8 @@ def _draw(folder: Path, variants: Sequence[str], path: Path) -> None:
 
 def main() -> None:
     """`python -m pipelines.tiny_results [variant=count ...]`; the training pools are those of conf/train_tiny.yaml."""
+    from pipelines.build import bundle_path
+    from pipelines.bulk_params import hash_of
     from pipelines.commands import CONF
     from pipelines.compose import compose
     from pipelines.train import TrainConf
@@ -193,7 +206,8 @@ def main() -> None:
     training = (("base", conf.base.clips), ("memory", conf.memory.clips), ("refiner", conf.refiner.clips))
     asked = dict(word.split("=") for word in sys.argv[1:])
     counts = {variant: int(asked.get(variant.replace(" ", "-"), NUM_PROMPTS)) for variant in VARIANTS}
-    run(counts, Path("runs/results"), Path("docs/results"), training)
+    weights = hash_of(bundle_path(load().bundle))[:12]  # other weights, other videos
+    run(counts, Path("runs/results") / weights, Path("docs/results"), training)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@
 A stage's parts lie in float32 in `work`/bundle as soon as it is done; `pack` writes the float16 bundle to `out`.
 """
 
+import json
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,9 +31,10 @@ from models.training.refiner import CLIP_FRAMES as WINDOW_FRAMES
 from models.training.refiner import RefinerStage, RefinerTrainParams
 from models.training.stage import TrainStage
 from models.training.vae import DecoderStage, VaeParams, VaeStage
-from pipelines.compose import compose
+from pipelines.compose import compose, flatten
 from pipelines.team import Team, run_team
-from pipelines.training_loop import run_stage
+from pipelines.tracking import Tracker, TrackingParams, open_tracker
+from pipelines.training_loop import Report, run_stage
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +54,7 @@ class TrainConf:
     out: str = "models/bundles/tiny"
     start: str | None = None  # a bundle to go on from: its parts stand in for those not made yet
     device: str = "cpu"  # or cuda
+    tracking: TrackingParams = field(default_factory=TrackingParams)
     workers: int = 1  # processes that train a stage together; on GPUs, one each
     threads: int = 1  # of each worker
 
@@ -68,18 +72,35 @@ def train(config_path: str, overrides: Sequence[str], stages: Sequence[str] | No
 def _run_stages(conf: TrainConf, names: Sequence[str], team: Team) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")  # spawned workers start without it
     torch.set_num_threads(conf.threads)
-    workshop = Workshop(conf, team)
-    for name in names:
-        logger.info("stage begins name=%s worker=%d", name, team.worker)
-        STAGES[name](workshop)
-        team.wait()
+    with _tracked(conf, names, team) as tracker:
+        workshop = Workshop(conf, team, tracker.metrics)
+        for name in names:
+            logger.info("stage begins name=%s worker=%d", name, team.worker)
+            STAGES[name](workshop)
+            team.wait()
+
+
+@contextmanager
+def _tracked(conf: TrainConf, names: Sequence[str], team: Team) -> Iterator[Tracker]:
+    """The MLflow run of this work folder: a training that was interrupted goes on with the same one."""
+    work = Path(conf.work)
+    work.mkdir(parents=True, exist_ok=True)
+    known = work / "tracking.json"
+    key = json.loads(known.read_text())["run"] if known.exists() else None
+    params = conf.tracking if team.leads else replace(conf.tracking, enabled=False)
+    with open_tracker(params, work, "train", key) as tracker:
+        if team.leads:
+            known.write_text(json.dumps({"run": tracker.key}))
+        tracker.params(flatten(conf))
+        tracker.tags({"stages": ",".join(names)})
+        yield tracker
 
 
 class Workshop:
     """The parts made so far, and the stages that need them."""
 
-    def __init__(self, conf: TrainConf, team: Team) -> None:
-        self.conf, self.seed, self.team = conf, conf.seed, team
+    def __init__(self, conf: TrainConf, team: Team, report: Report | None = None) -> None:
+        self.conf, self.seed, self.team, self.report = conf, conf.seed, team, report
         self.device = f"cuda:{team.worker}" if conf.device == "cuda" else conf.device
         self.work = Path(conf.work)
         self.bundle = self.work / "bundle"
@@ -129,7 +150,7 @@ class Workshop:
             made = self.bundle / ("base" if folder == "unet" else folder)  # `memory` goes on from the base
             if not made.is_dir() and self._start(folder) is not None:
                 self._load(module, folder)
-        run_stage(name, stage, self.work / name, self.device, self.team)
+        run_stage(name, stage, self.work / name, self.device, self.team, self.report)
         for folder, module in stage.modules.items():
             if self.team.leads and folder not in skip:
                 module.save_pretrained(self.bundle / folder)  # type: ignore[operator]

@@ -4,7 +4,9 @@ import json
 import logging
 import math
 import time
+from collections.abc import Callable, Mapping
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,17 @@ CHECKPOINT_SECONDS = 60
 ALONE = Team()
 
 
-def run_stage(name: str, stage: TrainStage, folder: Path, device: str = "cpu", team: Team = ALONE) -> None:
-    """Trains from the last checkpoint (or the start) to the end and leaves the averaged weights in the modules."""
+Report = Callable[[Mapping[str, float], int], None]
+
+
+def run_stage(
+    name: str, stage: TrainStage, folder: Path, device: str = "cpu", team: Team = ALONE, report: Report | None = None
+) -> None:
+    """Trains from the last checkpoint (or the start) to the end and leaves the averaged weights in the modules.
+
+    `report(figures, step)` gets every line of the log.
+    """
+    log = partial(_log, folder, report)
     folder.mkdir(parents=True, exist_ok=True)
     kind = torch.device(device).type
     live = nn.ModuleDict(stage.modules).to(device).train()
@@ -45,9 +56,9 @@ def run_stage(name: str, stage: TrainStage, folder: Path, device: str = "cpu", t
         if not team.leads:
             continue
         if step % 10 == 0:
-            _log(folder, step, spent + now - began, loss=loss.item(), **figures)
+            log(step, spent + now - began, loss=loss.item(), **figures)
         if (step + 1) % stage.loop.gate_every == 0:
-            _log(folder, step, spent + now - began, **_gates(stage, live, average))
+            log(step, spent + now - began, **_gates(stage, live, average))
         if now - saved > CHECKPOINT_SECONDS:
             _save(folder / "checkpoint.pt", live, average, optimizer, step + 1, spent + now - began)
             saved = now
@@ -58,7 +69,7 @@ def run_stage(name: str, stage: TrainStage, folder: Path, device: str = "cpu", t
     live.eval()
     stage.finish()
     if team.leads:
-        _log(folder, stage.loop.steps, total, **_evaluated(stage))
+        log(stage.loop.steps, total, **_evaluated(stage))
     logger.info("stage done name=%s steps=%d seconds=%.0f", name, stage.loop.steps, total)
 
 
@@ -108,9 +119,11 @@ def _resume(path: Path, live: nn.Module, average: nn.Module, optimizer: Any) -> 
     return state["step"], state["seconds"]
 
 
-def _log(folder: Path, step: int, seconds: float, **figures: float) -> None:
+def _log(folder: Path, report: Report | None, step: int, seconds: float, **figures: float) -> None:
     row = {"step": step, "seconds": round(seconds, 1), **{key: round(value, 5) for key, value in figures.items()}}
     with (folder / "log.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")
+    if report is not None:
+        report({f"{folder.name}/{key}": value for key, value in row.items() if key != "step"}, step)
     if step % 100 == 0 or any(key.startswith("gate/") for key in figures):
         logger.info("%s %s", folder.name, " ".join(f"{key}={value}" for key, value in row.items()))

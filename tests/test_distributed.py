@@ -8,8 +8,11 @@ from models.prompt import PromptSpec
 from models.scheduler import Coupling, Stage
 from models.state import Chunk
 from pipelines import distributed
+from pipelines.__main__ import main
 from pipelines.api import load
 from pipelines.build import stage_factories
+from pipelines.cluster import connect
+from pipelines.cluster_params import ClusterParams
 from pipelines.config import load as load_conf
 from pipelines.distributed import SegmentFinal, TaskDone, VideoFailed
 from tests.ray_toys import ToyFactory
@@ -190,3 +193,18 @@ def test_real_networks_give_the_local_frames_bit_for_bit(ray_cluster, random_bun
     with distributed.running(conf, stage_factories(conf)) as runner:
         spec = PromptSpec("a", "a red circle", num_frames=40, seed=3)
         np.testing.assert_array_equal(frames_of(runner.stream(spec)), expected)
+
+
+def test_the_command_line_writes_the_same_file_with_either_runner(ray_cluster, random_bundle, tmp_path):
+    settings = [f"bundle={random_bundle}", "refiner.height=32", "refiner.width=32", "refiner.num_inference_steps=2"]
+    for runner in ("local", "ray"):
+        out = ["--out", f"{tmp_path}/{runner}.mp4", "--preview", f"{tmp_path}/{runner}-low.mp4", "--num-frames", "20"]
+        assert main(["generate", "a red circle", "--runner", runner, *out, *settings]) == 0
+    assert (tmp_path / "ray.mp4").read_bytes() == (tmp_path / "local.mp4").read_bytes()
+    assert (tmp_path / "ray-low.mp4").read_bytes() == (tmp_path / "local-low.mp4").read_bytes()
+
+
+def test_an_address_without_a_cluster_is_refused(monkeypatch):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    with pytest.raises(ValueError, match="ray.address=127.0.0.1:9: no Ray cluster answers there"):
+        connect(ClusterParams(address="127.0.0.1:9"))

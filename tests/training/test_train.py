@@ -21,6 +21,7 @@ def config(folder):
     conf = {
         "work": str(folder / "work"),
         "out": str(folder / "bundle"),
+        "tracking": {"enabled": False},
         "vae": {"loop": LOOP, "held_out": 2, "block_out_channels": [8, 8, 8, 8]},
         "clip": {"loop": LOOP, "held_out": 4, "width": 32, "text_layers": 1, "image_layers": 1},
         "base": {"loop": LOOP, "clips": 4, "held_out": 1, "block_out_channels": [16, 32]},
@@ -95,3 +96,22 @@ def test_what_was_made_goes_before_what_the_start_lends(bundle, config, folder):
     train(str(config), overrides, ["decoder"])
     kept = load_file(work / "bundle" / "vae" / "diffusion_pytorch_model.safetensors")
     assert all(torch.equal(made[name], kept[name]) for name in made)
+
+
+def test_a_training_is_one_mlflow_run_also_when_it_goes_on(config, folder):
+    from mlflow import MlflowClient
+
+    work = folder / "tracked"
+    for steps in (2, 4):
+        overrides = [
+            f"work={work}",
+            "tracking.enabled=true",
+            "tracking.system_metrics=false",
+            "tracking.interval_s=0.2",
+        ]
+        train(str(config), [*overrides, f"vae.loop.steps={steps}"], ["vae"])
+    client = MlflowClient(f"sqlite:///{work}/mlflow.db")
+    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert run.info.status == "FINISHED" and run.data.tags["kind"] == "train"
+    assert {"vae/loss", "vae/gate/psnr_64"} <= set(run.data.metrics)
+    assert run.data.params["vae.loop.steps"] == "2" and run.data.tags["changed.vae.loop.steps"] == "4"
