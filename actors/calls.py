@@ -1,4 +1,4 @@
-"""Calls that run in the actors of pools, and what became of each. The only file that knows Ray's errors.
+"""Calls that run in the actors of pools, and what became of each.
 
 done      it returned
 raised    it raised, and would raise again: the reason is the user's to read
@@ -93,9 +93,9 @@ class Calls:
         ready, _ = ray.wait(waiting, num_returns=1, timeout=timeout_s, fetch_local=False)
         if ready and len(waiting) > 1:  # whatever else is there costs no waiting
             ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0, fetch_local=False)
-        for proof in ready:
-            if proof in back:
-                back[proof].returned(proof, self._patience_s)
+        returned = [back[one].returned(one, self._patience_s) for one in ready if one in back]
+        if ready and len(returned) == len(ready) and not any(returned):
+            time.sleep(0.2)  # a machine that is going down refuses at once, many times a second
         return [*(self._ended(one) for one in ready if one in self._running), *self._overdue()]
 
     def _ended(self, reference: Any) -> Outcome:

@@ -30,10 +30,6 @@ class Pool:
         return len(self._idle)
 
     @property
-    def num_actors(self) -> int:
-        return len(self._actors)
-
-    @property
     def actors(self) -> Sequence[Handle]:
         return self._actors
 
@@ -72,7 +68,13 @@ class Pool:
         self._had = {key: index for key, index in self._had.items() if not belongs(key)}
 
     def lost(self, index: int) -> None:
-        """It died, or has to: it is asked to prove itself once it has been restarted."""
+        """It died, or has to. It is asked to prove itself, and so are the idle ones: they may have died with it."""
+        self._alive_s = time.monotonic()
+        for one in (index, *self._idle):
+            self._ask(one)
+        self._idle.clear()
+
+    def _ask(self, index: int) -> None:
         self._back[self._actors[index].prove.remote()] = index
 
     def kill(self, index: int) -> None:
@@ -85,8 +87,8 @@ class Pool:
         """References that tell when a lost actor is back: to be waited for, then handed to `returned`."""
         return list(self._back)
 
-    def returned(self, proof: Any, timeout_s: float) -> None:
-        """A lost actor is back, or has failed again. Raises RuntimeError when none has worked for `timeout_s`."""
+    def returned(self, proof: Any, timeout_s: float) -> bool:
+        """Whether a lost actor is back; if not it is asked again. RuntimeError when none has worked for `timeout_s`."""
         index = self._back.pop(proof)
         try:
             ray.get(proof)
@@ -94,13 +96,13 @@ class Pool:
             if time.monotonic() - self._alive_s > timeout_s:
                 text = f"no {self.name} actor has worked for {timeout_s:.0f} s, the last one says: {reason(error)}"
                 raise RuntimeError(text) from None
-            time.sleep(0.2)  # a machine that is going down refuses at once, many times a second
             if "ActorDied" in type(error).__name__:  # for good: its machine and its place are gone
                 self._actors[index] = self._make(index)
-            self.lost(index)
-        else:
-            self._idle.append(index)
-            self._alive_s = time.monotonic()
+            self._ask(index)
+            return False
+        self._idle.append(index)
+        self._alive_s = time.monotonic()
+        return True
 
     def close(self) -> None:
         """Ends the actors."""

@@ -59,15 +59,9 @@ class Worker:
         first, second = getattr(self._held, method)(*args)
         return Receipt(worker_name(), began_s, time.time()), first, second
 
-    @ray.method(concurrency_group="ctl")
-    def ping(self) -> str:
-        """The worker's name, at once, also while a call runs."""
-        return worker_name()
-
 
 def worker_name() -> str:
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
-# `ctl`: a thread of its own, so that a ping is answered while a step computes.
-StageActor = ray.remote(concurrency_groups={"ctl": 1})(Worker)  # type: ignore[call-overload]
+StageActor = ray.remote(Worker)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+MAX_FRAMES = 1_000_000  # 35 hours at 8 frames a second; a plan takes about 100 bytes a frame
+
 
 @dataclass(frozen=True, slots=True)
 class PromptSpec:
@@ -29,6 +31,7 @@ class PromptSpec:
                 isinstance(value, int) and not isinstance(value, bool), field, value, "it has to be a whole number"
             )
         _require(self.num_frames >= 1, "num_frames", self.num_frames, "a video has at least 1 frame")
+        _require(self.num_frames <= MAX_FRAMES, "num_frames", self.num_frames, f"at most {MAX_FRAMES} frames")
         _require(0 <= self.seed < 2**63, "seed", self.seed, "it has to be at least 0 and less than 2**63")
 
 

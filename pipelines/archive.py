@@ -5,7 +5,6 @@ order: the video's file becomes whole, then its manifest record. The record is t
 """
 
 import io
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from hashlib import sha256
@@ -15,11 +14,12 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from models.mp4 import decode, encode_fragment, plain
+from models.prompt import PromptSpec
 from models.sheet import draw_sheet, sheet_numbers
 from models.span import Span
 from models.state import Chunk, Memory, Segment
 from pipelines.manifest import Manifest, VideoRow, safe_name
-from pipelines.shards import pack_shard
+from pipelines.shards import file_of, pack_shard, write_metadata
 from pipelines.storage import Store
 
 CHECKPOINTS = ".checkpoints"
@@ -29,11 +29,11 @@ CHECKPOINTS = ".checkpoints"
 class ArchiveFactory:
     """How a writer actor gets its archive."""
 
-    out: str
+    store: Store
     thumbnails: bool = False
 
     def __call__(self) -> "Archive":
-        return Archive(Store(self.out), self.thumbnails)
+        return Archive(self.store, self.thumbnails)
 
 
 class Archive:
@@ -44,11 +44,13 @@ class Archive:
         self._manifest = Manifest(store)
 
     def warm_up(self) -> None:
-        """Nothing to build; whether `out` can be written to was asked before."""
+        """Raises ValueError on a machine where `out` is not the folder that the driver knows."""
+        if not self._store.exists("job.json"):
+            raise ValueError(f"out={self._store} is not the driver's folder on this machine: take one that all share")
 
     def encode(self, piece: Segment | Chunk, fps: int, index: int, num_frames: int) -> tuple[bytes | None, bytes]:
         """A thumbnail of the first piece, where wanted, and the fragment `index` of an mp4 of `num_frames` frames."""
-        frames = piece.frames[: num_frames - piece.span.start]  # the base model may run on past the end
+        frames = piece.frames[: max(0, num_frames - piece.span.start)]  # the base model may run on past the end
         thumbnail = _jpeg(frames[0]) if index == 0 and self._thumbnails else None
         return thumbnail, encode_fragment(frames, Fraction(fps), piece.span.start, index) if len(frames) else b""
 
@@ -61,64 +63,73 @@ class Archive:
         """
         video = plain(fragments[:num_fragments])
         assert row.path is not None, "only a finished video is committed"
-        self._store.put(row.path, video)
+        self._store.put(file_of(row.path), video)
         if row.preview is not None:
             self._store.put(row.preview, plain([one for one in fragments[num_fragments:] if one]))
         if row.thumbnail is not None and thumbnail is not None:
             self._store.put(row.thumbnail, thumbnail)
         done = replace(row, sha256=sha256(video).hexdigest(), size_bytes=len(video))
         self._manifest.record(done)
-        for path in self._store.list(checkpoint_folder(row.id)):
-            self._store.delete(path)
+        self._forget_chunks(row.id)
         return done, None
 
     def record(self, row: VideoRow) -> tuple[VideoRow, None]:
         """The record of a video that failed: it has no file."""
         self._manifest.record(row)
+        self._forget_chunks(row.id)
         return row, None
 
     def compact(self, min_rows: int) -> tuple[int, None]:
         """Records become a part of the manifest; how many did."""
         return self._manifest.compact(min_rows), None
 
-    def pack(self, shard: int) -> tuple[int, None]:
-        """The videos of a shard become a tar file; how many did."""
-        return pack_shard(self._store, self._manifest, shard), None
+    def pack(self, shard: int, size: int) -> tuple[int, None]:
+        """The videos of a shard of `size` rows become a tar file; how many did."""
+        return pack_shard(self._store, self._manifest, shard, size), None
 
-    def save_chunk(self, video_id: str, index: int, memory: Memory, chunk: Chunk) -> tuple[None, None]:
+    def metadata(self) -> tuple[int, None]:
+        """The table that a videofolder needs; the number of its rows."""
+        return write_metadata(self._store, self._manifest), None
+
+    def sample(self, path: str, num_frames: int) -> tuple[bytes, bytes]:
+        """A finished video, and its contact sheet."""
+        video = self._store.get(file_of(path))
+        return video, sheet_of(video, num_frames)
+
+    def save_chunk(self, path: str, memory: Memory, chunk: Chunk) -> tuple[None, None]:
         """What a resumed job needs to go on after this chunk, bit for bit."""
         buffer = io.BytesIO()
         start, stop = chunk.span.start, chunk.span.stop
         np.savez(buffer, anchor=memory.anchor, last=memory.last, frames=chunk.frames, span=np.array([start, stop]))
-        self._store.put(checkpoint_path(video_id, index), buffer.getvalue())
+        self._store.put(path, buffer.getvalue())
         return None, None
 
-    def load_chunk(self, video_id: str, index: int) -> tuple[Memory, Chunk]:
+    def load_chunk(self, path: str) -> tuple[Memory, Chunk]:
         """What `save_chunk` kept: the two values of the base model's call."""
-        with np.load(io.BytesIO(self._store.get(checkpoint_path(video_id, index)))) as kept:
+        with np.load(io.BytesIO(self._store.get(path))) as kept:
             start, stop = (int(one) for one in kept["span"])
             return Memory(kept["anchor"], kept["last"]), Chunk(Span(start, stop), kept["frames"])
 
+    def _forget_chunks(self, video_id: str) -> None:
+        self._store.delete(*self._store.list(_folder(video_id)))
 
-def checkpoint_folder(video_id: str) -> str:
+
+def checkpoint_path(spec: PromptSpec, settings: str, index: int) -> str:
+    """Where a chunk is kept: a video that is asked for otherwise than before finds none of them."""
+    asked = sha256(repr((spec, settings)).encode()).hexdigest()[:16]
+    return f"{_folder(spec.video_id)}/{asked}/{index:06}.npz"
+
+
+def _folder(video_id: str) -> str:
     return f"{CHECKPOINTS}/{safe_name(video_id)}"
 
 
-def checkpoint_path(video_id: str, index: int) -> str:
-    return f"{checkpoint_folder(video_id)}/{index:06}.npz"
-
-
-def checkpointed(paths: Sequence[str]) -> set[str]:
-    """Those paths of a store that are checkpoints of chunks."""
-    return {path for path in paths if path.startswith(f"{CHECKPOINTS}/") and path.endswith(".npz")}
-
-
-def sheet_of(video: bytes) -> bytes:
+def sheet_of(video: bytes, num_frames: int) -> bytes:
     """A contact sheet of an mp4, as a PNG."""
-    frames = list(decode(io.BytesIO(video)))
-    numbers = sheet_numbers(len(frames))
+    numbers = sheet_numbers(num_frames)
+    shown = [frame for i, frame in enumerate(decode(io.BytesIO(video))) if i in numbers]
     buffer = io.BytesIO()
-    Image.fromarray(draw_sheet(numbers, {"video": np.stack([frames[i] for i in numbers])})).save(buffer, "png")
+    Image.fromarray(draw_sheet(numbers, {"video": np.stack(shown)})).save(buffer, "png")
     return buffer.getvalue()
 
 

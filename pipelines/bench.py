@@ -21,7 +21,7 @@ from models.scheduler import Stage
 from pipelines.build import stage_factories
 from pipelines.cluster import connect
 from pipelines.config import load
-from pipelines.distributed import RayRunner, SegmentFinal, TaskDone, running
+from pipelines.distributed import RayRunner, SegmentFinal, TaskDone, VideoFailed, running
 
 FOLDER = Path("docs/results")
 # The tiny refiner is several times slower than the tiny base model; with these both work about equally long.
@@ -79,6 +79,8 @@ def _works(runner: RayRunner, specs: Sequence[PromptSpec], in_order: bool) -> li
         for event in runner.events():
             segments -= isinstance(event, SegmentFinal)
             done += [event] if isinstance(event, TaskDone) else []
+            if isinstance(event, VideoFailed):
+                raise RuntimeError(event.reason)
     for spec in specs:
         runner.cancel(spec.video_id)
     start = min(event.receipt.began_s for event in done)

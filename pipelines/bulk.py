@@ -14,27 +14,25 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from types import FrameType
 from typing import Any
 
-from pipelines.archive import CHECKPOINTS, ArchiveFactory, checkpointed, sheet_of
+from pipelines.archive import CHECKPOINTS, ArchiveFactory
 from pipelines.build import bundle_path, stage_factories
-from pipelines.bulk_job import BulkJob, Tally
-from pipelines.bulk_params import BulkConf, Format, differences, hash_of, job_settings
+from pipelines.bulk_job import BulkJob, Sample, Tally
+from pipelines.bulk_params import BulkConf, differences, hash_of, job_settings
 from pipelines.bulk_progress import BulkProgress
 from pipelines.bulk_rows import Rows
 from pipelines.cluster import Factories, connect, pools
 from pipelines.compose import flatten
 from pipelines.manifest import Manifest, VideoRow
 from pipelines.prompt_files import find_files
-from pipelines.shards import write_metadata
 from pipelines.storage import Store
 from pipelines.tracking import Tracker, open_tracker
 
 logger = logging.getLogger(__name__)
 TABLE_ROWS = 200  # of a part of the tracked table
-SAMPLES = 4  # videos that go to the tracking server
 
 
 class Stopped(KeyboardInterrupt):
@@ -71,11 +69,7 @@ def run(conf: BulkConf, store: Store, bundle_sha256: str, factories: Factories |
     Raises Stopped after SIGTERM or Ctrl-C, RuntimeError when it cannot go on; what is finished stays in either case.
     """
     made = factories or stage_factories(conf)
-    with _alone(store), _asked_to_stop() as came:
-
-        def stopping() -> bool:
-            return bool(came)
-
+    with _alone(store), _asked_to_stop() as asked:
         manifest = Manifest(store)
         store.sweep()
         rows = Rows(conf, manifest.done(retry_failed=conf.retry_failed))
@@ -83,30 +77,29 @@ def run(conf: BulkConf, store: Store, bundle_sha256: str, factories: Factories |
         rows.start()
         with (
             _tracked(conf, store, bundle_sha256) as tracker,
-            pools(conf.ray, {**made, "writer": ArchiveFactory(conf.out, conf.thumbnails)}) as ready,
+            pools(conf.ray, {**made, "writer": ArchiveFactory(store, conf.thumbnails)}) as ready,
             BulkProgress() as progress,
         ):
-            observe = _Observer(progress, tracker, store)
-            job = BulkJob(conf, bundle_sha256, ready, rows, checkpointed(store.list(CHECKPOINTS)), observe)
+            observe = _Observer(progress, tracker)
+            job = BulkJob(conf, bundle_sha256, ready, rows, set(store.list(CHECKPOINTS)), observe)
             try:
-                job.run(stopping)
+                asked.politely = True
+                job.run(lambda: asked.by is not None)
             finally:
                 rows.close()
                 observe.flush()
                 logger.info("%s", progress.line(job.tally))
-            if stopping():
+            if asked.by is not None:
                 text = f"{job.tally.finished} videos are finished; the same command goes on from there"
-                raise Stopped(text, came[0])
-            if conf.format is Format.VIDEOFOLDER:
-                write_metadata(store, manifest)
+                raise Stopped(text, asked.by)
     return job.tally
 
 
 class _Observer:
     """Tells the terminal, Ray and the tracking server how the job goes."""
 
-    def __init__(self, progress: BulkProgress, tracker: Tracker, store: Store) -> None:
-        self._progress, self._tracker, self._store = progress, tracker, store
+    def __init__(self, progress: BulkProgress, tracker: Tracker) -> None:
+        self._progress, self._tracker = progress, tracker
         self._rows: list[dict[str, object]] = []  # finished since the last part of the table
 
     def __call__(self, tally: Tally, event: object) -> None:
@@ -116,18 +109,14 @@ class _Observer:
             self._rows.append(asdict(event))
             if len(self._rows) >= TABLE_ROWS:
                 self.flush()
-            if event.path is not None and tally.done <= SAMPLES:
-                self._sample(event, event.path)
+        if isinstance(event, Sample):
+            name = event.path.rpartition("/")[2].replace("#", "-")
+            self._tracker.artifact(event.video, f"samples/{name}")
+            self._tracker.artifact(event.sheet, f"samples/{name.removesuffix('.mp4')}.png")
 
     def flush(self) -> None:
         self._tracker.table(self._rows)
         self._rows = []
-
-    def _sample(self, row: VideoRow, path: str) -> None:
-        """A sample video and its contact sheet."""
-        data, name = self._store.get(path), path.rpartition("/")[2]
-        self._tracker.artifact(data, f"samples/{name}")
-        self._tracker.artifact(sheet_of(data), f"samples/{name.removesuffix('.mp4')}.png")
 
 
 @contextmanager
@@ -157,20 +146,30 @@ def _alone(store: Store) -> Iterator[None]:
         yield
 
 
+@dataclass(slots=True)
+class _Asked:
+    """Whether SIGTERM (`ray job stop`) or Ctrl-C has come."""
+
+    by: int | None = None  # the signal
+    politely: bool = False  # there is work that can be ended in order; before, a signal ends the job at once
+
+
 @contextmanager
-def _asked_to_stop() -> Iterator[list[int]]:
-    """Signals that came: SIGTERM (`ray job stop`), Ctrl-C. A second one ends the process as it would anyway."""
-    came: list[int] = []
-    before: dict[signal.Signals, Any] = {}
+def _asked_to_stop() -> Iterator[_Asked]:
+    """Hears the first signal; a second one ends the process as it would anyway."""
+    asked = _Asked()
+    before: dict[int, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        signal.signal(number, before[signal.Signals(number)])
+        asked.by = number
+        signal.signal(number, before[number])
+        if not asked.politely:
+            raise Stopped("nothing was begun", number)
 
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        before = {int(number): signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield came
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

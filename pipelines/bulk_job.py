@@ -10,10 +10,14 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from json import dumps
 from typing import Any
+
+import ray
+from ray.exceptions import RayError
 
 from actors.calls import Calls, Fate, Outcome
 from actors.pool import Pool
@@ -27,9 +31,11 @@ from pipelines.config import for_video
 from pipelines.distributed import Event, RayRunner, SegmentFinal, TaskDone, VideoFailed
 from pipelines.manifest import VideoRow, safe_name, shard_of
 from pipelines.prompts import Row
+from pipelines.shards import member_of
 
 logger = logging.getLogger(__name__)
 COMPACT_ROWS = 500
+SAMPLES = 4  # videos that go to the tracking server
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,7 @@ class Job:
     args: tuple[Any, ...]
     video_id: str = ""
     place: tuple[str, int] = ("", 0)  # of a fragment: video or preview, and its index
+    run: int = 0  # of the video, which begins anew when parts of it died with a machine
     attempts: int = 0
 
 
@@ -57,6 +64,16 @@ class _Video:
     thumbnail: Any = None
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*Stage, "encode"), 0.0))
     retries: int = 0
+    run: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A finished video to be looked at, and its contact sheet (PNG)."""
+
+    path: str
+    video: bytes
+    sheet: bytes
 
 
 @dataclass(slots=True)
@@ -101,6 +118,8 @@ class BulkJob:
         self._videos: dict[str, _Video] = {}
         self._shards: Counter[int] = Counter()  # rows that are finished, of shards that are not whole yet
         self._recorded = 0  # since the last compaction
+        self._samples = SAMPLES if conf.tracking.enabled else 0  # still wanted
+        self._stop_s: float | None = None  # when a job that was told to stop gives up, by the monotonic clock
         self.tally = Tally()
 
     def run(self, stopping: Callable[[], bool]) -> None:
@@ -119,18 +138,25 @@ class BulkJob:
 
     def _drain(self, stopping: Callable[[], bool]) -> None:
         """Commits the videos that are whole; gives up after `drain_s` when the job was told to stop."""
-        until = time.monotonic() + self._conf.drain_s if stopping() else float("inf")
         whole = {video_id for video_id, video in self._videos.items() if len(video.asked) == video.wanted}
         for video_id in set(self._videos) - whole:
             self._forget(video_id)
-        while (self._videos or self._jobs or self._calls.running(self._writer)) and time.monotonic() < until:
-            self._write()
-            self._take_in(0.2)
+        self._write_all(stopping)
         if not stopping():
             self._pack_rest()
-            until = float("inf")
         self._jobs.append(Job("compact", (1,)))
-        while (self._jobs or self._calls.running(self._writer)) and time.monotonic() < until:
+        self._write_all(stopping)
+        if not stopping() and self._conf.format is Format.VIDEOFOLDER:
+            self._jobs.append(Job("metadata", ()))
+            self._write_all(stopping)
+
+    def _write_all(self, stopping: Callable[[], bool]) -> None:
+        """Makes the writer's calls that are waiting, and waits for them; for `drain_s` in all once it has to stop."""
+        while self._jobs or self._calls.running(self._writer):
+            if stopping():
+                self._stop_s = self._stop_s or time.monotonic() + self._conf.drain_s
+                if time.monotonic() > self._stop_s:
+                    return
             self._write()
             self._take_in(0.2)
 
@@ -168,12 +194,14 @@ class BulkJob:
     def _row(self, spec: PromptSpec, row: Row) -> VideoRow:
         conf = for_video(self._conf, spec.settings)
         name = safe_name(spec.video_id)
-        webdataset = self._conf.format is Format.WEBDATASET
-        shard = f"{row.ordinal // self._conf.shard_size:06}" if webdataset else shard_of(spec.video_id)
+        shard = shard_of(spec.video_id)
+        path = f"videos/{shard}/{name}.mp4"
+        if self._conf.format is Format.WEBDATASET:
+            path = member_of(row.ordinal // self._conf.shard_size, spec.video_id)
         return replace(
             _empty_row(spec.video_id, spec.prompt, row),
             negative_prompt=spec.negative_prompt,
-            path=f"videos/{shard}/{name}.mp4",
+            path=path,
             preview=f"previews/{shard}/{name}.mp4" if self._conf.previews else None,
             thumbnail=f"thumbnails/{shard}/{name}.jpg" if self._conf.thumbnails else None,
             num_frames=spec.num_frames,
@@ -203,12 +231,13 @@ class BulkJob:
             return outcome
         task: Task = outcome.call.subject
         logger.warning("checkpoint unreadable id=%s chunk=%d reason=%s", task.video_id, task.index, outcome.why)
-        self._checkpoints.discard(checkpoint_path(task.video_id, task.index))
+        if task.video_id in self._videos:
+            self._checkpoints.discard(self._checkpoint(self._videos[task.video_id], task.index))
         return replace(outcome, fate=Fate.LOST)
 
     def _event(self, event: Event) -> None:
         if isinstance(event, VideoFailed):
-            self._fail(event.video_id, event.reason)
+            self._fail(event.video_id, event.reason, event.attempts)
         elif isinstance(event, SegmentFinal):
             video = self._videos[event.video_id]
             self._encode(video, ("video", event.index), event.segment)
@@ -224,36 +253,60 @@ class BulkJob:
             video.seconds[task.stage] += event.receipt.seconds
             if generated and self._conf.previews:
                 self._encode(video, ("preview", task.index), event.output)
-            path = checkpoint_path(task.video_id, task.index)
+            path = self._checkpoint(video, task.index)
             if generated and self._conf.checkpoint_chunks and path not in self._checkpoints:
-                self._jobs.append(Job("save_chunk", (task.video_id, task.index, event.carry, event.output)))
+                self._jobs.append(Job("save_chunk", (path, event.carry, event.output), task.video_id, run=video.run))
         self._observe(self.tally, event)
 
     def _encode(self, video: _Video, place: tuple[str, int], piece: Any) -> None:
         if place not in video.asked:  # a video that was begun anew gives its pieces again
             video.asked.add(place)
             args = (piece, video.fps, place[1], video.spec.num_frames)
-            self._jobs.append(Job("encode", args, video.spec.video_id, place))
+            self._jobs.append(Job("encode", args, video.spec.video_id, place, video.run))
 
     def _write(self) -> None:
         """Starts writer calls; those of videos that are gone are dropped."""
         while self._jobs and self._writer.num_idle:
             job = self._jobs.popleft()
-            if not job.video_id or job.video_id in self._videos:
+            if self._wanted(job):
                 self._calls.start(self._writer, job.video_id, job, job.method, *job.args)
+
+    def _wanted(self, job: Job) -> bool:
+        """It is nobody's, or that of a video which has neither ended nor begun anew since."""
+        video = self._videos.get(job.video_id)
+        return not job.video_id or (video is not None and video.run == job.run)
 
     def _written(self, outcome: Outcome) -> None:
         job: Job = outcome.call.subject
-        if outcome.fate is Fate.RAISED:
-            raise RuntimeError(f"out={self._conf.out}: {outcome.why}")
         if outcome.fate is Fate.LOST:
             self._retry(job, outcome.why)
+        elif outcome.fate is Fate.RAISED:
+            self._refused(job, outcome.why)
+        elif job.method in ("commit", "record") and outcome.fate is Fate.DONE:
+            self._finished(job, outcome)
+        elif job.method == "sample" and outcome.fate is Fate.DONE:
+            self._sampled(job, outcome)
+        elif not self._wanted(job):
+            return
         elif outcome.fate is Fate.MISSING:
             self._missing(job, outcome.why)
-        elif job.method == "encode" and job.video_id in self._videos:
+        elif job.method == "encode":
             self._encoded(self._videos[job.video_id], job, outcome)
-        elif job.method in ("commit", "record"):
-            self._finished(job, outcome)
+
+    def _refused(self, job: Job, why: str) -> None:
+        """A piece that cannot be encoded ends its video; a place that cannot be written to ends the job."""
+        if job.method == "sample":
+            logger.warning("sample not tracked path=%s reason=%s", job.args[0], why)
+        elif job.method != "encode":
+            raise RuntimeError(f"out={self._conf.out}: {why}")
+        elif self._wanted(job):
+            self._runner.cancel(job.video_id)
+            self._fail(job.video_id, why, 0)
+
+    def _sampled(self, job: Job, outcome: Outcome) -> None:
+        with suppress(RayError):  # it died with a machine: one sample fewer
+            video, sheet = ray.get([outcome.call.first, outcome.call.second])
+            self._observe(self.tally, Sample(job.args[0], video, sheet))
 
     def _encoded(self, video: _Video, job: Job, outcome: Outcome) -> None:
         assert outcome.receipt is not None
@@ -276,12 +329,12 @@ class BulkJob:
         )
         ordered = [video.fragments[place] for place in sorted(video.fragments, key=lambda p: (p[0] != "video", p[1]))]
         args = (row, len(video.plan.segments), video.thumbnail, *ordered)
-        self._jobs.append(Job("commit", args, video.spec.video_id))
+        self._jobs.append(Job("commit", args, video.spec.video_id, run=video.run))
 
     def _finished(self, job: Job, outcome: Outcome) -> None:
-        import ray
-
-        row: VideoRow = ray.get(outcome.call.first)
+        row: VideoRow = job.args[0]
+        with suppress(RayError):  # what it says more, the hash, is in the record
+            row = ray.get(outcome.call.first)
         self._forget(row.id)
         self.tally.done += row.status == "done"
         self.tally.failed += row.status == "failed"
@@ -292,10 +345,14 @@ class BulkJob:
             self._recorded = 0
             self._jobs.append(Job("compact", (COMPACT_ROWS,)))
         self._observe(self.tally, row)
+        if row.path is not None and self._samples:
+            self._samples -= 1
+            self._jobs.appendleft(Job("sample", (row.path, row.num_frames)))
 
-    def _fail(self, video_id: str, why: str) -> None:
-        video = self._videos.pop(video_id)
-        row = replace(video.row, attempts=1 + video.retries)
+    def _fail(self, video_id: str, why: str, attempts: int) -> None:
+        video = self._videos[video_id]
+        row = replace(video.row, attempts=1 + video.retries + attempts)
+        self._forget(video_id)
         self._jobs.append(Job("record", (self._failed(row, why),)))
 
     def _failed(self, row: VideoRow, why: str) -> VideoRow:
@@ -305,27 +362,27 @@ class BulkJob:
 
     def _retry(self, job: Job, why: str) -> None:
         if job.attempts + 1 >= self._conf.ray.max_attempts:
-            raise RuntimeError(f"a writer's call {job.method} was tried {job.attempts + 1} times: {why}")
+            return self._refused(job, f"a writer's call {job.method} was tried {job.attempts + 1} times: {why}")
         self._jobs.appendleft(replace(job, attempts=job.attempts + 1))
         if job.video_id in self._videos:
             self._videos[job.video_id].retries += 1
 
     def _missing(self, job: Job, why: str) -> None:
         """A segment or a fragment died with a machine: its video gives it again."""
-        video = self._videos.get(job.video_id)
-        if video is None:
+        if not job.video_id:
             return
-        if job.method == "encode":
-            video.asked.discard(job.place)
-        else:  # which of the fragments it was is not said
-            video.asked.clear()
+        video = self._videos[job.video_id]
+        if job.method == "commit":  # which of the fragments it was is not said
             video.fragments.clear()
+        video.asked = set(video.fragments)
+        video.run += 1  # what else was lost of it is not counted again
         video.retries += 1
         for event in self._runner.again(job.video_id, why):
             self._event(event)
 
     def _forget(self, video_id: str) -> None:
         self._runner.cancel(video_id)
+        self._writer.forget(lambda key: key in (video_id, (video_id, None)))
         self._videos.pop(video_id, None)
 
     def _waiting_segments(self) -> int:
@@ -333,9 +390,14 @@ class BulkJob:
 
     def _detour(self, task: Task) -> tuple[Pool, str, tuple[Any, ...]] | None:
         """A chunk that an earlier run kept is read instead of made."""
-        if task.stage is not Stage.GENERATE or checkpoint_path(task.video_id, task.index) not in self._checkpoints:
+        if task.stage is not Stage.GENERATE or not self._writer.num_idle:
             return None
-        return (self._writer, "load_chunk", (task.video_id, task.index)) if self._writer.num_idle else None
+        path = self._checkpoint(self._videos[task.video_id], task.index)
+        return (self._writer, "load_chunk", (path,)) if path in self._checkpoints else None
+
+    def _checkpoint(self, video: _Video, index: int) -> str:
+        assert video.row.settings is not None, "a video in work has them"
+        return checkpoint_path(video.spec, video.row.settings, index)
 
     def _count_shard(self, ordinal: int) -> None:
         if self._conf.format is not Format.WEBDATASET:
@@ -344,11 +406,11 @@ class BulkJob:
         self._shards[shard] += 1
         if self._shards[shard] == self._conf.shard_size:
             del self._shards[shard]
-            self._jobs.append(Job("pack", (shard,)))
+            self._jobs.append(Job("pack", (shard, self._conf.shard_size)))
 
     def _pack_rest(self) -> None:
         for shard in self._shards:
-            self._jobs.append(Job("pack", (shard,)))
+            self._jobs.append(Job("pack", (shard, self._conf.shard_size)))
 
 
 def _empty_row(video_id: str, prompt: str | None, row: Row) -> VideoRow:

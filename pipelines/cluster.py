@@ -1,6 +1,8 @@
 """A place in a Ray cluster: joins or starts one, reserves what the pools need, starts their actors."""
 
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -24,6 +26,11 @@ def connect(params: ClusterParams) -> None:
     address = params.address or os.environ.get("RAY_ADDRESS")
     # Workers run at nice 15 by default: any other process of the machine would go before them.
     os.environ.setdefault("RAY_worker_niceness", "0")
+    with _own_signals():
+        _init(params, address)
+
+
+def _init(params: ClusterParams, address: str | None) -> None:
     try:
         if address:
             ray.init(address, log_to_driver=False)
@@ -31,10 +38,24 @@ def connect(params: ClusterParams) -> None:
             own = sum(pool.num_actors * pool.num_cpus for pool in (params.base, params.refiner, params.writer))
             # A cluster of our own: its count of CPUs is a budget, which the pools may fill but Ray would not exceed.
             num_cpus = max(os.cpu_count() or 1, int(-(-own // 1)))
-            ray.init(num_cpus=num_cpus, include_dashboard=False, log_to_driver=False)
+            ray.init("local", num_cpus=num_cpus, include_dashboard=False, log_to_driver=False)
     except (ConnectionError, RuntimeError, ValueError) as error:
         first = " ".join(str(error).split())[:300]
         raise ValueError(f"ray.address={address}: no Ray cluster answers there ({first})") from None
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Ray takes SIGTERM for itself, and ends the process with an abort: `ray job stop` could not be heard."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -161,7 +161,7 @@ def _float(value: Any, key: str) -> float:
 def _parse(text: str, key: str) -> Any:
     try:
         return yaml.load(text, _Loader)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, TypeError, RecursionError):  # also `{[a]: 1}`, and brackets without end
         raise ValueError(f"{key}={text} is not a valid YAML value") from None
 
 

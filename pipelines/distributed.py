@@ -54,6 +54,7 @@ class SegmentFinal:
 class VideoFailed:
     video_id: str
     reason: str
+    attempts: int  # that were made again before
 
 
 Event = TaskDone | SegmentFinal | VideoFailed
@@ -169,7 +170,7 @@ class RayRunner:
 
         Raises RuntimeError with the reason when the video fails.
         """
-        plan, given = self.submit(spec), 0
+        plan, given, shown = self.submit(spec), 0, 0
         try:
             while given < len(plan.segments):
                 self.hand_out()
@@ -177,9 +178,12 @@ class RayRunner:
                     if isinstance(event, VideoFailed):
                         raise RuntimeError(event.reason)
                     if isinstance(event, TaskDone) and observe is not None:
-                        # Chunks are small, and a preview shows them; the rest stays where it is.
+                        # Chunks are small, and a preview shows them, once; the rest stays where it is.
                         generated = event.task.stage is Stage.GENERATE
-                        observe(event.task, self._fetch(event, event.output) if generated else None)
+                        chunk = self._fetch(event, event.output) if generated and event.task.index == shown else None
+                        if chunk is not None or not generated:
+                            shown += generated
+                            observe(event.task, chunk)
                     if isinstance(event, SegmentFinal) and event.index == given:
                         segment = self._fetch(event, event.segment)
                         if segment is None:
@@ -210,5 +214,6 @@ class RayRunner:
         return self._attempts[video_id, what] >= self._conf.ray.max_attempts
 
     def _fail(self, video_id: str, why: str) -> list[VideoFailed]:
+        failed = VideoFailed(video_id, why, self.attempts(video_id))
         self.cancel(video_id)
-        return [VideoFailed(video_id, why)]
+        return [failed]

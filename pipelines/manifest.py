@@ -125,6 +125,7 @@ class Manifest:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._in_parts, self._parts = Done(), set[str]()  # ids of the parts that were read so far
+        self._bounds: dict[str, tuple[int, int]] = {}  # first and last ordinal of a part
 
     def __reduce__(self) -> tuple[type["Manifest"], tuple[Store]]:
         return Manifest, (self.store,)
@@ -161,6 +162,25 @@ class Manifest:
                     yield row
         yield from sorted(waiting.values(), key=lambda row: row.ordinal)
 
+    def between(self, ordinals: range) -> Iterator[VideoRow]:
+        """The rows of a range of places in the job; a part that holds none of them is read once, not each time."""
+        waiting = {row.id: row for row in self._records() if row.ordinal in ordinals}
+        inside = (pc.field("ordinal") >= ordinals.start) & (pc.field("ordinal") < ordinals.stop)
+        for path in self._part_paths():
+            first, last = self._bounds.get(path, (ordinals.start, ordinals.start))
+            if first < ordinals.stop and last >= ordinals.start:
+                table = self._open(path).read()
+                bounds = pc.min_max(table["ordinal"]).as_py()
+                self._bounds[path] = (bounds["min"] or 0, bounds["max"] or 0)
+                for row in _rows(table.filter(inside)):
+                    waiting.pop(row.id, None)
+                    yield row
+        yield from waiting.values()
+
+    def table(self) -> pa.Table:
+        """All rows that are in parts: about 1 KB of memory a row."""
+        return pa.concat_tables([SCHEMA.empty_table(), *(self._open(path).read() for path in self._part_paths())])
+
     def find(self, id: str) -> VideoRow:
         """Raises ValueError, with the id and the manifest, when there is no row of it."""
         record = next(self._records([_record_path(id)]), None)
@@ -193,7 +213,7 @@ class Manifest:
             kept = table.filter(pc.field("status") == "done")
             if len(kept) < len(table):
                 self.store.put(path, _parquet(kept))
-        self._in_parts, self._parts = Done(), set()
+        self._in_parts, self._parts, self._bounds = Done(), set(), {}
 
     def _records(self, paths: Sequence[str] | None = None) -> Iterator[VideoRow]:
         """The records at `paths`, or all; one that is gone since it was listed is in a part by now."""

@@ -89,7 +89,7 @@ def to_request(row: Row, defaults: Defaults, settings_allowed: Callable[[Sequenc
 
 
 def _stream(files: list[PromptFile]) -> Iterator[Row]:
-    """Ray Data reads two files ahead of the one whose rows are taken, as far as its buffers go, in other processes."""
+    """Ray Data reads one file after the other in another process, as far ahead as its buffer goes."""
     import ray.data  # seconds, and the rest of this module does not need it
 
     # Of no use to a user: three lines on what it executes, and a warning that its bars are off.
@@ -100,8 +100,9 @@ def _stream(files: list[PromptFile]) -> Iterator[Row]:
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=BUFFER_BYTES)
     context.target_max_block_size = BUFFER_BYTES // 64  # the first rows come while the file is still being read
-    # No CPU of the budget: the pools hold all of them.
-    rows = items.flat_map(_read, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=2))
+    # No CPU of the budget: the pools hold all of them. One at a time: of two, the second one fills the buffer with rows
+    # that have to wait for those of the first, and both stand still for seconds.
+    rows = items.flat_map(_read, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=1))
     for ordinal, item in enumerate(rows.iter_rows()):
         fields = None if item["fields_json"] is None else json.loads(item["fields_json"])
         yield Row(item["source"], ordinal, fields, item["reason"])

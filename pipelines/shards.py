@@ -10,10 +10,11 @@ Both are functions of the manifest, so they come out the same however often the 
 import io
 import json
 import tarfile
-from collections.abc import Iterator
+import tempfile
 from hashlib import sha256
+from pathlib import Path
 
-import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.manifest import Manifest, VideoRow, safe_name
@@ -23,52 +24,72 @@ from pipelines.storage import Store
 TIMES = ("generate_s", "refine_s", "encode_s", "attempts", "finished_at")
 
 
-def shard_path(shard: int) -> str:
-    return f"shards/{shard:06}.tar"
+def member_of(shard: int, video_id: str) -> str:
+    """What the manifest calls a video of a webdataset: its shard and its name in it."""
+    return f"{_tar(shard)}#{_key(video_id)}.mp4"
 
 
-def loose_folder(shard: int) -> str:
-    """Where the videos of a shard wait for the others."""
-    return f"videos/{shard:06}"
+def file_of(path: str) -> str:
+    """Where the video of a manifest row is written; a member of a shard waits for the others there."""
+    tar, hash_sign, name = path.partition("#")
+    return path if not hash_sign else f"{tar.replace('shards/', 'videos/').removesuffix('.tar')}/{name}"
 
 
-def pack_shard(store: Store, manifest: Manifest, shard: int) -> int:
-    """Writes a shard of all its finished videos, and then takes away the loose files. Returns the number of videos."""
-    loose = store.list(loose_folder(shard))
-    if store.exists(shard_path(shard)):  # killed after it was written and before these were deleted
-        store.delete(*loose)
-        return 0
-    waiting = {path for path in loose if path.endswith(".mp4")}
-    rows = sorted((row for row in manifest.rows() if row.path in waiting), key=lambda row: row.ordinal)
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
-        for row in rows:
-            assert row.path is not None, "it is one of the files that wait"
-            name = _key(row.id)
-            _add(tar, f"{name}.mp4", store.get(row.path))
-            _add(tar, f"{name}.json", json.dumps(plain_fields(row), sort_keys=True).encode())
-            _add(tar, f"{name}.txt", row.prompt.encode() if row.prompt else b"")
-    if rows:
-        store.put(shard_path(shard), buffer.getvalue())
+def pack_shard(store: Store, manifest: Manifest, shard: int, size: int) -> int:
+    """Writes a shard of all its finished videos, and then takes away the loose files. Returns the number of videos.
+
+    A shard that is there and has all of them stays; one that lacks some (they failed before) is written anew.
+    """
+    folder = file_of(f"{_tar(shard)}#").rstrip("/")
+    loose = store.list(folder)
+    found = manifest.between(range(shard * size, (shard + 1) * size))
+    rows = sorted((row for row in found if row.path is not None), key=lambda row: row.ordinal)
+    with tempfile.TemporaryDirectory() as place:
+        old, new = Path(place, "old.tar"), Path(place, "new.tar")
+        if store.exists(_tar(shard)):
+            store.get_file(_tar(shard), old)
+        else:
+            tarfile.open(old, "w").close()
+        with tarfile.open(old) as before:
+            packed = set(before.getnames())
+            missing = [row for row in rows if f"{_key(row.id)}.mp4" not in packed]
+            if missing:
+                with tarfile.open(new, "w", format=tarfile.PAX_FORMAT) as tar:
+                    for row in rows:
+                        _add_video(tar, row, before if row not in missing else None, store)
+                store.put_file(_tar(shard), new)
     store.delete(*loose)
     return len(rows)
 
 
+def _add_video(tar: tarfile.TarFile, row: VideoRow, before: tarfile.TarFile | None, store: Store) -> None:
+    """Adds the members of a video, which comes from the shard as it was, or from its loose file."""
+    name = _key(row.id)
+    assert row.path is not None, "only finished videos are packed"
+    video = store.get(file_of(row.path)) if before is None else _read(before, f"{name}.mp4")
+    _add(tar, f"{name}.mp4", video)
+    _add(tar, f"{name}.json", json.dumps(plain_fields(row), sort_keys=True).encode())
+    _add(tar, f"{name}.txt", row.prompt.encode() if row.prompt else b"")
+
+
+def _read(tar: tarfile.TarFile, name: str) -> bytes:
+    file = tar.extractfile(name)
+    assert file is not None, name
+    return file.read()
+
+
+def _tar(shard: int) -> str:
+    return f"shards/{shard:06}.tar"
+
+
 def write_metadata(store: Store, manifest: Manifest) -> int:
-    """videos/metadata.parquet of all finished videos; returns their number."""
-    buffer, count = io.BytesIO(), 0
-    names = [name for name in VideoRow.__dataclass_fields__ if name not in TIMES]
-    columns: dict[str, list[object]] = {"file_name": [], **{name: [] for name in names}}
-    for row in _by_ordinal(manifest):
-        if row.path is None:
-            continue
-        columns["file_name"].append(row.path.removeprefix("videos/"))
-        for name in names:
-            columns[name].append(getattr(row, name))
-        count += 1
-    pq.write_table(pa.table(columns), buffer)
+    """videos/metadata.parquet of all finished videos, in the order of the job; returns their number."""
+    table = manifest.table().filter(pc.field("status") == "done").sort_by("ordinal").drop_columns(list(TIMES))
+    names = pc.replace_substring_regex(table["path"], "^videos/", "")
+    buffer = io.BytesIO()
+    pq.write_table(table.add_column(0, "file_name", names), buffer, compression="zstd")
     store.put("videos/metadata.parquet", buffer.getvalue())
-    return count
+    return len(table)
 
 
 def plain_fields(row: VideoRow) -> dict[str, object]:
@@ -80,10 +101,6 @@ def _key(video_id: str) -> str:
     """Readers take what follows the first dot for the kind of a member, so there is none in a name."""
     name = safe_name(video_id)
     return name if "." not in name else f"{name.replace('.', '_')}-{sha256(video_id.encode()).hexdigest()[:8]}"
-
-
-def _by_ordinal(manifest: Manifest) -> Iterator[VideoRow]:
-    yield from sorted(manifest.rows(), key=lambda row: row.ordinal)
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

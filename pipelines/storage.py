@@ -11,6 +11,7 @@
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -66,6 +67,14 @@ class Store:
         with _part(self.local_path / path, data) as part:
             part.replace(self.local_path / path)
 
+    def put_file(self, path: str, source: Path) -> None:
+        """As `put`, for a local file that may be larger than memory."""
+        if self.local_path is None:
+            self._fs.put_file(str(source), self._at(path))
+            return
+        with _part(self.local_path / path, source) as part:
+            part.replace(self.local_path / path)
+
     def create(self, path: str, data: bytes) -> bool:
         """Writes a file that is not there yet: rules 1 and 2. False, and nothing is written, when it is there."""
         try:
@@ -82,6 +91,10 @@ class Store:
         """Raises FileNotFoundError."""
         data: bytes = self._fs.cat_file(self._at(path))
         return data
+
+    def get_file(self, path: str, target: Path) -> None:
+        """As `get`, into a local file: it may be larger than memory."""
+        self._fs.get_file(self._at(path), str(target))
 
     def get_each(self, paths: Iterable[str]) -> list[bytes | None]:
         """Many files at a time; None for one that is not there, or not any more."""
@@ -100,7 +113,7 @@ class Store:
         if self.local_path is not None:
             for path in _walk(self.local_path):
                 if _is_part(path.name):
-                    path.unlink()
+                    path.unlink(missing_ok=True)  # it may just have got its name
 
     def list(self, folder: str = "") -> Paths:
         """Paths of all files below `folder`, sorted; none when there is no such folder."""
@@ -141,13 +154,17 @@ class Store:
 
 
 @contextmanager
-def _part(path: Path, data: bytes) -> Iterator[Path]:
+def _part(path: Path, data: bytes | Path) -> Iterator[Path]:
     """A durable temporary file beside `path`. Its name is its own: two who write one file do not mix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as file:
-            file.write(data)
+            if isinstance(data, bytes):
+                file.write(data)
+            else:
+                with data.open("rb") as source:
+                    shutil.copyfileobj(source, file)
             file.flush()
             os.fsync(file.fileno())
         yield part

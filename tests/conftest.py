@@ -36,8 +36,9 @@ def ray_cluster(s3_url):
     """One Ray for all tests that need it (they share an xdist group): to start it takes ten seconds."""
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - it is spelled so
     os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ["RAY_raylet_start_wait_time_s"] = "150"  # noqa: SIM112 - a busy machine needs more than 30 s
     import ray
 
-    ray.init(num_cpus=32, include_dashboard=False, log_to_driver=False)
+    ray.init("local", num_cpus=32, include_dashboard=False, log_to_driver=False)
     yield ray
     ray.shutdown()

@@ -164,7 +164,10 @@ OUT = ("--out", "take.mp4")
         (("generate", PROMPT, "--seed", "-1", *OUT), "seed=-1"),
         (("generate", PROMPT, "--seed", str(2**63), *OUT), "less than 2**63"),
         (("generate", PROMPT, "--fps", "0", *OUT), "video.fps=0 must be between 1 and 240"),
-        (("generate", PROMPT, "--runner", "ray", *OUT), "--runner: invalid choice: 'ray' (choose from 'local')"),
+        (
+            ("generate", PROMPT, "--runner", "slurm", *OUT),
+            "--runner: invalid choice: 'slurm' (choose from 'local', 'ray')",
+        ),
         (("generate", PROMPT, "--outt", "x.mp4", *OUT), "'--outt' is no option"),
         (("generate", PROMPT, "--num", "3", *OUT), "'--num' is no option"),
         (("generate", PROMPT, "--out", "take.avi"), "out=take.avi must end in .mp4"),
@@ -189,7 +192,7 @@ OUT = ("--out", "take.mp4")
         (("enhance", "in.mp4", *OUT), "--prompt"),
         (("plan", "--num-frames", "0"), "num_frames=0"),
         (("plan", "plan.chunk_frames=0"), "plan.chunk_frames=0"),
-        (("bulk",), "invalid choice: 'bulk'"),
+        (("bulk",), "prompts is missing: it has no default"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(refused, argv, says):

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from models.prompt import PromptSpec
-from pipelines.prompts import Defaults, Row, read_rows, to_request
+from pipelines.prompts import BUFFER_BYTES, Defaults, Row, read_rows, to_request
 
 DEFAULTS = Defaults(num_frames=48, negative_prompt="blurry", seed=7)
 
@@ -225,17 +225,24 @@ def test_rows_of_all_files_come_in_order_while_no_cpu_is_free(tmp_path, busy_clu
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
 def test_reading_waits_for_who_takes_the_rows_and_ends_when_they_leave(tmp_path, busy_cluster):
-    (tmp_path / "endless").mkdir()
     for n in range(20):
-        (tmp_path / f"endless/{n:02}.txt").write_text(f"{'a long prompt ' * 20}\n" * 20_000)  # 112 MB in all
-    before = busy_cluster.available_resources()["object_store_memory"]
-    rows = read_rows(str(tmp_path / "endless"))
-    assert next(rows).source == "00.txt:1"
-    time.sleep(3)
-    held_mb = (before - busy_cluster.available_resources()["object_store_memory"]) / 1e6
-    assert held_mb < 60, "reading went on without anybody who takes rows"
+        (tmp_path / f"{n}.txt").write_text(f"{'a long prompt ' * 20}\n" * 20_000)  # 112 MB in all
+    before = _held_bytes(busy_cluster)
+    rows = read_rows(str(tmp_path))
+    assert next(rows).source == "0.txt:1"
+    held = [0, 1]
+    while held[-1] > held[-2]:  # until nothing is added any more
+        time.sleep(3)
+        held.append(_held_bytes(busy_cluster) - before)
+    assert 1e6 < held[-1] < 2 * BUFFER_BYTES
     rows.close()
     deadline = time.monotonic() + 30
     while any("StreamingExecutor" in thread.name for thread in threading.enumerate()):
         assert time.monotonic() < deadline, "reading goes on after its reader has left"
         time.sleep(0.1)
+
+
+def _held_bytes(cluster: Any) -> float:
+    return float(
+        cluster.cluster_resources()["object_store_memory"] - cluster.available_resources()["object_store_memory"]
+    )

@@ -113,7 +113,7 @@ def test_sigterm_commits_what_is_whole_and_the_job_goes_on_later(ray_cluster, tm
 def test_a_machine_that_dies_in_the_middle_of_a_job_changes_nothing(tmp_path, figure):
     """Two raylets, one killed. In a process of its own: this one may have a Ray already."""
     program = HOME / "tests" / "chaos" / "two_machines.py"
-    env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0", "PYTHONPATH": str(HOME)}
+    env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "150", "PYTHONPATH": str(HOME)}
     env.pop("RAY_ADDRESS", None)
     run = subprocess.run(
         [sys.executable, str(program), str(tmp_path)], cwd=HOME, env=env, capture_output=True, text=True, timeout=500
