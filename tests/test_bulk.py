@@ -95,7 +95,9 @@ def test_the_files_are_what_the_local_runner_writes_and_the_manifest_says(finish
     assert video == local_bytes(tmp_path, PromptSpec("take", "a red circle", num_frames=40, seed=5))
     assert (row.sha256, row.size_bytes) == (sha256(video).hexdigest(), len(video))
     assert (row.num_frames, row.fps, row.width, row.height, row.seed) == (40, 8.0, 32, 32, 5)
-    assert len(list(decode(io.BytesIO((out / row.preview).read_bytes())))) == 40
+    for name, num_frames in (("good", 40), ("prompts-000002", 17)):
+        preview = (out / manifest_of(out).loc[name].preview).read_bytes()
+        assert len(list(decode(io.BytesIO(preview)))) == num_frames
     assert (out / row.thumbnail).read_bytes().startswith(b"\xff\xd8")
     assert json.loads(row.settings)["refiner.num_inference_steps"] == 4
     assert row.refine_s >= 0 and row.attempts == 1
@@ -179,6 +181,14 @@ def test_a_webdataset_holds_every_finished_video_and_nothing_lies_about(ray_clus
     bytes_before = [shard.read_bytes() for shard in shards]
     run_job(prompts, tmp_path / "out", *overrides)
     assert [shard.read_bytes() for shard in shards] == bytes_before
+    assert set(manifest_of(tmp_path / "out").path.dropna().str.partition("#")[0]) == {
+        "shards/000000.tar",
+        "shards/000001.tar",
+    }
+    write_prompts(prompts, [*rows, {"id": "bad", "prompt": "good now"}])
+    run_job(prompts, tmp_path / "out", *overrides, "retry_failed=true")
+    with tarfile.open(shards[1]) as tar:
+        assert len(tar.getnames()) == 6 and {*members[1]} < {*tar.getnames()}
 
 
 def test_a_videofolder_has_metadata_beside_its_videos(ray_cluster, tmp_path):

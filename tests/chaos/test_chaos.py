@@ -4,9 +4,11 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from contextlib import suppress
 from hashlib import sha256
@@ -156,21 +158,23 @@ def test_memory_of_the_driver_stays_flat_over_2000_prompts(ray_cluster, tmp_path
 
 
 @pytest.fixture
-def real_cluster(tmp_path):
+def real_cluster():
     """`ray start --head` with its dashboard, on ports of its own, as a user would start it."""
     env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
     env.pop("RAY_ADDRESS", None)
+    place = tempfile.mkdtemp(prefix="lt", dir="/tmp")  # short: a socket's path has at most 107 letters
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=4", "--port=6399"]
     ports = [
         "--dashboard-port=8399",
         "--ray-client-server-port=10399",
-        f"--temp-dir={tmp_path}/r",
+        f"--temp-dir={place}",
         "--disable-usage-stats",
     ]
     process = subprocess.Popen([*command, *ports], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     yield "http://127.0.0.1:8399", env
     process.send_signal(signal.SIGTERM)
     process.wait(60)
+    shutil.rmtree(place, ignore_errors=True)
 
 
 def submit(address, env, *command):
