@@ -41,9 +41,9 @@ from models.state import Boundary, Chunk, Segment, WindowState
 class RefinerParams:
     """How videos are refined. The defaults suit the tiny bundle."""
 
-    num_inference_steps: int = 6  # that are run, whatever the strength
-    strength: float = 0.7  # fraction of the noise levels below which they start; 1 forgets the base frames
-    guidance_scale: float = 4.0  # 1 is none
+    num_inference_steps: int = 4  # that are run, whatever the strength
+    strength: float = 0.4  # fraction of the noise levels below which they start; 1 forgets the base frames
+    guidance_scale: float = 2.0  # 1 is none
     guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
     sampler: str = "ddim"  # or dpmpp_2m_sde
     eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
