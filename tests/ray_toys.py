@@ -5,9 +5,9 @@ import random
 import signal
 import time
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
-from models.refiner import RefinerParams
 from tests import toy
 from tests.test_local import NUM_STEPS, ToyBase, ToyRefiner
 
@@ -30,7 +30,8 @@ class ToyFactory:
         if self.broken:
             raise ValueError(self.broken)
         if self.rgb:
-            params = RefinerParams(num_inference_steps=self.num_steps, height=self.size, width=self.size)
+            # Not RefinerParams: that imports torch, which takes each of many actors seconds.
+            params = SimpleNamespace(num_inference_steps=self.num_steps, height=self.size, width=self.size)
             return ToyStage(self, toy.ToyBase() if self.stage == "base" else toy.ToyRefiner(params))
         return ToyStage(self, ToyBase() if self.stage == "base" else ToyRefiner())
 

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from models.plan import Plan
 from models.prompt import PromptSpec
-from models.refiner import RefinerParams
 from models.span import Span
 from models.state import Boundary, Chunk, Memory, Segment, WindowState
+
+if TYPE_CHECKING:
+    from models.refiner import RefinerParams
 
 SIZE = 16
 WORDS = {"a", "red", "circle", "moves", "right"}
@@ -23,7 +26,7 @@ class ToyBundle:
     def base_model(self, params: object) -> "ToyBase":
         return ToyBase()
 
-    def refiner(self, params: RefinerParams) -> "ToyRefiner":
+    def refiner(self, params: "RefinerParams") -> "ToyRefiner":
         if params.height % 16 or params.width % 16:
             raise ValueError(f"height={params.height}, width={params.width}: both have to be multiples of 16")
         return ToyRefiner(params)
@@ -53,7 +56,7 @@ class ToyBase:
 class ToyRefiner:
     """Enlarges by repeating pixels; the cells before the last only pass the frames on."""
 
-    def __init__(self, params: RefinerParams) -> None:
+    def __init__(self, params: "RefinerParams") -> None:
         self.params = params
 
     def advance(
