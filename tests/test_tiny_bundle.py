@@ -31,13 +31,13 @@ def test_a_command_gives_exactly_the_frames_asked_for_and_the_same_bytes_twice(t
 def test_a_video_shows_what_its_prompt_says(tmp_path):
     out, low = tmp_path / "take.mp4", tmp_path / "low.mp4"
     # One that the present weights can do; docs/results/tiny.md says how often they can.
-    prompt = "a large cyan ring moves left over a striped brown background"
+    prompt = "a large orange circle moves left over a plain olive background"
     argv = ["generate", prompt, "--num-frames", "24", "--seed", "7", "--out", str(out), "--preview", str(low)]
     assert main(argv) == 0
     frames = np.stack(list(decode(out)))
     assert frames.shape == (24, 128, 128, 3) and np.stack(list(decode(low))).shape == (24, 64, 64, 3)
     reading = probe(frames[:16])
-    assert (reading.color, reading.motion, reading.background) == ("cyan", "moves left", "brown")
+    assert (reading.color, reading.motion, reading.background) == ("orange", "moves left", "olive")
 
 
 def test_a_video_that_exists_is_enhanced_whatever_its_size(tmp_path):
