@@ -85,8 +85,12 @@ def regenerate(args: argparse.Namespace) -> Work:
     row, conf = find(args.manifest, args.id, args.overrides)
 
     def work() -> None:
-        same = remake(row, conf, places.out)
-        print(f"{places.out}: {'the same bytes as' if same else 'NOT the same bytes as'} {args.manifest}/{row.path}")
+        if not remake(row, conf, places.out):
+            raise RuntimeError(
+                f"{places.out} has other bytes than {args.manifest}/{row.path}: another kind of machine or another "
+                "release of a library made that one"
+            )
+        print(f"{places.out}: the same bytes as {args.manifest}/{row.path}")
 
     return work
 

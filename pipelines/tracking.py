@@ -100,7 +100,7 @@ def open_tracker(params: TrackingParams, folder: Path | None, kind: Kind, key: s
     """
     if key is not None and not re.fullmatch(r"[\w-]{1,64}", key, re.ASCII):
         raise ValueError(f"key={key!r}: it has to be the key of an earlier tracker: letters, digits, - and _")
-    resumed, key = key is not None, key or uuid.uuid4().hex
+    resumed, key = key is not None, key or uuid.uuid4().hex  # it names a run, and every run is another one
     if not params.enabled:
         return Tracker(key, None, params.interval_s)
     uri = _store(params, folder)

@@ -31,6 +31,15 @@ def s3_url():
         yield url
 
 
+@pytest.fixture(params=["local", "s3"])
+def store(request, tmp_path):
+    """An empty Store, on a disk and in a bucket."""
+    from pipelines.storage import Store
+
+    local = request.param == "local"
+    return Store(tmp_path / "store" if local else f"{request.getfixturevalue('s3_url')}/{tmp_path.name}")
+
+
 @pytest.fixture(scope="session")
 def ray_cluster(s3_url):
     """One Ray for all tests that need it (they share an xdist group): to start it takes ten seconds."""

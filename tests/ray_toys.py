@@ -20,6 +20,7 @@ class ToyFactory:
     kill: float = 0.0
     seconds: float = 0.0  # that a call takes
     fail_prompt: str = ""  # this prompt makes the stage raise
+    fail_before: int = 0  # the base model makes no chunk before this one
     broken: str = ""  # why it cannot be built
     hang_once: str = ""  # a file: the first call hangs, and leaves it behind
     rgb: bool = False  # the toys of tests/toy.py, whose frames an mp4 can hold
@@ -51,5 +52,7 @@ class ToyStage:
             time.sleep(600)
         if self.how.fail_prompt and spec.prompt == self.how.fail_prompt:
             raise ValueError(f"prompt={spec.prompt!r}: the toy does not like it")
+        if self.how.stage == "base" and args[1] < self.how.fail_before:
+            raise ValueError(f"chunk {args[1]} is one that this toy does not make")
         time.sleep(self.how.seconds)
         return self.stage.advance(spec, *args)

@@ -18,23 +18,9 @@ from hypothesis import strategies as st
 import pipelines.manifest
 from pipelines.manifest import SCHEMA, Done, Manifest, VideoRow, safe_name, shard_of
 from pipelines.storage import Store
-from tests.s3 import s3_bucket
 
 HOME = Path(pipelines.manifest.__file__).parents[1]
 NOON = datetime(2026, 9, 1, 12, 0, 0, 123456, UTC)
-
-
-@pytest.fixture(scope="module")
-def bucket():
-    with s3_bucket() as url:
-        yield url
-
-
-@pytest.fixture(params=["local", "s3"])
-def store(request, tmp_path):
-    return Store(
-        tmp_path / "out" if request.param == "local" else f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
-    )
 
 
 def _done(number: int, **changes: object) -> VideoRow:

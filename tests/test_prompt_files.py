@@ -7,21 +7,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.prompt_files import PromptFile, Read, find_files, read_file
-from pipelines.storage import Store
-from tests.s3 import s3_bucket
-
-
-@pytest.fixture(scope="module")
-def bucket():
-    with s3_bucket() as url:
-        yield url
-
-
-@pytest.fixture(params=["local", "s3"])
-def store(request, tmp_path):
-    return Store(
-        tmp_path / "in" if request.param == "local" else f"{request.getfixturevalue('bucket')}/{tmp_path.name}"
-    )
 
 
 def _rows(path: Path, data: bytes) -> list[Read]:
@@ -130,7 +115,7 @@ def test_what_is_wrong_with_a_file_is_said_before_the_first_row(store, files, pr
         ("s3://none/y.txt", "bucket does not exist"),
     ],
 )
-def test_a_place_that_cannot_be_read_is_an_error_that_says_why(bucket, path, reason):
+def test_a_place_that_cannot_be_read_is_an_error_that_says_why(s3_url, path, reason):
     with pytest.raises(ValueError, match=rf"^prompts={path}: .*{reason}"):
         find_files(path)
 

@@ -12,7 +12,6 @@ import s3fs
 
 import pipelines.storage
 from pipelines.storage import Store
-from tests.s3 import s3_bucket
 
 HOME = Path(pipelines.storage.__file__).parents[1]
 
@@ -35,17 +34,11 @@ while True:
 """
 
 
-@pytest.fixture(scope="module")
-def bucket():
-    with s3_bucket() as url:
-        yield url
-
-
 @pytest.fixture(params=["local", "s3"])
 def store(request, tmp_path):
     if request.param == "local":
         return Store(tmp_path / "out")
-    return Store(f"{request.getfixturevalue('bucket')}/{tmp_path.name}/o[u]t")  # brackets are no wildcard
+    return Store(f"{request.getfixturevalue('s3_url')}/{tmp_path.name}/o[u]t")  # brackets are no wildcard
 
 
 def _run(program: str, *args: object) -> subprocess.Popen[str]:
@@ -199,7 +192,7 @@ def test_a_place_that_can_be_written_passes_the_check_and_stays_empty(store):
     assert store.list() == []
 
 
-def test_a_place_that_cannot_be_written_is_an_error_that_says_why(tmp_path, bucket, monkeypatch):
+def test_a_place_that_cannot_be_written_is_an_error_that_says_why(tmp_path, s3_url, monkeypatch):
     (tmp_path / "file").write_bytes(b"")
     places = {
         f"{tmp_path}/file": "File exists",
@@ -213,13 +206,13 @@ def test_a_place_that_cannot_be_written_is_an_error_that_says_why(tmp_path, buck
             Store(place).check("out")
 
 
-def test_missing_credentials_are_said(bucket, monkeypatch, tmp_path):
+def test_missing_credentials_are_said(s3_url, monkeypatch, tmp_path):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     s3fs.S3FileSystem.clear_instance_cache()
-    with pytest.raises(ValueError, match=rf"^out={bucket}/out: .*credentials"):
-        Store(f"{bucket}/out").check("out")
+    with pytest.raises(ValueError, match=rf"^out={s3_url}/out: .*credentials"):
+        Store(f"{s3_url}/out").check("out")
     s3fs.S3FileSystem.clear_instance_cache()
 
 
