@@ -77,6 +77,10 @@ class Calls:
         """Calls of one pool that are running."""
         return sum(call.pool is pool for call in self._running.values())
 
+    def subjects(self, pool: Pool) -> list[Any]:
+        """What the calls of one pool are about that are running."""
+        return [call.subject for call in self._running.values() if call.pool is pool]
+
     def start(self, pool: Pool, key: Hashable, subject: Any, method: str, *args: Any) -> None:
         """Makes the call in an idle actor of `pool`, if possible the one that had `key` last."""
         index = pool.take(key)

@@ -3,6 +3,8 @@
     chunk 0      16 frames from the text alone; its first frame becomes the anchor
     chunk i > 0  16 frames from text, anchor (APM) and the last 8 frames (CAM); the first 8 repeat those and are dropped
 
+The text of a chunk is the prompt at its first new frame: where the prompt changes, CAM and APM carry the picture on.
+
 StreamingT2V, section 4.1 and 4.2. Every call is a pure function of its arguments: `BaseModel` holds weights, and keys
 and values that it could make again.
 Shapes: t frames, c channels, h w latent rows and columns, H W pixel ones, r rows of guidance.
@@ -28,7 +30,7 @@ from models.nets.latents import decode_latents, factor
 from models.nets.text import null_and_prompt
 from models.noise import noise_for
 from models.plan import Plan
-from models.prompt import PromptSpec
+from models.prompt import PromptSpec, chunk_prompt
 from models.sampling import NoiseSchedule, guide, rows, sampler_for, to_x0
 from models.span import Span
 from models.state import Chunk, Memory
@@ -90,15 +92,15 @@ class BaseModel:
         """Chunk `index`; `memory` is None for chunk 0, else what the call for the chunk before returned."""
         new = plan.chunks[index]
         span = Span(new.stop - plan.params.chunk_frames, new.stop)
-        latents = self._sample(spec, span, memory)
+        latents = self._sample(spec, span, chunk_prompt(spec, plan, index), memory)
         images = decode_latents(self._nets.vae, latents[new.start - span.start :])
         frames = images.numpy()
         anchor = frames[0] if memory is None else memory.anchor
         return Memory(anchor, frames[-plan.params.condition_frames :]), Chunk(new, to_uint8(images))
 
-    def _sample(self, spec: PromptSpec, span: Span, memory: Memory | None) -> Float[Tensor, "t c h w"]:
+    def _sample(self, spec: PromptSpec, span: Span, prompt: str, memory: Memory | None) -> Float[Tensor, "t c h w"]:
         unet, params = self._nets.unet, self._params
-        context, control = self._context(spec, memory)
+        context, control = self._context(prompt, spec.negative_prompt, memory)
         condition = None
         if self._cam is not None and memory is not None:
             last = torch.from_numpy(np.array(memory.last))[None]
@@ -123,26 +125,26 @@ class BaseModel:
         height, width = (size, size) if isinstance(size, int) else size
         return height, width
 
-    def _context(self, spec: PromptSpec, memory: Memory | None) -> tuple[Context, Context | None]:
-        """Keys and values for the rows of guidance, of the UNet and of CAM: constant over a video's later chunks."""
-        key = (spec.prompt, spec.negative_prompt, b"" if memory is None else memory.anchor.tobytes())
+    def _context(self, prompt: str, negative_prompt: str, memory: Memory | None) -> tuple[Context, Context | None]:
+        """Keys and values for the rows of guidance, of the UNet and of CAM: constant while the prompt stays."""
+        key = (prompt, negative_prompt, b"" if memory is None else memory.anchor.tobytes())
         if key not in self._contexts:
-            self._contexts[key] = self._new_context(spec, memory)
+            self._contexts[key] = self._new_context(prompt, negative_prompt, memory)
             while len(self._contexts) > 8:  # as many videos as may take turns on one base model
                 self._contexts.popitem(last=False)
         return self._contexts[key]
 
-    def _new_context(self, spec: PromptSpec, memory: Memory | None) -> tuple[Context, Context | None]:
+    def _new_context(self, prompt: str, negative_prompt: str, memory: Memory | None) -> tuple[Context, Context | None]:
         nets, params = self._nets, self._params
-        texts = null_and_prompt(nets.tokenizer, nets.text_encoder, spec.negative_prompt, spec.prompt)
+        texts = null_and_prompt(nets.tokenizer, nets.text_encoder, negative_prompt, prompt)
         texts = texts.to(nets.unet.device, nets.unet.dtype)
-        null, prompt = texts[:1], texts[1:]
+        null, own = texts[:1], texts[1:]
         if memory is None or self._apm is None:
-            text = torch.cat([null, prompt])[2 - rows(params.guidance_scale) :]
+            text = torch.cat([null, own])[2 - rows(params.guidance_scale) :]
             context = video_context(nets.unet, None, text, None)
         else:
             count = rows(params.guidance_scale, params.anchor_guidance_scale)
-            text = torch.cat({1: [prompt], 2: [null, prompt], 3: [null, prompt, prompt]}[count])
+            text = torch.cat({1: [own], 2: [null, own], 3: [null, own, own]}[count])
             context = video_context(nets.unet, self._apm, text, self._anchors(memory, count))
         if self._cam is None or memory is None:
             return context, None

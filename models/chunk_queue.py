@@ -14,20 +14,20 @@ Handle: TypeAlias = Any  # the value itself, or a reference to it in another pro
 
 
 class ChunkQueue:
-    """Chunks go in one by one in order, windows come out one by one in order.
+    """Chunks go in one by one in order, windows come out one by one in order, from `window` on.
 
     Raises ValueError if the chunks of one window have more than `lookahead_frames`: it would never be complete.
     """
 
-    def __init__(self, plan: Plan, lookahead_frames: int) -> None:
+    def __init__(self, plan: Plan, lookahead_frames: int, window: int = 0) -> None:
         needed = max(_num_frames(plan, plan.chunks_of(k)) for k in range(len(plan.windows)))
         if lookahead_frames < needed:
             raise ValueError(
                 f"lookahead_frames={lookahead_frames} is too small: the chunks under one window have {needed} frames, "
                 "and the queue has to hold them all"
             )
-        self.next_chunk = 0
-        self.next_window = 0
+        self.next_chunk = plan.chunks_of(window)[0]
+        self.next_window = window
         self._plan = plan
         self._lookahead_frames = lookahead_frames
         self._held: dict[int, Handle] = {}

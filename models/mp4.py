@@ -110,7 +110,7 @@ def encode_fragment(frames: UInt8[np.ndarray, "t h w c"], fps: Fraction, start: 
         for packet in [*packets, *stream.encode(None)]:
             packet.duration = 1
             container.mux(packet)
-    return buffer.getvalue() if index == 0 else _without_head(buffer.getvalue())
+    return buffer.getvalue() if index == 0 else split_head(buffer.getvalue())[1]
 
 
 def plain(fragments: Sequence[bytes]) -> bytes:
@@ -133,6 +133,13 @@ def plain(fragments: Sequence[bytes]) -> bytes:
     return buffer.getvalue()
 
 
+def split_head(fragment: bytes) -> tuple[bytes, bytes]:
+    """The first fragment's ftyp and moov, with which any other one plays as well, and the rest of it."""
+    ftyp = int.from_bytes(fragment[:4])  # a box begins with its length
+    moov = int.from_bytes(fragment[ftyp : ftyp + 4])
+    return fragment[: ftyp + moov], fragment[ftyp + moov :]
+
+
 def _open(buffer: io.BytesIO, fps: Fraction, mux: dict[str, str]) -> OutputContainer:
     options = {"fflags": "+bitexact", "video_track_timescale": str(_timescale(fps)), **mux}
     return av.open(buffer, "w", format="mp4", container_options=options)
@@ -147,13 +154,6 @@ def _x264(container: OutputContainer, fps: Fraction, width: int, height: int) ->
     context.colorspace, context.color_range = int(Colorspace.ITU709), int(ColorRange.MPEG)
     context.color_primaries, context.color_trc = int(ColorPrimaries.BT709), int(ColorTrc.BT709)
     return stream
-
-
-def _without_head(data: bytes) -> bytes:
-    """What follows the first two boxes, ftyp and moov. A box begins with its length."""
-    ftyp = int.from_bytes(data[:4])
-    moov = int.from_bytes(data[ftyp : ftyp + 4])
-    return data[ftyp + moov :]
 
 
 def _timescale(fps: Fraction) -> int:

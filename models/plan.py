@@ -90,7 +90,8 @@ class Plan:
     def chunks_of(self, window: int) -> range:
         """Indices of the chunks that hold the frames of `window`."""
         span = self.windows[window]
-        return range(self._chunk_at(span.start), self._chunk_at(span.stop - 1) + 1)
+        return range(self.chunk_at(span.start), self.chunk_at(span.stop - 1) + 1)
 
-    def _chunk_at(self, frame: int) -> int:
+    def chunk_at(self, frame: int) -> int:
+        """Index of the chunk that holds `frame`."""
         return 1 + max(-1, (frame - self.params.chunk_frames) // self.params.new_frames)

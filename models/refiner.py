@@ -9,7 +9,7 @@
 
 In symmetric coupling the overlapping frames of two windows stay equal bit for bit: they start equal, both windows blend
 the same predictions at the same cut, and the update is pointwise with the same noise. That makes the grid the update of
-one latent over the whole video.
+one latent over the whole video. So it stays where the prompt changes: a frame has the prompt of its chunk in both.
 
 A Refiner holds networks and nothing that matters: `advance` is a function of its arguments. Latents between networks
 are float32 on the CPU, so neither device nor precision of the networks enters into sampling and blending.
@@ -18,7 +18,7 @@ Shapes: t frames, s steps, o overlap frames, c channels, h w latent rows and col
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -30,7 +30,7 @@ from models.blending import composite
 from models.frames import upscale
 from models.noise import cut_for, noise_for
 from models.plan import Plan
-from models.prompt import PromptSpec
+from models.prompt import PromptSpec, chunk_prompt
 from models.sampling import NoiseSchedule, sampler_for, start, to_x0
 from models.scheduler import Coupling
 from models.span import Span
@@ -140,7 +140,7 @@ class Refiner:
             if step == len(self._timesteps):
                 return None, self._segment(plan, window, x)
             timestep = self._timesteps[step]
-            x0 = to_x0(self._schedule, self._nets.predict(x, round(timestep), spec), x, timestep)
+            x0 = to_x0(self._schedule, self._predict(spec, plan, window, round(timestep), x), x, timestep)
             predictions.append(x0)
         assert x0 is not None, f"no step to run in {steps}"
         carry = WindowState(x.numpy(), None if history is None else history.numpy(), x0.numpy())
@@ -155,6 +155,22 @@ class Refiner:
         z = torch.cat([self._nets.encode(upscale(frame[None], height, width)) for frame in frames])
         noise = self._noise(spec, plan, window, "refine-start", 0, z)
         return start(self._schedule, self._timesteps, z, noise), None, None
+
+    def _predict(
+        self, spec: PromptSpec, plan: Plan, window: int, timestep: int, x: Float[Tensor, "t c h w"]
+    ) -> Float[Tensor, "t c h w"]:
+        """The networks' prediction, of each frame under the prompt of its chunk.
+
+        The networks take one prompt for a whole window, so one with several prompts costs as many predictions.
+        """
+        prompts = [chunk_prompt(spec, plan, plan.chunk_at(frame)) for frame in plan.windows[window]]
+        under = {
+            prompt: self._nets.predict(x, timestep, replace(spec, prompt=prompt, cues=()))
+            for prompt in dict.fromkeys(prompts)
+        }
+        if len(under) == 1:
+            return under[prompts[0]]
+        return torch.stack([under[prompt][i] for i, prompt in enumerate(prompts)])
 
     def _blend(
         self,

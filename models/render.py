@@ -16,15 +16,20 @@ from models.world import Scene, center
 
 def render(scenes: Sequence[Scene], frames: np.ndarray, size: int) -> Float[Tensor, "b t 3 {size} {size}"]:
     """RGB in 0-1. `frames` are frame numbers, (t,) for all scenes or (b, t) for each its own."""
+    grid = (torch.arange(size) + 0.5) / size
+    background = torch.stack([_background(scene, grid) for scene in scenes])  # b 3 h w
+    rgb = torch.tensor([scene.rgb for scene in scenes])[:, None, :, None, None]
+    mask = object_masks(scenes, frames, size)[:, :, None]  # b t 1 h w
+    return background[:, None] * (1 - mask) + rgb * mask
+
+
+def object_masks(scenes: Sequence[Scene], frames: np.ndarray, size: int) -> Float[Tensor, "b t {size} {size}"]:
+    """How much of each pixel the object covers, 0-1. `frames` as in `render`."""
     frames = np.broadcast_to(frames, (len(scenes), frames.shape[-1]))
     centers = torch.from_numpy(np.stack([center(s, f) for s, f in zip(scenes, frames, strict=True)])).float()
     grid = (torch.arange(size) + 0.5) / size
-    dx = _wrap(grid - centers[..., 0:1])  # b t w
-    dy = _wrap(grid - centers[..., 1:2])  # b t h
-    background = torch.stack([_background(scene, grid) for scene in scenes])  # b 3 h w
-    rgb = torch.tensor([scene.rgb for scene in scenes])[:, None, :, None, None]
-    mask = torch.stack([_mask(scene, dx[i], dy[i], size) for i, scene in enumerate(scenes)])[:, :, None]  # b t 1 h w
-    return background[:, None] * (1 - mask) + rgb * mask
+    dx, dy = _wrap(grid - centers[..., 0:1]), _wrap(grid - centers[..., 1:2])  # b t w, b t h
+    return torch.stack([_mask(scene, dx[i], dy[i], size) for i, scene in enumerate(scenes)])
 
 
 def object_mask(shape: str, radius: float, size: int) -> Float[Tensor, "{size} {size}"]:

@@ -17,15 +17,20 @@ segment. Neighbours learn of a window's predictions by its Boundaries, one from 
  9. A video ends when its last segment is out, when one of its tasks failed, or when it is cancelled. Others go on.
 10. A report on a task that is not running (it was lost, or its video has ended) changes nothing.
 11. A handle is kept until the last task that needs it is done, and no longer.
+12. A video that is resumed at window k begins as if the windows before it were done and out: with the first chunk under
+    window k, the Memory for it, and the Boundaries of window k-1. Causal coupling only: nothing else is heard of.
+13. A change of a video's spec is for the tasks that are handed out after it. It may change the prompts of chunks that
+    are neither done nor running, and nothing else: no task that was handed out would have come out otherwise.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
 from models.chunk_queue import ChunkQueue, Handle
 from models.plan import Plan
-from models.prompt import PromptSpec
+from models.prompt import PromptSpec, chunk_prompt
+from models.resume import Resume
 from models.span import Span
 
 
@@ -83,16 +88,41 @@ class Scheduler:
         """Low-resolution frames in the ChunkQueue of each video: the depth of the queues between the stages."""
         return {video_id: video.waiting_frames for video_id, video in self._videos.items()}
 
-    def submit(self, spec: PromptSpec, plan: Plan, num_steps: int, coupling: Coupling, steps_per_task: int = 1) -> None:
-        """Adds a video, refined in `num_steps` steps. Raises ValueError if it could never run or its id is running."""
+    def submit(
+        self,
+        spec: PromptSpec,
+        plan: Plan,
+        num_steps: int,
+        coupling: Coupling,
+        steps_per_task: int = 1,
+        resume: Resume | None = None,
+    ) -> None:
+        """Adds a video, refined in `num_steps` steps; with `resume`, its windows from `resume.window` on.
+
+        Raises ValueError if it could never run, its id is running, or `resume` does not fit it.
+        """
         if spec.video_id in self._videos:
             raise ValueError(f"video_id={spec.video_id!r}: a video with this id is running")
-        _require_count("num_steps", num_steps)
-        _require_count("steps_per_task", steps_per_task)
-        blocks = _blocks(num_steps, steps_per_task if coupling == Coupling.CAUSAL else 1)
+        blocks = task_blocks(num_steps, steps_per_task, coupling)
         sides = (-1,) if coupling == Coupling.CAUSAL else (-1, 1)
-        queue = ChunkQueue(plan, self._params.lookahead_frames)
-        self._videos[spec.video_id] = _Video(spec, plan, queue, blocks, sides)
+        resume = resume or Resume(0, 0)
+        resume.check(plan, blocks, coupling == Coupling.CAUSAL)
+        queue = ChunkQueue(plan, self._params.lookahead_frames, resume.window)
+        self._videos[spec.video_id] = _Video(spec, plan, queue, blocks, sides, resume)
+
+    def change(self, video_id: str, spec: PromptSpec) -> None:
+        """Tasks from now on carry `spec`: the video's, with other prompts for chunks from `next_chunk` on.
+
+        Raises ValueError for any other change, and for a video that is not running.
+        """
+        self._video(video_id).change(spec)
+
+    def next_chunk(self, video_id: str) -> int:
+        """The first chunk that is neither done nor running; the number of chunks when none is left.
+
+        Raises ValueError for a video that is not running.
+        """
+        return self._video(video_id).next_chunk
 
     def next(self, stage: Stage) -> Task | None:
         """A task for `stage` that may run now; None if there is none before another one is done."""
@@ -127,6 +157,11 @@ class Scheduler:
         """It was handed out and nothing has been said of it since."""
         return task.video_id in self._videos and self._videos[task.video_id].runs(task)
 
+    def _video(self, video_id: str) -> "_Video":
+        if video_id not in self._videos:
+            raise ValueError(f"video_id={video_id!r}: no video with this id is running")
+        return self._videos[video_id]
+
 
 @dataclass(slots=True, eq=False)
 class _Window:
@@ -142,16 +177,23 @@ class _Video:
     """One video. `_windows` has the windows in work and the one that opens next, in order."""
 
     def __init__(
-        self, spec: PromptSpec, plan: Plan, queue: ChunkQueue, blocks: tuple[Span, ...], sides: tuple[int, ...]
+        self,
+        spec: PromptSpec,
+        plan: Plan,
+        queue: ChunkQueue,
+        blocks: tuple[Span, ...],
+        sides: tuple[int, ...],
+        resume: Resume,
     ) -> None:
         self._spec, self._plan, self._queue = spec, plan, queue
         self._blocks = blocks  # the cells of each task of a window
         self._sides = sides  # where a window's neighbours are that it listens to
         self._blends = {steps: _blended(steps, blocks) for steps in blocks}
-        self._memory: Handle = None  # for the next chunk
-        self._windows = {0: _Window()}
+        self._memory = resume.memory  # for the next chunk
+        heard = {(resume.window - 1, steps): handle for steps, handle in resume.boundaries.items()}
+        self._windows = {resume.window: _Window(heard=heard)}
         self._segments: dict[int, Handle] = {}  # done, held back for an earlier one
-        self._num_segments = 0  # given out
+        self._num_segments = resume.window  # given out
         self._running: dict[tuple[Stage, int], Task] = {}
 
     @property
@@ -161,6 +203,20 @@ class _Video:
     @property
     def waiting_frames(self) -> int:
         return self._queue.num_frames
+
+    @property
+    def next_chunk(self) -> int:
+        return self._queue.next_chunk + ((Stage.GENERATE, self._queue.next_chunk) in self._running)
+
+    def change(self, spec: PromptSpec) -> None:
+        same = replace(spec, prompt=self._spec.prompt, cues=self._spec.cues) == self._spec
+        if not same:
+            raise ValueError(f"video_id={self._spec.video_id!r}: it is running, and only its prompts can change")
+        for index in range(self.next_chunk):
+            if chunk_prompt(spec, self._plan, index) != chunk_prompt(self._spec, self._plan, index):
+                start = self._plan.chunks[index].start
+                raise ValueError(f"prompt: that of the chunk from frame {start} cannot change, it was handed out")
+        self._spec = spec
 
     def runs(self, task: Task) -> bool:
         # The very object: a task of a video that was cancelled and submitted again looks just the same.
@@ -246,9 +302,12 @@ class _Video:
         return segments
 
 
-def _blocks(num_steps: int, steps_per_task: int) -> tuple[Span, ...]:
-    starts = range(0, num_steps, steps_per_task)
-    denoise = (Span(start, min(start + steps_per_task, num_steps)) for start in starts)
+def task_blocks(num_steps: int, steps_per_task: int, coupling: Coupling) -> tuple[Span, ...]:
+    """The cells of each task of a window, in order; the last one decodes. Raises ValueError for what is no number."""
+    _require_count("num_steps", num_steps)
+    _require_count("steps_per_task", steps_per_task)
+    size = steps_per_task if coupling == Coupling.CAUSAL else 1
+    denoise = (Span(start, min(start + size, num_steps)) for start in range(0, num_steps, size))
     return (*denoise, Span(num_steps, num_steps + 1))
 
 

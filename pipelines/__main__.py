@@ -94,6 +94,13 @@ def _parser() -> argparse.ArgumentParser:
     generate.add_argument(
         "--num-frames", type=_whole, default=80, metavar="N", help="exactly so many frames (default: 80)"
     )
+    generate.add_argument(
+        "--prompt-at",
+        nargs=2,
+        action="append",
+        metavar=("FRAME", "TEXT"),
+        help="what it shows from a later frame on; as often as you like",
+    )
     generate.add_argument("--preview", type=Path, metavar="FILE", help="also write the low-resolution video, an .mp4")
     generate.add_argument(
         "--runner",
@@ -122,6 +129,11 @@ def _parser() -> argparse.ArgumentParser:
         "--manifest", required=True, metavar="PATH", help="the folder that the bulk job wrote (out=PATH)"
     )
     again.add_argument("--out", type=Path, required=True, metavar="FILE", help="the video to write, an .mp4")
+
+    serve = _command(names, "serve", commands.serve, "answer requests over HTTP, and show a page, on Ray Serve")
+    serve.add_argument("--host", metavar="HOST", help="where to listen (default: 127.0.0.1, this machine alone)")
+    serve.add_argument("--port", type=_whole, metavar="PORT", help="0 takes a free one (default: 8000)")
+    serve.epilog = f"Prints its URL when it is ready. Ctrl-C ends it in order. {SETTINGS}"
 
     train = _command(names, "train", commands.train, "train a bundle, or some stages of one")
     train.add_argument("--stages", metavar="A,B", help="only these stages (default: all that are not done yet)")

@@ -14,7 +14,7 @@ from models.bundle import Bundle
 from models.chunk_queue import ChunkQueue
 from models.nets.text import check_length
 from models.plan import Plan
-from models.prompt import PromptSpec
+from models.prompt import Cue, PromptSpec
 from models.scheduler import Task
 from models.state import Segment
 from pipelines.build import build_bundle, build_enhancer, build_generator
@@ -41,12 +41,15 @@ class Longtake:
         seed: int = 0,
         negative_prompt: str = "",
         observe: Observe | None = None,
+        cues: Sequence[Cue] = (),
     ) -> Iterator[Segment]:
         """Segments (frames: uint8 RGB "t h w c") in order, each as soon as it is final; `num_frames` frames in all.
 
-        `observe(task, output)` is called after every call of a model. Raises ValueError for what cannot be made.
+        `cues` are later prompts, such as `Cue(40, "a blue ring")`: each takes effect at the first chunk that begins at
+        its frame or after it. `observe(task, output)` is called after every call of a model. Raises ValueError for what
+        cannot be made.
         """
-        spec = PromptSpec("take", prompt, negative_prompt, num_frames, seed)
+        spec = PromptSpec("take", prompt, negative_prompt, num_frames, seed, cues=tuple(cues))
         self.check(spec)
         return self._generator.stream(spec, observe)
 
@@ -75,7 +78,7 @@ class Longtake:
 def check_spec(conf: Conf, bundle: Bundle, spec: PromptSpec) -> list[str]:
     """The words of `spec` that the bundle does not know. Raises ValueError if the video can never be made."""
     ChunkQueue(Plan(spec.num_frames, conf.plan), conf.scheduler.lookahead_frames)  # has to hold a window
-    texts = (spec.prompt, spec.negative_prompt)
+    texts = (spec.prompt, *(cue.prompt for cue in spec.cues), spec.negative_prompt)
     for part in ("", "refiner_"):  # the refiner may have a tokenizer of its own
         if f"{part}tokenizer" in bundle.parts:
             tokenizer, encoder = bundle.parts[f"{part}tokenizer"], bundle.parts[f"{part}text_encoder"]

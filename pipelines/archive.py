@@ -4,21 +4,14 @@ A video is encoded segment by segment, each call on its own, so a lost call cost
 order: the video's file becomes whole, then its manifest record. The record is the moment at which it is finished.
 """
 
-import io
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from hashlib import sha256
 
-import numpy as np
-from jaxtyping import UInt8
-from PIL import Image
-
-from models.mp4 import decode, encode_fragment, plain
+from models.mp4 import plain
 from models.prompt import PromptSpec
-from models.sheet import draw_sheet, sheet_numbers
-from models.span import Span
 from models.state import Chunk, Memory, Segment
 from pipelines.manifest import Manifest, VideoRow, safe_name
+from pipelines.pieces import fragment_of, jpeg, pack_chunk, png, sheet_of, unpack_chunk
 from pipelines.shards import file_of, pack_shard, write_metadata
 from pipelines.storage import Store
 
@@ -50,9 +43,8 @@ class Archive:
 
     def encode(self, piece: Segment | Chunk, fps: int, index: int, num_frames: int) -> tuple[bytes | None, bytes]:
         """A thumbnail of the first piece, where wanted, and the fragment `index` of an mp4 of `num_frames` frames."""
-        frames = piece.frames[: max(0, num_frames - piece.span.start)]  # the base model may run on past the end
-        thumbnail = _jpeg(frames[0]) if index == 0 and self._thumbnails else None
-        return thumbnail, encode_fragment(frames, Fraction(fps), piece.span.start, index) if len(frames) else b""
+        thumbnail = jpeg(piece.frames[0]) if index == 0 and self._thumbnails else None
+        return thumbnail, fragment_of(piece, fps, index, num_frames)
 
     def commit(
         self, row: VideoRow, num_fragments: int, thumbnail: bytes | None, *fragments: bytes
@@ -94,21 +86,16 @@ class Archive:
     def sample(self, path: str, num_frames: int) -> tuple[bytes, bytes]:
         """A finished video, and its contact sheet."""
         video = self._store.get(file_of(path))
-        return video, sheet_of(video, num_frames)
+        return video, png(sheet_of(video, num_frames))
 
     def save_chunk(self, path: str, memory: Memory, chunk: Chunk) -> tuple[None, None]:
         """What a resumed job needs to go on after this chunk, bit for bit."""
-        buffer = io.BytesIO()
-        start, stop = chunk.span.start, chunk.span.stop
-        np.savez(buffer, anchor=memory.anchor, last=memory.last, frames=chunk.frames, span=np.array([start, stop]))
-        self._store.put(path, buffer.getvalue())
+        self._store.put(path, pack_chunk(memory, chunk))
         return None, None
 
     def load_chunk(self, path: str) -> tuple[Memory, Chunk]:
         """What `save_chunk` kept: the two values of the base model's call."""
-        with np.load(io.BytesIO(self._store.get(path))) as kept:
-            start, stop = (int(one) for one in kept["span"])
-            return Memory(kept["anchor"], kept["last"]), Chunk(Span(start, stop), kept["frames"])
+        return unpack_chunk(self._store.get(path))
 
     def _forget_chunks(self, video_id: str) -> None:
         self._store.delete(*self._store.list(_folder(video_id)))
@@ -122,18 +109,3 @@ def checkpoint_path(spec: PromptSpec, settings: str, index: int) -> str:
 
 def _folder(video_id: str) -> str:
     return f"{CHECKPOINTS}/{safe_name(video_id)}"
-
-
-def sheet_of(video: bytes, num_frames: int) -> bytes:
-    """A contact sheet of an mp4, as a PNG."""
-    numbers = sheet_numbers(num_frames)
-    shown = [frame for i, frame in enumerate(decode(io.BytesIO(video))) if i in numbers]
-    buffer = io.BytesIO()
-    Image.fromarray(draw_sheet(numbers, {"video": np.stack(shown)})).save(buffer, "png")
-    return buffer.getvalue()
-
-
-def _jpeg(frame: UInt8[np.ndarray, "h w c"]) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(frame).save(buffer, "jpeg", quality=90)
-    return buffer.getvalue()

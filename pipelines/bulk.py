@@ -7,7 +7,6 @@
 Kill it at any moment and give the same command: what is finished stays, the rest is made, and comes out the same.
 """
 
-import fcntl
 import json
 import logging
 import signal
@@ -20,12 +19,14 @@ from typing import Any
 
 from pipelines.archive import CHECKPOINTS, ArchiveFactory
 from pipelines.build import bundle_path, stage_factories
-from pipelines.bulk_job import BulkJob, Sample, Tally
+from pipelines.bulk_job import BulkJob
 from pipelines.bulk_params import BulkConf, differences, hash_of, job_settings
 from pipelines.bulk_progress import BulkProgress
+from pipelines.bulk_records import Sample, Tally
 from pipelines.bulk_rows import Rows
 from pipelines.cluster import Factories, connect, pools
 from pipelines.compose import flatten
+from pipelines.lease import Hold, alone
 from pipelines.manifest import Manifest, VideoRow
 from pipelines.prompt_files import find_files
 from pipelines.storage import Store
@@ -69,7 +70,7 @@ def run(conf: BulkConf, store: Store, bundle_sha256: str, factories: Factories |
     Raises Stopped after SIGTERM or Ctrl-C, RuntimeError when it cannot go on; what is finished stays in either case.
     """
     made = factories or stage_factories(conf)
-    with _alone(store), _asked_to_stop() as asked:
+    with alone(store) as hold, _asked_to_stop() as asked:
         manifest = Manifest(store)
         store.sweep()
         rows = Rows(conf, manifest.done(retry_failed=conf.retry_failed))
@@ -84,7 +85,7 @@ def run(conf: BulkConf, store: Store, bundle_sha256: str, factories: Factories |
             job = BulkJob(conf, bundle_sha256, ready, rows, set(store.list(CHECKPOINTS)), observe)
             try:
                 asked.politely = True
-                job.run(lambda: asked.by is not None)
+                job.run(lambda: _stopping(store, hold, asked))
             finally:
                 rows.close()
                 observe.flush()
@@ -132,26 +133,19 @@ def _tracked(conf: BulkConf, store: Store, bundle_sha256: str) -> Iterator[Track
         yield tracker
 
 
-@contextmanager
-def _alone(store: Store) -> Iterator[None]:
-    """Two jobs in one local folder would write the same files. Raises ValueError; ends with the process."""
-    if store.local_path is None:
-        yield
-        return
-    with (store.local_path / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(f"out={store}: another job is writing there now") from None
-        yield
-
-
 @dataclass(slots=True)
 class _Asked:
     """Whether SIGTERM (`ray job stop`) or Ctrl-C has come."""
 
     by: int | None = None  # the signal
     politely: bool = False  # there is work that can be ended in order; before, a signal ends the job at once
+
+
+def _stopping(store: Store, hold: Hold, asked: _Asked) -> bool:
+    """Whether to end in order. Raises RuntimeError when nothing may be written any more."""
+    if hold.lost:
+        raise RuntimeError(f"out={store}: another job has taken the folder over, as this one seemed to be dead")
+    return asked.by is not None
 
 
 @contextmanager

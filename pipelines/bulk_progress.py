@@ -9,7 +9,7 @@ from typing import Any, Self
 from ray.util.metrics import Counter, Gauge
 from tqdm import tqdm
 
-from pipelines.bulk_job import Tally
+from pipelines.bulk_records import Tally
 
 logger = logging.getLogger(__name__)
 LOG_S = 15.0

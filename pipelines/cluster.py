@@ -1,5 +1,6 @@
 """A place in a Ray cluster: joins or starts one, reserves what the pools need, starts their actors."""
 
+import logging
 import os
 import signal
 import threading
@@ -16,6 +17,8 @@ from actors.pool import Pool
 from actors.stage import Held, StageActor
 from pipelines.cluster_params import ClusterParams, PoolParams
 
+logger = logging.getLogger(__name__)
+WAIT_QUIETLY_S = 10.0
 Factories = Mapping[str, Callable[[], Held]]  # base, refiner, writer -> what its actors hold
 
 
@@ -102,7 +105,11 @@ def _reserve(params: ClusterParams, names: Factories) -> PlacementGroup | None:
     if not bundles:
         return None
     group: PlacementGroup = placement_group(bundles, strategy=params.strategy)
-    ready, _ = ray.wait([group.ready()], timeout=params.start_timeout_s)
+    reserved = group.ready()
+    ready, _ = ray.wait([reserved], timeout=min(WAIT_QUIETLY_S, params.start_timeout_s))
+    if not ready:  # another job may end, or the cluster grow: it is waited for, but not in silence
+        logger.warning("%s; waiting for it", _too_small(params, bundles))
+        ready, _ = ray.wait([reserved], timeout=max(0.0, params.start_timeout_s - WAIT_QUIETLY_S))
     if ready:
         return group
     remove_placement_group(group)
@@ -126,7 +133,7 @@ def _too_small(params: ClusterParams, bundles: list[dict[str, float]]) -> str:
             )
     machines = len(ray.nodes())  # type: ignore[no-untyped-call]
     return (
-        f"the cluster could not hold the actors within ray.start_timeout_s={params.start_timeout_s:g} s "
-        f"(ray.strategy={params.strategy}, {machines} machines; {'; '.join(parts)}): ask for fewer actors "
+        f"the cluster cannot hold the actors (ray.start_timeout_s={params.start_timeout_s:g}, "
+        f"ray.strategy={params.strategy}, {machines} machines; {'; '.join(parts)}): ask for fewer actors "
         "(ray.base.num_actors, ray.refiner.num_actors), or for less each (num_cpus, num_gpus)"
     )

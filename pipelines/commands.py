@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from models.prompt import PromptSpec
+    from models.prompt import Cue, PromptSpec
     from models.refiner import RefinerParams
     from models.state import Segment
     from pipelines.api import Longtake
@@ -34,9 +34,12 @@ def generate(args: argparse.Namespace) -> Work:
     conf = _conf(args)
     if args.runner == "ray":
         _check_texts(conf, spec)
+        _warn_of_cues(conf, spec)
         return lambda: _record_on_ray(spec, conf, places)
     longtake = _load(conf, spec)
-    stream = partial(longtake.stream, spec.prompt, spec.num_frames, spec.seed, spec.negative_prompt)
+    _warn_of_cues(conf, spec)
+    asked = (spec.prompt, spec.num_frames, spec.seed, spec.negative_prompt)
+    stream = partial(longtake.stream, *asked, cues=spec.cues)
     return lambda: _record(stream, spec, longtake.conf, longtake.conf.fps, places, "base model")
 
 
@@ -95,6 +98,19 @@ def regenerate(args: argparse.Namespace) -> Work:
     return work
 
 
+def serve(args: argparse.Namespace) -> Work:
+    from pipelines.serve_params import load_serve
+
+    flags = {"serve.host": args.host, "serve.port": args.port}
+    chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    conf = load_serve(args.config or CONF / "tiny.yaml", [*chosen, *args.overrides])
+    from pipelines.serve import check, check_port, serve_forever
+
+    check(conf)
+    conf = check_port(conf)
+    return lambda: serve_forever(conf)
+
+
 def train(args: argparse.Namespace) -> Work:
     from pipelines.compose import compose
     from pipelines.train import STAGES, TrainConf
@@ -113,7 +129,25 @@ def train(args: argparse.Namespace) -> Work:
 def _spec(args: argparse.Namespace, num_frames: int) -> "PromptSpec":
     from models.prompt import PromptSpec
 
-    return PromptSpec("take", args.prompt, args.negative_prompt, num_frames, args.seed)
+    cues = _cues(getattr(args, "prompt_at", None) or [])
+    return PromptSpec("take", args.prompt, args.negative_prompt, num_frames, args.seed, cues=cues)
+
+
+def _cues(asked: "list[list[str]]") -> "tuple[Cue, ...]":
+    """The cues of `--prompt-at FRAME TEXT`, which may come in any order. Raises ValueError naming the option."""
+    from models.prompt import Cue
+
+    cues = []
+    for frame, text in asked:
+        try:
+            number = int(frame)
+        except ValueError:
+            raise ValueError(f"--prompt-at: {frame!r} is not a whole number") from None
+        try:
+            cues.append(Cue(number, text))
+        except ValueError as error:
+            raise ValueError(f"--prompt-at {frame}: {error}") from None
+    return tuple(sorted(cues, key=lambda cue: cue.from_frame))
 
 
 def _places_of(out: Path) -> "Places":
@@ -154,6 +188,16 @@ def _check_texts(conf: "Conf", spec: "PromptSpec") -> None:
     from pipelines.build import build_texts
 
     _warn_of(check_spec(conf, build_texts(conf), spec))
+
+
+def _warn_of_cues(conf: "Conf", spec: "PromptSpec") -> None:
+    from models.plan import Plan
+    from models.prompt import never_shown
+
+    for cue in never_shown(spec, Plan(spec.num_frames, conf.plan)):
+        _warn(
+            f"--prompt-at {cue.from_frame}: it shows in no frame, for no chunk begins before the next prompt or the end"
+        )
 
 
 def _warn_of(unknown: "list[str]") -> None:

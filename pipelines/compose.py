@@ -39,6 +39,11 @@ def amend(params: P, overrides: Sequence[str]) -> P:
     return _build(type(params), data, "")
 
 
+def from_plain(cls: type[P], data: Mapping[str, Any]) -> P:
+    """The dataclass `cls` of plain values, such as JSON holds. Raises ValueError as `compose` does."""
+    return _build(cls, data, "")
+
+
 def flatten(params: Any, at: str = "") -> dict[str, Any]:
     """Dotted keys and plain values of a dataclass: what `amend` takes, and people read."""
     flat: dict[str, Any] = {}

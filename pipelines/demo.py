@@ -8,16 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from models.mp4 import decode
-from models.sheet import draw_sheet, sheet_numbers
+from models.sheet import sheet_numbers
 from pipelines.bulk import check, run
 from pipelines.bulk_params import load_bulk
 from pipelines.cluster import Factories
 from pipelines.gallery import Take, write_gallery
 from pipelines.manifest import Manifest, VideoRow
+from pipelines.recording import save_sheet
 from pipelines.storage import Store
 
 PROMPTS = (
@@ -61,9 +59,7 @@ def _take(row: VideoRow, store: Store, folder: Path) -> Take:
         raise RuntimeError(f"video {row.id} failed: {row.reason}")
     sheet = folder / f"{row.id}-frames.png"
     refined, before = (list(decode(io.BytesIO(store.get(path)))) for path in (row.path, row.preview))
-    numbers = sheet_numbers(len(refined))
-    pictures = {"before": np.stack([before[i] for i in numbers]), "refined": np.stack([refined[i] for i in numbers])}
-    Image.fromarray(draw_sheet(numbers, pictures)).save(sheet)
+    save_sheet(sheet, sheet_numbers(len(refined)), before, refined)
     assert None not in (row.prompt, row.num_frames, row.fps, row.generate_s, row.refine_s), "a done video has them"
     return Take(
         row.prompt or "",

@@ -6,12 +6,14 @@ What the stages hand to each other goes from actor to actor by reference; here a
  2. A stage that raises ends its own video, with the reason.
  3. What died with a machine is made again: the video begins anew, and gives the same frames, so what is out stays out.
  4. Both 1 and 3 happen at most `max_attempts` times to one call or video; then the video ends with the reason.
+ 5. A prompt that is changed on the way takes effect at the first chunk that was not handed out yet, and is a cue of the
+    video's spec from then on: begun anew, or asked for with that cue from the start, the video has the same frames.
 """
 
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -21,7 +23,8 @@ from actors.calls import Calls, Fate, Outcome
 from actors.pool import Pool, reason
 from actors.stage import Receipt
 from models.plan import Plan
-from models.prompt import PromptSpec
+from models.prompt import Cue, PromptSpec
+from models.resume import Resume
 from models.scheduler import Scheduler, Stage, Task
 from models.state import Segment
 from pipelines.cluster import Factories, pools
@@ -43,7 +46,10 @@ class TaskDone:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SegmentFinal:
-    """Segment `index` of a video is final; `segment` is a reference to it. After a loss they come again from 0."""
+    """Segment `index` of a video is final; `segment` is a reference to it.
+
+    They begin at 0, or at the window where the video was resumed; after a loss they come again from there.
+    """
 
     video_id: str
     index: int
@@ -59,6 +65,18 @@ class VideoFailed:
 
 Event = TaskDone | SegmentFinal | VideoFailed
 Detour = Callable[[Task], tuple[Pool, str, tuple[Any, ...]] | None]
+
+
+@dataclass(slots=True, eq=False)
+class _Video:
+    """A video in work."""
+
+    spec: PromptSpec
+    conf: Conf  # its own
+    plan: Plan
+    resume: Resume
+    num_final: int  # segments that are given out, or were final before
+    reached: int  # chunks that were handed out before it was begun, or begun anew
 
 
 def no_detour(task: Task) -> None:
@@ -80,14 +98,13 @@ class RayRunner:
         self._conf, self._calls, self._detour = conf, calls, detour
         self._pools = {stage: made[name] for stage, name in POOLS.items()}
         self._scheduler = Scheduler(conf.scheduler)
-        self._specs: dict[str, PromptSpec] = {}
-        self._final: Counter[str] = Counter()  # segments given out
+        self._videos: dict[str, _Video] = {}
         self._attempts: Counter[tuple[str, Any]] = Counter()  # of tasks that were lost, and of videos begun anew
 
     @property
     def num_videos(self) -> int:
         """Videos in work."""
-        return len(self._specs)
+        return len(self._videos)
 
     @property
     def waiting_frames(self) -> dict[str, int]:
@@ -98,33 +115,62 @@ class RayRunner:
         """How often something of this video had to be done again."""
         return sum(count for (video, _), count in self._attempts.items() if video == video_id)
 
-    def submit(self, spec: PromptSpec) -> Plan:
-        """Begins a video. Raises ValueError for what can never run, or an id that is in work."""
-        conf = for_video(self._conf, spec.settings)
-        plan, refiner = Plan(spec.num_frames, conf.plan), conf.refiner
-        self._scheduler.submit(spec, plan, refiner.num_inference_steps, refiner.coupling, refiner.steps_per_task)
-        self._specs[spec.video_id] = spec
-        self._final[spec.video_id] = 0
-        return plan
+    def submit(
+        self, spec: PromptSpec, conf: Conf | None = None, resume: Resume | None = None, reached: int = 0
+    ) -> Plan:
+        """Begins a video, or goes on with it at `resume`, whose handles have to outlive what may be lost.
+
+        `conf` is `for_video` of its settings, where the caller has it already. The prompts of the first `reached`
+        chunks can no longer be changed: of a video that was begun before, those that are kept somewhere. Raises
+        ValueError for what can never run, a resume that does not fit, and an id that is in work.
+        """
+        conf = conf or for_video(self._conf, spec.settings)
+        resume = resume or Resume(0, 0)
+        video = _Video(spec, conf, Plan(spec.num_frames, conf.plan), resume, resume.window, reached)
+        self._schedule(video)
+        self._videos[spec.video_id] = video
+        return video.plan
+
+    def spec(self, video_id: str) -> PromptSpec:
+        """What is asked for by now: with a cue for every change. Raises ValueError for a video that is not in work."""
+        return self._video(video_id).spec
+
+    def change_prompt(self, video_id: str, prompt: str) -> int:
+        """`prompt` from the first chunk on that was not handed out yet, up to the next cue.
+
+        Returns the frame where that chunk begins. Raises ValueError when none is left, for a text that is no prompt,
+        and for a video that is not in work.
+        """
+        video = self._video(video_id)
+        chunks, num_frames = video.plan.chunks, video.spec.num_frames
+        index = self._reached(video)
+        start = chunks[index].start if index < len(chunks) else num_frames
+        if start >= num_frames:  # the base model may run on past the end
+            raise ValueError(f"prompt={prompt!r}: it comes too late, all frames of the video are made or being made")
+        spec = _with_prompt(video.spec, start, prompt)
+        self._scheduler.change(video_id, spec)
+        video.spec = spec
+        return start
 
     def cancel(self, video_id: str) -> None:
         """Nobody wants the rest. Tasks that run are left to end; they are seconds."""
         self._scheduler.cancel(video_id)
-        self._specs.pop(video_id, None)
-        self._final.pop(video_id, None)
+        self._videos.pop(video_id, None)
         self._attempts = Counter({key: n for key, n in self._attempts.items() if key[0] != video_id})
         for pool in self._pools.values():
             pool.forget(lambda key: isinstance(key, tuple) and key[0] == video_id)
 
     def again(self, video_id: str, why: str) -> list[VideoFailed]:
         """Something of the video was lost with a machine: it begins anew, unless that happened too often."""
-        if video_id not in self._specs:
+        if video_id not in self._videos:
             return []
         if self._too_often(video_id, None):
             return self._fail(video_id, f"parts of it were lost {self._conf.ray.max_attempts} times: {why}")
-        spec = self._specs[video_id]
+        video = self._videos[video_id]
+        video.reached = self._reached(video)
+        video.num_final = video.resume.window
         self._scheduler.cancel(video_id)
-        self.submit(spec)
+        self._schedule(video)
         return []
 
     def hand_out(self, stages: Collection[Stage] = tuple(Stage)) -> None:
@@ -133,7 +179,14 @@ class RayRunner:
             while stage in stages and pool.num_idle and (task := self._scheduler.next(stage)):
                 key = (task.video_id, task.index if task.stage is Stage.REFINE else None)
                 where, method, args = self._detour(task) or (pool, "advance", task.args)
+                if not where.num_idle:  # a detour has to wait for its turn
+                    self._scheduler.lost(task)
+                    break
                 self._calls.start(where, key, task, method, *args)
+
+    def runs(self, task: Task) -> bool:
+        """It was handed out, nothing has been said of it since, and its video is in work."""
+        return self._scheduler.runs(task)
 
     def take_in(self, outcome: Outcome) -> Sequence[Event]:
         """What became of a Task; nothing, if its video was cancelled or begun anew since."""
@@ -204,10 +257,26 @@ class RayRunner:
                 raise RuntimeError(failed[0].reason) from None
             return None
 
+    def _video(self, video_id: str) -> _Video:
+        if video_id not in self._videos:
+            raise ValueError(f"video_id={video_id!r}: this video is not in work")
+        return self._videos[video_id]
+
+    def _schedule(self, video: _Video) -> None:
+        refiner = video.conf.refiner
+        how = (refiner.num_inference_steps, refiner.coupling, refiner.steps_per_task)
+        self._scheduler.submit(video.spec, video.plan, *how, video.resume)
+
+    def _reached(self, video: _Video) -> int:
+        """Chunks that were handed out so far: viewers may have seen what came of them."""
+        if video.num_final == len(video.plan.segments):  # the Scheduler knows it no more
+            return len(video.plan.chunks)
+        return max(video.reached, self._scheduler.next_chunk(video.spec.video_id))
+
     def _segment(self, video_id: str, segment: Any) -> SegmentFinal:
-        index = self._final[video_id]
-        self._final[video_id] += 1
-        return SegmentFinal(video_id, index, segment)
+        video = self._videos[video_id]
+        video.num_final += 1
+        return SegmentFinal(video_id, video.num_final - 1, segment)
 
     def _too_often(self, video_id: str, what: Any) -> bool:
         self._attempts[video_id, what] += 1
@@ -217,3 +286,11 @@ class RayRunner:
         failed = VideoFailed(video_id, why, self.attempts(video_id))
         self.cancel(video_id)
         return [failed]
+
+
+def _with_prompt(spec: PromptSpec, frame: int, prompt: str) -> PromptSpec:
+    """`spec` with another prompt from `frame` up to its next cue. Raises ValueError if it is none."""
+    if frame == 0:
+        return replace(spec, prompt=prompt)
+    cues = (*(cue for cue in spec.cues if cue.from_frame != frame), Cue(frame, prompt))
+    return replace(spec, cues=tuple(sorted(cues, key=lambda cue: cue.from_frame)))

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from models.prompt import Cue
 from pipelines.storage import Store
 
 FOLDER = "manifest"
@@ -39,6 +40,7 @@ class VideoRow:
 
     id: str
     prompt: str | None = None
+    cues: str | None = None  # JSON: the later prompts, as `cues_text` writes them
     negative_prompt: str | None = None
     status: str  # done or failed
     reason: str | None = None  # of a failed one
@@ -70,7 +72,9 @@ class VideoRow:
         in_utc = self.finished_at is not None and self.finished_at.utcoffset() == timedelta(0)
         assert in_utc, f"finished_at={self.finished_at} is no time in UTC"
         unknown = {f.name for f in fields(self) if getattr(self, f.name) is None}
-        assert self.status == "failed" or unknown <= {"reason", "preview", "thumbnail"}, f"{unknown} of a done video"
+        assert self.status == "failed" or unknown <= {"reason", "cues", "preview", "thumbnail"}, (
+            f"{unknown} of a done video"
+        )
 
 
 def _field(name: str, hint: Any) -> pa.Field:
@@ -179,7 +183,9 @@ class Manifest:
 
     def table(self) -> pa.Table:
         """All rows that are in parts: about 1 KB of memory a row."""
-        return pa.concat_tables([SCHEMA.empty_table(), *(self._open(path).read() for path in self._part_paths())])
+        parts = (self._open(path).read() for path in self._part_paths())
+        # A part that an earlier release wrote may lack a column.
+        return pa.concat_tables([SCHEMA.empty_table(), *parts], promote_options="default")
 
     def find(self, id: str) -> VideoRow:
         """Raises ValueError, with the id and the manifest, when there is no row of it."""
@@ -231,6 +237,16 @@ class Manifest:
     def _open(self, path: str) -> pq.ParquetFile:
         # Whole, in one request: 10,000 rows are 1 to 5 MB, most of it prompts.
         return pq.ParquetFile(pa.BufferReader(self.store.get(path)))
+
+
+def cues_text(cues: Sequence[Cue]) -> str | None:
+    """What the column `cues` says: None when the prompt stays, else a JSON list of {from_frame, prompt}."""
+    return json.dumps([asdict(cue) for cue in cues], ensure_ascii=False) if cues else None
+
+
+def read_cues(text: str | None) -> tuple[Cue, ...]:
+    """What `cues_text` wrote."""
+    return tuple(Cue(**cue) for cue in json.loads(text or "[]"))
 
 
 def safe_name(id: str) -> str:

@@ -2,6 +2,7 @@
 
 Columns: prompt, and optionally id, negative_prompt, num_frames, seed; `refiner.strength` and any other name with a dot
 is a setting for this video alone. Other columns are ignored, but not those that look like a slip of the pen.
+A prompt that changes on the way is a list of {from_frame, prompt}, or such a list as JSON where a file holds texts.
 """
 
 import json
@@ -16,7 +17,7 @@ from hashlib import blake2b
 from typing import Any
 from unicodedata import category
 
-from models.prompt import PromptSpec
+from models.prompt import Cue, PromptSpec, read_prompt
 from pipelines.prompt_files import PromptFile, find_files, read_file
 
 COLUMNS = ("prompt", "id", "negative_prompt", "num_frames", "seed")
@@ -78,13 +79,15 @@ def to_request(row: Row, defaults: Defaults, settings_allowed: Callable[[Sequenc
     settings = tuple(f"{name}={_setting(value)}" for name, value in fields.items() if "." in name)
     if settings:
         settings_allowed(settings)
+    prompt, cues = _prompts(fields.get("prompt", ""))
     return PromptSpec(
         video_id,
-        _prompt(fields, "prompt", ""),
-        _prompt(fields, "negative_prompt", defaults.negative_prompt),
+        prompt,
+        _plain("negative_prompt", fields.get("negative_prompt", defaults.negative_prompt)),
         _whole("num_frames", fields.get("num_frames", defaults.num_frames)),
         _whole("seed", fields.get("seed", _seed(defaults.seed, video_id))),
         settings,
+        cues,
     )
 
 
@@ -160,8 +163,25 @@ def _default_id(source: str) -> str:
     return f"{PromptFile('', name).stem}-{int(number):06d}"
 
 
-def _prompt(fields: Mapping[str, Any], name: str, default: str) -> str:
-    text = fields.get(name, default)
+def _prompts(value: Any) -> tuple[str, tuple[Cue, ...]]:
+    """The prompt and the cues of a row."""
+    prompt, cues = read_prompt(_parsed(value) if isinstance(value, str) else value)
+    for i, cue in enumerate(cues, 1):
+        _plain(f"prompt[{i}].prompt", cue.prompt)
+    return _plain("prompt", prompt), cues
+
+
+def _parsed(text: str) -> Any:
+    """A list of objects, if `text` is one in JSON; any other text is a prompt."""
+    try:
+        value = json.loads(text) if text.lstrip().startswith("[") else None
+    except (ValueError, RecursionError):
+        return text
+    is_list = isinstance(value, list) and value and all(isinstance(one, dict) for one in value)
+    return value if is_list else text
+
+
+def _plain(name: str, text: Any) -> str:
     if not isinstance(text, str):
         raise ValueError(f"{name}={reprlib.repr(text)}: it has to be a text")
     if "\0" in text:

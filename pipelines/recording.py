@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,6 +21,8 @@ from models.sheet import draw_sheet, sheet_numbers
 from models.state import Chunk, Segment
 
 Observe = Callable[[Task, Any], None]
+Frame = UInt8[np.ndarray, "h w c"]
+Numbered = Mapping[int, Frame] | Sequence[Frame]  # frame i is at [i]
 STOPS = (signal.SIGINT, signal.SIGTERM)
 PICTURES = (".png", ".jpg", ".jpeg")
 
@@ -115,7 +117,7 @@ def record(
                 stop.add_note(f"{places.out} holds the first {refined.num_frames} of {num_frames} frames")
             raise
     if places.contact_sheet is not None:
-        _save_sheet(places.contact_sheet, low, refined)
+        save_sheet(places.contact_sheet, sorted(refined.kept), low.kept, refined.kept)
     return Report(num_frames, *refined.size, first_segment_s, perf_counter() - began)
 
 
@@ -143,7 +145,7 @@ class _Reel:
         self.writer = writer
         self.num_frames = 0  # seen so far
         self.size = (0, 0)  # height, width
-        self.kept: dict[int, UInt8[np.ndarray, "h w c"]] = {}
+        self.kept: dict[int, Frame] = {}
         self._wanted = num_frames
         self._shown = set(sheet_numbers(num_frames))
 
@@ -160,7 +162,7 @@ class _Reel:
         self.kept |= {i: frame.copy() for i, frame in enumerate(frames, piece.span.start) if i in self._shown}
 
 
-def _save_sheet(path: Path, low: _Reel, refined: _Reel) -> None:
-    numbers = sorted(refined.kept)
-    rows = {name: np.stack([reel.kept[i] for i in numbers]) for name, reel in (("before", low), ("refined", refined))}
+def save_sheet(path: Path, numbers: Sequence[int], before: Numbered, refined: Numbered) -> None:
+    """A contact sheet of these frames, before refinement and after it; the path's ending says in which format."""
+    rows = {"before": np.stack([before[i] for i in numbers]), "refined": np.stack([refined[i] for i in numbers])}
     Image.fromarray(draw_sheet(numbers, rows)).save(path)

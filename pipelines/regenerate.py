@@ -9,7 +9,7 @@ from pipelines.api import Longtake, write_mp4
 from pipelines.build import bundle_path
 from pipelines.bulk_params import hash_of
 from pipelines.config import Conf, load
-from pipelines.manifest import Manifest, VideoRow
+from pipelines.manifest import Manifest, VideoRow, read_cues
 from pipelines.storage import Store
 
 
@@ -33,6 +33,7 @@ def remake(row: VideoRow, conf: Conf, out: Path) -> bool:
     """Writes the video to `out`; whether its bytes are those of the manifest."""
     longtake = Longtake(conf)
     assert row.prompt is not None and row.num_frames is not None and row.seed is not None, "a done video has them"
-    segments = longtake.stream(row.prompt, row.num_frames, row.seed, row.negative_prompt or "")
+    negative_prompt, cues = row.negative_prompt or "", read_cues(row.cues)
+    segments = longtake.stream(row.prompt, row.num_frames, row.seed, negative_prompt, cues=cues)
     write_mp4(segments, out, conf.fps)
     return sha256(out.read_bytes()).hexdigest() == row.sha256

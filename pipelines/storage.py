@@ -92,6 +92,16 @@ class Store:
         data: bytes = self._fs.cat_file(self._at(path))
         return data
 
+    def get_part(self, path: str, start: int, stop: int) -> bytes:
+        """Bytes `[start, stop)` of a file. Raises FileNotFoundError."""
+        data: bytes = self._fs.cat_file(self._at(path), start, stop)
+        return data
+
+    def size(self, path: str) -> int:
+        """In bytes. Raises FileNotFoundError."""
+        self._fs.invalidate_cache()
+        return int(self._fs.size(self._at(path)))
+
     def get_file(self, path: str, target: Path) -> None:
         """As `get`, into a local file: it may be larger than memory."""
         self._fs.get_file(self._at(path), str(target))
@@ -108,6 +118,14 @@ class Store:
         """Removes files; one that is not there is fine."""
         _each(self._delete, paths)
 
+    def remove(self, folder: str) -> None:
+        """Removes a folder with all its files. Nobody else may be writing there."""
+        if self.local_path is None:
+            self.delete(*self.list(folder))
+        else:
+            with suppress(FileNotFoundError):
+                shutil.rmtree(self.local_path / folder)
+
     def sweep(self) -> None:
         """Removes temporary files: rule 4. Nobody else may be writing here."""
         if self.local_path is not None:
@@ -123,6 +141,14 @@ class Store:
         self._fs.invalidate_cache()
         root = self._at("")
         return sorted(path.removeprefix(root) for path in self._fs.find(self._at(folder).rstrip("/")))
+
+    def sizes(self, folder: str) -> dict[str, int]:
+        """Bytes of each file of `list`, by its path."""
+        if self.local_path is not None:
+            return {path: (self.local_path / path).stat().st_size for path in self.list(folder)}
+        self._fs.invalidate_cache()
+        found = self._fs.find(self._at(folder).rstrip("/"), detail=True)
+        return {path.removeprefix(self._at("")): int(info["size"]) for path, info in sorted(found.items())}
 
     def _create(self, path: str, data: bytes) -> None:
         if self.local_path is None:

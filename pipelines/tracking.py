@@ -1,4 +1,4 @@
-"""MLflow: every bulk, train and evaluate job is an MLflow run. Nothing else imports mlflow.
+"""MLflow: every bulk, train and evaluate job is an MLflow run. Only this file and `mlflow_run.py` import mlflow.
 
     params tags --> facts  --|
     metrics     --> points --|--> one daemon thread, once per interval --> MLflow's store, artifact store
@@ -20,9 +20,7 @@ import logging
 import os
 import re
 import subprocess
-import tempfile
 import threading
-import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -32,27 +30,24 @@ from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import Literal
 
 from pipelines import __version__
+from pipelines.mlflow_run import MAX_POINTS_BATCH, MlflowRun, Point, Status, begin_run, is_final, masked, now_ms
 
 logger = logging.getLogger(__name__)
 
 Kind = Literal["bulk", "train", "evaluate"]
-Status = Literal["FINISHED", "FAILED", "KILLED"]
 
 HOME = Path(__file__).parents[1]
-KEY_TAG = "longtake.key"
 PACKAGES = ("ray", "torch", "diffusers", "transformers", "av")
 END_S = 10.0
 MAX_POINTS = 50_000  # 30 metrics every 10 s: more than 4 hours
 MAX_WAITING = 1000  # in each of the other two queues
 MAX_HELD_BYTES = 64 * 2**20
 MAX_CHARS = 6000  # of one param, MLflow's limit
-MAX_BATCH = 1000  # metrics in one call, MLflow's limit
-MAX_FACTS_BATCH = 100  # params or tags in one call, MLflow's limit
 
 ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -108,7 +103,9 @@ def open_tracker(params: TrackingParams, folder: Path | None, kind: Kind, key: s
         os.environ.setdefault(name, value)
     # 2 s, and not in the thread: while two threads import pandas at once, each may see the other's half of it.
     importlib.import_module("mlflow")
-    tracker = Tracker(key, partial(_begin, params, uri, kind, key, resumed, _now_ms()), params.interval_s)
+    name = params.name or f"{kind}-{key[:8]}"
+    begin = partial(begin_run, uri, key, params.experiment, name, now_ms(), resumed, params.system_metrics)
+    tracker = Tracker(key, begin, params.interval_s)
     tracker.origin(_origin(kind))
     return tracker
 
@@ -122,28 +119,20 @@ def _store(params: TrackingParams, folder: Path | None) -> str:
     return f"sqlite:///{place}/mlflow.db"
 
 
-@dataclass(frozen=True, slots=True)
-class _Point:
-    key: str
-    value: float
-    time_ms: int
-    step: int | None
-
-
-_Send = Callable[["_Run"], None]
+_Send = Callable[[MlflowRun], None]
 
 
 class Tracker:
     """What a job says about itself. Any thread may call it, and it raises nothing that a store does (rule 1)."""
 
-    def __init__(self, key: str, begin: "Callable[[], _Run] | None", interval_s: float) -> None:
+    def __init__(self, key: str, begin: Callable[[], MlflowRun] | None, interval_s: float) -> None:
         """`begin` finds or makes the run; None where nothing is to be recorded."""
         self.key = key
         self._begin, self._interval_s = begin, interval_s
-        self._run: _Run | None = None
+        self._run: MlflowRun | None = None
         self._lock = threading.Lock()
-        self._newest: dict[str, _Point] = {}
-        self._points: deque[_Point] = deque(maxlen=MAX_POINTS)
+        self._newest: dict[str, Point] = {}
+        self._points: deque[Point] = deque(maxlen=MAX_POINTS)
         self._facts: deque[tuple[_Send, int]] = deque()
         self._files: deque[tuple[_Send, int]] = deque()
         self._held_bytes = 0
@@ -178,8 +167,8 @@ class Tracker:
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Numbers as of now. Without a step: seconds since the run began, so a resumed run goes on with larger ones."""
         if self._open:
-            now = _now_ms()
-            points = {key: _Point(_legal(key), float(value), now, step) for key, value in values.items()}
+            now = now_ms()
+            points = {key: Point(_legal(key), float(value), now, step) for key, value in values.items()}
             with self._lock:
                 self._newest |= points
 
@@ -276,15 +265,15 @@ class Tracker:
         assert self._begin is not None, "only an open tracker has a thread"
         self._run = self._run or self._begin()
         self._drain(self._facts, self._run)
-        while batch := list(islice(self._points, MAX_BATCH)):
-            self._attempt(partial(_Run.points, points=batch), self._run, len(batch))
+        while batch := list(islice(self._points, MAX_POINTS_BATCH)):
+            self._attempt(partial(MlflowRun.points, points=batch), self._run, len(batch))
             for _ in batch:
                 self._points.popleft()
         if ended:
-            self._told = self._attempt(partial(_Run.end, status=self._status), self._run, 0)
+            self._told = self._attempt(partial(MlflowRun.end, status=self._status), self._run, 0)
         self._drain(self._files, self._run)
 
-    def _drain(self, queue: deque[tuple[_Send, int]], run: "_Run") -> None:
+    def _drain(self, queue: deque[tuple[_Send, int]], run: MlflowRun) -> None:
         while queue:
             send, size_bytes = queue[0]
             self._attempt(send, run, 1)
@@ -292,12 +281,12 @@ class Tracker:
                 queue.popleft()
                 self._held_bytes -= size_bytes
 
-    def _attempt(self, send: _Send, run: "_Run", count: int) -> bool:
+    def _attempt(self, send: _Send, run: MlflowRun, count: int) -> bool:
         """False when the store refuses what `send` brings, which is `count` values or files, for good."""
         try:
             send(run)
         except Exception as error:
-            if not _is_final(error):
+            if not is_final(error):
                 raise
             if not self._refused:
                 logger.warning("tracking: MLflow refuses a value or file, the others go on: %s", _short(error))
@@ -305,121 +294,6 @@ class Tracker:
             self._lost += count
             return False
         return True
-
-
-class _Run:
-    """A run in MLflow's store. Every method waits for the store and raises what it raises; all may be called again."""
-
-    def __init__(self, client: Any, run: Any, monitors: Sequence[Any]) -> None:
-        self.client, self.run_id = client, run.info.run_id
-        self._began_ms: int = run.info.start_time
-        self._params: dict[str, str] = dict(run.data.params)
-        self._tags: dict[str, str] = dict(run.data.tags)
-        self._monitors = monitors
-
-    def params(self, values: Mapping[str, str]) -> None:
-        from mlflow.entities import Param
-
-        new, changed = self._compare(values, self._params)
-        for part in _parts(new):
-            self.client.log_batch(self.run_id, params=[Param(*item) for item in part.items()])
-            self._params |= part
-        self.tags(changed)
-
-    def origin(self, values: Mapping[str, str]) -> None:
-        """Tags that tell where a result came from: the first ones stay, later ones stand beside them."""
-        new, changed = self._compare(values, self._tags)
-        self.tags(new | changed)
-
-    def tags(self, values: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        for part in _parts(values):
-            self.client.log_batch(self.run_id, tags=[RunTag(*item) for item in part.items()])
-            self._tags |= part
-
-    def _compare(self, values: Mapping[str, str], known: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-        """Values not known yet, and, under `changed.KEY`, those that are not what was said last."""
-        said = {key: self._tags.get(f"changed.{key}", known.get(key)) for key in values}
-        new = {key: value for key, value in values.items() if said[key] is None}
-        changed = {f"changed.{k}": value for k, value in values.items() if k not in new and said[k] != value}
-        return new, changed
-
-    def points(self, points: Sequence[_Point]) -> None:
-        from mlflow.entities import Metric
-
-        metrics = [Metric(point.key, point.value, point.time_ms, self._step(point)) for point in points]
-        self.client.log_batch(self.run_id, metrics=metrics)
-
-    def _step(self, point: _Point) -> int:
-        return (point.time_ms - self._began_ms) // 1000 if point.step is None else point.step
-
-    def file(self, data: bytes | Path, place: str) -> None:
-        """MLflow keeps a file's own name, so it gets one in a folder of its own."""
-        at = PurePosixPath(place)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, at.name)
-            if isinstance(data, bytes):
-                path.write_bytes(data)
-            else:
-                path.symlink_to(data.absolute())
-            self.client.log_artifact(self.run_id, str(path), None if at.parent == PurePosixPath() else str(at.parent))
-
-    def machine(self) -> list[_Point]:
-        """What MLflow's pages show as system metrics, now."""
-        # MLflow's own thread for them dies of the first call that fails, and its end waits for the store without limit.
-        now = _now_ms()
-        values: dict[str, float] = {}
-        for monitor in self._monitors:
-            with suppress(Exception):  # a device that fails says nothing
-                monitor.collect_metrics()
-                values |= monitor.aggregate_metrics()
-            monitor.clear_metrics()
-        return [_Point(f"system/{key}", value, now, None) for key, value in values.items()]
-
-    def end(self, status: Status) -> None:
-        self.client.set_terminated(self.run_id, status)
-
-
-def _begin(params: TrackingParams, uri: str, kind: Kind, key: str, resumed: bool, began_ms: int) -> _Run:
-    """The run with this key, running again, or a new one."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(uri)
-    experiment = _experiment(client, params.experiment, uri)
-    run = next(iter(client.search_runs([experiment], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)), None)
-    if run is not None:
-        client.update_run(run.info.run_id, "RUNNING")
-    else:
-        run = client.create_run(experiment, began_ms, {KEY_TAG: key}, params.name or f"{kind}-{key[:8]}")
-        if resumed:
-            logger.warning("tracking: experiment %s has no run with key %s: a new one begins", params.experiment, key)
-    logger.info("tracking key=%s run=%s store=%s", key, run.info.run_id, _masked(uri))
-    return _Run(client, run, _monitors() if params.system_metrics else ())
-
-
-def _experiment(client: Any, name: str, uri: str) -> str:
-    """Its id. In a local file its artifacts lie beside the file; a server knows where to put them."""
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return str(found.experiment_id)
-    local = uri.startswith("sqlite:///")
-    path = Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
-    return str(client.create_experiment(name, (path.parent / "mlflow-artifacts").as_uri() if local else None))
-
-
-def _monitors() -> list[Any]:
-    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
-    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
-    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
-    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
-
-    monitors: list[Any] = []
-    kinds: tuple[Any, ...] = (CPUMonitor, DiskMonitor, NetworkMonitor, GPUMonitor)
-    for kind in kinds:
-        with suppress(Exception):  # no GPU, no driver or no nvidia-ml-py: each raises something else
-            monitors.append(kind())
-    return monitors
 
 
 def _origin(kind: Kind) -> dict[str, str]:
@@ -437,28 +311,8 @@ def _origin(kind: Kind) -> dict[str, str]:
     return tags
 
 
-def _is_final(error: Exception) -> bool:
-    """Whether asking again is of no use: it is our question that is wrong, not the store that is away."""
-    from mlflow.exceptions import MlflowException
-
-    answer: Any = error
-    if isinstance(error, MlflowException):
-        status = answer.get_http_status_code()
-    else:
-        status = getattr(getattr(answer, "response", None), "status_code", 0)
-    # 401, 403: somebody may renew the credentials; 408, 429: later it may work
-    return isinstance(error, FileNotFoundError | PermissionError) or (
-        400 <= status < 500 and status not in (401, 403, 408, 429)
-    )
-
-
 def _short(error: Exception) -> str:
-    return _masked(next(iter(str(error).splitlines()), "") or type(error).__name__)[:400]
-
-
-def _masked(text: str) -> str:
-    """Without the passwords that URIs may hold."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
+    return masked(next(iter(str(error).splitlines()), "") or type(error).__name__)[:400]
 
 
 def _csv(rows: Sequence[Mapping[str, object]]) -> bytes:
@@ -470,11 +324,6 @@ def _csv(rows: Sequence[Mapping[str, object]]) -> bytes:
     return file.getvalue().encode()
 
 
-def _parts(values: Mapping[str, str]) -> list[dict[str, str]]:
-    items = list(values.items())
-    return [dict(items[i : i + MAX_FACTS_BATCH]) for i in range(0, len(items), MAX_FACTS_BATCH)]
-
-
 def _legal(key: str) -> str:
     """MLflow refuses a whole batch for one character that it does not know."""
     return re.sub(r"[^\w\-. :/]", "_", key)[:240]
@@ -483,7 +332,3 @@ def _legal(key: str) -> str:
 def _text(value: object) -> str:
     """Without what a store cannot hold and would fail at again and again: NUL and halves of surrogate pairs."""
     return re.sub("[\0\ud800-\udfff]", "\N{REPLACEMENT CHARACTER}", str(value))
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

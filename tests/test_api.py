@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from models.mp4 import decode
+from models.prompt import Cue
 from pipelines.__main__ import main
 from pipelines.api import Longtake, load, write_mp4
 
@@ -28,6 +29,33 @@ def test_the_command_line_writes_the_very_frames_of_the_stream(longtake, random_
     assert main([*argv, "--out", str(tmp_path / "cli.mp4"), *FAST]) == 0
     assert (tmp_path / "api.mp4").read_bytes() == (tmp_path / "cli.mp4").read_bytes()
     assert capsys.readouterr().err == ""
+
+
+def test_cues_of_the_command_line_are_those_of_the_stream(longtake, random_bundle, tmp_path, capsys):
+    later = "a small blue ring bounces"
+    write_mp4(longtake.stream(PROMPT, num_frames=30, cues=[Cue(16, later), Cue(20, PROMPT)]), tmp_path / "api.mp4")
+    write_mp4(longtake.stream(PROMPT, num_frames=30), tmp_path / "plain.mp4")
+    argv = [
+        "generate",
+        PROMPT,
+        "--num-frames",
+        "30",
+        "--bundle",
+        str(random_bundle),
+        "--out",
+        str(tmp_path / "cli.mp4"),
+    ]
+    assert main([*argv, "--prompt-at", "20", PROMPT, "--prompt-at", "16", later, *FAST]) == 0
+    api, cli, plain = ((tmp_path / f"{name}.mp4").read_bytes() for name in ("api", "cli", "plain"))
+    assert api == cli != plain
+    assert capsys.readouterr().err == ""
+
+
+def test_every_cue_is_checked_before_anything_runs(longtake):
+    with pytest.raises(ValueError, match="tokens: this bundle takes at most 22"):
+        longtake.stream(PROMPT, cues=[Cue(16, "a ring"), Cue(40, "a ring " * 20)])
+    with pytest.raises(ValueError, match="from_frame=80: the video ends before it, at 80"):
+        longtake.stream(PROMPT, cues=[Cue(80, "a ring")])
 
 
 def test_a_video_that_exists_is_refined_whole(longtake, tmp_path):

@@ -7,7 +7,7 @@ import torch
 from models.base import BaseParams
 from models.bundle import load_bundle
 from models.plan import Plan, PlanParams
-from models.prompt import PromptSpec
+from models.prompt import Cue, PromptSpec
 
 SPEC = PromptSpec("v", "a large red circle moves right over a plain navy background", "", 30, 5)
 PLAN = Plan(30, PlanParams())
@@ -83,6 +83,19 @@ def test_the_seed_the_prompt_and_the_negative_prompt_change_the_frames(bundle):
         )
     ]
     assert all(not np.array_equal(frames[0], other) for other in frames[1:])
+
+
+def test_a_chunk_has_the_prompt_at_its_first_new_frame(bundle):
+    model, later = bundle.base_model(PARAMS), "a small blue ring bounces"
+    memory, _ = model.advance(SPEC, PLAN, 0, None)
+    expected = [
+        model.advance(replace(SPEC, prompt=prompt), PLAN, 1, memory)[1].frames for prompt in (SPEC.prompt, later)
+    ]
+    assert not np.array_equal(*expected)
+    for from_frame, which in ((1, 1), (16, 1), (17, 0)):  # chunk 1 begins at 16
+        cued = replace(SPEC, cues=(Cue(from_frame, later),))
+        assert np.array_equal(model.advance(cued, PLAN, 1, memory)[1].frames, expected[which])
+        assert np.array_equal(model.advance(cued, PLAN, 0, None)[0].last, memory.last)
 
 
 def test_an_anchor_weight_of_its_own_takes_a_third_prediction(bundle):

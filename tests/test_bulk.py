@@ -13,6 +13,7 @@ from hashlib import sha256
 import pandas as pd
 import pytest
 
+import pipelines.lease
 from models.mp4 import decode
 from models.plan import PlanParams
 from models.prompt import PromptSpec
@@ -21,7 +22,9 @@ from models.scheduler import Coupling, Stage
 from pipelines.api import write_mp4
 from pipelines.bulk import Stopped, check
 from pipelines.bulk_params import load_bulk
+from pipelines.lease import LEASE, LeaseTimes, alone
 from pipelines.local import LocalRunner
+from pipelines.storage import Store
 from tests.bulk_driver import TOY, run_job
 from tests.test_local import NUM_STEPS
 from tests.toy import ToyBase, ToyRefiner
@@ -206,6 +209,31 @@ def test_a_job_writes_to_s3(ray_cluster, s3_url, tmp_path):
     rows = pd.read_parquet(f"{out}/manifest")
     assert sorted(rows.status) == ["done", "done"]
     assert run_job(prompts, out, "num_frames=9").skipped == 2
+    assert not Store(out).exists(LEASE)
+
+
+def test_two_jobs_in_one_bucket_folder_are_refused(s3_url, tmp_path):
+    prompts = write_prompts(tmp_path / "p.txt", ["a red circle"])
+    out = f"{s3_url}/{tmp_path.name}"
+    with alone(Store(out)), pytest.raises(ValueError, match="another job is writing there now; it last said so at 20"):
+        run_job(prompts, out)
+
+
+def test_a_job_whose_folder_was_taken_over_ends_and_writes_no_more(ray_cluster, s3_url, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipelines.lease, "TIMES", LeaseTimes(renew_s=0.1))
+    prompts = write_prompts(tmp_path / "p.txt", ["a red circle"])
+    out = f"{s3_url}/{tmp_path.name}"
+    store = Store(out)
+
+    def take_over():
+        while not store.exists(LEASE):
+            time.sleep(0.02)
+        store.put(LEASE, json.dumps({"token": "another", "renewed_s": time.time()}).encode())
+
+    threading.Thread(target=take_over, daemon=True).start()
+    with pytest.raises(RuntimeError, match="another job has taken the folder over"):
+        run_job(prompts, out, "num_frames=200", seconds=0.2)
+    assert json.loads(store.get(LEASE))["token"] == "another" and not store.list("manifest")
 
 
 def test_a_stopped_job_goes_on_inside_a_long_video_from_its_chunks(ray_cluster, tmp_path):

@@ -4,8 +4,8 @@ import re
 import pytest
 
 from pipelines import bulk_progress
-from pipelines.bulk_job import Tally
 from pipelines.bulk_progress import BulkProgress
+from pipelines.bulk_records import Tally
 
 pytestmark = pytest.mark.xdist_group("ray")
 

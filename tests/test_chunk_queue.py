@@ -40,6 +40,21 @@ def test_any_mix_of_puts_and_takes_gives_every_window_its_chunks_within_the_boun
     assert queue.next_chunk == len(plan.chunks) and queue.full and queue.num_frames == 0
 
 
+@given(NUM_FRAMES, plan_params(), st.integers(0, 60), st.data())
+def test_from_a_later_window_on_it_gives_every_window_its_chunks_within_the_bound(num_frames, params, spare, data):
+    plan = Plan(num_frames, params)
+    first = data.draw(st.integers(0, len(plan.windows) - 1))
+    lookahead_frames = smallest_lookahead(plan) + spare
+    queue = ChunkQueue(plan, lookahead_frames, first)
+    assert (queue.next_window, queue.next_chunk) == (first, plan.chunks_of(first)[0])
+    for window in range(first, len(plan.windows)):
+        while not queue.full:
+            queue.put(queue.next_chunk, queue.next_chunk)
+        assert queue.num_frames <= lookahead_frames
+        assert queue.take(window) == tuple(plan.chunks_of(window))
+    assert queue.num_frames == 0
+
+
 @given(NUM_FRAMES, plan_params())
 def test_a_queue_that_could_never_hold_a_window_is_refused(num_frames, params):
     plan = Plan(num_frames, params)

@@ -111,6 +111,19 @@ def test_unknown_words_are_named_once_in_a_warning(capsys):
     assert capsys.readouterr().err == "longtake: warning: the bundle does not know these words: purple, ugly\n"
 
 
+def test_unknown_words_of_all_prompts_are_named(capsys):
+    argv = ["generate", PROMPT, "--num-frames", "40", "--out", "a.mp4", "--negative-prompt", "ugly"]
+    assert main([*argv, "--prompt-at", "32", "a purple circle", "--prompt-at", "16", "a lilac circle"]) == 0
+    assert capsys.readouterr().err == "longtake: warning: the bundle does not know these words: lilac, purple, ugly\n"
+
+
+def test_a_prompt_that_shows_in_no_frame_is_a_warning(capsys):
+    argv = ["generate", PROMPT, "--num-frames", "40", "--out", "a.mp4", "--prompt-at", "33", "a red circle"]
+    assert main(argv) == 0
+    says = "--prompt-at 33: it shows in no frame, for no chunk begins before the next prompt or the end"
+    assert capsys.readouterr().err == f"longtake: warning: {says}\n"
+
+
 def test_enhance_keeps_length_and_rate_and_refines_to_the_size_asked_for(capsys):
     write_video("in.mp4", np.random.default_rng(0).integers(0, 255, (30, 32, 32, 3), np.uint8))
     assert main(["enhance", "in.mp4", "--prompt", PROMPT, "--out", "out.mp4", "--contact-sheet", "s.png"]) == 0
@@ -161,6 +174,18 @@ OUT = ("--out", "take.mp4")
         (("generate", PROMPT, "--num-frames", "-3", *OUT), "num_frames=-3"),
         (("generate", PROMPT, "--num-frames", "many", *OUT), "--num-frames: 'many' is not a whole number"),
         (("generate", PROMPT, "--num-frames", "2.5", *OUT), "--num-frames: '2.5' is not a whole number"),
+        (("generate", PROMPT, "--prompt-at", "x", "a", *OUT), "--prompt-at: 'x' is not a whole number"),
+        (("generate", PROMPT, "--prompt-at", "8", *OUT), "--prompt-at: expected 2 arguments"),
+        (("generate", PROMPT, "--prompt-at", "0", "a", *OUT), "--prompt-at 0: from_frame=0: a later prompt begins at"),
+        (("generate", PROMPT, "--prompt-at", "-8", "a", *OUT), "--prompt-at -8: from_frame=-8"),
+        (("generate", PROMPT, "--prompt-at", "8", " ", *OUT), "--prompt-at 8: prompt=' ': it must not be empty"),
+        (("generate", PROMPT, "--prompt-at", "80", "a", *OUT), "from_frame=80: the video ends before it, at 80"),
+        (
+            ("generate", PROMPT, "--prompt-at", "8", "a", "--prompt-at", "8", "b", *OUT),
+            "from_frame=8: it has to be later",
+        ),
+        (("generate", PROMPT, "--prompt-at", "8", "a " * 23, *OUT), "prompt has 23 tokens: at most 22"),
+        (("enhance", "in.mp4", "--prompt", PROMPT, "--prompt-at", "8", "a", *OUT), "'--prompt-at' is no option"),
         (("generate", PROMPT, "--seed", "-1", *OUT), "seed=-1"),
         (("generate", PROMPT, "--seed", str(2**63), *OUT), "less than 2**63"),
         (("generate", PROMPT, "--fps", "0", *OUT), "video.fps=0 must be between 1 and 240"),

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from models.plan import Plan, PlanParams
-from models.prompt import PromptSpec
-from models.scheduler import Coupling, Stage
+from models.prompt import Cue, PromptSpec
+from models.resume import Resume
+from models.scheduler import Coupling, Stage, task_blocks
 from models.state import Chunk
 from pipelines import distributed
 from pipelines.__main__ import main
@@ -78,6 +79,116 @@ def local(num_frames, coupling):
 def test_one_video_is_the_local_one_bit_for_bit(four, coupling, num_frames):
     spec = PromptSpec("a", "a red circle", num_frames=num_frames, settings=(f"refiner.coupling={coupling.value}",))
     np.testing.assert_array_equal(frames_of(four.stream(spec)), local(num_frames, coupling))
+
+
+CUES = (Cue(20, "a blue ring"), Cue(41, "a large green square"), Cue(100, "a red circle"))
+
+
+@pytest.mark.parametrize("coupling", Coupling)
+def test_a_video_whose_prompt_changes_is_the_local_one_bit_for_bit(four, coupling):
+    settings = (f"refiner.coupling={coupling.value}",)
+    spec = PromptSpec("a", "a red circle", num_frames=120, settings=settings, cues=CUES)
+    frames = frames_of(four.stream(spec))
+    np.testing.assert_array_equal(frames, frames_of(make_runner(coupling).stream(spec)))
+    assert not np.array_equal(frames, local(120, coupling))
+
+
+class Watcher:
+    """Takes the events of one video as they come, and keeps what they refer to."""
+
+    def __init__(self, runner):
+        self.runner, self.segments, self.memories, self.boundaries = runner, {}, {}, {}
+
+    def turn(self):
+        import ray
+
+        self.runner.hand_out()
+        for event in self.runner.events():
+            assert not isinstance(event, VideoFailed), event
+            if isinstance(event, SegmentFinal):
+                self.segments[event.index] = ray.get(event.segment)
+            elif event.task.steps is None:
+                self.memories[event.task.index] = event.carry
+            else:
+                self.boundaries[event.task.index, event.task.steps] = event.output
+
+    def until(self, num_segments):
+        while len(self.segments) < num_segments:
+            self.turn()
+        return frames_of(self.segments[i] for i in sorted(self.segments))
+
+
+@pytest.mark.parametrize("coupling", Coupling)
+@pytest.mark.parametrize("loses", [False, True])
+def test_a_prompt_that_is_changed_on_the_way_is_a_cue_from_the_start(four, coupling, loses):
+    asked = PromptSpec("a", "too early", num_frames=400, settings=(f"refiner.coupling={coupling.value}",), cues=CUES)
+    plan, watcher = four.submit(asked), Watcher(four)
+    assert four.change_prompt("a", "a red circle") == 0  # nothing runs yet
+    while len(watcher.memories) < 9:
+        watcher.turn()
+    if loses:  # begun anew, it still changes nothing that was handed out before
+        assert four.again("a", "a machine died") == []
+    frames = [four.change_prompt("a", "a small ring")]
+    assert frames[0] in [chunk.start for chunk in plan.chunks] and frames[0] >= plan.chunks[9].start
+    assert four.change_prompt("a", "a large blue ring") == frames[0]  # the same chunk: the later one counts
+    while len(watcher.segments) < 9:
+        watcher.turn()
+    frames.append(four.change_prompt("a", "x"))
+    assert frames[1] > frames[0]
+    spec = four.spec("a")
+    added = (Cue(frames[0], "a large blue ring"), Cue(frames[1], "x"))
+    cues = {cue.from_frame: cue for cue in (*CUES, *added)}
+    assert (spec.prompt, spec.cues) == ("a red circle", tuple(cues[frame] for frame in sorted(cues)))
+    live = watcher.until(len(plan.segments))
+    with pytest.raises(ValueError, match="prompt='y': it comes too late"):
+        four.change_prompt("a", "y")
+    four.cancel("a")
+    np.testing.assert_array_equal(live, frames_of(make_runner(coupling).stream(spec)))
+
+
+def test_only_a_prompt_of_a_video_in_work_can_be_changed(four):
+    for ask in (four.spec, lambda name: four.change_prompt(name, "x")):
+        with pytest.raises(ValueError, match="^video_id='b': this video is not in work$"):
+            ask("b")
+    four.submit(spec_of("a"), reached=7)
+    with pytest.raises(ValueError, match="^prompt=' ': it must not be empty or blank$"):
+        four.change_prompt("a", " ")
+    assert four.spec("a") == spec_of("a")
+    assert four.change_prompt("a", "x") == Plan(80, PlanParams()).chunks[7].start
+    four.cancel("a")
+
+
+def test_the_run_on_past_the_end_has_no_prompt_of_its_own(four):
+    four.submit(spec_of("a", 25), reached=2)  # the chunk from 24 has frame 24, those after it none
+    assert four.change_prompt("a", "x") == 24
+    four.cancel("a")
+    four.submit(spec_of("a", 25), reached=3)
+    with pytest.raises(ValueError, match="it comes too late"):
+        four.change_prompt("a", "x")
+    four.cancel("a")
+
+
+def test_a_causal_video_goes_on_at_any_window_and_begins_anew_from_there(four):
+    settings = ("refiner.coupling=causal", "refiner.steps_per_task=3")
+    spec = PromptSpec("a", "a red circle", num_frames=120, settings=settings, cues=CUES)
+    plan, watcher = four.submit(spec), Watcher(four)
+    whole = watcher.until(len(plan.segments))
+    four.cancel("a")
+    blocks = task_blocks(NUM_STEPS, 3, Coupling.CAUSAL)[:-1]
+    for window in range(1, len(plan.windows)):
+        chunk = plan.chunks_of(window)[0]
+        boundaries = {steps: watcher.boundaries[window - 1, steps] for steps in blocks}
+        four.submit(spec, resume=Resume(window, chunk, watcher.memories[chunk - 1], boundaries))
+        rest = Watcher(four)
+        while not rest.segments:
+            rest.turn()
+        assert list(rest.segments) == [window] and min(rest.memories) == chunk
+        if window == 2:
+            rest.segments.clear()
+            assert four.again("a", "a machine died") == []
+        frames = rest.until(len(plan.windows) - window)
+        four.cancel("a")
+        np.testing.assert_array_equal(frames, whole[plan.segments[window].start :])
 
 
 @pytest.mark.parametrize("num_refiners", [1, 2])

@@ -5,7 +5,7 @@ import pytest
 
 from models.chunk_queue import ChunkQueue
 from models.plan import Plan, PlanParams
-from models.prompt import PromptSpec
+from models.prompt import Cue, PromptSpec, chunk_prompt
 from models.scheduler import Coupling, Stage
 from models.state import Boundary, Chunk, Memory, Segment, WindowState
 from pipelines.local import LocalRunner
@@ -14,12 +14,17 @@ NUM_STEPS = 4
 NOISE = np.random.default_rng(0).standard_normal((1000, NUM_STEPS, 1, 1, 1)).astype(np.float32)  # by frame and step
 
 
+def brighter(spec, plan, index):
+    """What a later prompt adds to the frames of its chunk: its length less that of the first prompt."""
+    return 0 if spec is None else len(chunk_prompt(spec, plan, index)) - len(spec.prompt)
+
+
 class ToyBase:
     """Each new frame is the one before, a little brighter; the memory's values travel with it."""
 
     def advance(self, spec, plan, index, memory):
         span = plan.chunks[index]
-        level = 0.0 if memory is None else float(memory.last[-1, 0, 0, 0])
+        level = (0.0 if memory is None else float(memory.last[-1, 0, 0, 0])) + brighter(spec, plan, index)
         levels = level + np.arange(1, len(span) + 1, dtype=np.float32)
         frames = np.broadcast_to(levels[:, None, None, None], (len(span), 1, 2, 2))
         anchor = frames[0] if memory is None else memory.anchor
@@ -33,6 +38,7 @@ class ToyRefiner:
     def advance(self, spec, plan, window, steps, state, *inputs):
         span, overlap = plan.windows[window], plan.params.overlap_frames
         boundaries = [value for value in inputs if isinstance(value, Boundary)]
+        more = np.float32([0.1 * brighter(spec, plan, plan.chunk_at(frame)) for frame in span]).reshape(-1, 1, 1, 1)
         if steps.start == 0:
             state = self.start(span, [value for value in inputs if isinstance(value, Chunk)])
         predictions = []
@@ -42,7 +48,7 @@ class ToyRefiner:
                 x = 0.5 * state.x + 0.5 * x0 + 0.1 * NOISE[span.frames, s - 1]
                 state = WindowState(x, None, state.x0)
             if s < NUM_STEPS:
-                state = WindowState(state.x, None, np.tanh(state.x + 0.1 * state.x.mean(axis=0)))
+                state = WindowState(state.x, None, np.tanh(state.x + 0.1 * state.x.mean(axis=0) + more))
                 predictions.append(state.x0)
         if steps.stop == NUM_STEPS + 1:
             segment = plan.segments[window]
@@ -139,6 +145,16 @@ def test_causal_frames_do_not_depend_on_the_steps_of_a_task(steps_per_task):
     one = make_runner().stream(spec_of())
     many = make_runner(steps_per_task=steps_per_task).stream(spec_of())
     np.testing.assert_array_equal(frames_of(one), frames_of(many))
+
+
+@pytest.mark.parametrize("coupling", Coupling)
+def test_another_prompt_changes_frames_from_the_first_window_on_that_holds_a_chunk_of_it(coupling):
+    cues = (Cue(30, "a blue ring that grows"),)  # takes effect at chunk 3, from frame 32: window 1 begins at 16
+    spec = PromptSpec("a", "a red circle", num_frames=80, cues=cues)
+    plain, changed = (frames_of(make_runner(coupling).stream(one)) for one in (spec_of(), spec))
+    differs = (plain != changed).any(axis=(1, 2, 3))
+    assert differs[32:].all()
+    assert not differs[:16].any() or coupling is Coupling.SYMMETRIC
 
 
 def test_the_first_segment_comes_while_the_base_model_still_has_work():

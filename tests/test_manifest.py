@@ -1,3 +1,4 @@
+import json
 import os
 import pickle
 import random
@@ -10,13 +11,16 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 import pyarrow.dataset
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import pipelines.manifest
-from pipelines.manifest import SCHEMA, Done, Manifest, VideoRow, safe_name, shard_of
+from models.prompt import Cue
+from pipelines.manifest import SCHEMA, Done, Manifest, VideoRow, cues_text, read_cues, safe_name, shard_of
 from pipelines.storage import Store
 
 HOME = Path(pipelines.manifest.__file__).parents[1]
@@ -95,6 +99,40 @@ def test_rows_come_back_as_they_were_recorded_before_and_after_compaction(store)
     assert manifest.compact() == 3
     assert list(manifest.rows()) == rows
     assert _parts(store) == store.list("manifest") == ["manifest/part-000001.parquet"]
+
+
+def test_cues_are_json_and_come_back(store):
+    cues = (Cue(24, "a blue ring, 雨"), Cue(40, 'say "é"\n'))
+    text = cues_text(cues)
+    assert text.startswith('[{"from_frame": 24, "prompt": "a blue ring, 雨"}, ') and read_cues(text) == cues
+    assert cues_text(()) is None and read_cues(None) == ()
+    manifest = Manifest(store)
+    manifest.record(_done(0, cues=text))
+    manifest.compact()
+    assert pd.read_parquet(f"{store}/manifest")["cues"].tolist() == [text]
+    assert read_cues(manifest.find("take-0").cues) == cues
+
+
+def test_parts_and_records_of_a_release_without_cues_are_read(store):
+    manifest = Manifest(store)
+    rows = [_done(0), _done(1), _done(2, cues=cues_text([Cue(8, "x")]))]
+    manifest.record(rows[0])
+    manifest.compact()
+    old = pq.read_table(pa.BufferReader(store.get("manifest/part-000001.parquet"))).drop_columns(["cues"])
+    sink = pa.BufferOutputStream()
+    pq.write_table(old, sink)
+    store.put("manifest/part-000001.parquet", sink.getvalue().to_pybytes())
+    manifest.record(rows[1])
+    (record,) = store.list("manifest/_records")
+    fields = json.loads(store.get(record))
+    del fields["cues"]
+    store.put(record, json.dumps(fields).encode())
+    assert list(Manifest(store).rows()) == rows[:2]
+    manifest.record(rows[2])
+    manifest.compact()
+    table = Manifest(store).table()
+    assert table.schema == SCHEMA and table.sort_by("ordinal")["cues"].to_pylist() == [None, None, rows[2].cues]
+    assert list(Manifest(store).between(range(3))) == rows
 
 
 def test_a_video_is_recorded_once(store):

@@ -1,3 +1,4 @@
+import csv
 import json
 import threading
 import time
@@ -9,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from models.prompt import PromptSpec
+from models.prompt import Cue, PromptSpec
+from pipelines.prompt_files import PromptFile, read_file
 from pipelines.prompts import BUFFER_BYTES, Defaults, Row, read_rows, to_request
 
 DEFAULTS = Defaults(num_frames=48, negative_prompt="blurry", seed=7)
@@ -84,6 +86,37 @@ def test_all_columns_are_used():
     assert _request(**row) == expected
 
 
+ENTRIES = [{"from_frame": 0, "prompt": "a red circle"}, {"from_frame": 24, "prompt": "a blue ring, 雨"}]
+
+
+@pytest.mark.parametrize("prompt", [ENTRIES, json.dumps(ENTRIES), "\n " + json.dumps(ENTRIES, indent=1)])
+def test_a_prompt_may_be_a_list_also_as_json_in_a_text(prompt):
+    plain = _request()
+    expected = (plain.video_id, plain.prompt, plain.negative_prompt, 48, plain.seed, (), (Cue(24, "a blue ring, 雨"),))
+    assert _request(prompt=prompt) == PromptSpec(*expected)
+
+
+@pytest.mark.parametrize("text", ["[]", "[a red circle]", '["a", "b"]', "[1, 2]", '[{"a": 1}, 2]', "[" * 100_000])
+def test_other_texts_in_brackets_are_prompts(text):
+    assert _request(prompt=text).prompt == text and _request(prompt=text).cues == ()
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "txt", "parquet"])
+def test_every_kind_of_file_can_hold_prompts_that_change(tmp_path, kind):
+    path = tmp_path / f"prompts.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.table({"prompt": [ENTRIES]}), path)
+    elif kind == "csv":
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([["prompt"], [json.dumps(ENTRIES)]])
+    else:
+        path.write_text(json.dumps({"prompt": ENTRIES} if kind == "jsonl" else ENTRIES) + "\n")
+    ((number, fields, reason),) = read_file(PromptFile(str(path), path.name), lambda name: True)
+    row = Row(f"{path.name}:{number}", 0, json.loads(json.dumps(fields)), reason)
+    spec = to_request(row, DEFAULTS, _refuse_unknown)
+    assert (spec.prompt, spec.cues) == ("a red circle", (Cue(24, "a blue ring, 雨"),))
+
+
 @pytest.mark.parametrize(("id", "video_id"), [(12, "12"), (12.0, "12"), ("12.0", "12.0"), (-1, "-1")])
 def test_an_id_may_be_a_number(id, video_id):
     assert _request(id=id).video_id == video_id
@@ -106,7 +139,17 @@ def test_a_setting_that_is_not_allowed_is_a_bad_row():
     ("fields", "reason"),
     [
         ({"prompt": None}, "prompt='': it must not be empty or blank"),
-        ({"prompt": 5}, "prompt=5: it has to be a text"),
+        ({"prompt": 5}, "prompt=5: it has to be a text, or a list of {from_frame, prompt}"),
+        ({"prompt": []}, "prompt=[]: it has to be a text, or a list of {from_frame, prompt}"),
+        ({"prompt": '[{"text": "a"}]'}, "prompt[0].text='a': there is no such field; from_frame and prompt are"),
+        (
+            {"prompt": [{"from_frame": 0, "prompt": "a"}, {"from_frame": 8, "prompt": "b\0"}]},
+            r"prompt[1].prompt='b\x00': it must have no NUL character",
+        ),
+        (
+            {"prompt": [{"from_frame": 0, "prompt": "a"}, {"from_frame": 48, "prompt": "b"}]},
+            "from_frame=48: the video ends before it, at 48",
+        ),
         ({"prompt": "a\0b"}, r"prompt='a\x00b': it must have no NUL character"),
         ({"negative_prompt": ["dark"]}, "negative_prompt=['dark']: it has to be a text"),
         ({"num_frames": "80.5"}, "num_frames='80.5': it has to be a whole number"),

@@ -14,7 +14,7 @@ import torch
 from models.frames import upscale
 from models.noise import noise_for, rng_for
 from models.plan import Plan, PlanParams
-from models.prompt import PromptSpec
+from models.prompt import Cue, PromptSpec, chunk_prompt
 from models.refiner import Refiner, RefinerParams
 from models.sampling import NoiseSchedule, ddim, dpmpp_2m_sde, start, to_x0
 from models.scheduler import Coupling, Scheduler, SchedulerParams, Stage
@@ -62,10 +62,10 @@ def plan_of(num_frames: int, overlap: int = 8) -> Plan:
     return Plan(num_frames, PlanParams(overlap_frames=overlap))
 
 
-def through_the_scheduler(plan, params, rng, lossy=False, seen=None) -> np.ndarray:
+def through_the_scheduler(plan, params, rng, lossy=False, seen=None, nets=None, **asked) -> np.ndarray:
     """All tasks as a runner would make them, done in a random order; everything that is handed over is pickled."""
-    refiner, scheduler = Refiner(ToyNets(), SCHEDULE, params), Scheduler(SchedulerParams())
-    spec = replace(SPEC, num_frames=plan.num_frames)
+    refiner, scheduler = Refiner(nets or ToyNets(), SCHEDULE, params), Scheduler(SchedulerParams())
+    spec = replace(SPEC, num_frames=plan.num_frames, **asked)
     scheduler.submit(spec, plan, params.num_inference_steps, params.coupling, params.steps_per_task)
     segments, running = [], []
     while not scheduler.finished:
@@ -102,20 +102,29 @@ def whole_latent(plan, params, spec):
     return start(SCHEDULE, timesteps, z, torch.from_numpy(noise)), timesteps, video
 
 
-def lockstep(plan, params) -> np.ndarray:
+def predicted(spec, plan, window, part, t):
+    """What the networks say of a window: each frame under the prompt of the chunk that begins last before it."""
+    under = {}
+    for prompt in {spec.prompt, *(cue.prompt for cue in spec.cues)}:
+        under[prompt] = ToyNets().predict(part, t, PromptSpec("any", prompt))
+    starts = [max(chunk.start for chunk in plan.chunks if chunk.start <= frame) for frame in window]
+    return torch.stack([under[spec.prompt_at(start)][i] for i, start in enumerate(starts)])
+
+
+def lockstep(plan, params, **asked) -> np.ndarray:
     """The paper's loop over one latent of the whole video.
 
     At each step the windows write their predictions into one x0, from left to right and each from its cut on, and one
     update runs on all of it.
     """
-    spec, nets, step = replace(SPEC, num_frames=plan.num_frames), ToyNets(), step_function(params)
+    spec, nets, step = replace(SPEC, num_frames=plan.num_frames, **asked), ToyNets(), step_function(params)
     x, timesteps, video = whole_latent(plan, params, spec)
     history = None
     for i, t in enumerate(timesteps):
         x0 = torch.full_like(x, torch.nan)
         for k, window in enumerate(plan.windows):
             part = x[window.start : window.stop].clone()
-            own = to_x0(SCHEDULE, nets.predict(part, t, spec), part, t)
+            own = to_x0(SCHEDULE, predicted(spec, plan, window, part, t), part, t)
             overlap = plan.params.overlap_frames
             cut = 0 if k == 0 else int(rng_for(spec.seed, "cut", i, k - 1).integers(0, overlap, endpoint=True))
             x0[window.start + cut : window.stop] = own[cut:]
@@ -124,15 +133,15 @@ def lockstep(plan, params) -> np.ndarray:
     return nets.decode(x)[: plan.num_frames]
 
 
-def one_window_after_the_other(plan, params, listen=True) -> np.ndarray:
+def one_window_after_the_other(plan, params, listen=True, **asked) -> np.ndarray:
     """Causal coupling as a plain loop: each window is finished before the next one, which hears it, begins."""
-    spec, nets, step = replace(SPEC, num_frames=plan.num_frames), ToyNets(), step_function(params)
+    spec, nets, step = replace(SPEC, num_frames=plan.num_frames, **asked), ToyNets(), step_function(params)
     whole, timesteps, _ = whole_latent(plan, params, spec)
     frames, heard, overlap = [], None, plan.params.overlap_frames
     for k, window in enumerate(plan.windows):
         x, history, said = whole[window.start : window.stop].clone(), None, []
         for i, t in enumerate(timesteps):
-            x0 = to_x0(SCHEDULE, nets.predict(x, t, spec), x, t)
+            x0 = to_x0(SCHEDULE, predicted(spec, plan, window, x, t), x, t)
             said.append(x0[-overlap:].clone())
             if heard is not None and listen:
                 cut = int(rng_for(spec.seed, "cut", i, k - 1).integers(0, overlap, endpoint=True))
@@ -215,6 +224,63 @@ def test_coupling_makes_a_difference():
     symmetric = lockstep(plan, PARAMS)
     causal = one_window_after_the_other(plan, PARAMS)
     assert not np.array_equal(symmetric, causal)
+
+
+# ---- prompts that change on the way
+
+
+CUES = (Cue(20, "a large ring that grows"), Cue(41, "no"), Cue(48, "a ring"))  # in effect from 24, never, and from 48
+
+
+class CountedNets(ToyNets):
+    """Writes down what it is asked to predict."""
+
+    def __init__(self):
+        self.calls = []
+
+    def predict(self, x, timestep, spec, /):
+        self.calls.append((timestep, spec))
+        return super().predict(x, timestep, spec)
+
+
+@pytest.mark.parametrize("cues", [CUES, CUES[:1], (Cue(70, "a blue ring"),)])
+@pytest.mark.parametrize("sampling", SAMPLERS, ids=["ddim", "ddim-eta", "dpmpp"])
+def test_the_symmetric_grid_equals_the_lockstep_loop_with_any_prompts(sampling, cues):
+    plan, params = plan_of(80), replace(PARAMS, **sampling)
+    expected = lockstep(plan, params, cues=cues)
+    assert np.array_equal(through_the_scheduler(plan, params, random.Random(1), lossy=True, cues=cues), expected)
+    assert not np.array_equal(expected, lockstep(plan, params))
+
+
+def test_causal_frames_are_those_of_the_plain_loop_with_any_prompts():
+    plan, params = plan_of(80), replace(PARAMS, coupling=Coupling.CAUSAL)
+    expected = one_window_after_the_other(plan, params, cues=CUES)
+    for steps_per_task in (1, 2, 5):
+        of_block = replace(params, steps_per_task=steps_per_task)
+        assert np.array_equal(through_the_scheduler(plan, of_block, random.Random(0), cues=CUES), expected)
+    assert np.array_equal(expected[:16], one_window_after_the_other(plan, params)[:16])
+
+
+def test_overlapping_frames_stay_equal_where_the_prompt_changes():
+    plan, seen = plan_of(80), {}
+    through_the_scheduler(plan, PARAMS, random.Random(0), seen=seen, cues=(Cue(20, "a blue ring"), Cue(40, "no")))
+    for (k, s), state in seen.items():
+        if k + 1 < len(plan.windows):
+            assert np.array_equal(state.x[-8:], seen[k + 1, s].x[:8])
+
+
+def test_a_window_is_predicted_once_for_each_of_its_prompts_and_step():
+    plan, nets = plan_of(80), CountedNets()
+    through_the_scheduler(plan, PARAMS, random.Random(0), nets=nets)
+    spec = replace(SPEC, num_frames=80)
+    assert len(nets.calls) == 5 * PARAMS.num_inference_steps and {asked for _, asked in nets.calls} == {spec}
+    nets.calls.clear()
+    through_the_scheduler(plan, PARAMS, random.Random(0), nets=nets, cues=CUES)
+    # windows from 0, 16, 32, 48 and 64; prompts from 0, 24 and 48, of which the first and the last are the same
+    shown = [{chunk_prompt(replace(spec, cues=CUES), plan, i) for i in plan.chunks_of(k)} for k in range(5)]
+    assert shown == [{"a ring"}, {"a ring", CUES[0].prompt}, {CUES[0].prompt, "a ring"}, {"a ring"}, {"a ring"}]
+    assert len(nets.calls) == (1 + 2 + 2 + 1 + 1) * PARAMS.num_inference_steps
+    assert {asked.cues for _, asked in nets.calls} == {()}
 
 
 # ---- ablations

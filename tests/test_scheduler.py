@@ -4,15 +4,16 @@ import itertools
 import random
 import weakref
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.plan import Plan, PlanParams
-from models.prompt import PromptSpec
-from models.scheduler import Coupling, Scheduler, SchedulerParams, Stage, Task
+from models.prompt import Cue, PromptSpec
+from models.resume import Resume
+from models.scheduler import Coupling, Scheduler, SchedulerParams, Stage, Task, task_blocks
 from models.span import Span
 
 EXAMPLES = settings(max_examples=60)
@@ -35,6 +36,7 @@ class Video:
     num_steps: int
     coupling: Coupling
     steps_per_task: int
+    resumed: int = 0  # the windows before it were done in another life
     chunks: int = 0
     cells: set[tuple[int, int]] = field(default_factory=set)
     opened: int = 0
@@ -48,6 +50,23 @@ class Video:
         size = self.steps_per_task if causal else 1
         cuts = [*range(0, self.num_steps, size), self.num_steps, self.num_steps + 1]
         self.tasks = [Span(start, stop) for start, stop in itertools.pairwise(cuts)]  # of every window, by their cells
+        self.chunks = min(self.plan.chunks_of(self.resumed))
+        self.cells = {(k, s) for k in range(self.resumed) for s in range(self.num_steps + 1)}
+        self.opened = self.resumed
+        self.out = [*range(self.resumed)]
+
+    def resume(self) -> Resume | None:
+        """What the other life left, as watched handles."""
+        if not self.resumed:
+            return None
+        boundaries = {steps: self.handle("boundary", self.resumed - 1, steps) for steps in self.tasks[:-1]}
+        memory = self.handle("memory", self.chunks - 1) if self.chunks else None
+        return Resume(self.resumed, self.chunks, memory, boundaries)
+
+    def handle(self, *what) -> Handle:
+        handle = Handle(*what)
+        self.watched[what] = weakref.ref(handle)
+        return handle
 
     def heard(self, window: int, steps: Span) -> set[tuple[int, int]]:
         """DESIGN section 3: cell (k, s) waits for (k-1, s-1), in symmetric coupling for (k+1, s-1) too."""
@@ -75,7 +94,7 @@ class Video:
         if 0 < self.chunks < len(self.plan.chunks):
             needed |= {("memory", self.chunks - 1)}
         for k in self.windows[len(self.out) :]:
-            if min(self.plan.chunks_of(k)) >= self.chunks:
+            if min(self.plan.chunks_of(k)) >= self.chunks and k != self.resumed:
                 break  # nothing was made for this window yet
             if (k, 0) not in self.cells:
                 needed |= {("chunk", i) for i in self.plan.chunks_of(k) if i < self.chunks}
@@ -117,7 +136,22 @@ class Simulation:
 
     def submit(self, video: Video):
         self.videos[video.spec.video_id] = video
-        self.scheduler.submit(video.spec, video.plan, video.num_steps, video.coupling, video.steps_per_task)
+        how = (video.num_steps, video.coupling, video.steps_per_task)
+        self.scheduler.submit(video.spec, video.plan, *how, video.resume())
+
+    def change_one(self):
+        """Another prompt for some video, from a frame on whose chunk is neither done nor running."""
+        video = self.rng.choice([v for v in self.videos.values() if len(v.out) < len(v.windows)])
+        free = video.chunks + any(
+            task.stage is Stage.GENERATE and task.video_id == video.spec.video_id for task in self.running
+        )
+        assert self.scheduler.next_chunk(video.spec.video_id) == free
+        first = video.plan.chunks[free - 1].start + 1 if free else 1
+        if first < video.spec.num_frames:
+            frame = self.rng.randrange(first, video.spec.num_frames)
+            kept = tuple(cue for cue in video.spec.cues if cue.from_frame < frame)
+            video.spec = replace(video.spec, cues=(*kept, Cue(frame, f"prompt {self.rng.random()}")))
+            self.scheduler.change(video.spec.video_id, video.spec)
 
     def fill(self):
         """Takes tasks until every slot is used or nothing may run; each one has to be the one that the rules name."""
@@ -181,10 +215,7 @@ class Simulation:
             names = ("state", task.index, task.steps), ("boundary", task.index, task.steps)
         else:
             names = None, ("segment", task.index)
-        handles = [name and Handle(*name) for name in names]
-        for handle in filter(None, handles):
-            video.watched[handle.what] = weakref.ref(handle)
-        return handles
+        return [name and video.handle(*name) for name in names]
 
     def check_handles(self):
         """Exactly those are alive that somebody needs; what the running tasks hold is needed until they are done."""
@@ -195,8 +226,10 @@ class Simulation:
             held += len(video.watched)
         self.peak_handles = max(self.peak_handles, held)
 
-    def run(self, chance_of_loss: float = 0.0):
+    def run(self, chance_of_loss: float = 0.0, chance_of_change: float = 0.0):
         while not self.scheduler.finished:
+            if self.rng.random() < chance_of_change:
+                self.change_one()
             self.fill()
             assert self.running, "deadlock: nothing runs and nothing is ready"
             self.end_one(chance_of_loss)
@@ -205,13 +238,18 @@ class Simulation:
         return self
 
 
-def make_video(video_id="a", num_frames=80, num_steps=3, coupling=Coupling.CAUSAL, steps_per_task=1, params=None):
-    spec = PromptSpec(video_id, "a red circle", num_frames=num_frames)
-    return Video(spec, Plan(num_frames, params or PlanParams()), num_steps, coupling, steps_per_task)
+def make_video(
+    video_id="a", num_frames=80, num_steps=3, coupling=Coupling.CAUSAL, steps_per_task=1, params=None, resumed=0
+):
+    spec, plan = PromptSpec(video_id, "a red circle", num_frames=num_frames), Plan(num_frames, params or PlanParams())
+    if coupling is Coupling.SYMMETRIC:
+        resumed = 0
+    return Video(spec, plan, num_steps, coupling, steps_per_task, resumed % len(plan.windows))
 
 
 @st.composite
-def simulations(draw: st.DrawFn, max_frames: int = 400, max_videos: int = 3) -> Simulation:
+def simulations(draw: st.DrawFn, max_frames: int = 400, max_videos: int = 3, resumed: int = 0) -> Simulation:
+    """Up to `max_videos` of them, each gone on with at some window up to `resumed`."""
     # Sizes with several chunks under a window, with chunks longer than windows, and with both out of step.
     params = draw(
         st.sampled_from([PlanParams(), PlanParams(16, 8, 24, 12), PlanParams(20, 3, 12, 5), PlanParams(9, 2, 31, 4)])
@@ -224,6 +262,7 @@ def simulations(draw: st.DrawFn, max_frames: int = 400, max_videos: int = 3) -> 
             draw(st.sampled_from(Coupling)),
             draw(st.integers(1, 8)),
             params,
+            draw(st.integers(0, resumed)),
         )
         for i in range(draw(st.integers(1, max_videos)))
     ]
@@ -244,6 +283,24 @@ def test_any_order_of_completion_runs_every_cell_once_and_gives_the_segments_in_
         assert video.chunks == len(video.plan.chunks)
         assert video.cells == {(k, s) for k in video.windows for s in range(video.num_steps + 1)}
         assert video.watched == {}
+    assert set(simulation.done.values()) == {1}
+
+
+@EXAMPLES
+@given(simulations(max_frames=200, resumed=9), st.sampled_from([0.0, 0.3]), st.sampled_from([0.0, 0.2]))
+def test_resumed_videos_run_the_rest_once_and_tasks_carry_the_latest_prompts(
+    simulation, chance_of_loss, chance_of_change
+):
+    simulation.check_handles()
+    simulation.run(chance_of_loss, chance_of_change)
+    for video in simulation.videos.values():
+        assert video.out == list(video.windows) and video.chunks == len(video.plan.chunks)
+        assert video.cells == {(k, s) for k in video.windows for s in range(video.num_steps + 1)}
+        assert video.watched == {}
+        ran = [key for key in simulation.done if key[0] == video.spec.video_id]
+        assert len(ran) == len(video.plan.chunks) - min(video.plan.chunks_of(video.resumed)) + len(video.tasks) * (
+            len(video.windows) - video.resumed
+        )
     assert set(simulation.done.values()) == {1}
 
 
@@ -364,7 +421,9 @@ def test_the_first_segment_is_out_after_so_many_chunks_and_cells(coupling, chunk
 def test_a_window_runs_in_aligned_blocks_of_cells_and_decoding_is_a_task_of_its_own(coupling, steps_per_task, steps):
     video = make_video(num_frames=20, num_steps=5, coupling=coupling, steps_per_task=steps_per_task)
     simulation = Simulation([video], 48, ONE, random.Random(0)).run()
-    assert [key[3] for key in simulation.done if key[1] is Stage.REFINE] == [Span(*span) for span in steps]
+    spans = [Span(*span) for span in steps]
+    assert [key[3] for key in simulation.done if key[1] is Stage.REFINE] == spans
+    assert task_blocks(5, steps_per_task, coupling) == tuple(spans)
 
 
 def test_a_block_needs_up_to_two_boundaries_of_the_window_before():
@@ -384,6 +443,53 @@ def test_a_block_needs_up_to_two_boundaries_of_the_window_before():
         Span(4, 5): [(0, Span(2, 4))],
         Span(5, 6): [(0, Span(4, 5))],
     }
+
+
+def test_a_video_that_is_resumed_at_its_beginning_is_the_one_that_is_submitted():
+    plan = Plan(80, PlanParams())
+    for coupling in Coupling:
+        runs = []
+        for resume in (None, Resume(0, 0)):
+            simulation = Simulation([], 48, ONE, random.Random(0))
+            video = simulation.videos["a"] = make_video(coupling=coupling)
+            simulation.scheduler.submit(video.spec, plan, 3, coupling, resume=resume)
+            runs.append(list(simulation.run().done))
+        assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"prompt": "another"}, "prompt: that of the chunk from frame 0 cannot change, it was handed out"),
+        ({"cues": (Cue(24, "another"),)}, "prompt: that of the chunk from frame 24 cannot change, it was handed out"),
+        ({"cues": (Cue(17, "another"),)}, "prompt: that of the chunk from frame 24 cannot change, it was handed out"),
+        ({"seed": 1}, "video_id='a': it is running, and only its prompts can change"),
+        ({"num_frames": 40}, "video_id='a': it is running, and only its prompts can change"),
+        ({"settings": ("refiner.eta=1",)}, "video_id='a': it is running, and only its prompts can change"),
+        ({"video_id": "b"}, "video_id='a': it is running, and only its prompts can change"),
+    ],
+)
+def test_what_was_handed_out_and_all_but_prompts_cannot_be_changed(changes, message):
+    simulation = Simulation([make_video()], 48, ONE, random.Random(0))
+    (video,) = simulation.videos.values()
+    for _ in range(2):
+        simulation.complete(simulation.scheduler.next(Stage.GENERATE))
+    running = simulation.scheduler.next(Stage.GENERATE)
+    assert simulation.scheduler.next_chunk("a") == 3
+    with pytest.raises(ValueError) as refusal:
+        simulation.scheduler.change("a", replace(video.spec, **changes))
+    assert str(refusal.value) == message
+    simulation.scheduler.change("a", replace(video.spec, cues=(Cue(25, "another"),)))
+    simulation.scheduler.lost(running)
+    assert simulation.scheduler.next_chunk("a") == 2
+    assert simulation.scheduler.next(Stage.GENERATE).args[0].cues == (Cue(25, "another"),)
+
+
+def test_of_a_video_that_is_not_running_nothing_can_be_asked():
+    scheduler = Scheduler(SchedulerParams())
+    for ask in (scheduler.next_chunk, lambda name: scheduler.change(name, PromptSpec(name, "x"))):
+        with pytest.raises(ValueError, match="^video_id='b': no video with this id is running$"):
+            ask("b")
 
 
 def test_a_task_is_known_by_what_it_does_not_by_what_it_carries():

@@ -17,6 +17,7 @@ import pytest
 import requests
 
 import pipelines.tracking
+from pipelines.mlflow_run import is_final
 from pipelines.tracking import ENVIRONMENT, HOME, MAX_CHARS, TrackingParams, open_tracker
 
 os.environ.update(ENVIRONMENT)  # before mlflow is imported: its telemetry and its log are set up then
@@ -559,7 +560,7 @@ def test_a_run_deleted_under_a_job_is_told_once(folder, caplog):
     ],
 )
 def test_only_a_wrong_question_is_not_asked_again(code, final):
-    assert pipelines.tracking._is_final(MlflowException("no", ErrorCode.Value(code))) == final
+    assert is_final(MlflowException("no", ErrorCode.Value(code))) == final
 
 
 @pytest.mark.parametrize(("status", "final"), [(413, True), (401, False), (500, False)])
@@ -568,7 +569,7 @@ def test_an_artifact_store_is_judged_by_its_answer(status, final):
         response = requests.get(uri, timeout=5)
     with pytest.raises(requests.HTTPError) as caught:
         response.raise_for_status()
-    assert pipelines.tracking._is_final(caught.value) == final
+    assert is_final(caught.value) == final
 
 
 @pytest.fixture(scope="module")

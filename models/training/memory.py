@@ -30,7 +30,7 @@ from models.training.base import clips
 from models.training.captions import Captioner, training_captions
 from models.training.pool import Pool
 from models.training.stage import LoopParams, TrainStage
-from models.training.velocity import Velocity, sample_timesteps
+from models.training.velocity import Velocity, object_weights, sample_timesteps
 
 CLIP_FRAMES = 32
 CONDITION = slice(16, 24)
@@ -56,6 +56,7 @@ class MemoryParams:
     base_frozen: bool = False
     high_share: float = 0.25
     text_dropout: float = 0.1  # of the beginnings
+    object_weight: float = 1.0  # of the loss where the object is: colours of small ones are learned late
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,8 @@ class MemoryStage(TrainStage):
         timestep = sample_timesteps(rng, len(rows), self.params.high_share)
         condition = None if rng.random() < self.params.without_cam else self.pool.condition[rows]
         x0 = clips(self.pool.clips.latents[rows], self.device)
-        loss = self._losses(x0, captions, anchors, condition, timestep, rng).mean()
+        weight = self._weight(self.pool.clips, rows, timestep, TARGET)
+        loss = self._losses(x0, captions, anchors, condition, timestep, rng, weight).mean()
         return loss, {"cam": float(condition is not None)}
 
     def _beginning(self, rng: np.random.Generator) -> Tensor:
@@ -140,7 +142,15 @@ class MemoryStage(TrainStage):
         timestep = sample_timesteps(rng, len(rows), self.params.high_share)
         context = video_context(self.unet, None, self.captioner(captions), None)
         x0 = clips(self.beginnings.latents[rows], self.device)
-        return self.velocity.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng).mean()
+        weight = self._weight(self.beginnings, rows, timestep, slice(0, x0.shape[2]))
+        return self.velocity.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng, weight).mean()
+
+    def _weight(self, pool: Pool, rows: np.ndarray, timestep: Tensor, frames: slice) -> Tensor | None:
+        if self.params.object_weight == 1:
+            return None
+        numbers = pool.first[rows, None] + np.arange(frames.start, frames.stop)
+        scenes, size = [pool.scenes[row] for row in rows], pool.latents.shape[-1]
+        return object_weights(scenes, numbers, timestep, size, self.params.object_weight).to(self.device)
 
     def _dropped(self, rng: np.random.Generator, rows: np.ndarray) -> tuple[list[str], Float[Tensor, "b e"]]:
         """Captions and anchor embeddings with the text, the anchor, or both left out now and then."""
@@ -161,15 +171,16 @@ class MemoryStage(TrainStage):
         condition: UInt8[np.ndarray, "b f H W 3"] | None,
         timestep: Tensor,
         rng: np.random.Generator,
+        weight: Float[Tensor, "b 1 t h w"] | None = None,
     ) -> Float[Tensor, " b"]:
         text = self.captioner(captions)
         context = video_context(self.unet, self.apm, text, anchors.to(self.device))
         if condition is None:
-            return self.velocity.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng)
+            return self.velocity.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng, weight)
         encoded = encode_condition(self.cam, _pixels(condition).to(self.device))
         control = control_context(self.cam, text)
         return self.velocity.loss(
-            lambda x, t: denoise(self.unet, x, t, context, self.cam, encoded, control), x0, timestep, rng
+            lambda x, t: denoise(self.unet, x, t, context, self.cam, encoded, control), x0, timestep, rng, weight
         )
 
     def gates(self) -> dict[str, float]:

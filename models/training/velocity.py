@@ -3,14 +3,16 @@
 Shapes: b clips, c channels, t frames, h w latent rows and columns.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from models.render import object_masks
 from models.sampling import NoiseSchedule
+from models.world import Scene
 
 TINY_SCHEDULE = {
     "_class_name": "DDIMScheduler",
@@ -25,6 +27,8 @@ TINY_SCHEDULE = {
     "clip_sample": False,
 }
 
+LOCATED = 850  # below this timestep, noisy latents show where the object is: a weight on it favours no other place
+
 Predict = Callable[[Float[Tensor, "b c t h w"], Int[Tensor, " b"]], Float[Tensor, "b c t h w"]]
 
 
@@ -36,14 +40,29 @@ class Velocity:
         self.alphas, self.sigmas = (torch.from_numpy(t).float() for t in (schedule.alphas, schedule.sigmas))
 
     def loss(
-        self, predict: Predict, x0: Float[Tensor, "b c t h w"], timestep: Int[Tensor, " b"], rng: np.random.Generator
+        self,
+        predict: Predict,
+        x0: Float[Tensor, "b c t h w"],
+        timestep: Int[Tensor, " b"],
+        rng: np.random.Generator,
+        weight: Float[Tensor, "b 1 t h w"] | None = None,
     ) -> Float[Tensor, " b"]:
-        """One loss a clip."""
+        """One loss a clip; `weight` says how much each latent counts."""
         noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32)).to(x0.device)
         tables = (self.alphas[timestep], self.sigmas[timestep])
         alpha, sigma = (level.to(x0.device)[:, None, None, None, None] for level in tables)
         v = predict(alpha * x0 + sigma * noise, timestep.to(x0.device)).float()
-        return ((v - (alpha * noise - sigma * x0)) ** 2).flatten(1).mean(1)
+        error = (v - (alpha * noise - sigma * x0)) ** 2
+        return (error if weight is None else error * weight).flatten(1).mean(1)
+
+
+def object_weights(
+    scenes: Sequence[Scene], frames: np.ndarray, timestep: Int[Tensor, " b"], size: int, weight: float
+) -> Float[Tensor, "b 1 t {size} {size}"]:
+    """`weight` on the latents that the object covers, 1 on the others: small objects are 5 % of a frame."""
+    cover = torch.nn.functional.avg_pool2d(object_masks(scenes, frames, 4 * size), 4)
+    located = (timestep < LOCATED).float()[:, None, None, None]
+    return (1 + (weight - 1) * located * cover)[:, None]
 
 
 def sample_timesteps(rng: np.random.Generator, count: int, high_share: float, limit: int = 1000) -> Int[Tensor, " b"]:

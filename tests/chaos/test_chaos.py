@@ -166,7 +166,7 @@ def real_cluster():
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=4", "--port=6399"]
     ports = [
         "--dashboard-port=8399",
-        "--ray-client-server-port=10399",
+        "--ray-client-server-port=9399",
         f"--temp-dir={place}",
         "--disable-usage-stats",
     ]
@@ -179,13 +179,14 @@ def real_cluster():
 
 def submit(address, env, *command):
     ray_command = str(Path(sys.executable).parent / "ray")
-    # The port answers before the jobs API does.
+    # The port answers before the jobs API does, and that before there is an agent to run a job.
     for _ in range(60):
         run = subprocess.run(
             [ray_command, "job", "submit", "--address", address, "--working-dir", str(HOME), *command],
             env=env, capture_output=True, text=True, timeout=400,
         )  # fmt: skip
-        if "Failed to connect" not in run.stderr + run.stdout:
+        said = run.stderr + run.stdout
+        if "Failed to connect" not in said and "No available agent" not in said:
             return run
         time.sleep(2)
     return run
