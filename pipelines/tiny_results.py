@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 NUM_PROMPTS = 64
 NUM_FRAMES = 80
+SEEDS = (0, 1)  # that the shipped weights were trained with: each draws other clips
 VARIANTS = ("refined", "full", "no CAM", "no APM")  # a refined video leaves its low-resolution one behind
 PROBED = ("color", "background", "motion", "shape", "size")
 CUT = slice(-16, None)  # the end of a video
@@ -48,15 +49,15 @@ class Job:
     scene: Scene
 
 
-def held_out_scenes(count: int, training: Sequence[tuple[str, int]], seed: int = 0) -> list[Scene]:
-    """Scenes whose words never stood together in the training pools."""
+def held_out_scenes(count: int, training: Sequence[tuple[int, str, int]]) -> list[Scene]:
+    """Scenes whose words never stood together in the training pools, which are (seed, purpose, clips)."""
     from models.training.pool import pool_scenes
 
-    seen = {_words(scene) for purpose, clips in training for scene in pool_scenes(seed, purpose, clips, 0)[0]}
+    seen = {_words(scene) for seed, purpose, clips in training for scene in pool_scenes(seed, purpose, clips, 0)[0]}
     scenes: list[Scene] = []
     index = 0
     while len(scenes) < count:
-        scene = sample_scene(rng_for(seed, "held-out-prompts", 0, index))
+        scene = sample_scene(rng_for(0, "held-out-prompts", 0, index))
         index += 1
         if _words(scene) not in seen:
             seen.add(_words(scene))
@@ -164,7 +165,7 @@ def _number(values: Sequence[float]) -> str:
     return "{:.2f} ({:.2f}-{:.2f})".format(*interval([value for value in values if np.isfinite(value)]))
 
 
-def run(counts: Mapping[str, int], folder: Path, out: Path, training: tuple[tuple[str, int], ...]) -> None:
+def run(counts: Mapping[str, int], folder: Path, out: Path, training: Sequence[tuple[int, str, int]]) -> None:
     """Measures `counts` videos of each variant and writes rows, table and pictures."""
     scenes = held_out_scenes(NUM_PROMPTS, training)
     jobs = [Job(i, variant, str(folder), scenes[i]) for variant, count in counts.items() for i in range(count)]
@@ -203,7 +204,8 @@ def main() -> None:
     from pipelines.train import TrainConf
 
     conf = compose(TrainConf, CONF / "train_tiny.yaml")
-    training = (("base", conf.base.clips), ("memory", conf.memory.clips), ("refiner", conf.refiner.clips))
+    pools = (("base", conf.base.clips), ("memory", conf.memory.clips), ("refiner", conf.refiner.clips))
+    training = [(seed, *pool) for seed in SEEDS for pool in pools]
     asked = dict(word.split("=") for word in sys.argv[1:])
     counts = {variant: int(asked.get(variant.replace(" ", "-"), NUM_PROMPTS)) for variant in VARIANTS}
     weights = hash_of(bundle_path(load().bundle))[:12]  # other weights, other videos

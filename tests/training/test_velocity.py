@@ -1,0 +1,44 @@
+import numpy as np
+import pytest
+import torch
+
+from models.noise import rng_for
+from models.render import render
+from models.training.pool import pool_scenes
+from models.training.velocity import LOCATED, Velocity, object_weights
+
+
+def test_the_weight_is_on_the_object_and_on_nothing_else():
+    scenes, first = pool_scenes(0, "test", 3, 8)
+    numbers = first[:, None] + np.arange(5)
+    weights = object_weights(scenes, numbers, torch.tensor([LOCATED - 1] * 3), 16, 4.0)
+    assert weights.shape == (3, 1, 5, 16, 16)
+    # Objects are brighter than any background (models/metrics/probe.py), so the picture says where they are.
+    pixels = render(scenes, numbers, 64).amax(2)
+    covered = -torch.nn.functional.max_pool2d(-pixels, 4) > 0.75  # all pixels of the latent
+    assert covered.any() and (weights[:, 0][covered] > 3).all()
+    free = torch.nn.functional.max_pool2d(pixels, 4) < 0.62
+    assert free.any() and (weights[:, 0][free] < 1.7).all()  # the soft edge is dim, and covers a little
+
+
+def test_where_the_noise_hides_the_object_every_latent_counts_alike():
+    scenes, _ = pool_scenes(0, "test", 2, 0)
+    weights = object_weights(scenes, np.arange(4), torch.tensor([LOCATED, LOCATED - 1]), 16, 4.0)
+    assert (weights[0] == 1).all() and weights[1].max() > 3
+
+
+@pytest.mark.parametrize("timestep", [0, 500, 999])
+def test_a_weight_counts_as_often_as_it_says(timestep):
+    x0 = torch.randn(2, 4, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    weight = torch.zeros(2, 1, 3, 8, 8)
+    weight[..., :4] = 2  # one half twice, the other not at all
+
+    def loss(predict, weight):
+        timesteps = torch.tensor([timestep] * 2)
+        return Velocity().loss(predict, x0, timesteps, rng_for(0, "test", 0, 0), weight)
+
+    everywhere = loss(lambda x, _: torch.zeros_like(x), None)
+    left = loss(lambda x, _: torch.zeros_like(x), weight)
+    right = loss(lambda x, _: torch.zeros_like(x), 2 - weight)
+    assert torch.allclose((left + right) / 2, everywhere)
+    assert not torch.allclose(left, everywhere)
