@@ -41,7 +41,7 @@ class BaseParams:
     """How the base model is sampled. The defaults suit the tiny bundle."""
 
     num_inference_steps: int = 8
-    guidance_scale: float = 2.0  # 1 is none
+    guidance_scale: float = 2.5  # 1 is none
     anchor_guidance_scale: float | None = None  # a weight of its own for the anchor: three predictions instead of two
     guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
     sampler: str = "ddim"  # or dpmpp_2m_sde

@@ -54,5 +54,8 @@ def _halve(part: Path, folder: Path) -> None:
         if file.suffix == ".safetensors":
             halved = {key: tensor.half() for key, tensor in load_file(file).items()}
             save_file(halved, folder / file.name, metadata={"format": "pt"})
+        elif file.name == "config.json":  # without the place where it lay when it was trained
+            config = {key: value for key, value in json.loads(file.read_text()).items() if key != "_name_or_path"}
+            (folder / file.name).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         else:
             shutil.copy(file, folder / file.name)
