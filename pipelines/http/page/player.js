@@ -1,0 +1,171 @@
+// Two videos, one picture: the low-resolution preview plays at once, the refined one takes over at the same position.
+//
+//     preview   0 =============================>            made first
+//     refined   0 ==============>                           made after it
+//     shown     [refined       ][preview      ][waits
+//
+// 1. "Best" shows the refined video where it is there, otherwise the preview; "low" and "fine" show one of them alone.
+// 2. Where neither is there, the picture stands still until frames come.
+// 3. At the end of the video it begins again, if it is to loop.
+
+import {Feed, address, canFeed, endOf, holds} from "./feed.js";
+
+const still = matchMedia("(prefers-reduced-motion: reduce)");
+
+export class Player {
+  #videos; #feeds = {}; #take = null; #shown = "low"; #moving = false; #wanted = null;
+  #token = 0; #sawPicture = {}; #blends = false;
+
+  /** `low` and `fine` are the two video elements; `on` has `tick(state)` and `picture(name)`, the first one of each. */
+  constructor(low, fine, on) {
+    this.#videos = {low, fine};
+    this.on = on;
+    this.mode = "auto";
+    this.loops = true;
+    this.isPlaying = false;
+    for (const [name, video] of Object.entries(this.#videos)) {
+      video.addEventListener("loadeddata", () => this.#first(name));
+      video.addEventListener("ended", () => { if (name === this.#shown) this.#atEnd(); });
+    }
+    const step = () => { this.#step(); requestAnimationFrame(step); };
+    requestAnimationFrame(step);
+  }
+
+  /** Another video, from its first frame on. */
+  attach(take) {
+    this.detach();
+    this.#take = take;
+    this.#shown = "low";
+    this.#sawPicture = {};
+    this.isPlaying = !still.matches;
+    if (canFeed) {
+      const seconds = take.num_frames / take.fps;
+      this.#feeds = {low: new Feed(this.#videos.low, seconds), fine: new Feed(this.#videos.fine, seconds)};
+    }
+  }
+
+  detach() {
+    this.#token++;
+    this.#moving = false;
+    this.#wanted = null;
+    for (const feed of Object.values(this.#feeds)) feed.close();
+    this.#feeds = {};
+    for (const video of Object.values(this.#videos)) {
+      video.pause();
+      video.removeAttribute("src");
+      video.load();
+    }
+    this.#take = null;
+  }
+
+  append(name, fragment) {
+    this.#feeds[name]?.append(fragment);
+  }
+
+  end(name) {
+    this.#feeds[name]?.end();
+  }
+
+  /** For browsers that cannot be fed: there is something at the address now, or all of it. */
+  point(name, isMade) {
+    const video = this.#videos[name], id = this.#take.id;
+    const src = name === "low" ? `/v1/videos/${id}/preview` : address(id, isMade);
+    if (video.getAttribute("src") === src) return;
+    const at = video.currentTime;
+    video.src = src;
+    if (at) video.currentTime = at;
+  }
+
+  get seconds() {
+    return this.#wanted ?? this.#videos[this.#shown].currentTime;
+  }
+
+  play() {
+    if (this.#take && this.seconds >= this.#duration - 0.5 / this.#take.fps) this.seek(0);
+    this.isPlaying = true;
+  }
+
+  pause() {
+    this.isPlaying = false;
+    for (const video of Object.values(this.#videos)) video.pause();
+  }
+
+  /** To a second of the video; one that is not made yet becomes the last one that is. */
+  seek(seconds) {
+    const last = Math.max(...Object.values(this.#videos).map(endOf)) - 0.5 / (this.#take?.fps ?? 8);
+    this.#wanted = Math.max(0, Math.min(seconds, last));
+  }
+
+  get #duration() {
+    return this.#take.num_frames / this.#take.fps;
+  }
+
+  #first(name) {
+    if (this.#sawPicture[name] || !this.#take) return;
+    this.#sawPicture[name] = true;
+    this.on.picture(name);
+  }
+
+  #choose(seconds) {
+    if (this.mode !== "auto") return this.mode;
+    const frame = 1 / this.#take.fps;
+    const span = seconds + 2 * frame < this.#duration ? frame : 0.001; // one frame of it would be a flicker
+    if (holds(this.#videos.fine, seconds, span)) return "fine";
+    if (holds(this.#videos.low, seconds)) return "low";
+    return this.#shown;
+  }
+
+  #step() {
+    if (!this.#take) return;
+    const at = this.seconds, name = this.#choose(at), video = this.#videos[name];
+    const isThere = holds(video, at);
+    if (!this.#moving && isThere && (name !== this.#shown || this.#wanted !== null)) this.#move(name, at);
+    const shown = this.#videos[this.#shown], isElsewhere = this.#wanted !== null && !this.#moving;
+    if (isElsewhere) shown.pause();
+    else if (this.isPlaying && !this.#moving && shown.paused && shown.readyState >= 2 && !shown.ended) this.#run(shown);
+    if (this.isPlaying && at >= this.#duration - 0.25 / this.#take.fps) this.#atEnd();
+    this.on.tick({
+      seconds: at,
+      shown: this.#sawPicture[this.#shown] ? this.#shown : "",
+      blends: this.#blends,
+      width: shown.videoWidth,
+      height: shown.videoHeight,
+      waits: this.isPlaying && !this.#moving && (isElsewhere || !(shown.readyState >= 3 || shown.ended)),
+    });
+  }
+
+  #run(video) {
+    video.play().catch((error) => {
+      if (error.name === "NotAllowedError") this.isPlaying = false; // the browser wants a click first
+    });
+  }
+
+  /** The other video, at the same position; it is shown when its picture is there. */
+  async #move(name, seconds) {
+    const token = ++this.#token, before = this.#videos[this.#shown], video = this.#videos[name];
+    this.#moving = true;
+    this.#blends = this.#wanted === null; // one moment becomes clearer, it does not become another one
+    this.#wanted = null;
+    if (video !== before || Math.abs(video.currentTime - seconds) > 0.001) {
+      video.currentTime = seconds;
+      await seeked(video);
+    }
+    if (token !== this.#token) return;
+    this.#shown = name;
+    this.#moving = false;
+    if (video !== before) before.pause();
+  }
+
+  #atEnd() {
+    if (!this.isPlaying) return;
+    if (this.loops) this.seek(0);
+    else this.pause();
+  }
+}
+
+function seeked(video) {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, 1500); // a video that hangs must not take the picture with it
+    video.addEventListener("seeked", () => { clearTimeout(timer); resolve(); }, {once: true});
+  });
+}

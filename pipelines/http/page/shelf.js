@@ -1,0 +1,102 @@
+// Earlier videos, the latest first.
+
+import {$, element, say} from "./dom.js";
+
+const PAGE = 12;
+const STATES = {queued: "Waiting", in_progress: "Being made", completed: "", failed: "Failed"};
+export const isRunning = (video) => video.status === "queued" || video.status === "in_progress";
+export const isCancelled = (video) => video.error?.code === "cancelled";
+
+export class Shelf {
+  #cards = new Map(); // id -> {item, video}
+  #limit = PAGE;
+
+  /** `ask` as in net.js; `actions` is what one can do with a video: {remix, extend, remove}. */
+  constructor(ask, actions) {
+    this.ask = ask;
+    this.actions = actions;
+    $("shelf-more").addEventListener("click", () => {
+      this.#limit = Math.min(100, this.#limit + PAGE);
+      this.refresh().catch((error) => say($("shelf-error"), error.message));
+    });
+    setInterval(() => {
+      const isWaiting = [...this.#cards.values()].some(({video}) => isRunning(video));
+      if (isWaiting && !document.hidden) this.refresh().catch(() => {});
+    }, 10_000);
+  }
+
+  /** Throws what `ask` throws. */
+  async refresh() {
+    const {data, has_more: hasMore} = await this.ask("GET", `/v1/videos?limit=${this.#limit}`);
+    const known = new Set(data.map((video) => video.id));
+    for (const [id, {item}] of this.#cards) {
+      if (known.has(id)) continue;
+      item.remove();
+      this.#cards.delete(id);
+    }
+    data.forEach((video, place) => this.#put(video, place));
+    $("shelf-empty").hidden = data.length > 0;
+    $("shelf-more").hidden = !hasMore || this.#limit >= 100;
+  }
+
+  /** Which one is on the screen. */
+  mark(id) {
+    for (const [one, {item}] of this.#cards) {
+      if (one === id) item.setAttribute("aria-current", "true");
+      else item.removeAttribute("aria-current");
+    }
+  }
+
+  #put(video, place) {
+    const before = this.#cards.get(video.id);
+    if (before && before.video.status === video.status) {
+      before.video = video;
+      return;
+    }
+    const item = this.#card(video);
+    if (before) before.item.replaceWith(item);
+    else $("shelf").insertBefore(item, $("shelf").children[place] ?? null);
+    if (before?.item.hasAttribute("aria-current")) item.setAttribute("aria-current", "true");
+    this.#cards.set(video.id, {item, video});
+  }
+
+  #card(video) {
+    const text = video.prompt, isDone = video.status === "completed";
+    const button = (what, onclick) => element("button",
+      {type: "button", className: "plain", textContent: what, "aria-label": `${what}: ${text.slice(0, 80)}`, onclick});
+    const actions = [button("Remix", () => this.actions.remix(video))];
+    if (isDone) actions.push(button("Extend", () => this.actions.extend(video)), download(video));
+    actions.push(button("Delete", () => this.actions.remove(video)));
+    return element("li", {"data-id": video.id},
+      element("a", {href: `#${video.id}`, className: "card"},
+        picture(video), element("span", {className: "words", textContent: text})),
+      element("p", {className: "hint", textContent: facts(video)}),
+      element("div", {className: "actions"}, ...actions));
+  }
+}
+
+/** The link to the finished file. */
+export function download(video) {
+  const link = {href: `/v1/videos/${video.id}/content`, download: `${video.id}.mp4`, className: "plain"};
+  return element("a", {...link, textContent: "Download", "aria-label": `Download: ${video.prompt.slice(0, 80)}`});
+}
+
+function picture(video) {
+  const state = isCancelled(video) ? "Cancelled" : STATES[video.status];
+  const frame = element("span", {className: "thumb"});
+  frame.style.aspectRatio = `${video.width} / ${video.height}`;
+  if (video.status === "completed") {
+    const image = element("img", {src: `/v1/videos/${video.id}/content?variant=thumbnail`, alt: "", loading: "lazy"});
+    image.addEventListener("error", () => image.remove());
+    frame.append(image);
+  } else {
+    frame.append(element("span", {className: "state", textContent: state}));
+  }
+  return frame;
+}
+
+function facts(video) {
+  const kind = video.extends_video_id ? "extension · " : video.remixed_from_video_id ? "remix · " : "";
+  const when = new Date(video.created_at * 1000).toLocaleString(undefined, {dateStyle: "medium", timeStyle: "short"});
+  return `${kind}${video.num_frames} frames · ${video.size.replace("x", " × ")} · ${when}`;
+}

@@ -1,0 +1,215 @@
+"""Asking, refusals, and what is done with earlier videos."""
+
+import json
+import socket
+import subprocess
+import time
+
+import pytest
+
+from tests.browser.page_kit import served_at, wait_status
+from tests.http_kit import PROMPT, running
+
+pytestmark = pytest.mark.xdist_group("ray")
+KEY = "a-key-that-nobody-guesses"
+
+
+@pytest.fixture(scope="module")
+def small(browser, ray_cluster, tmp_path_factory):
+    """An endpoint with a key, where one video may be in work and none may wait."""
+    folder = tmp_path_factory.mktemp("small")
+    (folder / "keys").write_text(KEY)
+    with running(
+        folder, f"serve.keys_file={folder}/keys", "serve.in_flight=1", "serve.max_running_per_key=1", seconds=0.3
+    ) as kit:
+        yield kit
+
+
+@pytest.mark.parametrize(
+    "prompt, said", [("", "empty"), ("a " * 30, "tokens")], ids=["an empty one", "one that is too long"]
+)
+def test_a_bad_prompt_is_said_beside_it(page, prompt, said):
+    page.tab.fill("#prompt", prompt)
+    page.tab.click("#go")
+    page.tab.wait_for_selector("#prompt-error:not(:empty)")
+    assert said in page.tab.inner_text("#prompt-error")
+    assert page.tab.get_attribute("#prompt", "aria-invalid") == "true"
+    assert page.focused() == "prompt"
+    assert "prompt-error" in page.tab.get_attribute("#prompt", "aria-describedby")
+    page.tab.type("#prompt", "a")
+    assert page.tab.get_attribute("#prompt", "aria-invalid") is None, "it goes when the text changes"
+
+
+def test_a_bad_setting_is_said_and_marked(page):
+    page.tab.fill("#prompt", PROMPT)
+    page.tab.click("#settings summary")
+    page.tab.fill("#num_frames", "99999")
+    page.tab.click("#settings summary")
+    page.tab.click("#go")
+    page.tab.wait_for_selector("#make-error:not(:empty)")
+    assert "99999" in page.tab.inner_text("#make-error")
+    assert page.focused() == "num_frames"
+    assert page.tab.get_attribute("#num_frames", "aria-describedby") == "make-error"
+
+
+def test_a_later_prompt_that_comes_too_late_is_marked_in_its_row(page):
+    page.tab.fill("#prompt", PROMPT)
+    page.tab.click("#add-cue")
+    page.tab.fill("#cues textarea", "a circle")
+    page.tab.fill("#cues input", "500")
+    page.tab.click("#go")
+    page.tab.wait_for_selector("#cues input[aria-invalid]")
+    assert "500" in page.tab.inner_text("#make-error")
+
+
+def test_words_that_the_model_does_not_know_are_named(page):
+    page.make("a red zebra moves", num_frames=16)
+    assert "zebra" in page.tab.inner_text("#warnings")
+    page.wait_state("completed")
+    assert "zebra" in page.tab.inner_text("#warnings")
+
+
+def test_a_video_that_fails_says_why(page):
+    page.make("a raise", num_frames=16)
+    page.wait_state("failed")
+    assert page.tab.inner_text("#status") == "This video failed."
+    assert "the toy does not like it" in page.tab.inner_text("#reason")
+
+
+def test_a_video_that_is_not_there_is_said(open_page, kit):
+    page = open_page(f"{kit.url}/#video_{'0' * 32}")
+    page.tab.wait_for_function("() => document.getElementById('leader-text').textContent.includes('There is no video')")
+    assert page.id == ""
+
+
+def test_a_key_is_asked_for_once_and_a_full_endpoint_counts_down(open_page, small):
+    page = open_page(small.url)
+    page.tab.wait_for_selector("#login:not([hidden])")
+    assert page.focused() == "key"
+    page.tab.fill("#key", "not the key that is known")
+    page.tab.press("#key", "Enter")
+    page.tab.wait_for_selector("#key-error:not(:empty)")
+    page.tab.fill("#key", KEY)
+    page.tab.press("#key", "Enter")
+    page.tab.wait_for_selector("#login", state="hidden")
+    page.tab.wait_for_selector("#served:not(:empty)")
+    page.make(num_frames=240)
+    page.wait_shown("low")
+    assert "LONGTAKE_KEY" in page.tab.text_content("#curl-text")
+    assert KEY not in page.tab.content()
+    page.tab.click("#go")
+    page.tab.wait_for_selector("#make-error:not(:empty)")
+    waits = page.tab.inner_text("#go")
+    assert waits.startswith("Try again in ") and page.tab.is_disabled("#go")
+    page.tab.wait_for_function("before => document.getElementById('go').textContent !== before", arg=waits)
+    page.tab.click("#actions button:text('Cancel')")
+    page.wait_state("cancelled")
+    page.tab.wait_for_selector("#go:not([disabled])")
+    assert page.tab.inner_text("#go") == "Make video"
+    page.tab.click("#sign-out")
+    page.tab.wait_for_selector("#login:not([hidden])")
+
+
+def test_a_connection_that_is_lost_comes_back_by_itself(open_page, kit):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with served_at(kit.app, port) as url:
+        page = open_page(url)
+        page.tab.wait_for_selector("#served:not(:empty)")
+        video_id = page.make(num_frames=120)
+        page.tab.wait_for_function("() => document.querySelector('#segments i[data-state=done]')")
+    page.tab.wait_for_selector("#trouble:not([hidden])")
+    assert "The connection is lost. Trying again" in page.tab.inner_text("#trouble-text")
+    page.tab.click("#trouble-now")  # too early
+    page.tab.wait_for_function("() => /again in \\d+ s/.test(document.getElementById('trouble-text').textContent)")
+    with served_at(kit.app, port):
+        page.tab.wait_for_selector("#trouble", state="hidden")
+        page.wait_state("completed")
+        assert page.id == video_id
+        page.wait_holds(15)
+        assert set(page.cells("segments")) == {"done"}
+        page.tab.goto("about:blank")
+
+
+def test_the_curl_command_does_the_same(page, kit):
+    page.make("a circle moves right", num_frames=16, seed=5)
+    text = page.tab.text_content("#curl-text")
+    command, _, watch = text.partition("\n\n")
+    answer = json.loads(subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=60).stdout)
+    assert (answer["prompt"], answer["seed"], answer["num_frames"]) == ("a circle moves right", 5, 16)
+    assert f"/v1/videos/{page.id}/stream" in watch
+    wait_status(kit, answer["id"], "completed")
+    made = [
+        kit.takes.store.get(f"takes/{one}/video.mp4")
+        for one in (page.id, answer["id"])
+        if not wait_status(kit, one, "completed")
+    ]
+    assert made[0] == made[1]
+
+
+def test_a_quote_in_a_prompt_survives_the_shell(page):
+    page.make("a circle's 'red' $HOME", num_frames=16)
+    command = page.tab.text_content("#curl-text").partition("\n\n")[0]
+    answer = json.loads(subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=60).stdout)
+    assert answer["prompt"] == "a circle's 'red' $HOME"
+
+
+def test_an_earlier_video_is_played_remixed_extended_and_deleted(page, kit):
+    first = page.make(num_frames=24, seed=11)
+    page.wait_state("completed")
+    card = f"#shelf li[data-id={first}]"
+    page.tab.wait_for_function("at => document.querySelector(at + ' img')?.naturalWidth > 0", arg=card)
+
+    page.tab.click(f"{card} button:text('Remix')")
+    assert page.tab.input_value("#seed") == "11"
+    assert page.tab.is_visible("#origin")
+    remix = page.make("a circle moves right")
+    take = kit.takes.get(remix)
+    assert (take.remixed_from, take.seed, take.num_frames) == (first, 11, 24)
+    page.wait_state("completed")
+
+    page.tab.click(f"{card} a.card")
+    page.tab.wait_for_function("id => location.hash === '#' + id", arg=first)
+    page.wait_shown("fine")
+    page.tab.click("#actions button:text('Extend')")
+    page.tab.fill("#extend-prompt", "a red circle")
+    page.tab.fill("#extend-frames", "0")
+    page.tab.click("#ask-extend .main")
+    page.tab.wait_for_selector("#extend-error:not(:empty)")
+    page.tab.fill("#extend-frames", "16")
+    page.tab.click("#ask-extend .main")
+    page.tab.wait_for_function("id => location.hash !== '#' + id", arg=first)
+    extension = kit.takes.get(page.id)
+    assert (extension.extends, extension.num_frames) == (first, 40)
+    page.wait_state("completed")
+
+    page.tab.click(f"{card} button:text('Delete')")
+    page.tab.click("#ask-delete button:text('Keep it')")
+    assert kit.takes.get(first)
+    page.tab.click(f"{card} button:text('Delete')")
+    page.tab.click("#ask-delete button.main")
+    page.tab.wait_for_selector(card, state="detached")
+    assert first not in {take.id for take in kit.takes.all()}
+
+
+def test_settings_that_are_changed_make_a_new_video_and_no_remix(page, kit):
+    first = page.make(num_frames=16, seed=3)
+    page.wait_state("completed")
+    page.tab.click("#actions button:text('Remix')")
+    other = page.make(seed=4)
+    assert kit.takes.get(other).remixed_from is None
+    assert kit.takes.get(first).seed == 3
+
+
+def test_the_back_button_goes_to_the_video_before(page):
+    first = page.make(num_frames=16)
+    page.wait_state("completed")
+    page.make("a circle moves", num_frames=16)
+    page.tab.go_back()
+    page.tab.wait_for_function("id => location.hash === '#' + id", arg=first)
+    page.wait_text("caption", PROMPT)
+    started = time.monotonic()
+    page.tab.go_back()
+    page.wait_state("empty")
+    assert time.monotonic() - started < 30
