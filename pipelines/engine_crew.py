@@ -33,7 +33,8 @@ from pipelines.take_plan import inherited, made_with, shape_of
 from pipelines.takes import NoSuchTake, Status, Take, Takes
 
 logger = logging.getLogger(__name__)
-WAITING_FRAGMENTS = 16  # segments of 720p are 44 MB: when more wait to be encoded, no task is handed out
+# When more wait for a writer, no task is handed out: segments of 720p are 44 MB, boundaries 2 MB a step.
+WAITING_FRAGMENTS, WAITING_ERRANDS = 16, 64
 
 End = Callable[[Take, Error | None], None]
 
@@ -126,7 +127,7 @@ class Crew:
 
     def hand_out(self, tasks: bool = True) -> None:
         """Starts what can be started; without `tasks`, errands alone."""
-        if tasks and self._errands.num_waiting("keep_fragment") <= WAITING_FRAGMENTS:
+        if tasks and not self._is_behind:
             self._runner.hand_out()  # first: what it reads of a take that goes on needs a writer at once
         if self._leaving:
             writing = {subject.video_id for subject in self._calls.subjects(self._writer)}
@@ -146,6 +147,11 @@ class Crew:
             else:
                 for event in self._runner.take_in(self._read(outcome)):
                     self._event(event)
+
+    @property
+    def _is_behind(self) -> bool:
+        fragments, errands = self._errands.num_waiting("keep_fragment"), self._errands.num_waiting()
+        return fragments > WAITING_FRAGMENTS or errands > WAITING_ERRANDS
 
     def _look(self, work: Work, is_new: bool) -> None:
         """Finds out what there is of it; of a new one nothing, or what it has of the take that it extends."""
@@ -214,8 +220,8 @@ class Crew:
         self._put(work, errands)
 
     def _put(self, work: Work, errands: list[Errand]) -> None:
-        for errand in errands:  # what viewers wait for, and what that waits for, goes before the rest
-            self._errands.put(errand, first=errand.method in ("keep_fragment", "keep_boundary"))
+        for errand in errands:  # in their order: whatever went first would let previews, or what is kept, fall behind
+            self._errands.put(errand)
         self._takes.note(work.take)
 
     def _ended(self, ended: Ended) -> None:

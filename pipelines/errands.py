@@ -54,9 +54,9 @@ class Errands:
         else:
             self._waiting.append(errand)
 
-    def num_waiting(self, method: str) -> int:
-        """Errands of one kind that no writer has begun."""
-        return sum(errand.method == method for errand in self._waiting)
+    def num_waiting(self, method: str | None = None) -> int:
+        """Errands, of one kind or of all, that no writer has begun."""
+        return sum(method in (None, errand.method) for errand in self._waiting)
 
     @property
     def busy(self) -> bool:

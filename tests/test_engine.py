@@ -160,6 +160,9 @@ def test_two_are_made_at_once_and_the_others_in_the_order_in_which_they_came(slo
     assert most == 2
     for take in asked:
         assert made(takes, take) == local_bytes(take)
+        for kind in ("fragments/*.mp4", "previews/*.mp4"):
+            times = [one.stat().st_mtime_ns for one in sorted(path_of(takes, take).glob(kind))]
+            assert times == sorted(times)
 
 
 def test_one_more_than_may_wait_is_refused_with_a_time(ray_cluster, tmp_path):

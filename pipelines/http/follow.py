@@ -39,6 +39,8 @@ async def fragments(desk: Desk, take: Take, kind: Kind = FRAGMENT, first: int = 
     """
     shown = first
     live = desk.engine.live(take.id)
+    if live is None and desk.find(take.id, take.owner).is_active:  # the engine starts, stops or has failed
+        raise unavailable(desk.engine.state)
     if live is not None:
         async for event in live.follow():
             if event.kind == kind:

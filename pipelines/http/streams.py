@@ -8,7 +8,7 @@ from fastapi.responses import Response
 
 from pipelines.http.body import described, read, refusals
 from pipelines.http.context import Owner, TheDesk, TheTake
-from pipelines.http.desk import Desk
+from pipelines.http.desk import Desk, unavailable
 from pipelines.http.errors import ApiError
 from pipelines.http.files import MP4, file_response, joined_response, no_such_part
 from pipelines.http.follow import (
@@ -117,6 +117,10 @@ async def follow_events(
 
 
 async def _stream(request: Request, desk: Desk, take: Take, kind: Kind, first: int) -> Response:
+    if take.is_active and desk.engine.live(take.id) is None:
+        take = desk.find(take.id, take.owner)  # it may have ended meanwhile
+        if take.is_active:  # the engine starts, stops or has failed: what is there is not the whole
+            raise unavailable(desk.engine.state)
     if take.is_active:
         if request.method == "HEAD":
             return Response(media_type=MP4)

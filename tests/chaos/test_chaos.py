@@ -1,4 +1,4 @@
-"""Slow proofs: `make chaos`. Each leaves a line of figures in docs/results/chaos.jsonl when CHAOS_FIGURES names it."""
+"""Slow proofs: `make chaos`."""
 
 import json
 import os
@@ -21,20 +21,6 @@ import ray
 
 HOME = Path(__file__).parents[2]
 pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("ray")]
-
-
-@pytest.fixture
-def figure(request):
-    """Writes down what was measured."""
-
-    def write(**figures):
-        row = {"test": request.node.name, **figures}
-        print(row)
-        if "CHAOS_FIGURES" in os.environ:
-            with open(os.environ["CHAOS_FIGURES"], "a") as file:
-                file.write(json.dumps(row) + "\n")
-
-    return write
 
 
 def start(address, seconds, *overrides):
