@@ -170,10 +170,11 @@ class Work:
     def _fragments(self) -> list[Errand]:
         errands = []
         for index in sorted(self._final):
-            if all(name in self.files for name in self.shape.basis(index + 1)):
-                self._asked.add(fragment_name(index))
-                args = (index, self.take.fps, self.take.num_frames, self._final.pop(index))
-                errands.append(self._errand("keep_fragment", *args))
+            if not all(name in self.files for name in self.shape.basis(index + 1)):
+                break  # those after it wait too: a viewer needs it first
+            self._asked.add(fragment_name(index))
+            args = (index, self.take.fps, self.take.num_frames, self._final.pop(index))
+            errands.append(self._errand("keep_fragment", *args))
         return errands
 
     def _finish(self) -> Errand:

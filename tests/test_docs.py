@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,12 @@ import pytest
 from models.mp4 import decode
 from pipelines import api
 from pipelines.__main__ import main
+from tests.http_kit import running
 from tests.ray_toys import ToyFactory
 from tests.toy import ToyBundle
 
 ROOT = Path(__file__).parent.parent
+SERVED = "http://127.0.0.1:8000"
 README = (ROOT / "README.md").read_text("utf-8")
 
 
@@ -28,6 +32,10 @@ def toy_factories(conf):
     return {stage: ToyFactory(stage, **how) for stage in ("base", "refiner")}
 
 
+def python() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
 def blocks(language: str) -> str:
     return "\n".join(re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL))
 
@@ -38,12 +46,31 @@ def test_the_commands_and_the_python_of_the_readme_run(ray_cluster, monkeypatch)
     Path("prompts.txt").write_text("a red circle\na blue circle\n")
     lines = blocks("sh").replace("\\\n", " ").splitlines()
     commands = [shlex.split(line) for line in lines if line.startswith("longtake ")]
-    commands = [argv for argv in commands if argv[1] != "train"]
+    commands = [argv for argv in commands if argv[1] not in ("train", "serve")]
     assert len(commands) >= 7
     for argv in commands:
         assert main(argv[1:]) == 0, argv
-    exec(compile(blocks("python"), "README.md", "exec"), {})
+    exec(compile("\n".join(one for one in python() if SERVED not in one), "README.md", "exec"), {})
     assert len(list(decode("take.mp4"))) == 80
+
+
+@pytest.mark.xdist_group("ray")
+def test_the_requests_of_the_readme_are_answered(ray_cluster, tmp_path):
+    with running(tmp_path) as kit:
+        for block in python():
+            if SERVED in block:
+                exec(compile(block.replace(SERVED, kit.url), "README.md", "exec"), {})
+        assert len(list(decode("ring.mp4"))) == 32
+        post, stream = re.findall(r"^curl .*?[^\\]$", blocks("sh"), re.DOTALL | re.MULTILINE)
+        video = json.loads(curl(post.replace(SERVED, kit.url)))
+        curl(stream.partition("  #")[0].replace(SERVED, kit.url).replace("ID", video["id"]))
+    assert len(list(decode("take.mp4"))) == 80
+
+
+def curl(command: str) -> bytes:
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl")
+    return subprocess.run(shlex.split(command.replace("\\\n", " ")), check=True, capture_output=True).stdout
 
 
 def test_the_notebook_runs():

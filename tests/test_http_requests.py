@@ -68,7 +68,9 @@ def test_a_prompt_is_enough_and_the_rest_is_the_bundles_own():
     one = asked()
     assert (one["num_frames"], one["fps"], one["width"], one["height"]) == (32, 8, 128, 128)
     assert (one["coupling"], one["owner"], one["status"], one["model"]) == ("causal", "owner", "queued", "tiny")
-    assert one["settings"] == ["base.num_inference_steps=8", "base.guidance_scale=2.0"]
+    base = CHECKER.conf.base
+    steps, guidance = base.num_inference_steps, base.guidance_scale
+    assert one["settings"] == [f"base.num_inference_steps={steps}", f"base.guidance_scale={guidance}"]
     assert one["seed"] != asked()["seed"] and one["id"] != asked()["id"]
 
 
