@@ -397,21 +397,18 @@ def test_an_extension_is_what_asking_for_all_of_it_at_once_gives(shared, couplin
     assert len(list(decode(io.BytesIO(previews)))) == num_frames + more
 
 
-def test_the_oldest_go_when_the_disk_is_full_and_what_expires_goes_at_a_start(ray_cluster, tmp_path):
-    with running(tmp_path / "one") as (engine, takes):
-        size = finished(takes, engine.submit(take_of(24))).size_bytes
-    with running(tmp_path / "two", f"serve.max_disk_bytes={size * 5 // 2}", "serve.expires_s=1") as (engine, takes):
-        asked = []
-        for seed in range(3):
-            asked.append(finished(takes, engine.submit(take_of(24, seed=seed))))
-            engine._loop._takes.note(replace(takes.get(asked[-1].id), expires_at=10**10, completed_at=seed))
-        until(lambda: asked[0].id not in {take.id for take in takes.all()}, "the oldest one goes")
+def test_the_oldest_go_when_the_disk_is_full_and_what_has_expired_goes_at_a_start(ray_cluster, shared, tmp_path):
+    engine, takes = shared
+    size = finished(takes, engine.submit(take_of(24))).size_bytes
+    with running(tmp_path, f"serve.max_disk_bytes={size * 5 // 2}") as (engine, takes):
+        asked = [finished(takes, engine.submit(take_of(24, seed=seed))) for seed in range(3)]
+        until(lambda: len(takes.all()) < 3, "the oldest one goes")
+        assert [take.id for take in takes.all()] == [take.id for take in asked[1:]]
         until(lambda: not path_of(takes, asked[0]).exists(), "its files")
-        assert takes.get(asked[1].id) and takes.get(asked[2].id)
-    time.sleep(1.1)
-    with running(tmp_path / "two") as (_, takes):
-        until(lambda: not takes.all(), "they go")
-        until(lambda: [one.name for one in (tmp_path / "two" / "takes").iterdir()] == ["endpoint.json"], "the files")
+    takes.save(replace(asked[1], expires_at=int(time.time()) - 1))
+    with running(tmp_path) as (_, takes):
+        until(lambda: not path_of(takes, asked[1]).exists(), "its files")
+        assert [take.id for take in takes.all()] == [asked[2].id]
 
 
 def test_a_stage_that_raises_ends_its_own_take_with_the_reason(ray_cluster, tmp_path):

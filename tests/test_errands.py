@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import ray
+from ray.exceptions import RayError
 
 from actors.calls import Calls, Fate
 from pipelines.cluster import pools
@@ -142,10 +143,14 @@ def test_one_that_nobody_wants_is_not_made_again_when_it_is_lost(errands, office
     assert [(one.fate, one.wanted) for one in run_all(errands, office)] == [(Fate.LOST, False)]
 
 
-def test_one_whose_argument_died_is_missing_and_not_made_again(errands, office):
+def test_one_whose_argument_died_is_missing_and_not_made_again(errands, office, tmp_path):
     owner = ray.remote(Owner).remote()
     (lost,) = ray.get(owner.make.remote())
     ray.kill(owner)  # what it owns dies with it, as what a machine holds does
-    errands.put(Errand("note", ("/nowhere", lost), "v"))
+    with pytest.raises(RayError):
+        for _ in range(600):  # it takes a moment
+            ray.get(lost, timeout=10)
+            time.sleep(0.1)
+    errands.put(Errand("note", (f"{tmp_path}/never", lost), "v"))
     (ended,) = run_all(errands, office)
     assert (ended.fate, ended.wanted) == (Fate.MISSING, True)

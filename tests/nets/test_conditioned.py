@@ -218,10 +218,12 @@ def test_gradients_reach_every_parameter_of_cam_and_apm(autocast):
     cam, apm = tiny_cam(unet), tiny_apm(unet)
     randomise(cam, seed=3)
     randomise(apm, seed=4)
-    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        context, control = video_context(unet, apm, text(), randn(2, IMAGE_DIM)), control_context(cam, text())
-        out = denoise(unet, latents(), T, context, cam, encode_condition(cam, frames()), control)
-    out.float().square().mean().backward()
+    # On some CPUs oneDNN leaves parts of a bfloat16 conv3d's weight gradient unwritten with so few channels (inf, nan).
+    with torch.backends.mkldnn.flags(enabled=not autocast):
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            context, control = video_context(unet, apm, text(), randn(2, IMAGE_DIM)), control_context(cam, text())
+            out = denoise(unet, latents(), T, context, cam, encode_condition(cam, frames()), control)
+        out.float().square().mean().backward()
     for net in (cam, apm):
         for name, parameter in net.named_parameters():
             assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
