@@ -30,7 +30,7 @@ from models.training.base import clips
 from models.training.captions import Captioner, training_captions
 from models.training.pool import Pool
 from models.training.stage import LoopParams, TrainStage
-from models.training.velocity import Velocity, object_weights, sample_timesteps
+from models.training.velocity import Velocity, clip_weights, sample_timesteps
 
 CLIP_FRAMES = 32
 CONDITION = slice(16, 24)
@@ -130,7 +130,7 @@ class MemoryStage(TrainStage):
         timestep = sample_timesteps(rng, len(rows), self.params.high_share)
         condition = None if rng.random() < self.params.without_cam else self.pool.condition[rows]
         x0 = clips(self.pool.clips.latents[rows], self.device)
-        weight = self._weight(self.pool.clips, rows, timestep, TARGET)
+        weight = self._weight(self.pool.clips, rows, TARGET, timestep)
         loss = self._losses(x0, captions, anchors, condition, timestep, rng, weight).mean()
         return loss, {"cam": float(condition is not None)}
 
@@ -142,15 +142,12 @@ class MemoryStage(TrainStage):
         timestep = sample_timesteps(rng, len(rows), self.params.high_share)
         context = video_context(self.unet, None, self.captioner(captions), None)
         x0 = clips(self.beginnings.latents[rows], self.device)
-        weight = self._weight(self.beginnings, rows, timestep, slice(0, x0.shape[2]))
+        weight = self._weight(self.beginnings, rows, slice(0, x0.shape[2]), timestep)
         return self.velocity.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng, weight).mean()
 
-    def _weight(self, pool: Pool, rows: np.ndarray, timestep: Tensor, frames: slice) -> Tensor | None:
-        if self.params.object_weight == 1:
-            return None
-        numbers = pool.first[rows, None] + np.arange(frames.start, frames.stop)
-        scenes, size = [pool.scenes[row] for row in rows], pool.latents.shape[-1]
-        return object_weights(scenes, numbers, timestep, size, self.params.object_weight).to(self.device)
+    def _weight(self, pool: Pool, rows: np.ndarray, frames: slice, timestep: Tensor) -> Tensor | None:
+        weight = clip_weights(pool, rows, frames, timestep, self.params.object_weight)
+        return None if weight is None else weight.to(self.device)
 
     def _dropped(self, rng: np.random.Generator, rows: np.ndarray) -> tuple[list[str], Float[Tensor, "b e"]]:
         """Captions and anchor embeddings with the text, the anchor, or both left out now and then."""

@@ -15,7 +15,7 @@ from models.training.base import clips, new_unet
 from models.training.captions import Captioner, swap_gaps, training_captions
 from models.training.pool import Pool
 from models.training.stage import LoopParams, TrainStage
-from models.training.velocity import Velocity, sample_timesteps
+from models.training.velocity import Velocity, clip_weights, sample_timesteps
 
 CLIP_FRAMES = 24
 
@@ -30,6 +30,7 @@ class RefinerTrainParams:
     short_share: float = 0.6  # of the steps: 4 consecutive frames, six times as many clips
     text_dropout: float = 0.1
     levels: int = 800  # noise levels that are trained: `strength` above levels / 1000 is out of its range
+    object_weight: float = 1.0  # of the loss where the object is
 
 
 class RefinerStage(TrainStage):
@@ -52,16 +53,26 @@ class RefinerStage(TrainStage):
         x0 = clips(self.pool.latents[rows, first : first + length], self.device)
         captions = training_captions(rng, [self.pool.scenes[row] for row in rows], self.params.text_dropout)
         timestep = sample_timesteps(rng, batch, 0.0, self.params.levels)
-        return self._losses(x0, captions, timestep, rng).mean(), {"frames": length}
+        frames = slice(int(first), int(first) + length)
+        weight = clip_weights(self.pool, rows, frames, timestep, self.params.object_weight)
+        return self._losses(x0, captions, timestep, rng, weight).mean(), {"frames": length}
 
-    def _losses(self, x0: Tensor, captions: list[str], timestep: Tensor, rng: np.random.Generator) -> Tensor:
+    def _losses(
+        self,
+        x0: Tensor,
+        captions: list[str],
+        timestep: Tensor,
+        rng: np.random.Generator,
+        weight: Tensor | None = None,
+    ) -> Tensor:
         context = video_context(self.unet, None, self.captioner(captions), None)
-        return self.velocity.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng)
+        weight = None if weight is None else weight.to(self.device)
+        return self.velocity.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng, weight)
 
     def gates(self) -> dict[str, float]:
         """Held-out loss and caption-swap gaps at the noise level where SDEdit starts."""
         x0 = clips(self.held_out.latents, self.device)
-        timestep = torch.full((len(x0),), 599)
+        timestep = torch.full((len(x0),), self.params.levels * 3 // 4 - 1)
 
         def loss(captions: list[str]) -> float:
             rng = rng_for(self.seed, "held-out-refiner", 0, 0)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from models.render import object_masks
 from models.sampling import NoiseSchedule
+from models.training.pool import Pool
 from models.world import Scene
 
 TINY_SCHEDULE = {
@@ -63,6 +64,16 @@ def object_weights(
     cover = torch.nn.functional.avg_pool2d(object_masks(scenes, frames, 4 * size), 4)
     located = (timestep < LOCATED).float()[:, None, None, None]
     return (1 + (weight - 1) * located * cover)[:, None]
+
+
+def clip_weights(
+    pool: Pool, rows: np.ndarray, frames: slice, timestep: Int[Tensor, " b"], weight: float
+) -> Float[Tensor, "b 1 t h w"] | None:
+    """`object_weights` of these frames of clips of a pool; None where everything counts the same."""
+    if weight == 1:
+        return None
+    numbers = pool.first[rows, None] + np.arange(frames.start, frames.stop)
+    return object_weights([pool.scenes[row] for row in rows], numbers, timestep, pool.latents.shape[-1], weight)
 
 
 def sample_timesteps(rng: np.random.Generator, count: int, high_share: float, limit: int = 1000) -> Int[Tensor, " b"]:
