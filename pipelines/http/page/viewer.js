@@ -187,13 +187,21 @@ export class Viewer {
     say($("waiting"), isWaiting ? `Waiting for frame ${Math.min(all, frame + 1)}` : "", true);
     say($("clock-seconds"), `${seconds.toFixed(1)} s`);
     say($("clock-frame"), `frame ${frame}`);
+    this.#labelPlay();
+  }
+
+  #labelPlay() {
     const label = this.player.isPlaying ? "Pause" : "Play";
     if ($("play").getAttribute("aria-label") !== label) $("play").setAttribute("aria-label", label);
   }
 
   #controls() {
     const {player} = this;
-    $("play").addEventListener("click", () => (player.isPlaying ? player.pause() : player.play()));
+    $("play").addEventListener("click", () => {
+      if (player.isPlaying) player.pause();
+      else player.play();
+      this.#labelPlay(); // at once: a screen reader says what the button has become
+    });
     $("stage").addEventListener("click", () => $("play").click());
     $("loop").addEventListener("change", () => { player.loops = $("loop").checked; });
     for (const one of document.getElementsByName("show")) {
