@@ -13,8 +13,9 @@ Shapes: h w rows and columns, c channels, n pairs. Flow in pixels, W in squared 
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 C = 9.5  # the constant of the paper
 
@@ -32,28 +33,32 @@ def warp_pair(
     left: UInt8[np.ndarray, "h w c"], right: UInt8[np.ndarray, "h w c"], flow: Float[np.ndarray, "h w 2"]
 ) -> Warped:
     """`flow` leads from `left` to `right`."""
-    source, known = splat(flow)
+    source = splat(flow)
+    known = (source >= 0).astype(np.uint8)
     count = int(known.sum())
-    difference = right[known].astype(np.float32) - left.reshape(-1, left.shape[-1])[source[known]]
-    error = float(np.square(difference).sum(dtype=np.float64) / (left.shape[-1] * count)) if count else 0.0
-    squared = np.square(flow.astype(np.float64)).sum(-1)
-    return Warped(error, float(np.sqrt(squared).mean()), float(squared.mean()))
+    warped = np.take(left.reshape(-1, left.shape[-1]), source, axis=0, mode="wrap")  # what is unknown is masked
+    total = cv2.norm(right, warped, cv2.NORM_L2SQR, known)
+    squared = np.einsum("hwc,hwc->hw", flow, flow)
+    length, squared_length = np.sqrt(squared).mean(dtype=np.float64), squared.mean(dtype=np.float64)
+    error = total / (left.shape[-1] * count) if count else 0.0
+    return Warped(float(error), float(length), float(squared_length))
 
 
-def splat(flow: Float[np.ndarray, "h w 2"]) -> tuple[Int[np.ndarray, "h w"], Bool[np.ndarray, "h w"]]:
-    """For each pixel of the second frame: which pixel of the first (flat index) comes to it, and whether any does.
+def splat(flow: Float[np.ndarray, "h w 2"]) -> Int[np.ndarray, "h w"]:
+    """For each pixel of the second frame: which pixel of the first (flat index) comes to it, -1 where none does.
 
     Forward, by the flow rounded half to even; of several the last in row-major order stays, as in the published code.
     Pixels that none reaches are unknown and left out: that is its whole treatment of occlusion.
     """
     height, width = flow.shape[:2]
-    target_x = np.rint(flow[..., 0]).astype(np.int64) + np.arange(width)
-    target_y = np.rint(flow[..., 1]).astype(np.int64) + np.arange(height)[:, None]
-    inside = (target_x >= 0) & (target_x < width) & (target_y >= 0) & (target_y < height)
-    source = np.full(height * width, -1)
-    source[(target_y * width + target_x)[inside]] = np.flatnonzero(inside)  # NumPy keeps the last of equal indices
-    source = source.reshape(height, width)
-    return source, source >= 0
+    target = np.rint(flow).astype(np.int32)
+    x = target[..., 0] + np.arange(width, dtype=np.int32)
+    y = target[..., 1] + np.arange(height, dtype=np.int32)[:, None]
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    source = np.full(height * width + 1, -1, np.int32)  # the last place is for those that leave
+    # NumPy keeps the last of equal indices.
+    source[np.where(inside, y * width + x, height * width).ravel()] = np.arange(height * width, dtype=np.int32)
+    return source[:-1].reshape(height, width)
 
 
 def mawe_v1(errors: Float[np.ndarray, " n"], lengths: Float[np.ndarray, " n"]) -> float:
