@@ -99,7 +99,7 @@ def draw_timeline(runs: Mapping[str, Sequence[Work]], width: int = 1100) -> Imag
 
 def _box(draw: ImageDraw.ImageDraw, work: Work, scale: float, top: int, color: str) -> None:
     """Its number stands in it if there is room; what ends and begins at once is kept apart by a white line."""
-    left, right = LEFT + work.began_s * scale, LEFT + work.ended_s * scale - 1
+    left, right = round(LEFT + work.began_s * scale), round(LEFT + work.ended_s * scale) - 2
     draw.rectangle((left, top + 3, max(left, right), top + LANE - 4), color)
     if draw.textlength(str(work.index), _font()) + 4 <= right - left:
         _text(draw, ((left + right) / 2, top + LANE // 2), str(work.index), "white", "mm")

@@ -10,10 +10,8 @@ from tempfile import TemporaryDirectory
 
 import nbformat
 from nbclient import NotebookClient
-from traitlets.config import Config
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-KERNEL = Config({"KernelManager": {"transport": "ipc"}})  # not TCP: two kernels never ask for one port
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
@@ -25,7 +23,7 @@ def execute(path: Path, folder: Path, cell_timeout_s: float = 600) -> nbformat.N
     notebook = nbformat.read(path, as_version=4)
     environment = {
         **os.environ,
-        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),  # `!longtake`
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),  # for `longtake`
         "PYTHONWARNINGS": "ignore",
     }
     resources = {"metadata": {"path": str(folder)}}
@@ -35,7 +33,7 @@ def execute(path: Path, folder: Path, cell_timeout_s: float = 600) -> nbformat.N
         kernel_name="python3",
         resources=resources,
         record_timing=False,
-        config=KERNEL,
+        startup_timeout=300,  # on a busy machine a kernel needs more than the minute that it is given
     )
     client.execute(env=environment)
     notebook.metadata = nbformat.from_dict(METADATA)
