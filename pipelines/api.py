@@ -16,7 +16,7 @@ from models.nets.text import check_length
 from models.plan import Plan
 from models.prompt import Cue, PromptSpec
 from models.scheduler import Task
-from models.state import Segment
+from models.state import Chunk, Segment
 from pipelines.build import build_bundle, build_enhancer, build_generator
 from pipelines.config import DEFAULT_CONFIG, Conf
 from pipelines.config import load as load_conf
@@ -98,8 +98,11 @@ def load(
     return Longtake(load_conf(config, [*chosen, *overrides]))
 
 
-def write_mp4(segments: Iterable[Segment], path: str | Path, fps: float = 8) -> int:
-    """Writes segments as they come and returns the number of frames. The file gets its name when it is whole."""
+def write_mp4(segments: Iterable[Segment | Chunk], path: str | Path, fps: float = 8) -> int:
+    """Writes segments, or the chunks of a preview, as they come, and returns the number of frames.
+
+    The file gets its name when it is whole.
+    """
     with VideoWriter(path, fps) as writer:
         for segment in segments:
             writer.write(segment.frames)
