@@ -161,7 +161,7 @@ def _row(job: Job, variant: Variant, maker: Maker) -> Row:
     made = _made(job, variant, maker)
     row = {"variant": variant.name, "index": job.index, "prompt": job.spec.prompt, "seed": job.spec.seed}
     about: dict[str, Any] = {"prompt": job.spec.prompt, "borders": made.borders, "clip": maker.clip}
-    measured = measure(made.frames, job.conf.fps, flow, size=job.conf.flow_size, **about)
+    measured = measure(made.frames, float(job.conf.fps), flow, size=job.conf.flow_size, **about)
     row |= measured.values
     if job.scene is not None:
         row |= attributes(made.frames, job.scene)

@@ -87,6 +87,11 @@ def load_pipeline(variant: str, folder: str, device: str, dtype: str) -> Any:
     check_folder(variant, folder)
     pipeline = DiffusionPipeline.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True).to(device)
     pipeline.set_progress_bar_config(disable=True)
+    text_encoder = getattr(pipeline, "text_encoder", None)
+    if text_encoder is not None and not hasattr(text_encoder, "text_model"):
+        # I2VGenXLPipeline of diffusers 0.42 reads `text_encoder.text_model`; in transformers 5 that is the encoder itself.
+        # Past nn.Module's own setattr: as a submodule it would hold itself.
+        object.__setattr__(text_encoder, "text_model", text_encoder)
     return pipeline
 
 
@@ -114,6 +119,9 @@ def _call(
     sizes = {name: getattr(params, name) for name in CALL}
     chosen = {name: value for name, value in sizes.items() if value is not None}
     arguments = PIPELINES[variant][1](spec, image)
-    made = pipeline(**arguments, **chosen, generator=torch.Generator().manual_seed(seed), output_type="pil")
+    # I2VGenXLPipeline draws the image's latent without the generator: from a global one that is ours for the call.
+    with torch.random.fork_rng():
+        generator = torch.manual_seed(seed)
+        made = pipeline(**arguments, **chosen, generator=generator, output_type="pil")
     frames: Sequence[Image.Image] = made.frames[0]
     return frames

@@ -13,6 +13,7 @@ from typing import Any
 from models.metrics.bootstrap import interval
 
 Row = Mapping[str, Any]
+FEWEST = 6  # pairs that decide a claim: of five, all lie on one side by chance more often than 1 time in 20 (2 / 2**5)
 
 
 class Scale(StrEnum):
@@ -110,7 +111,7 @@ def verdict(rows: Sequence[Row], claim: Claim) -> tuple[Verdict, Estimate | None
     """A claim holds if the whole interval is on its side, fails if it is on the other, and is open in between."""
     figure = FIGURES[claim.figure]
     found = difference(rows, figure, claim.greater, claim.lesser)
-    if found is None or found.count < 2:
+    if found is None or found.count < FEWEST:
         return Verdict.OPEN, found
     nothing = 1.0 if figure.scale is Scale.RATIO else 0.0
     if found.low > nothing:

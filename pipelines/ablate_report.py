@@ -12,7 +12,7 @@ from PIL import Image
 from models.plan import Plan
 from models.sheet import draw_sheet, sheet_numbers
 from pipelines.ablate_claims import CLAIMS, ORDER
-from pipelines.ablate_figures import FIGURES, Estimate, Figure, Row, Scale, Verdict, difference, mean, verdict
+from pipelines.ablate_figures import FEWEST, FIGURES, Estimate, Figure, Row, Scale, Verdict, difference, mean, verdict
 from pipelines.ablate_params import VARIANTS, AblateConf
 from pipelines.ablate_plots import differences, order
 from pipelines.ablate_videos import Frames
@@ -92,7 +92,7 @@ def _order(rows: Sequence[Row]) -> str:
     means = {name: one.mean for name, one in found.items() if one is not None}
     ordered = means[ORDER[0]] > means[ORDER[1]] > means[ORDER[2]]
     steps = [difference(rows, figure, a, b) for a, b in pairwise(ORDER)]
-    sure = all(step is not None and step.count > 1 and step.low > 0 for step in steps)
+    sure = all(step is not None and step.count >= FEWEST and step.low > 0 for step in steps)
     if ordered and sure:
         said = "It is shown: both steps lie above zero with their intervals."
     elif ordered:
@@ -167,8 +167,8 @@ def _number(value: float, sign: str = "") -> str:
 
 
 PICTURES = """In brackets: 95 % bootstrap intervals over prompts. A claim holds where the interval of its difference is
-on its side of zero (of one, for ratios), and does not where it is on the other. With so many claims at 95 %, one may
-be decided by chance.
+on its side of zero (of one, for ratios), and does not where it is on the other; fewer than 6 prompts decide nothing.
+With so many claims at 95 %, one may be decided by chance.
 *left out*: videos without a finite value, such as the MAWE of a still one.
 
 ![Differences to the reference with their intervals; grey where the interval holds nothing](ablations.png)

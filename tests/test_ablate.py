@@ -25,7 +25,7 @@ def conf(random_bundle, tmp_path_factory):
     folder = tmp_path_factory.mktemp("ablate")
     (folder / "prompts.txt").write_text("a red circle\n\na blue ring\n")
     (folder / "out").mkdir()
-    (folder / "out" / "ablations.md").write_text(f"# mine\n{BEGIN}old\n{END}\nafter\n")
+    (folder / "out" / "ablations.md").write_text(f"# mine\n{BEGIN}figures of yesterday\n{END}\nafter\n")
     places = [f"work={folder / 'work'}", f"out={folder / 'out'}", f"prompts={folder / 'prompts.txt'}"]
     own = ["num_frames=20", "workers=1", "flow_size=32", "variants=[last-frame, added, independent, overlap-4]"]
     return load_ablate(overrides=[f"bundle={random_bundle}", *SMALL, *places, *own])
@@ -52,7 +52,7 @@ def test_every_variant_of_every_prompt_has_one_row_and_what_it_is_compared_with_
 
 def test_the_page_has_claims_and_tables_and_keeps_what_people_wrote(done):
     text = (ablate.Path(done.out) / "ablations.md").read_text()
-    assert text.startswith("# mine\n") and text.endswith("after\n") and "old" not in text
+    assert text.startswith("# mine\n") and text.endswith("after\n") and "yesterday" not in text
     for word in (
         "independent > symmetric",
         "2 prompts of 20 frames",
