@@ -160,6 +160,17 @@ def train(args: argparse.Namespace) -> Work:
     return lambda: run(str(config), args.overrides, stages)
 
 
+def ablate(args: argparse.Namespace) -> Work:
+    from pipelines.ablate_params import CONFIG, load_ablate
+
+    conf = load_ablate(args.config or CONFIG, args.overrides)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    from pipelines.ablate import check, run
+
+    check(conf)
+    return lambda: run(conf)
+
+
 def _spec(args: argparse.Namespace, num_frames: int) -> "PromptSpec":
     from models.prompt import PromptSpec
 
