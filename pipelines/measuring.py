@@ -114,8 +114,7 @@ def load_flow(name: str) -> Flow:
 
 def load_clip(place: str) -> Clip:
     """Of a bundle (its name or folder), or of a folder with a transformers CLIP. Raises ValueError naming `clip`."""
-    is_bundle = (BUNDLES / place).is_dir() or (Path(place) / "model_index.json").is_file()
-    if is_bundle:
+    if (BUNDLES / place / "model_index.json").is_file() or (Path(place) / "model_index.json").is_file():
         parts = load_bundle(bundle_path(place), wanted=lambda name: name in CLIP_PARTS).parts
         if not set(CLIP_PARTS) <= set(parts):
             raise ValueError(f"clip={place}: the bundle has no {', '.join(set(CLIP_PARTS) - set(parts))}")

@@ -77,7 +77,8 @@ def _list(manifest: str) -> Iterator[Listed]:
         return
     base, files = list_files(fs, path)
     for file in files:
-        if PurePosixPath(file).suffix.lower() in VIDEOS:
+        name = PurePosixPath(file)
+        if name.suffix.lower() in VIDEOS and not name.name.startswith("."):  # a glob finds hidden ones too
             yield Listed(file.removeprefix(f"{base}/"), fs.unstrip_protocol(file))
 
 

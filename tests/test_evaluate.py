@@ -15,7 +15,7 @@ from pipelines.evaluation import ORDER, SCHEMA, Evaluation
 from pipelines.measuring import Measurer
 from pipelines.storage import Store
 from pipelines.video_list import list_videos
-from tests.metrics.clips import still, translating
+from tests.metrics.clips import translating
 
 ISSUED = (
     "path, status, reason, num_frames, fps, width, height, flow, scuts, ofs, ofs_squared, warp_error, mawe_v1, "
@@ -29,7 +29,10 @@ def videos(folder, speeds, offset=0):
     folder.mkdir()
     for i, speed in enumerate(speeds):
         with VideoWriter(folder / f"{i}.mp4", 8) as writer:
-            writer.write(translating(10, speed, 0, 64, seed=i + offset) if speed else still(10, 64))
+            # What stands still is of one colour: of a texture, encoding alone would make it move.
+            writer.write(
+                translating(10, speed, 0, 64, seed=i + offset) if speed else np.full((10, 64, 64, 3), 90, np.uint8)
+            )
     lines = [f"{i}.mp4,a texture,{i}" for i in range(len(speeds))]
     (folder / "metadata.csv").write_text("\n".join(["file_name,prompt,seed", *lines]) + "\n")
     return folder
