@@ -7,12 +7,13 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TypeVar
 
 from pipelines.engine import Engine, NotReady, QueueFull
 from pipelines.http.asked import Checker, base_of, seconds_of, with_only
 from pipelines.http.errors import ApiError, not_found
-from pipelines.http.schema import ExtensionRequest, PromptAt, RemixRequest, Video, VideoError, VideoRequest
+from pipelines.http.schema import Cut, ExtensionRequest, PromptAt, RemixRequest, Video, VideoError, VideoRequest
 from pipelines.takes import NoSuchTake, Status, Take, Takes
 
 T = TypeVar("T")
@@ -128,6 +129,7 @@ class Desk:
             coupling=take.coupling,
             prompts=[PromptAt(from_frame=frame, prompt=text) for frame, text in schedule],
             extends_video_id=take.extends,
+            plan=Cut(**asdict(take.plan)),
             warnings=warnings or [],
         )
 

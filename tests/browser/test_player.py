@@ -1,5 +1,7 @@
 """A video plays in a browser while it is made."""
 
+from dataclasses import asdict
+
 import pytest
 
 from models.plan import Plan, PlanParams
@@ -161,11 +163,12 @@ def test_who_wants_less_motion_starts_it_by_hand(open_page, kit):
 
 
 def test_the_page_cuts_a_video_as_the_plan_does(page):
-    lengths = [*range(1, 130), 480, 1201, 2400]
+    sizes = (PlanParams(), PlanParams(12, 4, 16, 4), PlanParams(8, 7, 5, 1))
+    videos = [{"num_frames": n, "plan": asdict(one)} for one in sizes for n in (*range(1, 130), 480, 1201, 2400)]
     found = page.tab.evaluate(
-        "async lengths => { const {plan} = await import('./plan.js'); return lengths.map(n => plan(n)); }", lengths
+        "async videos => { const {plan} = await import('./plan.js'); return videos.map(plan); }", videos
     )
-    for n, cut in zip(lengths, found, strict=True):
-        plan = Plan(n, PlanParams())
+    for video, cut in zip(videos, found, strict=True):
+        n, plan = video["num_frames"], Plan(video["num_frames"], PlanParams(**video["plan"]))
         for name in ("chunks", "windows", "segments"):
             assert cut[name] == [[span.start, span.stop] for span in getattr(plan, name)], (n, name)

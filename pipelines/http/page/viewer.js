@@ -107,7 +107,7 @@ export class Viewer {
       return;
     }
     mine.reading = new AbortController();
-    const cut = plan(mine.video.num_frames);
+    const cut = plan(mine.video);
     const all = {low: cut.chunks.filter(([start]) => start < mine.video.num_frames).length, fine: cut.segments.length};
     for (const name of ["low", "fine"]) this.#readOne(mine, name, all[name], mine.reading.signal);
   }
