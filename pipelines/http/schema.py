@@ -213,6 +213,7 @@ class Defaults(BaseModel):
     num_inference_steps: int
     guidance_scale: float
     coupling: Coupling
+    plan: Cut
 
 
 class Limits(BaseModel):

@@ -103,13 +103,13 @@ def test_who_comes_after_the_end_sees_all_of_it(open_page, page, kit):
 
 
 def test_a_tab_that_nobody_sees_lets_go_of_its_streams_and_takes_them_up_again(page):
-    page.make(num_frames=120)
+    page.make(num_frames=72)
     page.wait_shown("low")
     page.tab.evaluate("looks.hide(true)")
     page.wait_state("completed")
-    assert not page.tab.evaluate("looks.holds(15)")
+    assert not page.tab.evaluate("looks.holds(9)")
     page.tab.evaluate("looks.hide(false)")
-    page.wait_holds(15)
+    page.wait_holds(9)
 
 
 def test_a_later_prompt_is_asked_for_and_shown_at_its_frame(page, kit):
