@@ -28,7 +28,7 @@ def test_the_first_picture_is_there_long_before_the_video_is(page, kit):
 
 
 def test_the_refined_picture_takes_over_at_the_same_frame(page, kit):
-    video_id = page.make(num_frames=40)
+    video_id = page.make(num_frames=40, seed=1)  # of every fourth seed, H.264 makes the grey of frame 0 that of frame 1
     page.wait_state("completed")
     assert status_of(kit, video_id) == "completed"
     page.wait_shown("fine")
