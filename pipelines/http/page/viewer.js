@@ -16,7 +16,7 @@ const FOLDERS = {low: "preview", fine: "stream"};
 export class Viewer {
   #now = null; // {video, counts of fragments, seen, stop: of all, reading: of the fragments}
 
-  /** `actions` as of Screen; `onChange()` is called when a video has another state, or another one is watched. */
+  /** `actions` as of Screen; `onChange(hasEnded)` is called when a video has another state, or another is watched. */
   constructor(actions, onChange) {
     this.onChange = onChange;
     this.screen = new Screen(actions);
@@ -91,7 +91,7 @@ export class Viewer {
     this.#now.video = {...video, ...more};
     this.screen.show(this.#now.video);
     this.screen.status(this.#words());
-    if (more.status !== video.status) this.onChange();
+    if (more.status !== video.status) this.onChange(isRunning(video) && !isRunning(this.video));
   }
 
   #stop() {
@@ -107,7 +107,7 @@ export class Viewer {
       return;
     }
     mine.reading = new AbortController();
-    const cut = plan(mine.video.num_frames);
+    const cut = plan(mine.video);
     const all = {low: cut.chunks.filter(([start]) => start < mine.video.num_frames).length, fine: cut.segments.length};
     for (const name of ["low", "fine"]) this.#readOne(mine, name, all[name], mine.reading.signal);
   }
