@@ -26,7 +26,7 @@ from pipelines.takes import Status, Takes, write_take
 from tests.engine_driver import conf_of, local_bytes, started, take_of
 from tests.engine_toys import linked
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("serve")
 HOME = Path(__file__).parents[1]
 PATIENCE_S = 60.0
 

@@ -15,7 +15,7 @@ from pipelines.http.follow import events
 from pipelines.http.hls import split_head
 from tests.http_kit import PROMPT, running, wait_for
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("serve")
 
 
 @pytest.fixture(scope="module")

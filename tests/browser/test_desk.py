@@ -10,7 +10,7 @@ import pytest
 from tests.browser.page_kit import served_at, wait_status
 from tests.http_kit import PROMPT, running
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("serve")
 KEY = "a-key-that-nobody-guesses"
 
 

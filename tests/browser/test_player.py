@@ -8,7 +8,7 @@ from models.plan import Plan, PlanParams
 from tests.browser.page_kit import status_of, wait_status
 from tests.http_kit import PROMPT
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("serve")
 NO_MSE = "delete window.MediaSource; delete window.ManagedMediaSource;"
 NO_HLS = "HTMLMediaElement.prototype.canPlayType = () => '';"
 
