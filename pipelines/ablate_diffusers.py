@@ -89,7 +89,7 @@ def load_pipeline(variant: str, folder: str, device: str, dtype: str) -> Any:
     pipeline.set_progress_bar_config(disable=True)
     text_encoder = getattr(pipeline, "text_encoder", None)
     if text_encoder is not None and not hasattr(text_encoder, "text_model"):
-        # I2VGenXLPipeline of diffusers 0.42 reads `text_encoder.text_model`; in transformers 5 that is the encoder itself.
+        # I2VGenXLPipeline of diffusers 0.42 reads `text_encoder.text_model`; in transformers 5 that is the encoder.
         # Past nn.Module's own setattr: as a submodule it would hold itself.
         object.__setattr__(text_encoder, "text_model", text_encoder)
     return pipeline
