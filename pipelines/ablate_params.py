@@ -2,6 +2,7 @@
 
     low resolution    full ── without CAM, condition added, without APM, and the rivals       each against `full`
     refined           symmetric ── causal, shared noise, independent, overlap 4 and 12        each against `symmetric`
+    noisier           noisy-symmetric ── noisy shared noise, noisy independent                each against that
 
 All refined variants refine the same low-resolution video, that of `full`.
 """
@@ -9,6 +10,7 @@ All refined variants refine the same low-resolution video, that of `full`.
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from pipelines.ablate_diffusers import DiffusersParams
@@ -36,15 +38,21 @@ class Variant:
     kind: Kind
     title: str  # what it is, for the page
     settings: tuple[str, ...] = ()  # over the configuration
-
-    @property
-    def reference(self) -> str:
-        """The variant that it is compared with, prompt by prompt."""
-        return "symmetric" if self.kind is Kind.REFINED else "full"
+    reference: str = "full"  # the variant that it is compared with, prompt by prompt
 
 
 NO_BLENDING = "refiner.blending=false"
 OWN_NOISE = "refiner.shared_noise=false"
+# As near to the paper's refiner as a bundle trained for low noise allows: fresh noise at every step, more to redraw.
+NOISY = ("refiner.eta=1", "refiner.strength=0.5", "refiner.sampler=ddim")
+
+
+def _refined(name: str, title: str, *settings: str, reference: str = "symmetric") -> Variant:
+    return Variant(name, Kind.REFINED, title, settings, reference)
+
+
+_noisy = partial(_refined, reference="noisy-symmetric")
+
 VARIANTS = {
     variant.name: variant
     for variant in (
@@ -55,12 +63,15 @@ VARIANTS = {
         Variant("free-noise", Kind.RIVAL, "FreeNoise: repeated noise, temporal attention in windows, fused"),
         Variant("co-denoising", Kind.RIVAL, "Gen-L-Video: overlapping windows averaged at every step"),
         Variant("last-frame", Kind.RIVAL, "continued from the last frame, pinned by replacement"),
-        Variant("symmetric", Kind.REFINED, "randomized blending and shared noise, both neighbours, overlap 8"),
-        Variant("causal", Kind.REFINED, "the same, only the window before is heard", ("refiner.coupling=causal",)),
-        Variant("shared-noise", Kind.REFINED, "windows share noise, nothing is blended", (NO_BLENDING,)),
-        Variant("independent", Kind.REFINED, "neither shared noise nor blending", (NO_BLENDING, OWN_NOISE)),
-        Variant("overlap-4", Kind.REFINED, "symmetric, windows overlap by 4", ("plan.overlap_frames=4",)),
-        Variant("overlap-12", Kind.REFINED, "symmetric, windows overlap by 12", ("plan.overlap_frames=12",)),
+        _refined("symmetric", "randomized blending and shared noise, both neighbours, overlap 8"),
+        _refined("causal", "the same, only the window before is heard", "refiner.coupling=causal"),
+        _refined("shared-noise", "windows share noise, nothing is blended", NO_BLENDING),
+        _refined("independent", "neither shared noise nor blending", NO_BLENDING, OWN_NOISE),
+        _refined("overlap-4", "symmetric, windows overlap by 4", "plan.overlap_frames=4"),
+        _refined("overlap-12", "symmetric, windows overlap by 12", "plan.overlap_frames=12"),
+        _noisy("noisy-symmetric", "symmetric, from strength .5 with fresh noise at every step", *NOISY),
+        _noisy("noisy-shared-noise", "shared noise, the same", *NOISY, NO_BLENDING),
+        _noisy("noisy-independent", "independent, the same", *NOISY, NO_BLENDING, OWN_NOISE),
         Variant("svd", Kind.DIFFUSERS, "Stable Video Diffusion, continued from its last frame"),
         Variant("i2vgen-xl", Kind.DIFFUSERS, "I2VGen-XL, continued from its last frame"),
         Variant("sparse-ctrl", Kind.DIFFUSERS, "SparseCtrl on AnimateDiff, continued from its last frame"),

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from pipelines.ablate_claims import ORDER
+from pipelines.ablate_claims import ORDERS
 from pipelines.ablate_figures import FIGURES, Estimate, Row, Scale, difference, mean
 from pipelines.ablate_params import VARIANTS
 
@@ -59,12 +59,18 @@ def _forest(
             draw.text((x(value), bottom + 4), f"{value:.3g}", GREY, font=_font(11), anchor="ma")
 
 
-def order(rows: Sequence[Row], borders: Sequence[int]) -> Image.Image:
-    """Flow over time of the refiner's variants, mean over videos, and beside it flow_std with its interval."""
+def orders(rows: Sequence[Row], borders: Sequence[int]) -> Image.Image | None:
+    """For each order of the paper that was made: flow over time, mean over videos, and flow_std with its interval."""
+    there = {row["variant"] for row in rows}
+    drawn = [_order(rows, borders, ("full", *names)) for names in ORDERS if set(names) <= there]
+    return Image.fromarray(np.concatenate([np.asarray(one) for one in drawn])) if drawn else None
+
+
+def _order(rows: Sequence[Row], borders: Sequence[int], names: Sequence[str]) -> Image.Image:
     width, height, right = 1200, 340, 820
     image = Image.new("RGB", (width, height), "white")
     draw = ImageDraw.Draw(image)
-    curves = {name: _mean_curve(rows, name) for name in ("full", *ORDER)}
+    curves = {name: _mean_curve(rows, name) for name in names}
     curves = {name: curve for name, curve in curves.items() if len(curve)}
     top = max((float(curve.max()) for curve in curves.values()), default=1.0) or 1.0
     count = max((len(curve) for curve in curves.values()), default=1)
@@ -82,9 +88,9 @@ def order(rows: Sequence[Row], borders: Sequence[int]) -> Image.Image:
         draw.text((right - 20, 40 + 18 * place), name, COLORS[place], font=_font(12), anchor="ra")
     draw.text((44, height - 30), "0", GREY, font=_font(11), anchor="rs")
     draw.text((44, 50), f"{top:.3g}", GREY, font=_font(11), anchor="rm")
-    found = [mean(rows, FIGURES["flow_std"], name) for name in ("full", *ORDER)]
+    found = [mean(rows, FIGURES["flow_std"], name) for name in names]
     panel = Image.new("RGB", (PANEL, height), "white")
-    _forest(ImageDraw.Draw(panel), "flow_std, px", ("full", *ORDER), found, 0.0)
+    _forest(ImageDraw.Draw(panel), "flow_std, px", names, found, 0.0)
     image.paste(panel, (width - PANEL + 10, 0))
     return image
 

@@ -11,13 +11,18 @@ from PIL import Image
 
 from models.plan import Plan
 from models.sheet import draw_sheet, sheet_numbers
-from pipelines.ablate_claims import CLAIMS, ORDER
+from pipelines.ablate_claims import CLAIMS, ORDERS
 from pipelines.ablate_figures import FEWEST, FIGURES, Estimate, Figure, Row, Scale, Verdict, difference, mean, verdict
 from pipelines.ablate_params import VARIANTS, AblateConf
-from pipelines.ablate_plots import differences, order
+from pipelines.ablate_plots import differences, orders
 from pipelines.ablate_videos import Frames
 
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"
+TABLES = {
+    "full": "Low resolution: memory and rivals",
+    "symmetric": "Refinement",
+    "noisy-symmetric": "Refinement from a higher level, with fresh noise at every step",
+}
 SHEETS = 2  # prompts whose frames are shown
 
 
@@ -29,9 +34,9 @@ def write(conf: AblateConf, rows: Sequence[Row], out: Path, frames: Callable[[Ro
     lines = ({key: value for key, value in row.items() if key != "curve"} for row in rows)
     (out / "ablations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     differences(rows).save(out / "ablations.png")
-    order(rows, [segment.start for segment in Plan(conf.num_frames, conf.plan).segments[1:]]).save(
-        out / "ablations-order.png"
-    )
+    drawn = orders(rows, [segment.start for segment in Plan(conf.num_frames, conf.plan).segments[1:]])
+    if drawn is not None:
+        drawn.save(out / "ablations-order.png")
     _sheet(rows, frames).save(out / "ablations-frames.png")
     page.write_text(f"{before}{BEGIN}{body(conf, rows)}\n{END}{after}", "utf-8")
 
@@ -65,7 +70,11 @@ def body(conf: AblateConf, rows: Sequence[Row]) -> str:
         f"{count} prompts of {conf.num_frames} frames, bundle `{conf.bundle}`, seeds from {conf.seed}; flow by "
         f"{rows[0]['flow']} at {conf.flow_size}x{conf.flow_size}."
     )
-    parts = [about, "## The claims", _claims(rows), _order(rows), "## Figures", *_tables(rows), PICTURES]
+    there = {row["variant"] for row in rows}
+    found = [_order(rows, order) for order in ORDERS if set(order) <= there]
+    parts = [about, "## The claims", _claims(rows), *found, "## Figures", *_tables(rows), ABOUT, PICTURES[0]]
+    parts += [PICTURES[1]] if found else []
+    parts.append(PICTURES[2])
     return "\n\n".join(parts)
 
 
@@ -83,39 +92,34 @@ def _claims(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _order(rows: Sequence[Row]) -> str:
-    """Whether the order of the paper's last ablation is there, and if it is not, what hides it."""
-    figure = FIGURES["flow_std"]
-    found = {name: mean(rows, figure, name) for name in ("full", *ORDER)}
-    if any(one is None for one in found.values()):
-        return ""
-    means = {name: one.mean for name, one in found.items() if one is not None}
-    ordered = means[ORDER[0]] > means[ORDER[1]] > means[ORDER[2]]
-    steps = [difference(rows, figure, a, b) for a, b in pairwise(ORDER)]
-    sure = all(step is not None and step.count >= FEWEST and step.low > 0 for step in steps)
-    if ordered and sure:
+def _order(rows: Sequence[Row], order: Sequence[str]) -> str:
+    """Whether an order of the paper's last ablation is there, and what the low-resolution video brings along."""
+    figure, seams = FIGURES["flow_std"], FIGURES["seam_flow"]
+    found = [mean(rows, figure, name) for name in order]
+    low = mean(rows, figure, "full")
+    steps = [difference(rows, figure, a, b) for a, b in pairwise(order)]
+    ordered = all(a is not None and b is not None and a.mean > b.mean for a, b in pairwise(found))
+    if ordered and all(step is not None and step.count >= FEWEST and step.low > 0 for step in steps):
         said = "It is shown: both steps lie above zero with their intervals."
     elif ordered:
         said = "The means are in this order, but not both steps lie above zero with their intervals."
     else:
         said = "The means are not in this order."
-    seams = FIGURES["seam_flow"]
     return (
-        "**The order independent > shared noise > randomized blending** in the standard deviation of the flow "
-        f"magnitude: {_listed(rows, figure)} px. {said} The low-resolution video that all of them refine has "
-        f"{_cell(found['full'], figure)} px: what the base model's own motion varies by is in every row, and the "
-        f"refiner adds to it or smooths it. At window borders alone, the jump of flow over that elsewhere is: "
-        f"{_listed(rows, seams)}."
+        f"**The order {' > '.join(order)}** in the standard deviation of the flow magnitude: "
+        f"{_listed(rows, figure, order)} px. {said} The low-resolution video that all of them refine has "
+        f"{_cell(low, figure)} px: what the base model's own motion varies by is in every row. "
+        f"At window borders alone, the jump of flow over that elsewhere is: {_listed(rows, seams, order)}."
     )
 
 
-def _listed(rows: Sequence[Row], figure: Figure) -> str:
-    return ", ".join(f"{name} {_cell(mean(rows, figure, name), figure)}" for name in ORDER)
+def _listed(rows: Sequence[Row], figure: Figure, names: Sequence[str]) -> str:
+    return ", ".join(f"{name} {_cell(mean(rows, figure, name), figure)}" for name in names)
 
 
 def _tables(rows: Sequence[Row]) -> Iterator[str]:
     """For each reference a table of means and one of differences."""
-    for reference, title in (("full", "Low resolution: memory and rivals"), ("symmetric", "Refinement")):
+    for reference, title in TABLES.items():
         names = [row["variant"] for row in rows if VARIANTS[row["variant"]].reference == reference]
         names = list(dict.fromkeys(names))
         if names:
@@ -166,13 +170,12 @@ def _number(value: float, sign: str = "") -> str:
     return f"{value:{sign}.3g}" if abs(value) < 1000 else f"{value:{sign}.0f}"
 
 
-PICTURES = """In brackets: 95 % bootstrap intervals over prompts. A claim holds where the interval of its difference is
+ABOUT = """In brackets: 95 % bootstrap intervals over prompts. A claim holds where the interval of its difference is
 on its side of zero (of one, for ratios), and does not where it is on the other; fewer than 6 prompts decide nothing.
 With so many claims at 95 %, one may be decided by chance.
-*left out*: videos without a finite value, such as the MAWE of a still one.
-
-![Differences to the reference with their intervals; grey where the interval holds nothing](ablations.png)
-
-![Flow over time and its standard deviation, refined in three ways](ablations-order.png)
-
-![Frames of the first prompts, a row a variant](ablations-frames.png)"""
+*left out*: videos without a finite value, such as the MAWE of a still one."""
+PICTURES = (
+    "![Differences to the reference with their intervals; grey where an interval holds nothing](ablations.png)",
+    "![Flow over time and its standard deviation, refined in three ways](ablations-order.png)",
+    "![Frames of the first prompts, a row a variant](ablations-frames.png)",
+)

@@ -22,8 +22,8 @@ from models.state import Chunk
 from pipelines.ablate_diffusers import continued, load_pipeline
 from pipelines.ablate_params import VARIANTS, AblateConf, Kind, Variant
 from pipelines.build import build_bundle
-from pipelines.config import for_video
-from pipelines.local import LocalRunner
+from pipelines.config import Conf, for_video
+from pipelines.local import Advances, LocalRunner
 
 Frames = UInt8[np.ndarray, "t h w 3"]
 RIVALS: dict[str, Rival] = {"free-noise": free_noise, "co-denoising": co_denoising, "last-frame": last_frame}
@@ -89,9 +89,9 @@ class Maker:
         refined = [for_video(self._conf, v.settings).plan for v in VARIANTS.values() if v.kind is Kind.REFINED]
         return _chunks(self.bundle, self._conf, spec, max(Plan(spec.num_frames, p).chunks[-1].stop for p in refined))
 
-    def _refined(self, conf: AblateConf, spec: PromptSpec, low: Frames) -> Frames:
+    def _refined(self, conf: Conf, spec: PromptSpec, low: Frames) -> Frames:
         params = conf.refiner
-        stages = {Stage.GENERATE: Kept(low), Stage.REFINE: self.bundle.refiner(params)}
+        stages: dict[Stage, Advances] = {Stage.GENERATE: Kept(low), Stage.REFINE: self.bundle.refiner(params)}
         steps = params.num_inference_steps, params.coupling, params.steps_per_task
         runner = LocalRunner(stages, conf.plan, *steps, conf.scheduler)
         return np.concatenate([segment.frames for segment in runner.stream(spec)])
@@ -112,7 +112,7 @@ class Maker:
         return Made(model.decode(latents), inside)
 
 
-def _chunks(bundle: Bundle, conf: AblateConf, spec: PromptSpec, num_frames: int) -> Frames:
+def _chunks(bundle: Bundle, conf: Conf, spec: PromptSpec, num_frames: int) -> Frames:
     plan, memory, chunks = Plan(num_frames, conf.plan), None, list[Chunk]()
     model = bundle.base_model(conf.base)
     for index, span in enumerate(plan.chunks):

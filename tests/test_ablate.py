@@ -11,6 +11,7 @@ from models.prompt import PromptSpec
 from models.render import render
 from models.world import sample_scene
 from pipelines import ablate
+from pipelines.__main__ import main
 from pipelines.ablate import attributes, load_frames, read_prompts, run
 from pipelines.ablate_params import VARIANTS, Kind, load_ablate
 from pipelines.ablate_report import BEGIN, END
@@ -27,7 +28,12 @@ def conf(random_bundle, tmp_path_factory):
     (folder / "out").mkdir()
     (folder / "out" / "ablations.md").write_text(f"# mine\n{BEGIN}figures of yesterday\n{END}\nafter\n")
     places = [f"work={folder / 'work'}", f"out={folder / 'out'}", f"prompts={folder / 'prompts.txt'}"]
-    own = ["num_frames=20", "workers=1", "flow_size=32", "variants=[last-frame, added, independent, overlap-4]"]
+    own = [
+        "num_frames=20",
+        "workers=1",
+        "flow_size=32",
+        "variants=[last-frame, added, shared-noise, independent, overlap-4]",
+    ]
     return load_ablate(overrides=[f"bundle={random_bundle}", *SMALL, *places, *own])
 
 
@@ -43,7 +49,7 @@ def written(conf):
 
 def test_every_variant_of_every_prompt_has_one_row_and_what_it_is_compared_with_is_there(done):
     rows = written(done)
-    names = ["full", "added", "last-frame", "symmetric", "independent", "overlap-4"]
+    names = ["full", "added", "last-frame", "symmetric", "shared-noise", "independent", "overlap-4"]
     assert [(row["index"], row["variant"]) for row in rows] == [(i, name) for i in (0, 1) for name in names]
     assert {row["prompt"] for row in rows} == {"a red circle", "a blue ring"}
     assert all(row["num_frames"] == 20 and row["flow_std"] >= 0 and row["clip_score"] is not None for row in rows)
@@ -58,6 +64,7 @@ def test_the_page_has_claims_and_tables_and_keeps_what_people_wrote(done):
         "2 prompts of 20 frames",
         "| scene cuts (SCuts) | lower |",
         "### Refinement",
+        "**The order independent > shared-noise > symmetric**",
     ):
         assert word in text
     for name in ("ablations.png", "ablations-order.png", "ablations-frames.png"):
@@ -137,6 +144,21 @@ def test_what_cannot_be_compared_is_refused_by_name_and_value(setting, words):
     with pytest.raises(ValueError) as error:
         load_ablate(overrides=[setting])
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["num_prompts=0"], "num_prompts=0 must be at least 1"),
+        (["bundle=nowhere"], "bundle=nowhere is neither"),
+        (["prompts=nowhere.txt"], "prompts=nowhere.txt cannot be read"),
+        (["diffusers.svd=nowhere"], "diffusers.svd=nowhere is no diffusers pipeline"),
+    ],
+)
+def test_the_command_refuses_before_anything_is_made(words, said, capsys, tmp_path):
+    assert main(["ablate", *words, f"work={tmp_path / 'work'}", f"out={tmp_path}"]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "work").exists()
 
 
 def test_prompts_that_are_not_there_are_refused(tmp_path):

@@ -9,6 +9,8 @@ the attention, that is the choice of frames, is taken away. What it shows is a l
 Shapes: b batch, t frames, f condition frames, c channels, e heads, h w rows and columns.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -41,8 +43,12 @@ class Added(nn.Module):
 def added(cam: Cam) -> Cam:
     """A Cam that shares the weights of `cam` and adds instead of attending."""
     with torch.device("meta"):  # the skeleton alone: every part is replaced by one of `cam`
-        other: Cam = Cam.from_config(cam.config)
-    other.unet = cam.unet
-    other.cross_attention_merger_down_blocks = nn.ModuleList(map(Added, cam.cross_attention_merger_down_blocks))
-    other.cross_attention_merger_mid_block = Added(cam.cross_attention_merger_mid_block)
-    return other.eval()
+        other: Any = Cam.from_config(cam.config)
+    whole: Any = cam
+    other.unet = whole.unet
+    other.cross_attention_merger_down_blocks = nn.ModuleList(
+        Added(merger) for merger in whole.cross_attention_merger_down_blocks
+    )
+    other.cross_attention_merger_mid_block = Added(whole.cross_attention_merger_mid_block)
+    adding: Cam = other.eval()
+    return adding
