@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.ablate_claims import ORDERS
-from pipelines.ablate_figures import FIGURES, Estimate, Row, Scale, difference, mean
+from pipelines.ablate_figures import FEWEST, FIGURES, Estimate, Row, Scale, difference, mean
 from pipelines.ablate_params import VARIANTS
 
 COLORS = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#eeca3b", "#9d755d")
@@ -16,7 +16,10 @@ INK, GREY, RULE = "#222222", "#777777", "#d5d5d5"
 
 
 def differences(rows: Sequence[Row]) -> Image.Image:
-    """A panel a figure: each variant's paired difference to its reference, a dot with its 95 % interval."""
+    """A panel a figure: each variant's paired difference to its reference, a dot with its 95 % interval.
+
+    Grey is what decides nothing: the interval holds zero (one, of ratios), or there are too few prompts.
+    """
     names = [name for name in VARIANTS if any(row["variant"] == name for row in rows)]
     names = [name for name in names if VARIANTS[name].reference != name]
     figures = [FIGURES[name] for name in SHOWN if any(row.get(name) is not None for row in rows)]
@@ -50,7 +53,7 @@ def _forest(
         y = TOP + LANE * place + LANE // 2
         draw.text((8, y - 7), name, INK, font=_font(12))
         if one is not None:
-            sure = one.low > nothing or one.high < nothing
+            sure = one.count >= FEWEST and (one.low > nothing or one.high < nothing)
             color = COLORS[0] if sure else "#a9a9a9"
             draw.line((x(one.low), y, x(one.high), y), color, 3)
             draw.ellipse((x(one.mean) - 4, y - 4, x(one.mean) + 4, y + 4), color)

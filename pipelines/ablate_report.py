@@ -175,7 +175,7 @@ on its side of zero (of one, for ratios), and does not where it is on the other;
 With so many claims at 95 %, one may be decided by chance.
 *left out*: videos without a finite value, such as the MAWE of a still one."""
 PICTURES = (
-    "![Differences to the reference with their intervals; grey where an interval holds nothing](ablations.png)",
+    "![Differences to the reference with their intervals; grey where nothing is decided](ablations.png)",
     "![Flow over time and its standard deviation, refined in three ways](ablations-order.png)",
     "![Frames of the first prompts, a row a variant](ablations-frames.png)",
 )

@@ -74,8 +74,9 @@ def svd(tokenizer):
         sigma_max=700.0,
         use_karras_sigmas=True,
     )
-    images = CLIPImageProcessor(crop_size=32, size=32)
-    return StableVideoDiffusionPipeline(decoder, vision(32, side=224), unet, scheduler, images)
+    return StableVideoDiffusionPipeline(
+        decoder, vision(32, side=224), unet, scheduler, CLIPImageProcessor(crop_size=32, size=32)
+    )
 
 
 def i2vgen_xl(tokenizer):
