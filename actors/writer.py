@@ -1,11 +1,12 @@
 """Segments of one video become a file, which is under its own name only when it is whole.
 
-1. Bytes go to `.NAME.part` in the same folder (a rename within a folder is atomic). It is opened at once, so a folder
-   that cannot be written to is known before a model runs. One writer has it at a time; what a killed process left
-   there is overwritten.
-2. A clean end completes the mp4, makes it durable and renames it, over what was there before.
-3. An exception, Ctrl-C included, removes it; with `keep_partial` the video so far is completed and renamed instead.
-4. A full disk is an OSError that says so, and leaves nothing behind.
+1. Each segment goes to `.NAME.part` in the same folder at once, as a fragment: after a kill -9 that file plays, up to
+   the last segment. It is opened at the start, so a folder that cannot be written to is known before a model runs. One
+   writer has it at a time; what a killed process left there is overwritten.
+2. A clean end puts the fragments together, with their index in front, into a second file, makes it durable and
+   renames it, over what was there before (a rename within a folder is atomic).
+3. An exception, Ctrl-C included, removes both; with `keep_partial` the video so far is put together and kept instead.
+4. A full disk is an OSError that says so at the segment that does not fit, and leaves nothing behind.
 """
 
 import errno
@@ -19,7 +20,7 @@ from types import TracebackType
 import numpy as np
 from jaxtyping import UInt8
 
-from models.mp4 import Mp4Encoder
+from models.mp4 import Mp4Encoder, plain
 
 
 class VideoWriter:
@@ -29,10 +30,9 @@ class VideoWriter:
         self,
         path: str | os.PathLike[str],
         fps: int | float | Fraction,
-        fragmented: bool = False,
         keep_partial: bool = False,
     ) -> None:
-        """`fps` in frames a second; `fragmented` as in Mp4Encoder: the file grows with every segment, not at the end.
+        """`fps` in frames a second.
 
         Raises ValueError for a name that does not end in .mp4, OSError when the folder is missing or not writable.
         """
@@ -41,10 +41,11 @@ class VideoWriter:
             raise ValueError(f"path={str(path)!r}: a video is written as .mp4, so its name must end so")
         if self.path.is_dir():
             raise IsADirectoryError(f"cannot write {self.path}: it is a folder")
-        self.fps, self.fragmented, self.keep_partial = fps, fragmented, keep_partial
+        self.fps, self.keep_partial = fps, keep_partial
         self._encoder: Mp4Encoder | None = None
         self._refused = False
         self._part = self.path.with_name(f".{self.path.name}.part")
+        self._whole = self.path.with_name(f".{self.path.name}.whole.part")
         self._file = _claim(self._part, self.path)
 
     @property
@@ -56,8 +57,8 @@ class VideoWriter:
         """Appends frames. Raises ValueError for a size that no mp4 holds or that changes, OSError for a full disk."""
         if self._encoder is None:
             height, width = frames.shape[1:3]
-            self._encoder = Mp4Encoder(self.fps, width=width, height=height, fragmented=self.fragmented)
-        self._put(self._encoder.encode(frames))
+            self._encoder = Mp4Encoder(self.fps, width=width, height=height, fragmented=True)
+        self._put(self._file, self._encoder.encode(frames))
 
     def __enter__(self) -> "VideoWriter":
         return self
@@ -68,22 +69,24 @@ class VideoWriter:
             if kind is None or (self.keep_partial and self.num_frames > 0 and not self._refused):
                 self._complete()
         finally:
-            self._part.unlink(missing_ok=True)  # after the rename there is none
+            self._whole.unlink(missing_ok=True)  # after the rename there is none
+            self._part.unlink(missing_ok=True)
             self._file.close()  # last: it ends the lock
 
     def _complete(self) -> None:
         if self._encoder is None:
             raise ValueError(f"num_frames=0: {self.path} would be a video without frames")
-        self._put(self._encoder.finish(), durable=True)
-        self._part.replace(self.path)
+        with self._whole.open("wb", buffering=0) as file:
+            self._put(file, plain([self._part.read_bytes()]), durable=True)
+        self._whole.replace(self.path)
 
-    def _put(self, data: bytes, durable: bool = False) -> None:
+    def _put(self, file: FileIO, data: bytes, durable: bool = False) -> None:
         try:
             rest = memoryview(data)
             while rest:  # the last write before a disk is full takes a part and does not say why
-                rest = rest[self._file.write(rest) :]
+                rest = rest[file.write(rest) :]
             if durable:
-                os.fsync(self._file.fileno())
+                os.fsync(file.fileno())
         except OSError as error:
             self._refused = True
             reason = f"cannot write, {error.strerror} (after {self.num_frames} frames; nothing is left behind)"

@@ -26,7 +26,7 @@ from models.nets.apm import Apm
 from models.nets.cam import Cam
 from models.nets.conditioned import Context, control_context, denoise, encode_condition, video_context
 from models.nets.image import embed_images
-from models.nets.latents import decode_latents, factor
+from models.nets.latents import decode_latents
 from models.nets.text import null_and_prompt
 from models.noise import noise_for
 from models.plan import Plan
@@ -132,6 +132,7 @@ class BaseModel:
             self._contexts[key] = self._new_context(prompt, negative_prompt, memory)
             while len(self._contexts) > 8:  # as many videos as may take turns on one base model
                 self._contexts.popitem(last=False)
+        self._contexts.move_to_end(key)  # the one that was not used for longest goes
         return self._contexts[key]
 
     def _new_context(self, prompt: str, negative_prompt: str, memory: Memory | None) -> tuple[Context, Context | None]:
@@ -156,9 +157,3 @@ class BaseModel:
         images = torch.cat([torch.zeros_like(anchor)] * (count - 1) + [anchor])
         embeds = embed_images(self._nets.image_encoder, images)
         return embeds.to(self._nets.unet.device, self._nets.unet.dtype)
-
-    @property
-    def frame_size(self) -> tuple[int, int]:
-        """Height and width of the frames, in pixels."""
-        height, width = self._size()
-        return height * factor(self._nets.vae), width * factor(self._nets.vae)

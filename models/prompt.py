@@ -127,6 +127,8 @@ def _require(holds: bool, field: str, value: object, rule: str) -> None:
 def _require_text(field: str, value: object) -> None:
     _require(isinstance(value, str), field, value, "it has to be a text")
     _require(bool(str(value).strip()), field, value, "it must not be empty or blank")
+    is_utf8 = not any("\ud800" <= letter <= "\udfff" for letter in str(value))  # half characters: bytes of other codes
+    _require(is_utf8, field, value, "it has to be a text in UTF-8")
 
 
 def _require_whole(field: str, value: object) -> None:

@@ -130,4 +130,5 @@ class BundleStage:
             )
             while len(self._made) > 8:  # as many kinds as may take turns; weights are shared, caches are not
                 self._made.popitem(last=False)
+        self._made.move_to_end(settings)
         return self._made[settings]

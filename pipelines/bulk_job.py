@@ -95,7 +95,7 @@ class BulkJob:
             self._take_in(0.2)
 
     def _fill(self) -> None:
-        while len(self._videos) < self._conf.in_flight and (row := self._rows.next()) is not None:
+        while self._has_room and (row := self._rows.next()) is not None:
             try:
                 spec = self._rows.request(row)
                 if not self._skip(spec.video_id, row):
@@ -104,6 +104,11 @@ class BulkJob:
                 if not self._skip(row.source, row):
                     self._refuse(row, str(error))
         self.tally.total = self._rows.total
+
+    @property
+    def _has_room(self) -> bool:
+        """For one more row. A bad one is no video, but its record waits for a writer: those are bounded too."""
+        return len(self._videos) < self._conf.in_flight and self._errands.num_waiting() <= self._conf.waiting_segments
 
     def _skip(self, row_id: str, row: Row) -> bool:
         """An earlier run has finished it."""

@@ -53,6 +53,11 @@ class Conf:
         if self.dtype not in ("float32", "bfloat16", "float16"):
             raise ValueError(f"dtype={self.dtype} must be float32, bfloat16 or float16")
 
+        for name in ("base", "refiner"):
+            num_gpus = getattr(self.ray, name).num_gpus
+            if self.device == "cpu" and num_gpus:
+                raise ValueError(f"ray.{name}.num_gpus={num_gpus:g} with device=cpu: they would idle; say device=cuda")
+
     @property
     def fps(self) -> int:
         """Frames a second of a new video."""

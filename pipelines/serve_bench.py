@@ -22,8 +22,9 @@ from urllib.request import ProxyHandler, Request, build_opener
 
 from PIL import Image, ImageDraw
 
-from pipelines.bench import COLORS, FOLDER, PROMPTS
+from pipelines.bench import FOLDER, PROMPTS
 from pipelines.serve_params import ServeConf, load_serve
+from pipelines.timeline import COLORS
 
 SETTINGS = ("serve.in_flight=4", "ray.base.num_actors=1", "ray.refiner.num_actors=1")
 COUNTS = (1, 2, 4)  # videos at once

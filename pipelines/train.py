@@ -21,6 +21,7 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection, PreTrainedTokenizerFast
 
 from models.nets.image import embed_images
+from models.noise import rng_for
 from models.training.base import CLIP_FRAMES, BaseStage, BaseTrainParams
 from models.training.captions import Captioner
 from models.training.clip import ClipParams, ClipStage
@@ -78,8 +79,17 @@ def _run_stages(conf: TrainConf, names: Sequence[str], team: Team) -> None:
         workshop = Workshop(conf, team, tracker.metrics)
         for name in names:
             logger.info("stage begins name=%s worker=%d", name, team.worker)
-            STAGES[name](workshop)
+            with _first_weights(conf.seed, name):
+                STAGES[name](workshop)
             team.wait()
+
+
+@contextmanager
+def _first_weights(seed: int, stage: str) -> Iterator[None]:
+    """What torch draws by itself, new networks, follows from the seed and the stage: in every worker the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(rng_for(seed, f"first-weights-{stage}", 0, 0).integers(2**63)))
+        yield
 
 
 @contextmanager

@@ -49,3 +49,10 @@ def test_a_value_out_of_range_names_its_section(override, says):
 def test_params_cannot_be_changed_afterwards():
     with pytest.raises(AttributeError):
         Conf().video = VideoParams(fps=3)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("pool", ["base", "refiner"])
+def test_gpus_that_would_idle_are_refused(pool):
+    with pytest.raises(ValueError, match=f"^ray.{pool}.num_gpus=0.5 with device=cpu"):
+        load(overrides=[f"ray.{pool}.num_gpus=0.5"])
+    assert load(overrides=[f"ray.{pool}.num_gpus=0.5", "device=cuda"]).device == "cuda"

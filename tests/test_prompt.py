@@ -152,3 +152,8 @@ def test_what_is_no_prompt_is_refused_with_its_place_value_and_rule(value, reaso
     with pytest.raises(ValueError) as refusal:
         read_prompt(value)
     assert str(refusal.value).startswith(reason)
+
+
+def test_a_prompt_of_bytes_that_are_no_utf8_is_refused():
+    with pytest.raises(ValueError, match="^prompt=.*UTF-8"):
+        PromptSpec("a", b"a red \xff circle".decode("utf-8", "surrogateescape"))
