@@ -53,8 +53,11 @@ class Bundle:
 
     def base_model(self, params: BaseParams) -> BaseModel:
         """The GENERATE stage. Raises ValueError for params that the bundle cannot do."""
-        nets = BaseNets(**{name: self.parts.get(name) for name in BASE_PARTS if name != "scheduler"})
-        return BaseModel(nets, NoiseSchedule.from_config(self.parts["scheduler"]), params)
+        return BaseModel(self.base_nets(), NoiseSchedule.from_config(self.parts["scheduler"]), params)
+
+    def base_nets(self) -> BaseNets:
+        """What the GENERATE stage is made of."""
+        return BaseNets(**{name: self.parts.get(name) for name in BASE_PARTS if name != "scheduler"})
 
     def refiner(self, params: RefinerParams) -> Refiner:
         """The REFINE stage. Raises ValueError for params that the bundle cannot do."""

@@ -135,6 +135,18 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=_whole, metavar="PORT", help="0 takes a free one (default: 8000)")
     serve.epilog = f"Prints its URL when it is ready. Ctrl-C ends it in order. {SETTINGS}"
 
+    evaluate = _command(names, "evaluate", commands.evaluate, "measure videos: seams, drift, warp errors, cuts, CLIP")
+    evaluate.add_argument(
+        "--compare",
+        nargs="+",
+        metavar="FOLDER",
+        help="evaluations of the same prompts and seeds, side by side: the first is what the others are compared with",
+    )
+    evaluate.epilog = f"Needs manifest=PATH and out=PATH; with --compare only out=PATH. {SETTINGS}"
+
+    ablate = _command(names, "ablate", commands.ablate, "compare with parts left out and with other methods")
+    ablate.epilog = f"Videos and figures are kept in work=PATH: what is there is not made again. {SETTINGS}"
+
     train = _command(names, "train", commands.train, "train a bundle, or some stages of one")
     train.add_argument("--stages", metavar="A,B", help="only these stages (default: all that are not done yet)")
     return parser

@@ -111,6 +111,40 @@ def serve(args: argparse.Namespace) -> Work:
     return lambda: serve_forever(conf)
 
 
+def evaluate(args: argparse.Namespace) -> Work:
+    from pipelines.evaluate_params import load_evaluate
+
+    if args.compare:
+        return _compare(args)
+    conf = load_evaluate(args.config or CONF / "evaluate.yaml", args.overrides)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    from pipelines.evaluate import check, run
+
+    evaluation, videos, flow = check(conf)
+
+    def work() -> None:
+        rows = run(conf, evaluation, videos, flow)
+        failed = sum(row["status"] != "done" for row in rows)
+        print(f"{conf.out}: {len(rows) - failed} videos measured, {failed} failed; look at {conf.out}/index.html")
+
+    return work
+
+
+def _compare(args: argparse.Namespace) -> Work:
+    from pipelines.compare import check, compare
+
+    folders = [word for word in args.compare if "=" not in word]
+    options = dict(word.split("=", 1) for word in (*args.compare, *args.overrides) if "=" in word)
+    store, evaluations = check(folders, options)
+
+    def work() -> None:
+        for line in compare(store, folders, evaluations):
+            print(line)
+        print(f"look at {store}/index.html")
+
+    return work
+
+
 def train(args: argparse.Namespace) -> Work:
     from pipelines.compose import compose
     from pipelines.train import STAGES, TrainConf
@@ -124,6 +158,17 @@ def train(args: argparse.Namespace) -> Work:
             raise ValueError(f"stages={args.stages}: {stage!r} is none of {', '.join(STAGES)}")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     return lambda: run(str(config), args.overrides, stages)
+
+
+def ablate(args: argparse.Namespace) -> Work:
+    from pipelines.ablate_params import CONFIG, load_ablate
+
+    conf = load_ablate(args.config or CONFIG, args.overrides)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    from pipelines.ablate import check, run
+
+    check(conf)
+    return lambda: run(conf)
 
 
 def _spec(args: argparse.Namespace, num_frames: int) -> "PromptSpec":

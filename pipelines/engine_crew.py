@@ -87,7 +87,7 @@ class Crew:
         try:
             conf = for_video(self._conf, take.spec.settings)
             made = made_with(conf, self._bundle_sha256)
-            work = Work(replace(take, made_with=made), conf, live)
+            work = Work(replace(take, made_with=made, plan=conf.plan), conf, live)
         except ValueError as error:
             return self._end(take, not_made(str(error)))
         if take.made_with not in ("", made):

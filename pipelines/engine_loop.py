@@ -22,14 +22,16 @@ from typing import Literal
 from actors.pool import Pool
 from pipelines import __version__
 from pipelines.cluster import Factories
+from pipelines.config import for_video
 from pipelines.engine_crew import Crew
 from pipelines.engine_gauges import Exported
 from pipelines.engine_ledger import CANCELLED, CLIENT_GONE, Error, Ledger
 from pipelines.engine_pools import PoolHolder
 from pipelines.lease import Hold, LeaseTimes, alone
 from pipelines.serve_params import ServeConf
-from pipelines.take_files import MARK
-from pipelines.take_paths import folder
+from pipelines.take_files import MARK, TakeFiles
+from pipelines.take_paths import folder, fragment_name
+from pipelines.take_plan import count_fragments, figures_of, shape_of
 from pipelines.takes import Status, Take, Takes, with_prompt
 
 logger = logging.getLogger(__name__)
@@ -176,9 +178,23 @@ class Loop:
             if take.transient:
                 self._end(take, CLIENT_GONE)
             else:
-                self._wait(take)
+                self._wait(self._looked_at(take))
         self.why = "its actors are being built"
         self._is_open = True
+
+    def _looked_at(self, take: Take) -> Take:
+        """With what is there of it: actors may take minutes to be built, and who asks meanwhile is told no less."""
+        if take.started_at is None:
+            return take
+        try:
+            shape = shape_of(take.spec, for_video(self._conf, take.spec.settings))
+        except ValueError:  # the crew will say so
+            return take
+        sizes, _ = TakeFiles(self._takes.store).look(take.id)
+        fragments = tuple(sizes[fragment_name(index)] for index in range(count_fragments(sizes)))
+        take = replace(take, progress=figures_of(shape, sizes).percent, fragments=fragments)
+        self._takes.note(take)
+        return take
 
     def _pools_ready(self, ready: Mapping[str, Pool], bundle_sha256: str) -> None:
         self._commands.put(lambda: self._ready(ready, bundle_sha256))

@@ -52,7 +52,7 @@ def find_files(prompts: str) -> list[PromptFile]:
     """
     try:
         fs, path = url_to_fs(prompts)
-        base, paths = _list(fs, path.rstrip("/"))
+        base, paths = list_files(fs, path.rstrip("/"))
     except Exception as error:  # unknown protocol, package, bucket, credentials: each library has its own
         raise ValueError(f"prompts={prompts}: {str(error) or type(error).__name__}") from error
     files = [PromptFile(fs.unstrip_protocol(path), path.removeprefix(f"{base}/")) for path in paths]
@@ -81,7 +81,7 @@ def read_file(file: PromptFile, keep: Keep) -> Iterator[Read]:
             yield number + 1, None, f"the rest of the file cannot be unpacked: {error}"
 
 
-def _list(fs: AbstractFileSystem, path: str) -> tuple[str, list[str]]:
+def list_files(fs: AbstractFileSystem, path: str) -> tuple[str, list[str]]:
     """The folder that names are relative to, and the paths of the files."""
     if fs.isfile(path):
         return path.rpartition("/")[0], [path]

@@ -10,6 +10,7 @@ All state is in the library of takes: a replica that dies is started again by Se
 import asyncio
 import json
 import logging
+import os
 import socket
 import time
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ from pipelines.engine import Engine
 from pipelines.http.app import create_app
 from pipelines.http.asked import size_multiple
 from pipelines.http.keys import read_keys
+from pipelines.http.pace import PROXY_CALLBACK, proxy_middleware
 from pipelines.serve_params import ServeConf, load_serve
 from pipelines.storage import Store
 from pipelines.takes import Takes
@@ -125,6 +127,7 @@ def serve_forever(conf: ServeConf, factories: Factories | None = None) -> None:
 
     Raises RuntimeError when it cannot start.
     """
+    os.environ.setdefault(PROXY_CALLBACK, f"{proxy_middleware.__module__}.{proxy_middleware.__name__}")
     connect(conf.ray)
     for name in ("ray", "ray.serve"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -165,7 +165,7 @@ def _draw(waits: Sequence[Wait]) -> Image.Image:
     width, bar, left, top = 1000, 14, 150, 34
     groups = list(_groups(waits))
     row = (len(FIGURES) + 1) * bar
-    scale = (width - left - 70) / max(wait.end_s for wait in waits)
+    scale = (width - left - 150) / max(wait.end_s for wait in waits)
     image = Image.new("RGB", (width, top + len(groups) * row), "white")
     draw = ImageDraw.Draw(image)
     for place, (label, color) in enumerate(zip(FIGURES.values(), COLORS, strict=False)):
@@ -178,7 +178,8 @@ def _draw(waits: Sequence[Wait]) -> Image.Image:
             at, longest = y + place * bar, left + max(values) * scale
             draw.rectangle((left, at, left + mean(values) * scale, at + bar - 3), color)
             draw.line((longest, at, longest, at + bar - 3), "black")
-            draw.text((longest + 5, at), f"{mean(values):.1f} s", "black")
+            at_most = f", at most {max(values):.1f} s" if len(values) > 1 else ""
+            draw.text((longest + 5, at), f"{mean(values):.1f} s{at_most}", "black")
     return image
 
 

@@ -89,6 +89,14 @@ def num_reached(shape: Shape, names: Collection[str]) -> int:
     return max(reached, default=0)
 
 
+def figures_of(shape: Shape, names: Collection[str]) -> "Figures":
+    """How far a take is by its files alone."""
+    windows, steps = len(shape.plan.windows), shape.num_steps
+    chunks = (num_reached(shape, names), len(shape.plan.chunks))
+    refined = (next_window(shape, names) * steps, windows * steps)
+    return Figures(chunks, refined, (count_fragments(names), shape.num_fragments))
+
+
 def old_boundaries(shape: Shape, names: Collection[str]) -> list[str]:
     """Files of windows before the two latest final ones: nothing goes on from them."""
     windows = range(count_fragments(names) - 2)

@@ -11,10 +11,11 @@ import logging
 import secrets
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Literal
 
+from models.plan import PlanParams
 from models.prompt import Cue, PromptSpec
 from models.scheduler import Coupling
 from pipelines.compose import from_plain
@@ -48,6 +49,7 @@ class Take:
     num_frames: int
     seed: int
     fps: int
+    plan: PlanParams = field(default_factory=PlanParams)  # how it is cut; of one that was not begun, how it would be
     width: int
     height: int
     coupling: Coupling
@@ -107,6 +109,7 @@ def extended(source: Take, prompt: str, num_frames_more: int, now: int) -> Take:
         num_frames=source.num_frames + num_frames_more,
         seed=source.seed,
         fps=source.fps,
+        plan=source.plan,
         width=source.width,
         height=source.height,
         coupling=source.coupling,

@@ -31,6 +31,7 @@ from models.training.refiner import CLIP_FRAMES as WINDOW_FRAMES
 from models.training.refiner import RefinerStage, RefinerTrainParams
 from models.training.stage import TrainStage
 from models.training.vae import DecoderStage, VaeParams, VaeStage
+from pipelines.allocator import keep_freed_memory
 from pipelines.compose import compose, flatten
 from pipelines.team import Team, run_team
 from pipelines.tracking import Tracker, TrackingParams, open_tracker
@@ -72,6 +73,7 @@ def train(config_path: str, overrides: Sequence[str], stages: Sequence[str] | No
 def _run_stages(conf: TrainConf, names: Sequence[str], team: Team) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")  # spawned workers start without it
     torch.set_num_threads(conf.threads)
+    keep_freed_memory()
     with _tracked(conf, names, team) as tracker:
         workshop = Workshop(conf, team, tracker.metrics)
         for name in names:

@@ -14,6 +14,14 @@ settings.register_profile("longtake", deadline=None, derandomize=True, suppress_
 settings.load_profile("longtake")
 
 
+def pytest_collection_finish(session):
+    """Groups of tests have to hold: without them every worker starts a Ray and a browser of its own."""
+    if hasattr(session.config, "workerinput") and session.config.getoption("loadgroup", False):
+        grouped = [item.nodeid for item in session.items if item.get_closest_marker("xdist_group")]
+        lost = [name for name in grouped if "@" not in name]
+        assert not lost, f"pytest-xdist does not know the groups of {len(lost)} tests, such as {lost[0]}"
+
+
 @pytest.fixture(scope="session")
 def random_bundle(tmp_path_factory):
     """Path of a bundle with random weights (see tests/random_bundle.py). Tests must not change it."""
@@ -42,7 +50,10 @@ def store(request, tmp_path):
 
 @pytest.fixture(scope="session")
 def ray_cluster(s3_url):
-    """One Ray for all tests that need it (they share an xdist group): to start it takes ten seconds."""
+    """One Ray for all tests of a worker: to start it takes ten seconds.
+
+    Those that need it are in two xdist groups, about as long as each other: "serve" has the endpoint, "ray" the rest.
+    """
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - it is spelled so
     os.environ["RAY_AUTH_MODE"] = "disabled"
     os.environ["RAY_raylet_start_wait_time_s"] = "150"  # noqa: SIM112 - a busy machine needs more than 30 s

@@ -26,7 +26,7 @@ from pipelines.takes import Status, Takes, write_take
 from tests.engine_driver import conf_of, local_bytes, started, take_of
 from tests.engine_toys import linked
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("serve")
 HOME = Path(__file__).parents[1]
 PATIENCE_S = 60.0
 
@@ -312,6 +312,21 @@ def test_takes_go_on_where_they_were_and_nothing_that_is_finished_is_made_again(
     assert [event.data["index"] for event in events if event.kind == "preview"] == [*range(24)]
     percents = [event.data["progress"] for event in events if event.kind == "progress"]
     assert percents == sorted(percents) and percents[0] > 10
+
+
+def test_how_far_a_take_is_can_be_asked_before_any_actor_is_built(stopped_copy):
+    where, asked = stopped_copy
+    takes = Takes(Store(where))
+    engine = Engine(conf_of(where), takes, linked(broken="it is never built"))
+    engine.start()
+    until(lambda: engine.state == "failed")
+    for take in asked.values():
+        found = takes.get(take.id)
+        assert list(found.fragments) == [
+            path_of(takes, take, fragment_name(i)).stat().st_size for i in range(num_fragments(takes, take))
+        ]
+        assert 0 < found.progress < 99 and found.is_active
+    assert takes.get(asked[Coupling.CAUSAL].id).fragments
 
 
 def test_what_cannot_be_read_any_more_is_made_again(stopped_copy):

@@ -10,7 +10,7 @@ from pipelines.config import Conf, for_video
 from pipelines.engine_work import Work
 from pipelines.live import Live
 from pipelines.take_paths import boundary_name, chunk_name, fragment_name, preview_name
-from pipelines.take_plan import count_fragments
+from pipelines.take_plan import count_fragments, figures_of
 from tests.test_takes import take_of
 
 
@@ -121,6 +121,7 @@ def test_it_is_told_of_every_piece_once_and_in_order_also_after_a_restart(take, 
     disk, rng = {}, random.Random(seed)
     Process(take, disk, rng).run(calls)
     process = Process(take, disk, rng)
+    assert process.work.take.progress == figures_of(process.work.shape, disk).percent
     process.run(10_000)
     events, shape = process.work.live._events, process.work.shape
     for kind, count in (("fragment", shape.num_fragments), ("chunk", len(shape.plan.chunks))):

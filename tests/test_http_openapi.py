@@ -18,7 +18,7 @@ from schemathesis.checks import not_a_server_error
 from pipelines.http.schema import VideoRequest
 from tests.http_kit import PROMPT, running
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("serve")
 ENDLESS = ("/v1/videos/sync",)  # answers of it are as long as a video takes: asked in a test of its own
 FEW = settings(
     max_examples=25,

@@ -9,7 +9,7 @@ from websockets.sync.client import connect
 
 from tests.http_kit import PROMPT, running, wait_for
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("serve")
 
 
 @pytest.fixture(scope="module")

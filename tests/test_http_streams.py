@@ -1,5 +1,6 @@
 """Watching a video while it is made: to everybody the same bytes, whenever they come."""
 
+import asyncio
 import io
 import json
 import re
@@ -10,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from models.mp4 import decode
+from pipelines.http.follow import events
 from pipelines.http.hls import split_head
 from tests.http_kit import PROMPT, running, wait_for
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("serve")
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +173,16 @@ def test_events_of_a_finished_video_say_that_it_is_and_of_another_run_begin_anew
     failed = post(client, prompt="a raise")
     kit.wait(client, failed, "failed")
     assert read_events(client, failed)[-1][2]["code"] == "generation_failed"
+
+
+def test_a_video_that_ended_since_somebody_looked_has_its_end_told(kit, client):
+    before = kit.takes.get(post(client, num_frames=16))
+    kit.wait(client, before.id)
+
+    async def told():
+        return [one.event.kind async for one in events(kit.app.state.desk, before)]
+
+    assert before.is_active and asyncio.run(told()) == ["status", "completed"]
 
 
 def test_silence_is_broken_by_comments(kit, client, monkeypatch):

@@ -16,7 +16,7 @@ from pipelines.local import LocalRunner
 from tests.http_kit import PROMPT, running
 from tests.toy import ToyBase, ToyRefiner
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.filterwarnings("ignore:The Sora API")]
+pytestmark = [pytest.mark.xdist_group("serve"), pytest.mark.filterwarnings("ignore:The Sora API")]
 ALICE, BOB = "a" * 32, "b" * 32
 
 

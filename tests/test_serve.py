@@ -23,7 +23,7 @@ from pipelines.serve_params import load_serve
 from tests.http_kit import TOY, wait_for
 from tests.ray_toys import ToyFactory
 
-pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.filterwarnings("ignore:The Sora API")]
+pytestmark = [pytest.mark.xdist_group("serve"), pytest.mark.filterwarnings("ignore:The Sora API")]
 PROMPT = "a large red circle moves right over a plain navy background"
 ROOT = Path(__file__).parent.parent
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pipelines.tiny_results import held_out_scenes, interval, run, table
+from pipelines.tiny_results import held_out_scenes, run, table
 
 TRAINING = ((0, "base", 50), (1, "base", 50))
 
@@ -15,12 +15,6 @@ def test_held_out_captions_are_new_each_and_never_seen_in_training():
     for seed in (0, 1):
         assert not captions & {scene.caption() for scene in pool_scenes(seed, "base", 50, 0)[0]}
     assert [s.caption() for s in held_out_scenes(8, TRAINING)] == [s.caption() for s in scenes[:8]]
-
-
-def test_the_interval_holds_the_mean_and_narrows_with_more_videos():
-    few, many = interval([0, 1] * 8), interval([0, 1] * 200)
-    assert few[1] <= few[0] <= few[2] and few[0] == many[0] == 0.5
-    assert many[2] - many[1] < few[2] - few[1]
 
 
 def test_the_table_has_a_column_a_variant_and_says_how_many():

@@ -5,8 +5,10 @@ included), so brightness alone tells the object from its background. Everything 
 Shapes: t frames, h w rows and columns (square), c channels.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -92,7 +94,8 @@ def _background(video: Float[np.ndarray, "t h w c"], cover: Float[np.ndarray, "t
     return _nearest(mean / np.linalg.norm(mean), hues)
 
 
-def _nearest(value: Float[np.ndarray, " c"], palette: dict[str, tuple[float, float, float]]) -> str:
+def _nearest(value: Float[np.ndarray, " c"], palette: Mapping[str, Any]) -> str:
+    """The name in `palette` (three numbers each) that is closest to `value`."""
     return min(palette, key=lambda name: float(np.sum((np.asarray(palette[name]) - value) ** 2)))
 
 

@@ -1,25 +1,67 @@
-"""Seams: how much more a video changes where two pieces meet than inside them. 1 is invisible; lower is better."""
+"""Seams: how much more a video changes where two pieces meet than inside them. 1 is invisible; lower is better.
+
+Three ways to see them, all ratios of means: what changes in the pixels (`seam_ratio`), in the motion (`seam_flow`), and
+in what is drawn whatever its brightness (`seam_feature`, in the place of LPIPS, which needs weights).
+Shapes: t frames, h w rows and columns, c channels, n = t - 1 pairs of consecutive frames.
+"""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
+import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from models.metrics.change import frame_differences
 
-def frame_differences(frames: UInt8[np.ndarray, "t h w c"]) -> Float[np.ndarray, " t-1"]:
-    """Mean absolute difference of consecutive frames, 0-1."""
-    video = frames.astype(np.float32) / 255
-    return np.asarray(np.abs(np.diff(video, axis=0)).mean((1, 2, 3)))
+SCALES = (1, 2, 4)  # pixels of the frame in one of the picture that is looked at
+SOFT = 0.02  # contrast (0-1) below which a place counts as empty: noise is not drawn
 
 
 def seam_ratio(frames: UInt8[np.ndarray, "t h w c"], borders: Sequence[int]) -> float:
-    """Mean difference into the frames `borders` over the mean difference elsewhere.
+    """Mean difference into the frames `borders` over the mean difference elsewhere; errors as `over_rest`."""
+    return over_rest(frame_differences(frames), borders)
 
-    Raises ValueError if no border lies inside the video, or nothing else does. A still video has no ratio: it is NaN.
+
+def over_rest(values: Float[np.ndarray, " n"], borders: Sequence[int]) -> float:
+    """Mean of the values of the pairs into `borders` over the mean of the others.
+
+    Raises ValueError if no border lies inside the video, or nothing else does. Where nothing changes elsewhere there is
+    no ratio: it is NaN if nothing changes at the borders either, else infinite.
     """
-    differences = frame_differences(frames)
-    inside = [border - 1 for border in borders if 0 < border < len(frames)]
-    rest = np.delete(differences, inside)
+    inside = [border - 1 for border in borders if 0 < border <= len(values)]
+    rest = np.delete(values, inside)
     if not inside or not len(rest):
-        raise ValueError(f"borders={list(borders)} leave nothing to compare in {len(frames)} frames")
-    return float(differences[inside].mean() / rest.mean()) if rest.mean() > 0 else float("nan")
+        raise ValueError(f"borders={list(borders)} leave nothing to compare in {len(values) + 1} frames")
+    at, elsewhere = float(values[inside].mean()), float(rest.mean())
+    return at / elsewhere if elsewhere > 0 else float("nan" if at == 0 else "inf")
+
+
+def flow_jumps(lengths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+    """By how much the motion of each pair (mean flow length, pixels) differs from the mean of its two neighbours'."""
+    before, after = np.append(lengths[:1], lengths[:-1]), np.append(lengths[1:], lengths[-1:])
+    return np.asarray(np.abs(lengths - (before + after) / 2))
+
+
+def feature_differences(frames: UInt8[np.ndarray, "t h w c"]) -> Float[np.ndarray, " t-1"]:
+    """Mean absolute difference of consecutive frames after local contrast normalisation, over three scales.
+
+    Each place is its brightness minus that of its surroundings, over their contrast: lines and corners, no light.
+    """
+    features = [_features(frame) for frame in frames]
+    return np.array(
+        [np.mean([np.abs(b - a).mean() for a, b in zip(*pair, strict=True)]) for pair in pairwise(features)]
+    )
+
+
+def _features(frame: UInt8[np.ndarray, "h w c"]) -> list[Float[np.ndarray, "h2 w2"]]:
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
+    height, width = grey.shape
+    sizes = [(max(1, width // scale), max(1, height // scale)) for scale in SCALES]
+    return [_normalised(cv2.resize(grey, size, interpolation=cv2.INTER_AREA)) for size in sizes]
+
+
+def _normalised(grey: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    mean = cv2.GaussianBlur(grey, (7, 7), 7 / 6)
+    spread = np.sqrt(np.maximum(cv2.GaussianBlur(grey * grey, (7, 7), 7 / 6) - mean * mean, 0))
+    return np.asarray((grey - mean) / (spread + SOFT))

@@ -11,7 +11,7 @@ Shapes: b batch, t frames, f condition frames, c channels, h w rows and columns,
 e channels of the image embedding.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from models.nets.apm import Apm
 from models.nets.cam import Cam
-from models.nets.layers import KeysValues, Pass, cross_attentions, keys_values, temporal
+from models.nets.layers import KeysValues, Pass, cross_attentions, keys_values
 
 
 @dataclass(frozen=True)
@@ -84,18 +84,20 @@ def denoise(
     cam: Cam | None = None,
     condition: Float[Tensor, "_ f c2 _ _"] | None = None,
     control_context: Context | None = None,
+    passes: Callable[[Tensor, int, Mapping[str, KeysValues]], Pass] = Pass,
 ) -> Float[Tensor, "b c t h w"]:
     """The model output for noisy latents x at `timestep` (one for all, or one for each video of the batch).
 
     Without cam: what `unet(x, timestep, text).sample` is. With cam: x's first f frames are the condition's frames in
     time; `condition` is from `encode_condition` (batch b or 1), `control_context` from the function of that name.
+    `passes` makes the walk over the layers, where frames are to attend to each other in another way.
     Raises ValueError for shapes that do not fit each other, naming the legal ones.
     """
     net: Any = unet
     _check_latents(net, x)
     _check_batch("context", context.batch, x)
     t = x.shape[2]
-    base = Pass(_time(net, timestep, x), t, context.layers)
+    base = passes(_time(net, timestep, x), t, context.layers)
     h, skips = _encode(net, base, x)
     mid = base.mid(net.mid_block, "mid_block", h)
     if cam is not None:
@@ -138,7 +140,7 @@ def _encode(
 ) -> tuple[Tensor, list[Tensor]]:
     """Down to the middle; the skips begin with the output of transformer_in, to which the condition is added."""
     h = net.conv_in(rearrange(x, "b c t h w -> (b t) c h w"))
-    h = temporal(net.transformer_in, h, run.frames)
+    h = run.temporal(net.transformer_in, h)
     if condition is not None:
         h = (rearrange(h, "(b t) c h w -> b t c h w", t=run.frames) + condition).flatten(0, 1)
     skips = [h]

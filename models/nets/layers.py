@@ -107,6 +107,10 @@ class Pass:
         out: Tensor = block.temp_convs[j](x, num_frames=self.frames)
         return out
 
+    def temporal(self, net: Any, x: Tensor) -> Tensor:
+        """A temporal transformer over all frames. A subclass may let frames attend otherwise."""
+        return temporal(net, x, self.frames)
+
     def attention(self, block: Any, name: str, j: int, x: Tensor) -> Tensor:
         """The j-th spatial and temporal transformer of a block that has them."""
         if not hasattr(block, "attentions"):
@@ -114,7 +118,7 @@ class Pass:
         net = block.attentions[j]
         names = [f"{name}.attentions.{j}.transformer_blocks.{k}.attn2" for k in range(len(net.transformer_blocks))]
         x = spatial(net, x, self.frames, [self.kvs[n] for n in names])
-        return temporal(block.temp_attentions[j], x, self.frames)
+        return self.temporal(block.temp_attentions[j], x)
 
     def down(self, block: Any, name: str, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         skips = []

@@ -19,6 +19,7 @@ from pipelines.http.errors import HANDLERS
 from pipelines.http.guard import Guard
 from pipelines.http.keys import Keys, read_keys
 from pipelines.http.openapi import document
+from pipelines.http.pace import Paced
 from pipelines.serve_params import ServeConf
 from pipelines.takes import Takes
 
@@ -59,9 +60,9 @@ def create_app(engine: Engine, takes: Takes, conf: ServeConf, bundle: Bundle | N
 
 def _middleware(conf: ServeConf, keys: Keys, page: Collection[str]) -> list[Middleware]:
     """Guard is inside: what it refuses can be read by the pages that may ask."""
-    guard = Middleware(Guard, params=conf.serve, keys=keys, open_paths=page)
+    paced, guard = Middleware(Paced), Middleware(Guard, params=conf.serve, keys=keys, open_paths=page)
     if not conf.serve.cors_origins:
-        return [guard]
+        return [paced, guard]
     cors = Middleware(
         CORSMiddleware,
         allow_origins=conf.serve.cors_origins,
@@ -69,7 +70,7 @@ def _middleware(conf: ServeConf, keys: Keys, page: Collection[str]) -> list[Midd
         allow_headers=["Authorization", "Content-Type", "Range", "Last-Event-ID"],
         expose_headers=["Content-Range", "ETag", "Retry-After", streams.ID_HEADER],
     )
-    return [cors, guard]
+    return [paced, cors, guard]
 
 
 def _add_file(app: FastAPI, at: str, path: Path) -> None:

@@ -50,6 +50,7 @@ class Checker:
             fps=fps,
             width=width,
             height=height,
+            plan=self.conf.plan,
             coupling=request.coupling or self.conf.serve.coupling,
             settings=self._settings(request),
             created_at=int(time.time()),
@@ -60,9 +61,15 @@ class Checker:
         """What `source` asked, of another prompt."""
         asked = ("owner", "negative_prompt", "num_frames", "seed", "fps", "width", "height", "coupling", "settings")
         same = {name: getattr(source, name) for name in asked}
-        now = int(time.time())
         return Take(
-            id=new_id(), model=self.model, prompt=prompt, cues=cues, created_at=now, remixed_from=source.id, **same
+            id=new_id(),
+            model=self.model,
+            prompt=prompt,
+            cues=cues,
+            plan=self.conf.plan,
+            created_at=int(time.time()),
+            remixed_from=source.id,
+            **same,
         )
 
     def extension(self, source: Take, request: ExtensionRequest) -> Take:
@@ -83,15 +90,27 @@ class Checker:
                 name = f"prompt[{i}].from_frame"
                 raise invalid(f"{name}={cue.from_frame}: the video ends before it, at {take.num_frames}", name)
         try:
-            spec = take.spec
-            words = check_spec(for_video(self.conf, spec.settings), self.bundle, spec)
+            words = self._words(take)
         except ValueError as error:
-            raise refused(error) from None
-        unseen = never_shown(spec, Plan(spec.num_frames, self.conf.plan))
+            raise self._refusal(take, error) from None
+        unseen = never_shown(take.spec, Plan(take.num_frames, self.conf.plan))
         return [
             *(f"The model does not know the word {word!r}." for word in dict.fromkeys(words)),
             *(f"The prompt from frame {cue.from_frame} on shows in no frame: no chunk begins there." for cue in unseen),
         ]
+
+    def _words(self, take: Take) -> list[str]:
+        """Those that the model does not know. Raises ValueError for what can never be made."""
+        return check_spec(for_video(self.conf, take.spec.settings), self.bundle, take.spec)
+
+    def _refusal(self, take: Take, error: ValueError) -> ApiError:
+        """A bundle calls each text that it cannot read a prompt: here it has the name of its field."""
+        for name, text in _texts(take).items() if str(error).startswith("prompt") else ():
+            try:
+                self._words(replace(take, prompt=text or take.prompt, cues=(), negative_prompt=""))
+            except ValueError as own:
+                return invalid(f"{name}{str(own).removeprefix('prompt')}", name)
+        return refused(error)
 
     def check_model(self, model: str | None) -> None:
         if model is not None and model != self.model:
@@ -122,8 +141,7 @@ class Checker:
         limit, max_texts = self.conf.serve.max_prompt_chars, self.conf.serve.max_cues
         if len(take.cues) >= max_texts:
             raise invalid(f"prompt has {len(take.cues) + 1} texts: at most {max_texts}", "prompt")
-        later = {f"prompt[{i}].prompt": cue.prompt for i, cue in enumerate(take.cues, 1)}
-        for name, text in {"prompt": take.prompt, "negative_prompt": take.negative_prompt, **later}.items():
+        for name, text in _texts(take).items():
             if len(text) > limit:
                 raise invalid(f"{name} has {len(text)} characters: at most {limit}", name)
 
@@ -174,6 +192,12 @@ def _stages(part: Path, key: str) -> int:
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"bundle part {part} cannot be read: {error}") from None
     return len(stages) - 1
+
+
+def _texts(take: Take) -> dict[str, str]:
+    """All texts of a take by the names that a request has for them."""
+    later = {f"prompt[{i}].prompt": cue.prompt for i, cue in enumerate(take.cues, 1)}
+    return {"prompt": take.prompt, **later, "negative_prompt": take.negative_prompt}
 
 
 def seconds_of(num_frames: int, fps: int) -> str:

@@ -7,12 +7,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TypeVar
 
+from models.plan import PlanParams
 from pipelines.engine import Engine, NotReady, QueueFull
 from pipelines.http.asked import Checker, base_of, seconds_of, with_only
 from pipelines.http.errors import ApiError, not_found
-from pipelines.http.schema import ExtensionRequest, PromptAt, RemixRequest, Video, VideoError, VideoRequest
+from pipelines.http.schema import Cut, ExtensionRequest, PromptAt, RemixRequest, Video, VideoError, VideoRequest
 from pipelines.takes import NoSuchTake, Status, Take, Takes
 
 T = TypeVar("T")
@@ -128,6 +130,7 @@ class Desk:
             coupling=take.coupling,
             prompts=[PromptAt(from_frame=frame, prompt=text) for frame, text in schedule],
             extends_video_id=take.extends,
+            plan=cut_of(take.plan),
             warnings=warnings or [],
         )
 
@@ -169,6 +172,10 @@ class Desk:
         except QueueFull as error:
             message = "As many videos wait as may wait."
             raise ApiError(429, "queue_full", message, retry_after_s=error.retry_after_s) from None
+
+
+def cut_of(plan: PlanParams) -> Cut:
+    return Cut(**asdict(plan))
 
 
 def unavailable(state: str) -> ApiError:

@@ -86,12 +86,15 @@ async def count_fragments(desk: Desk, take: Take, kind: Kind) -> int:
 
 
 async def events(desk: Desk, take: Take, last_id: str = "") -> AsyncGenerator[Numbered, None]:
-    """The events after the one with `last_id`; from the first one on, when it is of another run."""
+    """The events after the one with `last_id`; from the first one on, when it is of another run.
+
+    Raises ApiError for a take that is not there any more.
+    """
     if is_last(last_id):
         return
     live = desk.engine.live(take.id)
-    if live is None:
-        for event in _story(take):
+    if live is None:  # it may have ended since somebody looked
+        for event in _story(desk.find(take.id, take.owner)):
             yield _numbered(event, 0)
         return
     run, _, number = last_id.partition("-")

@@ -37,7 +37,7 @@ async def hls_playlist(take: TheTake, desk: TheDesk) -> Response:
     now = desk.find(take.id, take.owner)
     if not now.fragments:
         raise ApiError(409, "video_not_ready", "There is no fragment yet.", retry_after_s=2)
-    return Response(_playlist(desk, now), media_type=PLAYLIST)
+    return Response(_playlist(now), media_type=PLAYLIST)
 
 
 @router.get("/init.mp4", response_class=Response, responses={200: {"content": {MP4: {}}}, **refusals(404, 416)})
@@ -80,8 +80,8 @@ def split_head(data: bytes) -> tuple[bytes, bytes]:
     return data[:stop], data[stop:]
 
 
-def _playlist(desk: Desk, take: Take) -> str:
-    seconds = [len(span) / take.fps for span in Plan(take.num_frames, desk.conf.plan).segments]
+def _playlist(take: Take) -> str:
+    seconds = [len(span) / take.fps for span in Plan(take.num_frames, take.plan).segments]
     lines = [
         "#EXTM3U",
         "#EXT-X-VERSION:7",

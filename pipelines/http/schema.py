@@ -149,6 +149,15 @@ class PromptAt(BaseModel):
     prompt: str
 
 
+class Cut(BaseModel):
+    """How a video is made piece by piece, in frames."""
+
+    chunk_frames: int = Field(description="Of the first call of the base model.")
+    condition_frames: int = Field(description="Of each later one, frames of the chunk before.")
+    window_frames: int = Field(description="Of a call of the refiner.")
+    overlap_frames: int = Field(description="Of these, frames of the window before.")
+
+
 class Video(BaseModel):
     """A video: what was asked, and how far it is."""
 
@@ -176,6 +185,7 @@ class Video(BaseModel):
     coupling: Coupling
     prompts: list[PromptAt] = Field(description="The whole schedule.")
     extends_video_id: str | None
+    plan: Cut
     warnings: list[str] = Field([], description="Of a new video: words that the model does not know.")
 
 
@@ -203,6 +213,7 @@ class Defaults(BaseModel):
     num_inference_steps: int
     guidance_scale: float
     coupling: Coupling
+    plan: Cut
 
 
 class Limits(BaseModel):

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pipelines.http.asked import DEFAULT_SECONDS
 from pipelines.http.body import described, read, refusals
 from pipelines.http.context import Owner, TheDesk
-from pipelines.http.desk import Desk, unavailable
+from pipelines.http.desk import Desk, cut_of, unavailable
 from pipelines.http.errors import ApiError
 from pipelines.http.guard import COOKIE
 from pipelines.http.keys import Keys
@@ -113,6 +113,7 @@ def _model(desk: Desk) -> Model:
             num_inference_steps=conf.base.num_inference_steps,
             guidance_scale=conf.base.guidance_scale,
             coupling=params.coupling,
+            plan=cut_of(conf.plan),
         ),
         limits=Limits(
             max_frames=params.max_frames,

@@ -1,7 +1,13 @@
-"""A real browser and a real endpoint on toy stages. Without a browser these tests are skipped, and say so."""
+"""A real browser and a real endpoint on toy stages. Without a browser these tests are skipped, and say so.
 
+Playwright's driver leaves an event loop running in the thread that started it, for as long as it is open; there
+`asyncio.run` fails, for every test that comes after. So it has a thread of its own, and these tests run in that one.
+"""
+
+import asyncio
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -9,6 +15,23 @@ from tests.browser.page_kit import Page
 from tests.http_kit import running
 
 CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser")
+ARGS = ["--no-sandbox", "--disable-dev-shm-usage", "--autoplay-policy=no-user-gesture-required"]
+_thread = ThreadPoolExecutor(1, thread_name_prefix="browser")
+
+
+def in_thread(work, *args, **options):
+    """All that touches Playwright; returns or raises what `work` does."""
+    return _thread.submit(work, *args, **options).result()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem):
+    test = pyfuncitem.obj
+    pyfuncitem.obj = lambda **given: in_thread(test, **given)
+    try:
+        return (yield)
+    finally:
+        pyfuncitem.obj = test
 
 
 @pytest.fixture(scope="session")
@@ -19,13 +42,12 @@ def browser():
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed: it is in the extra dev"
     )
-    with playwright.sync_playwright() as driver:
-        chromium = driver.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-dev-shm-usage", "--autoplay-policy=no-user-gesture-required"],
-        )
-        yield chromium
-        chromium.close()
+    driver = in_thread(playwright.sync_playwright().start)
+    chromium = in_thread(driver.chromium.launch, executable_path=CHROMIUM, args=ARGS)
+    asyncio.run(asyncio.sleep(0))  # as those who come after do
+    yield chromium
+    in_thread(chromium.close)
+    in_thread(driver.stop)
 
 
 @pytest.fixture(scope="session")
@@ -56,12 +78,15 @@ def open_page(browser):
     yield open_one
     errors = [error for page in pages for error in page.errors]
     for context in contexts:
-        context.close()
+        in_thread(context.close)
     assert not errors
 
 
 @pytest.fixture
 def page(open_page, kit):
-    page = open_page(kit.url)
-    page.tab.wait_for_selector("#served:not(:empty)")
-    return page
+    def open_one():
+        page = open_page(kit.url)
+        page.tab.wait_for_selector("#served:not(:empty)")
+        return page
+
+    return in_thread(open_one)

@@ -7,7 +7,7 @@ import pytest
 from tests.browser.page_kit import status_of
 from tests.http_kit import PROMPT
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("serve")
 PHONE = {"viewport": {"width": 380, "height": 800}, "device_scale_factor": 2, "has_touch": True, "is_mobile": True}
 
 

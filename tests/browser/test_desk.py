@@ -10,7 +10,7 @@ import pytest
 from tests.browser.page_kit import served_at, wait_status
 from tests.http_kit import PROMPT, running
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("serve")
 KEY = "a-key-that-nobody-guesses"
 
 
@@ -104,7 +104,7 @@ def test_a_key_is_asked_for_once_and_a_full_endpoint_counts_down(open_page, smal
     page.tab.wait_for_function("before => document.getElementById('go').textContent !== before", arg=waits)
     page.tab.click("#actions button:text('Cancel')")
     page.wait_state("cancelled")
-    page.tab.wait_for_selector("#go:not([disabled])")
+    page.tab.wait_for_selector("#go:not([disabled])", timeout=4000)  # not at the end of the count: there is a place now
     assert page.tab.inner_text("#go") == "Make video"
     page.tab.click("#sign-out")
     page.tab.wait_for_selector("#login:not([hidden])")
@@ -117,7 +117,7 @@ def test_a_connection_that_is_lost_comes_back_by_itself(open_page, kit):
     with served_at(kit.app, port) as url:
         page = open_page(url)
         page.tab.wait_for_selector("#served:not(:empty)")
-        video_id = page.make(num_frames=120)
+        video_id = page.make(num_frames=80)
         page.tab.wait_for_function("() => document.querySelector('#segments i[data-state=done]')")
     page.tab.wait_for_selector("#trouble:not([hidden])")
     assert "The connection is lost. Trying again" in page.tab.inner_text("#trouble-text")
@@ -127,7 +127,7 @@ def test_a_connection_that_is_lost_comes_back_by_itself(open_page, kit):
         page.tab.wait_for_selector("#trouble", state="hidden")
         page.wait_state("completed")
         assert page.id == video_id
-        page.wait_holds(15)
+        page.wait_holds(10)
         assert set(page.cells("segments")) == {"done"}
         page.tab.goto("about:blank")
 

@@ -1,12 +1,14 @@
 """A video plays in a browser while it is made."""
 
+from dataclasses import asdict
+
 import pytest
 
 from models.plan import Plan, PlanParams
 from tests.browser.page_kit import status_of, wait_status
 from tests.http_kit import PROMPT
 
-pytestmark = pytest.mark.xdist_group("ray")
+pytestmark = pytest.mark.xdist_group("serve")
 NO_MSE = "delete window.MediaSource; delete window.ManagedMediaSource;"
 NO_HLS = "HTMLMediaElement.prototype.canPlayType = () => '';"
 
@@ -26,7 +28,7 @@ def test_the_first_picture_is_there_long_before_the_video_is(page, kit):
 
 
 def test_the_refined_picture_takes_over_at_the_same_frame(page, kit):
-    video_id = page.make(num_frames=40)
+    video_id = page.make(num_frames=40, seed=1)  # of every fourth seed, H.264 makes the grey of frame 0 that of frame 1
     page.wait_state("completed")
     assert status_of(kit, video_id) == "completed"
     page.wait_shown("fine")
@@ -101,13 +103,13 @@ def test_who_comes_after_the_end_sees_all_of_it(open_page, page, kit):
 
 
 def test_a_tab_that_nobody_sees_lets_go_of_its_streams_and_takes_them_up_again(page):
-    page.make(num_frames=120)
+    page.make(num_frames=72)
     page.wait_shown("low")
     page.tab.evaluate("looks.hide(true)")
     page.wait_state("completed")
-    assert not page.tab.evaluate("looks.holds(15)")
+    assert not page.tab.evaluate("looks.holds(9)")
     page.tab.evaluate("looks.hide(false)")
-    page.wait_holds(15)
+    page.wait_holds(9)
 
 
 def test_a_later_prompt_is_asked_for_and_shown_at_its_frame(page, kit):
@@ -161,11 +163,12 @@ def test_who_wants_less_motion_starts_it_by_hand(open_page, kit):
 
 
 def test_the_page_cuts_a_video_as_the_plan_does(page):
-    lengths = [*range(1, 130), 480, 1201, 2400]
+    sizes = (PlanParams(), PlanParams(12, 4, 16, 4), PlanParams(8, 7, 5, 1))
+    videos = [{"num_frames": n, "plan": asdict(one)} for one in sizes for n in (*range(1, 130), 480, 1201, 2400)]
     found = page.tab.evaluate(
-        "async lengths => { const {plan} = await import('./plan.js'); return lengths.map(n => plan(n)); }", lengths
+        "async videos => { const {plan} = await import('./plan.js'); return videos.map(plan); }", videos
     )
-    for n, cut in zip(lengths, found, strict=True):
-        plan = Plan(n, PlanParams())
+    for video, cut in zip(videos, found, strict=True):
+        n, plan = video["num_frames"], Plan(video["num_frames"], PlanParams(**video["plan"]))
         for name in ("chunks", "windows", "segments"):
             assert cut[name] == [[span.start, span.stop] for span in getattr(plan, name)], (n, name)

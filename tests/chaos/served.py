@@ -30,7 +30,7 @@ class Service:
 
     def __init__(self, folder, seconds, *overrides):
         """`seconds` that a call of a stage takes."""
-        self._folder = folder
+        self.folder = folder
         self._asked = (str(seconds), f"serve.takes={folder}/takes", *overrides)
         self._port = "0"
         self.said = deque(maxlen=200)
@@ -43,7 +43,7 @@ class Service:
         env.pop("RAY_ADDRESS", None)
         command = [sys.executable, "-m", "tests.chaos.served", *self._asked, "--port", self._port]
         self._process = subprocess.Popen(
-            command, cwd=self._folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         threading.Thread(target=lambda: self.said.extend(self._process.stderr), daemon=True).start()
         self.url = self._process.stdout.readline().strip()

@@ -1,9 +1,11 @@
 """The endpoint under many clients, and while parts of it are killed: `make chaos`."""
 
+import os
+import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import httpx2
 import pytest
@@ -15,6 +17,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("ray")]
 PROMPT = "a red circle moves right"
 CLIENTS, ADMITTED = 50, 18  # at least: serve.in_flight and serve.max_queued
 ROUND_S, BACK_S = 240, 180
+LARGE_MIB = 200
 
 
 @pytest.fixture(scope="module")
@@ -89,10 +92,31 @@ def fifty(service, expected):
         return sum(pool.map(one, range(CLIENTS), timeout=ROUND_S))
 
 
+def test_clients_that_read_nothing_of_a_large_file_cost_no_memory_and_hinder_nobody(service, client, figure):
+    video_id = ask(client, 0, 17).json()["id"]
+    wait_for(lambda: client.get(f"/v1/videos/{video_id}").json()["status"] == "completed", 60)
+    (path,) = service.folder.glob(f"takes/takes/{video_id}/video.mp4")
+    data = os.urandom(2**20) * LARGE_MIB
+    path.write_bytes(data)
+    request = f"GET /v1/videos/{video_id}/content HTTP/1.1\r\nHost: {client.base_url.netloc.decode()}\r\n\r\n"
+    address = (client.base_url.host, client.base_url.port)
+    before = service.replica.memory_full_info().uss
+    with ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(socket.create_connection(address)).sendall(request.encode())
+        time.sleep(5)
+        grown_mib = (service.replica.memory_full_info().uss - before) / 2**20
+        began = time.monotonic()
+        assert client.get(f"/v1/videos/{video_id}/content").content == data
+        read_s = time.monotonic() - began
+    figure(clients=4, file_mib=LARGE_MIB, grown_mib=round(grown_mib), read_s=round(read_s, 1))
+    assert grown_mib < LARGE_MIB / 2
+
+
 def test_who_leaves_frees_the_actors_within_two_seconds(client, figure):
     seconds = []
     for _ in range(5):
-        body = {"prompt": PROMPT, "num_frames": 400}
+        body = {"prompt": PROMPT, "num_frames": 2000}
         with client.stream("POST", "/v1/videos/sync", json=body) as answer:
             next(answer.iter_raw())
             assert not is_idle(client)

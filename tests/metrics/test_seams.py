@@ -1,15 +1,14 @@
+import math
+
 import numpy as np
 import pytest
 
-from models.metrics.seams import frame_differences, seam_ratio
+from models.metrics.seams import feature_differences, flow_jumps, over_rest, seam_ratio
+from tests.metrics.clips import texture, translating
 
 
 def ramp(levels):
     return np.repeat(np.asarray(levels, np.uint8), 4 * 4 * 3).reshape(len(levels), 4, 4, 3)
-
-
-def test_differences_are_in_shares_of_full_brightness():
-    assert np.allclose(frame_differences(ramp([0, 51, 51, 255])), [0.2, 0, 0.8])
 
 
 def test_a_steady_change_has_no_seam():
@@ -22,11 +21,34 @@ def test_a_jump_at_the_border_is_a_seam_of_its_size():
     assert seam_ratio(ramp(levels), [4]) < 1
 
 
-def test_a_still_video_has_no_ratio():
+def test_a_still_video_has_no_ratio_and_one_that_moves_at_its_borders_alone_an_infinite_one():
     assert np.isnan(seam_ratio(ramp([5] * 10), [4]))
+    assert seam_ratio(ramp([5] * 4 + [9] * 4), [4]) == math.inf
 
 
-@pytest.mark.parametrize("borders", [[], [0], [10]])
+@pytest.mark.parametrize("borders", [[], [0], [10], [-1]])
 def test_borders_outside_are_refused(borders):
     with pytest.raises(ValueError, match="borders="):
         seam_ratio(ramp(range(10)), borders)
+
+
+def test_the_last_pair_may_be_a_border():
+    assert over_rest(np.array([1.0, 1.0, 4.0]), [3]) == 4
+
+
+def test_motion_that_stumbles_at_a_border_is_a_jump_there():
+    lengths = np.array([2.0, 2.0, 2.0, 8.0, 2.0, 2.0, 2.0])
+    assert flow_jumps(np.full(6, 2.0)).max() == 0
+    assert over_rest(flow_jumps(lengths), [4]) == pytest.approx(6 / 1)
+
+
+def test_what_is_drawn_does_not_change_with_the_light():
+    picture = texture().astype(float)
+    darker, other = (picture * 0.8).astype(np.uint8), texture(seed=1)
+    light, drawn = feature_differences(np.stack([texture(), darker, other]))
+    assert light < 0.2 * drawn
+
+
+def test_features_see_a_cut_in_a_moving_texture():
+    frames = np.concatenate([translating(8, 1, 0), translating(8, 1, 0, seed=1)])
+    assert over_rest(feature_differences(frames), [8]) > 1.5

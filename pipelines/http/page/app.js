@@ -65,7 +65,10 @@ async function showShelf() {
 }
 
 const shelf = new Shelf(request, actions);
-const viewer = new Viewer(actions, () => { showShelf().catch(() => {}); }); // it comes again with the next change
+const viewer = new Viewer(actions, (hasEnded) => {
+  if (hasEnded) form.tryAgain();
+  showShelf().catch(() => {}); // it comes again with the next change
+});
 const form = new Form(async (path, body) => begin(await act("POST", path, body)));
 
 addEventListener("hashchange", route);

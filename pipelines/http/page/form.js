@@ -9,7 +9,9 @@ const FIELDS = {size: "width", seconds: "num_frames"}; // what the API calls fie
 export class Form {
   #defaults = {seconds: "4", fps: 8, width: 0, height: 0, coupling: "causal"};
   #source = null; // of a remix: {id, settings}
+  #plan = {chunk_frames: 16, condition_frames: 8}; // until the model is known
   #stopCount = () => {};
+  #waitsForPlace = false;
 
   /** `onMake(method path, body)` is called with what is to be asked; what it throws is shown. */
   constructor(onMake) {
@@ -26,6 +28,7 @@ export class Form {
 
   setModel({id, defaults, limits}) {
     this.#defaults = defaults;
+    this.#plan = defaults.plan;
     for (const name of NUMBERS) if (defaults[name] !== undefined) $(name).placeholder = defaults[name];
     $("num_frames").placeholder = Math.round(Number(defaults.seconds) * defaults.fps);
     $("num_frames").max = limits.max_frames;
@@ -55,8 +58,14 @@ export class Form {
     $("prompt").select();
   }
 
+  /** A video has ended: who waits for its place need not count to the end. */
+  tryAgain() {
+    if (this.#waitsForPlace) this.clear();
+  }
+
   clear() {
     this.#stopCount();
+    this.#waitsForPlace = false;
     $("go").disabled = false;
     say($("go"), "Make video");
     say($("make-error"), "");
@@ -134,10 +143,11 @@ export class Form {
     return {row, text};
   }
 
-  /** Chunks begin at multiples of 8, the second one at 16. */
+  /** Where the next chunk begins after the last of these prompts. */
   #nextFrame() {
     const last = [...$("cues").querySelectorAll("input")].at(-1)?.valueAsNumber || 0;
-    return last < 16 ? 16 : (Math.floor(last / 8) + 1) * 8;
+    const {chunk_frames: chunk, condition_frames: old} = this.#plan, added = chunk - old;
+    return last < chunk ? chunk : chunk + (Math.floor((last - chunk) / added) + 1) * added;
   }
 
   /** The field that the API names: `prompt[1].from_frame` is in the first row of later prompts, by frames. */
@@ -160,6 +170,7 @@ export class Form {
   }
 
   #wait(error) {
+    this.#waitsForPlace = ["too_many_videos", "queue_full"].includes(error.code);
     $("go").disabled = true;
     this.#stopCount = countdown(error.retryAfterS, (left) => {
       $("go").disabled = left > 0;

@@ -6,15 +6,15 @@
 //                               |-----------------------|
 //     segments  |---------------|-----------------------|
 
-const CHUNK = 16, NEW = 8, WINDOW = 24, STRIDE = 16;
-
-/** {chunks, windows, segments} of a video of `numFrames`: lists of [start, stop), in frames. */
-export function plan(numFrames) {
-  const count = 1 + Math.max(0, Math.ceil((numFrames - WINDOW) / STRIDE));
-  const windows = Array.from({length: count}, (_, k) => [k * STRIDE, k * STRIDE + WINDOW]);
+/** {chunks, windows, segments} of a video: lists of [start, stop), in frames. `sizes` are those of its pieces. */
+export function plan({num_frames: numFrames, plan: sizes}) {
+  const {chunk_frames: chunk, window_frames: window} = sizes;
+  const added = chunk - sizes.condition_frames, stride = window - sizes.overlap_frames;
+  const count = 1 + Math.max(0, Math.ceil((numFrames - window) / stride));
+  const windows = Array.from({length: count}, (_, k) => [k * stride, k * stride + window]);
   const last = windows[count - 1][1];
-  const chunks = [[0, CHUNK]];
-  for (let start = CHUNK; start < last; start += NEW) chunks.push([start, start + NEW]);
+  const chunks = [[0, chunk]];
+  for (let start = chunk; start < last; start += added) chunks.push([start, start + added]);
   const segments = windows.map(([start], k) => [start, k + 1 < count ? windows[k + 1][0] : numFrames]);
   return {chunks, windows, segments};
 }

@@ -1,5 +1,5 @@
 // What is made of a video, frame by frame from left to right: chunks generated, windows refined step by step, segments
-// final; and where the player is. Two windows share 8 frames, so every other one lies on a second lane.
+// final; and where the player is. Two windows share frames, so every other one lies on a second lane.
 
 import {$} from "./dom.js";
 import {plan} from "./plan.js";
@@ -14,7 +14,7 @@ export class Timeline {
 
   attach(take) {
     this.#take = take;
-    const cut = plan(take.num_frames);
+    const cut = plan(take);
     const inside = cut.chunks.filter(([start]) => start < take.num_frames);
     this.#cells = {
       chunks: this.#row("chunks", inside),

@@ -16,7 +16,7 @@ const FOLDERS = {low: "preview", fine: "stream"};
 export class Viewer {
   #now = null; // {video, counts of fragments, seen, stop: of all, reading: of the fragments}
 
-  /** `actions` as of Screen; `onChange()` is called when a video has another state, or another one is watched. */
+  /** `actions` as of Screen; `onChange(hasEnded)` is called when a video has another state, or another is watched. */
   constructor(actions, onChange) {
     this.onChange = onChange;
     this.screen = new Screen(actions);
@@ -91,7 +91,7 @@ export class Viewer {
     this.#now.video = {...video, ...more};
     this.screen.show(this.#now.video);
     this.screen.status(this.#words());
-    if (more.status !== video.status) this.onChange();
+    if (more.status !== video.status) this.onChange(isRunning(video) && !isRunning(this.video));
   }
 
   #stop() {
@@ -107,7 +107,7 @@ export class Viewer {
       return;
     }
     mine.reading = new AbortController();
-    const cut = plan(mine.video.num_frames);
+    const cut = plan(mine.video);
     const all = {low: cut.chunks.filter(([start]) => start < mine.video.num_frames).length, fine: cut.segments.length};
     for (const name of ["low", "fine"]) this.#readOne(mine, name, all[name], mine.reading.signal);
   }
@@ -187,13 +187,21 @@ export class Viewer {
     say($("waiting"), isWaiting ? `Waiting for frame ${Math.min(all, frame + 1)}` : "", true);
     say($("clock-seconds"), `${seconds.toFixed(1)} s`);
     say($("clock-frame"), `frame ${frame}`);
+    this.#labelPlay();
+  }
+
+  #labelPlay() {
     const label = this.player.isPlaying ? "Pause" : "Play";
     if ($("play").getAttribute("aria-label") !== label) $("play").setAttribute("aria-label", label);
   }
 
   #controls() {
     const {player} = this;
-    $("play").addEventListener("click", () => (player.isPlaying ? player.pause() : player.play()));
+    $("play").addEventListener("click", () => {
+      if (player.isPlaying) player.pause();
+      else player.play();
+      this.#labelPlay(); // at once: a screen reader says what the button has become
+    });
     $("stage").addEventListener("click", () => $("play").click());
     $("loop").addEventListener("change", () => { player.loops = $("loop").checked; });
     for (const one of document.getElementsByName("show")) {

@@ -1,0 +1,35 @@
+"""How a video changes from frame to frame: flicker, stagnation, unevenness of motion.
+
+Shapes: t frames, h w rows and columns, c channels, n = t - 1 pairs of consecutive frames.
+"""
+
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+STILL = 0.5 / 255  # mean difference below which a frame "hardly differs": half a grey level, what encoding alone does
+
+
+def frame_differences(frames: UInt8[np.ndarray, "t h w c"]) -> Float[np.ndarray, " t-1"]:
+    """Mean absolute difference of consecutive frames, 0-1."""
+    pairs = pairwise(frames)
+    return np.array([np.abs(b.astype(np.int16) - a).mean() / 255 for a, b in pairs])
+
+
+def temporal_flicker(differences: Float[np.ndarray, " n"]) -> float:
+    """1 - mean difference, 0-1, higher is calmer: VBench's temporal flickering (arXiv 2311.17982, section 4.1).
+
+    VBench looks at videos of still scenes alone; where things move, motion counts as flicker.
+    """
+    return float(1 - np.mean(differences))
+
+
+def stagnation(differences: Float[np.ndarray, " n"]) -> float:
+    """Share of frames that hardly differ from the one before, 0-1. Lower is livelier; a still video has 1."""
+    return float(np.mean(differences < STILL))
+
+
+def flow_std(lengths: Float[np.ndarray, " n"]) -> float:
+    """Standard deviation over time of the flow's mean length, pixels (StreamingT2V, section 5.4). Lower is smoother."""
+    return float(np.std(lengths))

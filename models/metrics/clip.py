@@ -1,0 +1,53 @@
+"""What a CLIP model sees in frames. Any of transformers' will do; the tiny bundle's own knows its world alone.
+
+Scores are 100 times a cosine, as the paper's table has them (CLIP 31.73); higher is better. Figures of different CLIP
+models are never compared. Shapes: t frames, h w rows and columns, e embedding.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch.nn.functional import normalize
+
+from models.nets.image import embed_images
+
+BATCH = 32  # frames that the image encoder sees at once
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Two encoders with a common space: CLIPVisionModelWithProjection and CLIPTextModelWithProjection."""
+
+    image_encoder: Any
+    text_encoder: Any
+    tokenizer: Any
+
+    @torch.inference_mode()
+    def images(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "t e"]:
+        """Embeddings of length 1, a frame each."""
+        batches = (torch.from_numpy(np.array(frames[i : i + BATCH])) for i in range(0, len(frames), BATCH))
+        embeds = [embed_images(self.image_encoder, b.permute(0, 3, 1, 2).float() / 127.5 - 1) for b in batches]
+        return np.asarray(normalize(torch.cat(embeds), dim=-1).cpu().numpy())
+
+    @torch.inference_mode()
+    def text(self, prompt: str) -> Float[np.ndarray, " e"]:
+        """The prompt's embedding, of length 1. What is longer than the model reads is cut off, as CLIP scores do."""
+        limit = self.text_encoder.config.max_position_embeddings
+        ids = self.tokenizer(
+            [prompt], padding="max_length", truncation=True, max_length=limit, return_tensors="pt"
+        ).input_ids
+        embeds = self.text_encoder(input_ids=ids.to(self.text_encoder.device)).text_embeds
+        return np.asarray(normalize(embeds.float(), dim=-1)[0].cpu().numpy())
+
+
+def clip_scores(embeds: Float[np.ndarray, "t e"], text: Float[np.ndarray, " e"]) -> Float[np.ndarray, " t"]:
+    """100 cosine of each frame and the prompt. Its mean is the CLIP score."""
+    return np.asarray(100 * embeds @ text)
+
+
+def anchor_scores(embeds: Float[np.ndarray, "t e"]) -> Float[np.ndarray, " t-1"]:
+    """100 cosine of each later frame and the first: how much of the anchor is left."""
+    return np.asarray(100 * embeds[1:] @ embeds[0])

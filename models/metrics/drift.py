@@ -1,0 +1,42 @@
+"""Drift: how far the end of a video has moved away from its beginning. 0 is none; lower is better.
+
+Each is the difference between a figure over the first 15 % of the frames and over the last 15 %: of colours (mean and
+standard deviation of each channel), of sharpness, of what an image encoder sees, and of motion.
+Shapes: t frames, h w rows and columns, c channels, n = t - 1 pairs, e embedding.
+"""
+
+import cv2
+import numpy as np
+from jaxtyping import Float, UInt8
+
+SHARE = 0.15  # of the video, at either end
+
+
+def ends(values: Float[np.ndarray, "t k"]) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
+    """Means over the first and over the last 15 % of the values, one at least."""
+    count = max(1, round(SHARE * len(values)))
+    return values[:count].mean(0), values[len(values) - count :].mean(0)
+
+
+def color_statistics(frames: UInt8[np.ndarray, "t h w c"]) -> Float[np.ndarray, "t 6"]:
+    """Mean and standard deviation of each channel of each frame, 0-1."""
+    both = [np.concatenate(cv2.meanStdDev(frame)).ravel() for frame in frames]
+    return np.asarray(both) / 255
+
+
+def sharpness(frames: UInt8[np.ndarray, "t h w c"]) -> Float[np.ndarray, " t"]:
+    """Mean absolute Laplacian of each frame's grey values, 0-1: how much edge there is."""
+    greys = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames)
+    return np.array([np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean() / 255 for grey in greys])
+
+
+def drift(values: Float[np.ndarray, "t k"] | Float[np.ndarray, " t"]) -> float:
+    """Distance between the means at both ends: the absolute difference of numbers, the Euclidean one of vectors."""
+    first, last = ends(values.reshape(len(values), -1))
+    return float(np.linalg.norm(last - first))
+
+
+def drift_embedding(embeds: Float[np.ndarray, "t e"]) -> float:
+    """1 - cosine of the mean embeddings at both ends, 0-2."""
+    first, last = ends(embeds)
+    return float(1 - first @ last / (np.linalg.norm(first) * np.linalg.norm(last)))

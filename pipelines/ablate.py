@@ -1,0 +1,202 @@
+"""`longtake ablate`: the paper's ablations and its training-free rivals, on one base model, prompts and seeds.
+
+    prompt by prompt   videos of all variants ──► <work>/<key>/<variant>/<prompt>.npz
+                       figures of each        ──► <prompt>.<flow>.json beside it
+    at the end         paired differences, the paper's claims, plots ──► <out>/ablations.md, .jsonl, .png
+
+What is there is not made again: an interrupted run goes on, and so does one that asks for more prompts or variants. The
+key names the weights and every setting that a video depends on.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from models.metrics.flow import dis
+from models.metrics.measure import measure
+from models.metrics.probe import probe
+from models.prompt import PromptSpec
+from models.world import Scene
+from pipelines.ablate_diffusers import check_folder
+from pipelines.ablate_params import AblateConf, Kind, Variant
+from pipelines.ablate_report import around, write
+from pipelines.ablate_videos import Frames, Made, Maker
+from pipelines.build import bundle_path
+from pipelines.bulk_params import hash_of, video_settings
+
+logger = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+PROBED = ("color", "background", "motion", "shape", "size")
+ENDS = {"start": slice(0, 16), "end": slice(-16, None)}
+
+
+@dataclass(frozen=True)
+class Job:
+    """All variants of one prompt. `scene` is what the prompt says, where it is of the moving shapes."""
+
+    conf: AblateConf
+    index: int
+    spec: PromptSpec
+    scene: Scene | None
+    folder: Path
+
+
+def run(conf: AblateConf) -> None:
+    """Makes what is missing, measures it, and writes the results."""
+    jobs = list(_jobs(conf))
+    rows: list[Row] = []
+    with tqdm(total=len(jobs), desc="prompts") as bar:
+        for some in _done(conf, jobs):
+            rows += some
+            bar.update()
+    write(conf, rows, Path(conf.out), lambda row: load_frames(video_path(jobs[row["index"]], row["variant"])))
+
+
+def check(conf: AblateConf) -> None:
+    """Raises ValueError for a bundle, a page, prompts or pipelines that will not do, before anything is made."""
+    bundle_path(conf.bundle)
+    around(Path(conf.out) / "ablations.md")
+    if conf.prompts is not None:
+        read_prompts(conf.prompts)
+    for variant in conf.chosen:
+        if variant.kind is Kind.DIFFUSERS:
+            check_folder(variant.name, conf.diffusers.folder(variant.name) or "")
+
+
+def _done(conf: AblateConf, jobs: Sequence[Job]) -> Iterator[list[Row]]:
+    if conf.workers == 1:
+        maker = Maker(conf)
+        yield from (rows_of(job, maker) for job in jobs)
+        return
+    with ProcessPoolExecutor(conf.workers, get_context("spawn"), _one_thread) as pool:
+        yield from pool.map(rows_of, jobs)
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+
+
+def _jobs(conf: AblateConf) -> Iterator[Job]:
+    asked: Sequence[tuple[str, Scene | None]]
+    if conf.prompts is None:
+        asked = [(scene.caption(), scene) for scene in _scenes(conf.num_prompts)]
+    else:
+        asked = [(line, None) for line in read_prompts(conf.prompts)[: conf.num_prompts]]
+    about = [hash_of(bundle_path(conf.bundle)), video_settings(conf), conf.num_frames]
+    folder = Path(conf.work) / sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
+    for index, (prompt, scene) in enumerate(asked):
+        spec = PromptSpec(f"{index}", prompt, num_frames=conf.num_frames, seed=conf.seed + index)
+        yield Job(conf, index, spec, scene, folder)
+
+
+def read_prompts(path: str) -> list[str]:
+    """The lines of a text file that are not blank. Raises ValueError if there are none."""
+    try:
+        lines = [line.strip() for line in Path(path).read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"prompts={path} cannot be read: {error}") from None
+    prompts = [line for line in lines if line]
+    if not prompts:
+        raise ValueError(f"prompts={path} holds no prompt")
+    return prompts
+
+
+def _scenes(count: int) -> list[Scene]:
+    """As `make results` has them: words that never stood together in training."""
+    from pipelines.compose import compose
+    from pipelines.tiny_results import SEEDS, held_out_scenes
+    from pipelines.train import TrainConf
+
+    conf = compose(TrainConf, Path(__file__).parent.parent / "conf" / "train_tiny.yaml")
+    pools = (("base", conf.base.clips), ("memory", conf.memory.clips), ("refiner", conf.refiner.clips))
+    return held_out_scenes(count, [(seed, *pool) for seed in SEEDS for pool in pools])
+
+
+def rows_of(job: Job, maker: Maker | None = None) -> list[Row]:
+    """The figures of every variant of a prompt: read where they are, made where they are not."""
+    maker = maker or _maker(job.conf)
+    return [_row(job, variant, maker) for variant in job.conf.chosen]
+
+
+_makers: dict[AblateConf, Maker] = {}
+
+
+def _maker(conf: AblateConf) -> Maker:
+    """A worker loads its bundle once."""
+    return _makers.setdefault(conf, Maker(conf))
+
+
+def video_path(job: Job, variant: str) -> Path:
+    """Where the video of a prompt lies; its name tells prompts and seeds apart."""
+    about = [job.spec.prompt, job.spec.seed, job.conf.diffusers.folder(variant)]
+    return job.folder / variant / f"{job.index:03d}-{sha256(json.dumps(about).encode()).hexdigest()[:8]}.npz"
+
+
+def load_frames(path: Path) -> Frames:
+    with np.load(path) as file:
+        return np.asarray(file["frames"])
+
+
+def _row(job: Job, variant: Variant, maker: Maker) -> Row:
+    path, flow = video_path(job, variant.name), dis()
+    place = path.with_suffix(f".{flow.name}-{job.conf.flow_size}.json")
+    if place.exists():
+        row: Row = json.loads(place.read_text())
+        return row
+    began = time.monotonic()
+    made = _made(job, variant, maker)
+    row = {"variant": variant.name, "index": job.index, "prompt": job.spec.prompt, "seed": job.spec.seed}
+    about: dict[str, Any] = {"prompt": job.spec.prompt, "borders": made.borders, "clip": maker.clip}
+    measured = measure(made.frames, float(job.conf.fps), flow, size=job.conf.flow_size, **about)
+    row |= measured.values
+    if job.scene is not None:
+        row |= attributes(made.frames, job.scene)
+    row["curve"] = [round(float(length), 4) for length in measured.curves["flow"]]
+    _write(place, json.dumps(row).encode())
+    seconds = time.monotonic() - began
+    logger.info("video measured prompt=%d variant=%s seconds=%.1f", job.index, variant.name, seconds)
+    return row
+
+
+def _made(job: Job, variant: Variant, maker: Maker) -> Made:
+    path, low = video_path(job, variant.name), video_path(job, "low")
+    if not path.exists():
+        if not low.exists():
+            _write_video(low, Made(maker.low(job.spec), ()))
+        _write_video(path, maker.make(variant, job.spec, load_frames(low)))
+    with np.load(path) as file:
+        return Made(file["frames"], tuple(map(int, file["borders"])))
+
+
+def attributes(frames: Frames, scene: Scene) -> dict[str, bool]:
+    """Whether the first and the last 16 frames show what the prompt says, by `models.metrics.probe`."""
+    readings = {end: asdict(probe(frames[piece])) for end, piece in ENDS.items()}
+    return {f"{name}_{end}": readings[end][name] == getattr(scene, name) for end in ENDS for name in PROBED}
+
+
+def _write_video(path: Path, made: Made) -> None:
+    part = path.with_suffix(".part.npz")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(part, frames=made.frames, borders=np.array(made.borders, int))
+    part.replace(path)
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_suffix(".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part.write_bytes(content)
+    part.replace(path)
