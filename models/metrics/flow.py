@@ -4,8 +4,10 @@
     dis          OpenCV's dense inverse search, preset "fast": needs no weights
 
 At 720x720 on one core a pair takes 11 ms in DIS's preset "fast", 7 in "ultrafast", 57 in "medium"; of a texture that is
-rolled by (13, 6) pixels they are off by .06, .09 and .05 pixels on average. Farneback
-(OpenCV's defaults for a pyramid of 5) takes 108 ms and does not find that motion, so it is not offered.
+rolled by (13, 6) pixels they are off by .06, .09 and .05 pixels on average. OpenCV's Farneback (pyramid of 5, window of
+15) takes 108 ms and sees fine grain alone: of details of 48 pixels, which small videos have at 720, moved by (2, 1) it
+finds (.01, .005), and of the moving shapes at 64 pixels nothing, where DIS explains 92 % of the change. So it is not
+offered.
 Shapes: h w rows and columns, c channels. Flow is (x, y) in pixels, from the first frame to the second.
 """
 

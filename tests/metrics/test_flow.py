@@ -37,9 +37,10 @@ def test_flow_does_not_depend_on_the_number_of_threads():
 
 
 def test_raft_takes_frames_and_gives_flow_in_pixels():
-    flows = pytest.importorskip(
-        "torchvision.models.optical_flow", reason="torchvision is not installed: RAFT cannot be run"
-    )
+    try:
+        import torchvision.models.optical_flow as flows
+    except (ImportError, RuntimeError) as error:  # RuntimeError: it is there, but for another build of torch
+        pytest.skip(f"RAFT cannot be run without torchvision: {error}")
     flow = raft_large(flows.raft_large(weights=None).eval())
     frame = texture()
     assert flow.name == "raft_large" and flow.between(frame, frame).shape == (128, 128, 2)

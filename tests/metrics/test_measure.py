@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from models.bundle import load_bundle
+from models.metrics.change import frame_differences
 from models.metrics.clip import Clip, anchor_scores, clip_scores
 from models.metrics.flow import dis
 from models.metrics.measure import measure
 from models.metrics.scuts import scuts
 from pipelines.build import bundle_path
-from tests.metrics.clips import real_clip, still, translating
+from tests.metrics.clips import real_clip, still, texture, translating
 
 COLUMNS = {
     "num_frames",
@@ -69,6 +70,31 @@ def test_a_still_video_stagnates_and_its_mawe_is_infinite():
     assert values["seam_ratio"] is None  # nothing over nothing
 
 
+def test_a_texture_that_goes_from_one_pixel_a_frame_to_four_half_way():
+    path = np.cumsum([0] + [1] * 10 + [4] * 10)
+    frames = np.stack([np.roll(texture(), int(x), axis=1) for x in path])
+    values = measure(frames, 8.0, dis(), size=128, borders=[8]).values
+    assert values["drift_motion"] == pytest.approx(3, abs=0.3) and values["flow_std"] == pytest.approx(1.5, abs=0.2)
+    assert values["ofs"] == pytest.approx(2.5, abs=0.2) and values["ofs_squared"] == pytest.approx(8.5, rel=0.15)
+    assert values["drift_color"] < 0.001 and values["drift_sharpness"] < 0.001
+
+
+def test_a_jump_at_a_border_is_a_seam_in_picture_motion_and_drawing():
+    frames = np.concatenate([translating(8, 1, 0), translating(8, 1, 0, seed=1)])
+    at, elsewhere = (measure(frames, 8.0, dis(), size=128, borders=[border]).values for border in (8, 4))
+    for name in ("seam_ratio", "seam_flow", "seam_feature"):
+        assert at[name] > 1.5 and elsewhere[name] < 1
+
+
+def test_light_that_flickers_and_fades_is_told_so():
+    light = np.r_[np.full(6, 150), 150, 90, 150, 90, 150, 90, np.full(6, 99)]
+    frames = np.broadcast_to(light[:, None, None, None], (18, 128, 128, 3)).astype(np.uint8)
+    values = measure(frames, 8.0, dis(), size=128).values
+    assert values["temporal_flicker"] == pytest.approx(1 - (5 * 60 + 9) / 17 / 255)
+    assert values["stagnation"] == pytest.approx(11 / 17)
+    assert values["drift_color"] == pytest.approx(np.sqrt(3) * 51 / 255)
+
+
 def test_flow_is_measured_in_pixels_of_the_size_that_is_asked_for():
     half, whole = (measure(translating(4, 2, 0), 8.0, dis(), size=size).values["ofs"] for size in (128, 256))
     assert whole == pytest.approx(2 * half, rel=0.1)
@@ -88,8 +114,7 @@ def test_one_frame_is_no_video():
 def test_a_real_clip_has_the_cuts_that_one_sees():
     """bikes.mp4: six scenes, which begin at 0, 30, 76, 137, 187 and 242; no other frame differs half as much."""
     frames = real_clip("bikes.mp4", 320, 180)
-    differences = np.abs(np.diff(frames.astype(int), axis=0)).mean((1, 2, 3))
-    assert (np.flatnonzero(differences > 50) + 1).tolist() == [30, 76, 137, 187, 242]
+    assert (np.flatnonzero(frame_differences(frames) > 50 / 255) + 1).tolist() == [30, 76, 137, 187, 242]
     assert scuts(frames, 25.0) == 5
 
 
