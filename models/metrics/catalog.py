@@ -89,11 +89,11 @@ CATALOG = (
         "CLIP likeness of the later frames and the first", f"{PAPER}, ablation of APM (there: of faces)",
     ),
     Entry(
-        "drift_color", "drift of colour", "brightness, 0-1", "0 to 1.5", Better.LOWER,
+        "drift_color", "drift of colour", "brightness, 0-1", "0 to √3", Better.LOWER,
         "distance of channel means and deviations, first 15 % and last 15 % of the video", OURS,
     ),
     Entry(
-        "drift_sharpness", "drift of sharpness", "brightness, 0-1", "0 to 8", Better.LOWER,
+        "drift_sharpness", "drift of sharpness", "brightness, 0-1", "0 to 4", Better.LOWER,
         "difference of the mean absolute Laplacian at both ends", OURS,
     ),
     Entry(
