@@ -31,7 +31,7 @@ from models.nets.text import null_and_prompt
 from models.noise import noise_for
 from models.plan import Plan
 from models.prompt import PromptSpec, chunk_prompt
-from models.sampling import NoiseSchedule, guide, rows, sampler_for, to_x0
+from models.sampling import NoiseSchedule, draws_noise, guide, rows, sampler_for, to_x0
 from models.span import Span
 from models.state import Chunk, Memory
 
@@ -85,6 +85,7 @@ class BaseModel:
         self._apm = nets.apm if params.apm else None
         self._sampler = sampler_for(params.sampler, params.eta)
         self._timesteps = schedule.timesteps(params.num_inference_steps)
+        self._null_anchor: Tensor | None = None  # the embedding of an all-zero image, once it is known
         self._contexts: OrderedDict[tuple[str, str, bytes], tuple[Context, Context | None]] = OrderedDict()
 
     @torch.inference_mode()
@@ -116,7 +117,8 @@ class BaseModel:
             anchor_scale = params.anchor_guidance_scale if context.batch == 3 else None
             guided = guide(outputs, params.guidance_scale, anchor_scale, params.guidance_rescale)
             x0 = to_x0(self._schedule, guided, x, timestep)
-            noise = torch.from_numpy(noise_for(spec.seed, "base", step, span, shape))
+            draws = draws_noise(params.sampler, params.eta)
+            noise = torch.from_numpy(noise_for(spec.seed, "base", step, span, shape)) if draws else torch.zeros_like(x)
             x, history = self._sampler(self._schedule, self._timesteps, step, x, x0, history, noise)
         return x
 
@@ -154,6 +156,8 @@ class BaseModel:
     def _anchors(self, memory: Memory, count: int) -> Float[Tensor, "r e"]:
         """The anchor's embedding for the last row of guidance, that of an all-zero image (mid grey) for the others."""
         anchor = torch.from_numpy(np.array(memory.anchor))[None]
-        images = torch.cat([torch.zeros_like(anchor)] * (count - 1) + [anchor])
-        embeds = embed_images(self._nets.image_encoder, images)
+        if self._null_anchor is None:
+            self._null_anchor = embed_images(self._nets.image_encoder, torch.zeros_like(anchor))
+        own = embed_images(self._nets.image_encoder, anchor)
+        embeds = torch.cat([self._null_anchor] * (count - 1) + [own])
         return embeds.to(self._nets.unet.device, self._nets.unet.dtype)

@@ -31,7 +31,7 @@ from models.frames import upscale
 from models.noise import cut_for, noise_for
 from models.plan import Plan
 from models.prompt import PromptSpec, chunk_prompt
-from models.sampling import NoiseSchedule, sampler_for, start, to_x0
+from models.sampling import NoiseSchedule, draws_noise, sampler_for, start, to_x0
 from models.scheduler import Coupling
 from models.span import Span
 from models.state import Boundary, Chunk, Segment, WindowState
@@ -135,7 +135,8 @@ class Refiner:
         for step in steps:
             if x0 is not None:
                 x0 = self._blend(spec, plan, window, step - 1, x0, boundaries)
-                noise = self._noise(spec, plan, window, "refine", step - 1, x)
+                draws = draws_noise(self._params.sampler, self._params.eta)
+                noise = self._noise(spec, plan, window, "refine", step - 1, x) if draws else torch.zeros_like(x)
                 x, history = self._sampler(self._schedule, self._timesteps, step - 1, x, x0, history, noise)
             if step == len(self._timesteps):
                 return None, self._segment(plan, window, x)

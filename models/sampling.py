@@ -63,6 +63,11 @@ def sampler_for(name: str, eta: float = 0.0) -> Sampler:
     return partial(ddim, eta=eta) if name == "ddim" else dpmpp_2m_sde
 
 
+def draws_noise(name: str, eta: float) -> bool:
+    """Whether that sampler reads the noise it is given: DDIM without eta does not, so none need be drawn."""
+    return name != "ddim" or eta > 0
+
+
 # ---- kinds of prediction
 
 
