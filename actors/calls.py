@@ -56,6 +56,7 @@ class Outcome:
     fate: Fate
     receipt: Receipt | None = None  # only of one that is done
     why: str = ""  # of one that is not
+    error: BaseException | None = None  # what one that raised raised
     seconds: float = 0.0  # from start to known end, the way there and back included
 
 
@@ -120,7 +121,7 @@ class Calls:
             call.pool.lost(call.actor)
             return Outcome(call, Fate.LOST, why=reason(error))
         call.pool.give(call.actor)
-        return Outcome(call, Fate.RAISED, why=reason(error))
+        return Outcome(call, Fate.RAISED, why=reason(error), error=cause)
 
     def _overdue(self) -> list[Outcome]:
         now = time.monotonic()

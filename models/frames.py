@@ -9,6 +9,15 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from models.sound import BadFrames
+
+
+def check_finite(images: Float[Tensor, "t c h w"]) -> None:
+    """Raises BadFrames for images or latents with NaN or infinite values, which `to_uint8` would turn into pixels."""
+    bad = int((~torch.isfinite(images)).flatten(1).any(1).sum())
+    if bad:
+        raise BadFrames(f"frames: {bad} of {len(images)} hold NaN or infinite values, there is nothing to show")
+
 
 def to_float(frames: UInt8[np.ndarray, "t h w c"]) -> Float[Tensor, "t c h w"]:
     """0..255 becomes -1..1 in float32."""

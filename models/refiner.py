@@ -27,7 +27,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from models.blending import composite
-from models.frames import upscale
+from models.frames import check_finite, upscale
 from models.noise import cut_for, noise_for
 from models.plan import Plan
 from models.prompt import PromptSpec, chunk_prompt
@@ -142,6 +142,7 @@ class Refiner:
                 return None, self._segment(plan, window, x)
             timestep = self._timesteps[step]
             x0 = to_x0(self._schedule, self._predict(spec, plan, window, round(timestep), x), x, timestep)
+            check_finite(x0)  # its neighbours would blend it
             predictions.append(x0)
         assert x0 is not None, f"no step to run in {steps}"
         carry = WindowState(x.numpy(), None if history is None else history.numpy(), x0.numpy())

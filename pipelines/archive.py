@@ -7,11 +7,13 @@ order: the video's file becomes whole, then its manifest record. The record is t
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
+from models.metrics.gate import Measured, measure
 from models.mp4 import plain
 from models.prompt import PromptSpec
+from models.quality import Figures
 from models.state import Chunk, Memory, Segment
 from pipelines.manifest import Manifest, VideoRow, safe_name
-from pipelines.pieces import fragment_of, jpeg, pack_chunk, png, sheet_of, unpack_chunk
+from pipelines.pieces import fragment_of, jpeg, pack_chunk, png, sheet_of, shown, unpack_chunk
 from pipelines.shards import file_of, pack_shard, write_metadata
 from pipelines.storage import Store
 
@@ -87,6 +89,13 @@ class Archive:
         """A finished video, and its contact sheet."""
         video = self._store.get(file_of(path))
         return video, png(sheet_of(video, num_frames))
+
+    def measure(self, before: Measured | None, chunk: Chunk, num_frames: int) -> tuple[Figures, Measured]:
+        """Figures of a video up to `chunk`, and what the next chunk needs; `before` of one that lies past the end."""
+        frames = shown(chunk, num_frames)
+        after = measure(before, frames) if len(frames) else before
+        assert after is not None, "the first chunk has a frame of the video"
+        return after.figures, after
 
     def save_chunk(self, path: str, memory: Memory, chunk: Chunk) -> tuple[None, None]:
         """What a resumed job needs to go on after this chunk, bit for bit."""

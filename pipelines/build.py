@@ -20,6 +20,7 @@ from models.span import Span
 from models.state import Chunk
 from pipelines.config import Conf, for_video
 from pipelines.local import Advances, LocalRunner
+from pipelines.looked import Looked
 from pipelines.video_source import VideoSource
 
 BUNDLES = Path(__file__).parent.parent / "models" / "bundles"
@@ -66,11 +67,12 @@ def build_texts(conf: Conf) -> Bundle:
 
 def build_generator(conf: Conf, bundle: Bundle) -> LocalRunner:
     """A prompt to a video."""
-    return _runner(conf, {Stage.GENERATE: bundle.base_model(conf.base), Stage.REFINE: bundle.refiner(conf.refiner)})
+    stages = {Stage.GENERATE: bundle.base_model(conf.base), Stage.REFINE: bundle.refiner(conf.refiner)}
+    return _runner(conf, {name: Looked(stage) for name, stage in stages.items()})
 
 
 def build_enhancer(conf: Conf, bundle: Bundle, video: Path) -> LocalRunner:
-    """A video that exists takes the place of the base model."""
+    """A video that exists takes the place of the base model, and may have black frames."""
     return _runner(conf, {Stage.GENERATE: VideoSource(video), Stage.REFINE: bundle.refiner(conf.refiner)})
 
 
@@ -109,17 +111,17 @@ class BundleStage:
         self._made: OrderedDict[tuple[str, ...], Advances] = OrderedDict()
 
     def advance(self, spec: PromptSpec, *args: Any) -> tuple[Any, Any]:
-        """As the stage's own. Raises ValueError for settings that the bundle cannot do."""
-        return self._for(spec.settings).advance(spec, *args)
+        """As the stage's own. Raises ValueError for settings that the bundle cannot do, BadFrames for black ones."""
+        return Looked(self._for(spec.settings)).advance(spec, *args)
 
     def warm_up(self) -> None:
         """The stage's first call of a short video, whose result nobody needs."""
         plan, spec = Plan(1, self._conf.plan), PromptSpec("warm-up", "a")
         if self._stage is Stage.GENERATE:
-            self.advance(spec, plan, 0, None)
+            self._for(()).advance(spec, plan, 0, None)
         else:
             chunks = (Chunk(span, np.zeros((len(span), 8, 8, 3), np.uint8)) for span in plan.chunks)
-            self.advance(spec, plan, 0, Span(0, 1), None, *chunks)
+            self._for(()).advance(spec, plan, 0, Span(0, 1), None, *chunks)
 
     def _for(self, settings: tuple[str, ...]) -> Advances:
         if settings not in self._made:

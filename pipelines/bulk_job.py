@@ -4,8 +4,13 @@ The driver reads rows, keeps a few videos in work, and starts calls; it sees han
 
     rows ──► RayRunner ──► final segments ──► encode ──► commit: file whole, then record ──► parts of the manifest
               base, refiner actors             errands of the writer actors
+
+With limits on quality a chunk that was made or read is measured by a writer before the runner hears of it: neither the
+next chunk nor a window over it is begun until it has passed. A video that breaks a limit, or whose frames cannot be
+shown, ends there with all that was begun of it. Windows before may have been refined by then: both stages overlap.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -17,9 +22,11 @@ import ray
 from ray.exceptions import RayError
 
 from actors.calls import Calls, Fate, Outcome
-from actors.pool import Pool
+from actors.pool import Pool, reason
 from models.prompt import PromptSpec
+from models.quality import OnFailure
 from models.scheduler import Stage, Task
+from models.sound import BadFrames
 from pipelines.bulk_params import BulkConf, Format
 from pipelines.bulk_records import Observe, Records, Tally
 from pipelines.bulk_rows import Rows
@@ -132,11 +139,52 @@ class BulkJob:
             if isinstance(outcome.call.subject, Errand):
                 self._ended(self._errands.take_in(outcome))
             else:
-                for event in self._runner.take_in(self._read(outcome)):
-                    self._event(event)
+                self._report(self._read(outcome))
         self.tally.in_flight = len(self._videos)
         self.tally.waiting_frames = sum(self._runner.waiting_frames.values())
         self.tally.waiting_segments = self._errands.num_waiting("encode")
+
+    def _report(self, outcome: Outcome) -> None:
+        """What became of a task, for the runner, to whom a chunk is done only when it has passed the gate."""
+        task, quality = outcome.call.subject, self._conf.quality
+        video = self._videos.get(task.video_id) if self._runner.runs(task) else None
+        if video is not None and isinstance(outcome.error, BadFrames):
+            self._reject(video, outcome.why)
+        elif video is not None and outcome.fate is Fate.DONE and task.stage is Stage.GENERATE and quality.has_limits:
+            self._errands.put(video.measure(outcome), first=True)
+        else:
+            for event in self._runner.take_in(outcome):
+                self._event(event)
+
+    def _measured(self, video: BulkVideo, ended: Ended) -> None:
+        outcome: Outcome = ended.errand.about
+        if not self._runner.runs(outcome.call.subject):
+            return  # the video began anew meanwhile
+        try:
+            video.learn(ray.get(ended.first), ended.second)
+        except RayError as error:
+            return self._missing(video, replace(ended, why=reason(error)))
+        why = video.judged(self._conf.quality)
+        if why is not None and self._conf.quality.on_failure is not OnFailure.FLAG:
+            assert outcome.receipt is not None
+            video.seconds[Stage.GENERATE] += outcome.receipt.seconds
+            return self._reject(video, why)
+        for event in self._runner.take_in(outcome):
+            self._event(event)
+
+    def _reject(self, video: BulkVideo, why: str) -> None:
+        """What is made of it ends at once; with quality.on_failure=reseed it begins again, with another seed."""
+        video_id, quality = video.spec.video_id, self._conf.quality
+        retries = self._runner.attempts(video_id)
+        self.tally.rejected += 1
+        video.rejected = video.tried(why)
+        if quality.on_failure is not OnFailure.RESEED or len(video.rejected) > quality.max_reseeds:
+            return self._fail(video_id, why, retries)
+        logger.warning("video rejected id=%s seed=%d reason=%s", video_id, video.spec.seed, why)
+        self._forget(video_id)
+        again = video.reseeded(retries)
+        self._runner.submit(again.spec, for_video(self._conf, again.spec.settings))
+        self._videos[video_id] = again
 
     def _read(self, outcome: Outcome) -> Outcome:
         """A checkpoint that cannot be read costs the call: the chunk is made instead."""
@@ -187,14 +235,16 @@ class BulkJob:
             self._records.sampled(ended)
         elif ended.fate is Fate.DONE and method == "encode" and ended.wanted and video is not None:
             self._encoded(video, ended)
+        elif ended.fate is Fate.DONE and method == "measure" and ended.wanted and video is not None:
+            self._measured(video, ended)
         elif ended.fate is Fate.MISSING and ended.wanted and video is not None:
             self._missing(video, ended)
 
     def _raised(self, ended: Ended) -> None:
-        """A piece that cannot be encoded ends its video; a place that cannot be written to ends the job."""
+        """A piece that cannot be encoded or measured ends its video; a place that cannot be written to ends the job."""
         if ended.errand.method == "sample":
             logger.warning("sample not tracked path=%s reason=%s", ended.errand.args[0], ended.why)
-        elif ended.errand.method != "encode":
+        elif ended.errand.method not in ("encode", "measure"):
             raise RuntimeError(f"out={self._conf.out}: {ended.why}")
         elif ended.wanted:
             self._fail(ended.errand.video_id, ended.why, 0)
@@ -203,7 +253,8 @@ class BulkJob:
         assert ended.receipt is not None
         video.encoded(ended.errand.about, ended.first, ended.second, ended.receipt.seconds)
         if video.is_encoded:
-            self._errands.put(video.commit(self._runner.attempts(video.spec.video_id)))
+            flagged = video.judged(self._conf.quality)
+            self._errands.put(video.commit(self._runner.attempts(video.spec.video_id), flagged))
 
     def _missing(self, video: BulkVideo, ended: Ended) -> None:
         """A segment or a fragment died with a machine: its video gives it again."""
@@ -222,7 +273,8 @@ class BulkJob:
     def _fail(self, video_id: str, why: str, attempts: int) -> None:
         video = self._videos[video_id]
         self._forget(video_id)
-        self._records.fail(replace(video.row, attempts=1 + video.retries + attempts), why)
+        quality = json.dumps(video.rejected) if video.rejected else None
+        self._records.fail(replace(video.row, attempts=1 + video.retries + attempts, quality=quality), why)
 
     def _forget(self, video_id: str) -> None:
         self._runner.cancel(video_id)

@@ -8,6 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from models.quality import QualityParams
 from pipelines import __version__
 from pipelines.compose import compose, flatten
 from pipelines.config import DEFAULT_CONFIG, Conf
@@ -40,6 +41,7 @@ class BulkConf(Conf):
     waiting_segments: int = 16  # final segments that wait to be encoded; when there are more, no task is handed out
     shard_size: int = 1000  # videos in a tar file of format=webdataset
     drain_s: float = 20.0  # after SIGTERM or Ctrl-C: for committing what is whole
+    quality: QualityParams = field(default_factory=QualityParams)
     tracking: TrackingParams = field(default_factory=TrackingParams)
 
     def __post_init__(self) -> None:
@@ -73,7 +75,8 @@ def job_settings(conf: BulkConf, bundle_sha256: str) -> dict[str, Any]:
     names = ("format", "num_frames", "negative_prompt", "seed", "previews", "thumbnails", "shard_size")
     own = {name: getattr(conf, name) for name in names}
     about = {"longtake": __version__, "bundle": conf.bundle, "bundle_sha256": bundle_sha256, "prompts": conf.prompts}
-    return {**about, **own, **video_settings(conf)}
+    flat = flatten(conf.quality, "quality.") if conf.quality != QualityParams() else {}
+    return {**about, **own, **flat, **video_settings(conf)}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -21,6 +21,8 @@ GAUGES = {
 COUNTERS = {
     "done": "videos finished",
     "failed": "videos failed",
+    "rejected": "videos stopped for their quality, of which some began again with another seed",
+    "flagged": "videos finished that break a limit",
     "chunks": "chunks generated",
     "windows": "windows begun",
     "frames": "frames of finished videos",

@@ -28,6 +28,8 @@ class Tally:
     skipped: int = 0  # finished by an earlier run
     done: int = 0
     failed: int = 0
+    rejected: int = 0  # seeds whose video was stopped for its quality
+    flagged: int = 0  # done, though they break a limit
     chunks: int = 0
     windows: int = 0
     frames: int = 0  # of finished videos
@@ -77,6 +79,7 @@ class Records:
         """A video is committed, or the failure of one recorded."""
         self._tally.done += row.status == "done"
         self._tally.failed += row.status == "failed"
+        self._tally.flagged += row.flagged is not None
         self._tally.frames += (row.num_frames or 0) if row.status == "done" else 0
         self._take_sample(row)  # before its shard is packed, which takes the file away
         self._count_shard(row.ordinal)

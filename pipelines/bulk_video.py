@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 from json import dumps
 from typing import Any
 
+from actors.calls import Outcome
 from models.plan import Plan
 from models.prompt import PromptSpec
+from models.quality import Figures, QualityParams, seed_of, verdict
 from models.scheduler import Stage
 from pipelines.archive import checkpoint_path
 from pipelines.bulk_params import BulkConf, Format, video_settings
@@ -39,6 +41,9 @@ class BulkVideo:
     thumbnail: Any = None
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*Stage, "encode"), 0.0))
     retries: int = 0  # beside those that the runner knows of
+    measured: Any = None  # reference to what is known of the chunks so far
+    figures: Figures | None = None
+    rejected: tuple[dict[str, Any], ...] = ()  # the seeds that were tried before, as the manifest has them
 
     @property
     def is_asked(self) -> bool:
@@ -63,6 +68,42 @@ class BulkVideo:
         if slot == Slot("video", 0):
             self.thumbnail = thumbnail
 
+    def measure(self, outcome: Outcome) -> Errand:
+        """Looks at a chunk that was made or read; `outcome` is the call's, and comes back with the figures."""
+        before = self.measured if outcome.call.subject.index else None
+        args = (before, outcome.call.second, self.spec.num_frames)
+        return Errand("measure", args, self.spec.video_id, outcome)
+
+    def learn(self, figures: Figures, measured: Any) -> None:
+        """What is known after one more chunk. Begun anew, a video gives less at first than is known already."""
+        self.measured = measured
+        if self.figures is None or figures.num_frames >= self.figures.num_frames:
+            self.figures = figures
+
+    def judged(self, params: QualityParams) -> str | None:
+        """Which limit is broken so far."""
+        return None if self.figures is None else verdict(params, self.figures)
+
+    def tried(self, why: str | None) -> tuple[dict[str, Any], ...]:
+        """Every seed so far; of this one, `why` says what is wrong with it."""
+        figures = {} if self.figures is None else self.figures.plain()
+        return (*self.rejected, {"seed": self.spec.seed, **figures, "reason": why})
+
+    def reseeded(self, retries: int) -> "BulkVideo":
+        """The same video with the next seed, after this one was rejected. Its row has the time of all of them."""
+        assert self.row.asked_seed is not None, "a video in work has one"
+        seed = seed_of(self.row.asked_seed, len(self.rejected))
+        return BulkVideo(
+            replace(self.spec, seed=seed),
+            self.plan,
+            replace(self.row, seed=seed),
+            self.fps,
+            self.num_fragments,
+            seconds=self.seconds,
+            retries=self.retries + retries,
+            rejected=self.rejected,
+        )
+
     def begin_anew(self, keep: bool) -> None:
         """Something of it died with a machine. `keep`: it was none of the fragments that are encoded."""
         if not keep:
@@ -70,11 +111,14 @@ class BulkVideo:
         self.asked = set(self.fragments)
         self.retries += 1
 
-    def commit(self, retries: int) -> Errand:
+    def commit(self, retries: int, flagged: str | None) -> Errand:
         """Writes its files and its record. `retries` are those that the runner knows of."""
+        known = self.figures is not None or self.rejected
         row = replace(
             self.row,
             status="done",
+            quality=dumps(self.tried(flagged)) if known else None,
+            flagged=flagged,
             generate_s=round(self.seconds[Stage.GENERATE], 3),
             refine_s=round(self.seconds[Stage.REFINE], 3),
             encode_s=round(self.seconds["encode"], 3),
@@ -125,6 +169,7 @@ def _asked_for(spec: PromptSpec, row: Row, conf: BulkConf, own: Conf, bundle_sha
         width=own.refiner.width,
         height=own.refiner.height,
         seed=spec.seed,
+        asked_seed=spec.seed,
         bundle=conf.bundle,
         bundle_sha256=bundle_sha256,
         settings=dumps(video_settings(own), sort_keys=True),

@@ -55,14 +55,17 @@ class VideoRow:
     fps: float | None = None
     width: int | None = None  # pixels
     height: int | None = None
-    seed: int | None = None
+    seed: int | None = None  # that it was made with
+    asked_seed: int | None = None  # that it was asked for with: another one if videos were rejected
     bundle: str | None = None
     bundle_sha256: str | None = None
     settings: str | None = None  # JSON: every parameter that the frames depend on, dotted keys
     generate_s: float | None = None
     refine_s: float | None = None
     encode_s: float | None = None
-    attempts: int = 1
+    attempts: int = 1  # 1 and the calls, or the whole, that had to be made again
+    quality: str | None = None  # JSON: a list of every seed that was tried, with its figures and what is wrong
+    flagged: str | None = None  # the limit that a done video breaks, if quality.on_failure=flag
     finished_at: datetime | None = None  # UTC; a row that is recorded has it
 
     def check(self) -> None:
@@ -72,9 +75,8 @@ class VideoRow:
         in_utc = self.finished_at is not None and self.finished_at.utcoffset() == timedelta(0)
         assert in_utc, f"finished_at={self.finished_at} is no time in UTC"
         unknown = {f.name for f in fields(self) if getattr(self, f.name) is None}
-        assert self.status == "failed" or unknown <= {"reason", "cues", "preview", "thumbnail"}, (
-            f"{unknown} of a done video"
-        )
+        free = {"reason", "cues", "preview", "thumbnail", "asked_seed", "quality", "flagged"}
+        assert self.status == "failed" or unknown <= free, f"{unknown} of a done video"
 
 
 def _field(name: str, hint: Any) -> pa.Field:

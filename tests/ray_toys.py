@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+from models.state import Chunk
+from pipelines.looked import Looked
 from tests import toy
 from tests.test_local import NUM_STEPS, ToyBase, ToyRefiner
 
@@ -23,6 +25,7 @@ class ToyFactory:
     fail_before: int = 0  # the base model makes no chunk before this one
     broken: str = ""  # why it cannot be built
     hang_once: str = ""  # a file: the first call hangs, and leaves it behind
+    spoil: str = ""  # what is wrong with videos of odd seeds from their second chunk on: cut or black
     rgb: bool = False  # the toys of tests/toy.py, whose frames an mp4 can hold
     size: int = 32  # of those frames when they are refined
     num_steps: int = NUM_STEPS
@@ -55,4 +58,16 @@ class ToyStage:
         if self.how.stage == "base" and args[1] < self.how.fail_before:
             raise ValueError(f"chunk {args[1]} is one that this toy does not make")
         time.sleep(self.how.seconds)
-        return self.stage.advance(spec, *args)
+        stage = SpoiltBase(self.stage, self.how.spoil) if self.how.stage == "base" and self.how.spoil else self.stage
+        return Looked(stage).advance(spec, *args) if self.how.spoil else stage.advance(spec, *args)
+
+
+class SpoiltBase:
+    def __init__(self, base: Any, how: str) -> None:
+        self.base, self.how = base, how
+
+    def advance(self, spec: Any, plan: Any, index: int, memory: Any) -> tuple[Any, Any]:
+        memory, chunk = self.base.advance(spec, plan, index, memory)
+        if spec.seed % 2 and index > 0:
+            return memory, Chunk(chunk.span, 255 - chunk.frames if self.how == "cut" else 0 * chunk.frames)
+        return memory, chunk

@@ -1,11 +1,13 @@
 """What a bulk job knows of a video in work; handles are plain objects here."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from models.plan import Plan, PlanParams
 from models.prompt import Cue, PromptSpec
+from models.quality import Figures, seed_of
 from models.scheduler import Stage
 from pipelines.bulk_params import load_bulk
 from pipelines.bulk_video import Slot, begin, failed_row
@@ -41,7 +43,7 @@ def test_its_commit_has_the_fragments_of_the_video_in_order_and_then_those_of_th
     encode_all(video)
     assert video.is_asked and video.is_encoded
     video.seconds[Stage.REFINE] = 2.0
-    errand = video.commit(retries=2)
+    errand = video.commit(retries=2, flagged=None)
     row, num_fragments, thumbnail, *fragments = errand.args
     assert (errand.method, errand.video_id, num_fragments, thumbnail) == ("commit", "take", 2, "thumbnail of video")
     assert fragments == ["video0", "video1", "preview0", "preview1", "preview2", "preview3"]
@@ -60,6 +62,30 @@ def test_pieces_that_come_again_are_encoded_only_where_their_fragments_are_lost(
     video.begin_anew(keep=False)
     assert video.encode(Slot("video", 0), "piece") is not None
     assert video.retries == 2 and not video.is_encoded
+
+
+def test_a_video_that_was_rejected_begins_again_with_a_seed_of_its_own_and_what_was_said_of_the_first(video):
+    video.learn(Figures(16, 0, 0.5, 0.0), "measured")
+    video.learn(Figures(24, 1, 0.25, 0.0), "measured")
+    video.seconds[Stage.GENERATE] = 2.0
+    video.rejected = video.tried("too many cuts")
+    again = video.reseeded(retries=1)
+    assert again.spec == replace(video.spec, seed=seed_of(1, 1)) and again.spec.seed != 1
+    assert (again.row.seed, again.row.asked_seed, again.retries) == (seed_of(1, 1), 1, 1)
+    assert again.figures is None and not again.asked
+    encode_all(again)
+    row = again.commit(retries=0, flagged=None).args[0]
+    first = {"seed": 1, "num_frames": 24, "scuts": 1, "motion": 0.25, "drift": 0.0, "reason": "too many cuts"}
+    assert json.loads(row.quality) == [first, {"seed": seed_of(1, 1), "reason": None}]
+    assert (row.attempts, row.generate_s, row.flagged) == (2, 2.0, None)
+
+
+def test_begun_anew_a_video_keeps_the_figures_of_all_its_frames_until_it_has_them_again(video):
+    whole = Figures(26, 0, 0.5, 0.1)
+    video.learn(whole, "all of it")
+    video.begin_anew(keep=True)
+    video.learn(Figures(16, 0, 0.5, 0.0), "the beginning")
+    assert (video.figures, video.measured) == (whole, "the beginning")
 
 
 def test_one_that_failed_has_a_reason_and_no_files(video):

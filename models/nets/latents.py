@@ -5,6 +5,8 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor
 
+from models.frames import check_finite
+
 # Frames in one call of the decoder: bounds its memory, and is part of what a frame's bits depend on.
 FRAMES_PER_CALL = 8
 
@@ -21,7 +23,12 @@ def encode_images(vae: AutoencoderKL, images: Float[Tensor, "t 3 H W"]) -> Float
 
 
 def decode_latents(vae: AutoencoderKL, latents: Float[Tensor, "t c h w"]) -> Float[Tensor, "t 3 H W"]:
-    """Images in [-1, 1] of scaled latents; what the decoder says beyond is clipped."""
+    """Images in [-1, 1] of scaled latents; what the decoder says beyond is clipped.
+
+    Raises BadFrames when it says NaN or infinity.
+    """
     scaled = latents.to(vae.device, vae.dtype) / vae.config.scaling_factor
     images = [vae.decode(some).sample.float().cpu() for some in scaled.split(FRAMES_PER_CALL)]
-    return torch.cat(images).clamp(-1, 1)
+    joined = torch.cat(images)
+    check_finite(joined)
+    return joined.clamp(-1, 1)

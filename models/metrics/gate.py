@@ -1,0 +1,64 @@
+"""Figures of a video while it is made: a fold over its chunks, in memory that does not grow with them.
+
+    scuts     cuts, as `scuts` counts them over the whole video; one is known two frames after it. 0.., lower is better
+    motion    mean absolute difference of consecutive frames, of the stillest chunk. 0-1, higher is livelier
+    drift     Euclidean distance between the mean colour statistics (mean and standard deviation of each channel, 0-1)
+              of a chunk and of the first one, of the chunk farthest away. 0.., lower is better
+
+motion and drift are ours. None needs optical flow. A chunk's differences begin with that to the frame before it.
+Shapes: t frames, h w rows and columns, c channels.
+"""
+
+from copy import deepcopy
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from scenedetect import FrameTimecode
+from scenedetect.detectors import AdaptiveDetector
+
+from models.metrics.change import frame_differences
+from models.metrics.drift import color_statistics
+from models.quality import Figures
+
+FPS = 8.0  # the detector wants one, and counts in frames
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """What is known after some chunks: all that the next one needs."""
+
+    figures: Figures
+    detector: AdaptiveDetector
+    last: UInt8[np.ndarray, "1 h w c"]
+    first_colors: Float[np.ndarray, " 6"]
+
+
+def measure(before: Measured | None, frames: UInt8[np.ndarray, "t h w c"]) -> Measured:
+    """`before` and the frames that follow, one at least; `before` is None at the start, and is not changed."""
+    detector = AdaptiveDetector() if before is None else deepcopy(before.detector)
+    known = before.figures if before is not None else Figures(0, 0, None, 0.0)
+    joined = frames if before is None else np.concatenate([before.last, frames])
+    colors = color_statistics(frames).mean(0)
+    first_colors = colors if before is None else before.first_colors
+    figures = Figures(
+        num_frames=known.num_frames + len(frames),
+        scuts=known.scuts + _cuts(detector, known.num_frames, frames),
+        motion=_least(known.motion, frame_differences(joined)),
+        drift=max(known.drift, float(np.linalg.norm(colors - first_colors))),
+    )
+    return Measured(figures, detector, frames[-1:].copy(), first_colors)
+
+
+def _cuts(detector: AdaptiveDetector, start: int, frames: UInt8[np.ndarray, "t h w c"]) -> int:
+    """Cuts that `detector` finds on; as with `scuts`, it takes BGR."""
+    times = (FrameTimecode(start + i, fps=FPS) for i in range(len(frames)))
+    bgr = (np.ascontiguousarray(frame[..., ::-1]) for frame in frames)
+    return sum(len(detector.process_frame(time, frame)) for time, frame in zip(times, bgr, strict=True))
+
+
+def _least(motion: float | None, differences: Float[np.ndarray, " n"]) -> float | None:
+    if not len(differences):
+        return motion
+    mean = float(differences.mean())
+    return mean if motion is None else min(motion, mean)
