@@ -67,8 +67,8 @@ def build_texts(conf: Conf) -> Bundle:
 
 def build_generator(conf: Conf, bundle: Bundle) -> LocalRunner:
     """A prompt to a video."""
-    stages = {Stage.GENERATE: bundle.base_model(conf.base), Stage.REFINE: bundle.refiner(conf.refiner)}
-    return _runner(conf, {name: Looked(stage) for name, stage in stages.items()})
+    base, refiner = Looked(bundle.base_model(conf.base)), Looked(bundle.refiner(conf.refiner))
+    return _runner(conf, {Stage.GENERATE: base, Stage.REFINE: refiner})
 
 
 def build_enhancer(conf: Conf, bundle: Bundle, video: Path) -> LocalRunner:
