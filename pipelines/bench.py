@@ -145,7 +145,7 @@ everything refined. *streaming*: both at the same time.
 makespan (1: it never waited). `overhead` is the wall time of a task, from the call to the answer, minus the stage's own
 seconds. `first_segment` is of one video of 80 frames; in the published order nothing can be watched before all of it is
 there. `gate_measure` is what the quality gate of a bulk job takes to measure the chunks of one video (median of 9, one
-after the other, in a process of its own); `gate_calls` the way to a writer and back for each of them, by the median
+after the other, while no actor works); `gate_calls` the way to a writer and back for each of them, by the median
 overhead; `gate_percent` both over what the two stages work on a video. The base model can make another video meanwhile.
 Of what is missing to the bound, the wait for the first window's chunks is most (a twentieth of these short
 videos); the driver, and Ray itself, share the two cores with the stages.
