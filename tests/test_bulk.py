@@ -225,14 +225,21 @@ def test_a_job_whose_folder_was_taken_over_ends_and_writes_no_more(ray_cluster, 
     out = f"{s3_url}/{tmp_path.name}"
     store = Store(out)
 
+    lost = threading.Event()
+
+    # Again and again: a holder that looked just before would renew its lease over one that was written once.
     def take_over():
         while not store.exists(LEASE):
             time.sleep(0.02)
-        store.put(LEASE, json.dumps({"token": "another", "renewed_s": time.time()}).encode())
+        while not lost.wait(0.02):
+            store.put(LEASE, json.dumps({"token": "another", "renewed_s": time.time()}).encode())
 
-    threading.Thread(target=take_over, daemon=True).start()
+    thread = threading.Thread(target=take_over, daemon=True)
+    thread.start()
     with pytest.raises(RuntimeError, match="another job has taken the folder over"):
         run_job(prompts, out, "num_frames=200", seconds=0.2)
+    lost.set()
+    thread.join()
     assert json.loads(store.get(LEASE))["token"] == "another" and not store.list("manifest")
 
 
