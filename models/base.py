@@ -35,6 +35,8 @@ from models.sampling import NoiseSchedule, draws_noise, guide, rows, sampler_for
 from models.span import Span
 from models.state import Chunk, Memory
 
+KEPT = 8  # texts and contexts: as many videos as may take turns on one base model
+
 
 @dataclass(frozen=True, slots=True)
 class BaseParams:
@@ -86,6 +88,7 @@ class BaseModel:
         self._sampler = sampler_for(params.sampler, params.eta)
         self._timesteps = schedule.timesteps(params.num_inference_steps)
         self._null_anchor: Tensor | None = None  # the embedding of an all-zero image, once it is known
+        self._encoded: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
         self._contexts: OrderedDict[tuple[str, str, bytes], tuple[Context, Context | None]] = OrderedDict()
 
     @torch.inference_mode()
@@ -132,15 +135,14 @@ class BaseModel:
         key = (prompt, negative_prompt, b"" if memory is None else memory.anchor.tobytes())
         if key not in self._contexts:
             self._contexts[key] = self._new_context(prompt, negative_prompt, memory)
-            while len(self._contexts) > 8:  # as many videos as may take turns on one base model
+            while len(self._contexts) > KEPT:
                 self._contexts.popitem(last=False)
         self._contexts.move_to_end(key)  # the one that was not used for longest goes
         return self._contexts[key]
 
     def _new_context(self, prompt: str, negative_prompt: str, memory: Memory | None) -> tuple[Context, Context | None]:
         nets, params = self._nets, self._params
-        texts = null_and_prompt(nets.tokenizer, nets.text_encoder, negative_prompt, prompt)
-        texts = texts.to(nets.unet.device, nets.unet.dtype)
+        texts = self._texts(prompt, negative_prompt)
         null, own = texts[:1], texts[1:]
         if memory is None or self._apm is None:
             text = torch.cat([null, own])[2 - rows(params.guidance_scale) :]
@@ -151,7 +153,18 @@ class BaseModel:
             context = video_context(nets.unet, self._apm, text, self._anchors(memory, count))
         if self._cam is None or memory is None:
             return context, None
-        return context, control_context(self._cam, text)
+        return context, control_context(self._cam, text[:2], copies=len(text[2:]))
+
+    def _texts(self, prompt: str, negative_prompt: str) -> Float[Tensor, "2 n d"]:
+        """Encoded once a prompt: chunk 0 reads it without the anchor, the others with it."""
+        nets, key = self._nets, (prompt, negative_prompt)
+        if key not in self._encoded:
+            texts = null_and_prompt(nets.tokenizer, nets.text_encoder, negative_prompt, prompt)
+            self._encoded[key] = texts.to(nets.unet.device, nets.unet.dtype)
+            while len(self._encoded) > KEPT:
+                self._encoded.popitem(last=False)
+        self._encoded.move_to_end(key)
+        return self._encoded[key]
 
     def _anchors(self, memory: Memory, count: int) -> Float[Tensor, "r e"]:
         """The anchor's embedding for the last row of guidance, that of an all-zero image (mid grey) for the others."""

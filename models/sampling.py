@@ -27,7 +27,6 @@ __all__ = [
     "add_noise",
     "ddim",
     "dpmpp_2m_sde",
-    "from_x0",
     "guide",
     "rescale_guidance",
     "rows",
@@ -81,18 +80,6 @@ def to_x0(
     if schedule.prediction_type == "v_prediction":
         return alpha * x - sigma * output
     return output
-
-
-def from_x0(
-    schedule: NoiseSchedule, x0: Float[Tensor, "*shape"], x: Float[Tensor, "*shape"], timestep: Timestep
-) -> Float[Tensor, "*shape"]:
-    """The inverse of `to_x0`: the output that a network which knows x0 would give."""
-    alpha, sigma = schedule.level(round(timestep))
-    if schedule.prediction_type == "epsilon":
-        return (x - alpha * x0) / sigma
-    if schedule.prediction_type == "v_prediction":
-        return (alpha * x - x0) / sigma
-    return x0
 
 
 def add_noise(

@@ -48,6 +48,8 @@ def build_bundle(conf: Conf, stage: Stage | None = None) -> Bundle:
     quiet()
     if conf.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device=cuda: torch sees no GPU here; ask for one (ray.base.num_gpus=1), or set device=cpu")
+    if conf.device == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32: products of float32 on tensor cores (convolutions have it)
 
     def wanted(part: str) -> bool:
         return {

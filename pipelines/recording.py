@@ -1,5 +1,6 @@
 """A stream of segments becomes files: the video and, where asked for, the low-resolution video and a contact sheet."""
 
+import io
 import os
 import signal
 import threading
@@ -19,6 +20,7 @@ from actors.writer import VideoWriter
 from models.scheduler import Task
 from models.sheet import draw_sheet, sheet_numbers
 from models.state import Chunk, Segment
+from pipelines.storage import Store
 
 Observe = Callable[[Task, Any], None]
 Frame = UInt8[np.ndarray, "h w c"]
@@ -163,6 +165,14 @@ class _Reel:
 
 
 def save_sheet(path: Path, numbers: Sequence[int], before: Numbered, refined: Numbered) -> None:
-    """A contact sheet of these frames, before refinement and after it; the path's ending says in which format."""
+    """A contact sheet of these frames, before refinement and after it; the path's ending says in which format.
+
+    The file is whole or as it was before. Raises OSError naming it, for a full disk say.
+    """
     rows = {"before": np.stack([before[i] for i in numbers]), "refined": np.stack([refined[i] for i in numbers])}
-    Image.fromarray(draw_sheet(numbers, rows)).save(path)
+    data = io.BytesIO()
+    Image.fromarray(draw_sheet(numbers, rows)).save(data, Image.registered_extensions()[path.suffix.lower()])
+    try:
+        Store(str(path.parent)).put(path.name, data.getvalue())
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write, {error.strerror}", str(path)) from error

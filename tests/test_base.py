@@ -57,6 +57,14 @@ def test_a_call_is_a_pure_function_of_its_arguments(bundle):
     assert np.array_equal(expected, fresh.advance(SPEC, PLAN, 1, memory)[1].frames)
 
 
+def test_a_prompt_is_encoded_once_a_video(bundle):
+    seen, encoder = [], bundle.parts["text_encoder"]
+    hook = encoder.register_forward_hook(lambda *_: seen.append(1))
+    chain(bundle.base_model(PARAMS), 3)
+    hook.remove()
+    assert len(seen) == 1
+
+
 def frames_after(bundle, memory, spec=SPEC, **params):
     return bundle.base_model(replace(PARAMS, **params)).advance(spec, PLAN, 1, memory)[1].frames
 

@@ -16,6 +16,7 @@ from actors.writer import VideoWriter
 from models.mp4 import Mp4Encoder, decode
 from pipelines import api
 from pipelines.__main__ import main
+from pipelines.recording import save_sheet
 from tests.toy import ToyBundle, ToyRefiner
 
 PROMPT = "a red circle moves right"
@@ -257,14 +258,25 @@ def test_debug_shows_where_an_error_came_from(capsys):
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_full_disk_is_said_and_leaves_no_file(refused):
+@pytest.fixture
+def full_disk():
     """A limit on the size of files is what a full disk looks like to a process: write() says no."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    try:
-        assert "take.mp4" in refused("generate", PROMPT, *OUT, code=1)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_said_and_leaves_no_file(refused, full_disk):
+    assert "take.mp4" in refused("generate", PROMPT, *OUT, code=1)
+
+
+def test_a_disk_that_is_full_when_the_contact_sheet_comes_leaves_the_one_before(full_disk):
+    sheet, frames = Path("sheet.png"), np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    sheet.write_bytes(b"before")
+    with pytest.raises(OSError, match=r"cannot write, File too large: '.*sheet.png'"):
+        save_sheet(sheet, [0, 1], frames, frames)
+    assert sheet.read_bytes() == b"before" and os.listdir() == ["sheet.png"]
 
 
 @pytest.fixture

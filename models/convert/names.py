@@ -1,9 +1,9 @@
 """The names of published tensors (METHOD B6). Tests check both rules against the full lists of names and shapes."""
 
 import re
-from typing import Literal
+from typing import Literal, get_args
 
-Part = Literal["unet", "cam", "apm"]
+Part = Literal["unet", "cam", "apm", "image_encoder", "text_encoder", "vae"]
 
 _RESNET = {
     "in_layers.0": "norm1",
@@ -25,22 +25,58 @@ _FIXED = {
     "output_blocks.5.3.conv": "up_blocks.1.upsamplers.0.conv",
     "output_blocks.8.3.conv": "up_blocks.2.upsamplers.0.conv",
 }
+# open_clip's vision tower: transformers' name on the right is ours.
+_VISION = {
+    "visual_projection.weight": "proj",
+    "vision_model.embeddings.class_embedding": "class_embedding",
+    "vision_model.embeddings.position_embedding.weight": "positional_embedding",
+    "vision_model.embeddings.patch_embedding": "conv1",
+    "vision_model.pre_layrnorm": "ln_pre",  # so it is spelled in transformers
+    "vision_model.post_layernorm": "ln_post",
+}
+_VISION_LAYER = {
+    **{f"self_attn.{each}_proj.{kind}": f"attn.in_proj_{kind}" for each in "qkv" for kind in ("weight", "bias")},
+    "self_attn.out_proj": "attn.out_proj",
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+}
 _ROLES = ("resnets", "attentions", "temp_attentions")
 _MIDDLE = (("resnets", 0), ("attentions", 0), ("temp_attentions", 0), ("resnets", 1))
 
 
 def published_name(part: Part, key: str) -> str:
-    """The name that tensor `key` of our UNet3DConditionModel, Cam or Apm has in StreamingT2V's checkpoint."""
+    """The name that tensor `key` of a part of our bundle has in StreamingT2V's checkpoint.
+
+    image_encoder: q, k and v projections are the thirds of one tensor there, in this order, and `visual_projection` is
+    transposed. Six tensors of its text tower are in the file that nothing reads.
+    Raises ValueError for a part that is none, and for a name of a vision model that has no counterpart.
+    """
     match part:
         case "unet":
-            own = False
+            return f"base_model.{key}"
         case "cam":
-            own = key.startswith("unet.")
+            return key if key.startswith("unet.") else f"base_model.{key}"
         case "apm":
-            own = key.startswith("resampler.")
-        case _:
-            raise ValueError(f"part={part!r} must be one of unet, cam, apm")
-    return key if own else f"base_model.{key}"
+            return key if key.startswith("resampler.") else f"base_model.{key}"
+        case "vae":
+            return f"vae.{key}"
+        case "text_encoder":
+            return f"text_encoder.text_model.{key}"
+        case "image_encoder":
+            return f"image_encoder.model.visual.{_vision_name(key)}"
+    raise ValueError(f"part={part!r} must be one of {', '.join(get_args(Part))}")
+
+
+def _vision_name(key: str) -> str:
+    found = re.fullmatch(r"vision_model\.encoder\.layers\.(\d+)\.(.+)", key)
+    start = f"transformer.resblocks.{found[1]}." if found else ""
+    names, rest = (_VISION_LAYER, found[2]) if found else (_VISION, key)
+    for ours, theirs in names.items():
+        if rest == ours or rest.startswith(ours + "."):
+            return start + theirs + rest.removeprefix(ours)
+    raise ValueError(f"key={key!r} is no tensor of the published image encoder")
 
 
 def refiner_name(key: str) -> str:

@@ -31,10 +31,11 @@ class Context:
     """Keys and values of each cross attention, by the layer's name: constant over the steps and chunks of a video."""
 
     layers: Mapping[str, KeysValues]
+    copies: int = 0  # videos behind those of `layers` that are the last of them once more
 
     @property
     def batch(self) -> int:
-        return next(iter(self.layers.values()))[0].shape[0]
+        return next(iter(self.layers.values()))[0].shape[0] + self.copies
 
 
 def video_context(
@@ -59,9 +60,13 @@ def video_context(
     )
 
 
-def control_context(cam: Cam, text: Float[Tensor, "b n d"]) -> Context:
-    """What the control branch's cross attentions read: the text alone (METHOD B1.2)."""
-    return Context({name: keys_values(layer, text) for name, layer in cross_attentions(cam.unet).items()})
+def control_context(cam: Cam, text: Float[Tensor, "b n d"], copies: int = 0) -> Context:
+    """What the control branch's cross attentions read: the text alone (METHOD B1.2).
+
+    `copies`: of so many more videos the latents, times and texts are those of the last one. So it is with the rows of
+    guidance that differ in the anchor, which this branch does not see: it runs once for them.
+    """
+    return Context({name: keys_values(layer, text) for name, layer in cross_attentions(cam.unet).items()}, copies)
 
 
 def encode_condition(cam: Cam, frames: Float[Tensor, "b f ch hp wp"]) -> Float[Tensor, "b f c h w"]:
@@ -89,7 +94,8 @@ def denoise(
     """The model output for noisy latents x at `timestep` (one for all, or one for each video of the batch).
 
     Without cam: what `unet(x, timestep, text).sample` is. With cam: x's first f frames are the condition's frames in
-    time; `condition` is from `encode_condition` (batch b or 1), `control_context` from the function of that name.
+    time; `condition` is from `encode_condition` (batch b or 1), `control_context` from the function of that name (batch
+    b or 1 too).
     `passes` makes the walk over the layers, where frames are to attend to each other in another way.
     Raises ValueError for shapes that do not fit each other, naming the legal ones.
     """
@@ -126,13 +132,20 @@ def _inject(
     _check_condition(x, condition)
     _check_batch("control_context", control_context.batch, x)
     t, f = x.shape[2], condition.shape[1]
-    first = x[:, :, :f]
-    branch = Pass(_time(cam.unet, timestep, first), f, control_context.layers)
-    h, features = _encode(cam.unet, branch, first, condition)
-    feature = branch.mid(cam.unet.mid_block, "mid_block", h)
+    distinct = x.shape[0] - control_context.copies
+    first = x[:distinct, :, :f]
+    branch = Pass(_time(cam.unet, timestep.reshape(-1)[:distinct], first), f, control_context.layers)
+    h, features = _encode(cam.unet, branch, first, condition[:distinct])
+    features = [*features, branch.mid(cam.unet.mid_block, "mid_block", h)]
+    *downs, feature = (_with_copies(each, f, control_context.copies) for each in features)
     mergers = cam.cross_attention_merger_down_blocks
-    merged = [merge(s, c, t, f) for merge, s, c in zip(mergers, skips, features, strict=True)]
+    merged = [merge(s, c, t, f) for merge, s, c in zip(mergers, skips, downs, strict=True)]
     return merged, cam.cross_attention_merger_mid_block(mid, feature, t, f)
+
+
+def _with_copies(feature: Float[Tensor, "bf c h w"], frames: int, copies: int) -> Float[Tensor, "bf2 c h w"]:
+    """The last video's frames again, `copies` times."""
+    return torch.cat([feature] + [feature[-frames:]] * copies) if copies else feature
 
 
 def _encode(

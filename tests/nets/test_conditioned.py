@@ -189,6 +189,19 @@ def test_one_condition_and_one_context_serve_all_copies_of_guidance(unet, cam, a
 
 
 @torch.no_grad()
+def test_rows_that_differ_in_the_anchor_alone_share_one_run_of_the_control_branch(unet, cam, apm):
+    x = latents()[:1].expand(3, -1, -1, -1, -1)
+    words, image = text()[[0, 1, 1]], randn(2, IMAGE_DIM)[[0, 0, 1]]
+    context, condition = video_context(unet, apm, words, image), encode_condition(cam, frames(1))
+    batches: list[int] = []
+    cam.unet.conv_in.register_forward_hook(lambda _net, args, _out: batches.append(len(args[0])))
+    shared = denoise(unet, x, T, context, cam, condition, control_context(cam, text(), copies=1))
+    every = denoise(unet, x, T, context, cam, condition, control_context(cam, words))
+    assert batches == [2 * 2, 3 * 2]
+    torch.testing.assert_close(shared, every, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
 def test_copies_of_guidance_do_not_see_each_other(unet, cam, apm):
     image = randn(2, IMAGE_DIM)
     x, condition = latents(), encode_condition(cam, frames())

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from diffusers import UNet3DConditionModel
+from diffusers import AutoencoderKL, UNet3DConditionModel
+from torch import nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from models.convert.names import published_name, refiner_name
+from models.convert.names import Part, published_name, refiner_name
 from models.nets.apm import Apm
 from models.nets.cam import Cam
 
@@ -21,19 +23,59 @@ def unet() -> UNet3DConditionModel:
         return UNet3DConditionModel(attention_head_dim=64, cross_attention_dim=1024)
 
 
+def published(*prefixes: str) -> dict[str, list[int]]:
+    keys = json.loads((KEYS / "streaming_t2v.json").read_text())
+    return {key: shape for key, shape in keys.items() if key.startswith(prefixes)}
+
+
+def shapes_of(part: Part, net: nn.Module) -> dict[str, list[int]]:
+    return {published_name(part, key): list(tensor.shape) for key, tensor in net.state_dict().items()}
+
+
 @needs_keys
 def test_unet_cam_and_apm_together_are_the_streaming_checkpoint(unet):
     with torch.device("meta"):
-        parts = {"unet": unet, "cam": Cam(), "apm": Apm.from_unet(unet)}
-    ours = [
-        (published_name(part, key), list(tensor.shape))
-        for part, net in parts.items()
-        for key, tensor in net.state_dict().items()
-    ]
-    theirs = json.loads((KEYS / "streaming_t2v.json").read_text())
-    prefixes = ("base_model.", "unet.", "resampler.")
-    assert len(ours) == len(dict(ours)) == 1703 + 682 + 4
-    assert dict(ours) == {key: shape for key, shape in theirs.items() if key.startswith(prefixes)}
+        parts: dict[Part, nn.Module] = {"unet": unet, "cam": Cam(), "apm": Apm.from_unet(unet)}
+    ours = [shapes_of(part, net) for part, net in parts.items()]
+    together = {key: shape for each in ours for key, shape in each.items()}
+    assert len(together) == sum(map(len, ours)) == 1703 + 682 + 4
+    assert together == published("base_model.", "unet.", "resampler.")
+
+
+@needs_keys
+def test_text_encoder_and_vae_are_the_streaming_checkpoints():
+    with torch.device("meta"):
+        text = CLIPTextModel(
+            CLIPTextConfig(hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16)
+        )
+        vae = AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * 4,
+            up_block_types=("UpDecoderBlock2D",) * 4,
+            block_out_channels=(128, 256, 512, 512),
+            layers_per_block=2,
+        )
+    assert shapes_of("text_encoder", text) == published("text_encoder.")
+    assert shapes_of("vae", vae) == published("vae.")
+
+
+@needs_keys
+def test_the_image_encoder_takes_every_tensor_of_the_streaming_checkpoints_vision_tower():
+    sizes = {"hidden_size": 1280, "intermediate_size": 5120, "num_hidden_layers": 32, "num_attention_heads": 16}
+    with torch.device("meta"):
+        net = CLIPVisionModelWithProjection(CLIPVisionConfig(patch_size=14, projection_dim=1024, **sizes))
+    theirs = published("image_encoder.")
+    text_tower = {key for key in theirs if not key.startswith("image_encoder.model.visual.")}
+    assert len(text_tower) == 6 and len(theirs) == 398
+    left = {key: shape for key, shape in theirs.items() if key not in text_tower}
+    stacked: dict[str, list[str]] = {}
+    for key in net.state_dict():
+        stacked.setdefault(published_name("image_encoder", key), []).append(key)
+    for name, keys in stacked.items():
+        shape, *others = ([*net.state_dict()[key].shape] for key in keys)
+        assert all(other == shape for other in others) and len(keys) == (3 if ".attn.in_proj_" in name else 1)
+        shape = shape[::-1] if name.endswith("visual.proj") else [len(keys) * shape[0], *shape[1:]]
+        assert left.pop(name) == shape, name
+    assert not left
 
 
 @needs_keys
@@ -72,5 +114,10 @@ def test_a_name_that_is_none_of_the_refiners_is_refused(key):
 
 
 def test_a_part_that_is_none_is_refused():
-    with pytest.raises(ValueError, match="part='vae' must be one of unet, cam, apm"):
-        published_name("vae", "conv_in.weight")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="part='clip' must be one of unet, cam, apm, image_encoder, text_encoder, vae"):
+        published_name("clip", "conv_in.weight")  # type: ignore[arg-type]
+
+
+def test_a_name_that_is_none_of_the_image_encoders_is_refused():
+    with pytest.raises(ValueError, match="key='vision_model.encoder.layers.0.x' is no tensor of the published image"):
+        published_name("image_encoder", "vision_model.encoder.layers.0.x")

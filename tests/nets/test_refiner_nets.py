@@ -18,6 +18,7 @@ from models.sampling import NoiseSchedule, dpmpp_2m_sde, start, to_x0
 from models.scheduler import Coupling, Scheduler, SchedulerParams, Stage
 from models.span import Span
 from models.state import Chunk
+from pipelines.build import BUNDLES
 
 SPEC = PromptSpec("v", "a large red circle moves right", "a small ring", 42, 3)
 PLAN = Plan(SPEC.num_frames, PlanParams())
@@ -29,6 +30,11 @@ PARAMS = RefinerParams(
 @pytest.fixture(scope="module")
 def parts(random_bundle):
     return load_bundle(random_bundle).parts
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_bundle(BUNDLES / "tiny").parts
 
 
 def nets_of(parts, params=PARAMS):
@@ -81,7 +87,9 @@ def lockstep(parts):
     return np.concatenate(pieces)
 
 
-def test_the_symmetric_grid_equals_the_lockstep_loop_bit_for_bit(parts):
+@pytest.mark.parametrize("weights", ["parts", "shipped"])
+def test_the_symmetric_grid_equals_the_lockstep_loop_bit_for_bit(request, weights):
+    parts = request.getfixturevalue(weights)
     expected = lockstep(parts)
     assert expected.shape == (42, 32, 48, 3) and expected.std() > 1
     assert np.array_equal(through_the_scheduler(parts, PARAMS, 0), expected)
