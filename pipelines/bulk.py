@@ -27,6 +27,7 @@ from pipelines.bulk_rows import Rows
 from pipelines.cluster import Factories, connect, pools
 from pipelines.compose import flatten
 from pipelines.lease import Hold, alone
+from pipelines.limits import limits_of
 from pipelines.manifest import Manifest, VideoRow
 from pipelines.prompt_files import find_files
 from pipelines.storage import Store
@@ -50,6 +51,7 @@ def check(conf: BulkConf) -> tuple[Store, str]:
     Raises ValueError naming field, value and rule, also when `out` holds a job with other settings.
     """
     bundle_sha256 = hash_of(bundle_path(conf.bundle))
+    limits_of(conf).check(conf)
     find_files(conf.prompts)
     store = Store(conf.out)
     store.check("out")

@@ -6,6 +6,7 @@ from queue import Empty, Full, Queue
 from models.prompt import PromptSpec
 from pipelines.bulk_params import BulkConf
 from pipelines.config import for_video
+from pipelines.limits import limits_of
 from pipelines.manifest import Done
 from pipelines.prompts import Defaults, Row, read_rows, to_request
 
@@ -17,7 +18,7 @@ class Rows:
 
     def __init__(self, conf: BulkConf, done: Done) -> None:
         """`done` are the ids that earlier runs have finished."""
-        self._conf, self._done, self._seen = conf, done, Done()
+        self._conf, self._limits, self._done, self._seen = conf, limits_of(conf), done, Done()
         self._defaults = Defaults(conf.num_frames, conf.negative_prompt, conf.seed)
         self._queue: Queue[Row | BaseException | None] = Queue(AHEAD)
         self._closed = threading.Event()
@@ -45,7 +46,7 @@ class Rows:
 
     def request(self, row: Row) -> PromptSpec:
         """Raises ValueError with the reason for a row that cannot become a video, an id that comes again included."""
-        spec = to_request(row, self._defaults, lambda settings: for_video(self._conf, settings))
+        spec = to_request(row, self._defaults, lambda settings: self._limits.check(for_video(self._conf, settings)))
         if spec.video_id in self._seen:
             raise ValueError(f"id={spec.video_id!r}: an earlier row has it too, and every video needs its own")
         self._seen.add(spec.video_id)

@@ -231,7 +231,9 @@ def _check_texts(conf: "Conf", spec: "PromptSpec") -> None:
     """As `_load`, where the actors of a cluster hold the networks."""
     from pipelines.api import check_spec
     from pipelines.build import build_texts
+    from pipelines.limits import limits_of
 
+    limits_of(conf).check(conf)
     _warn_of(check_spec(conf, build_texts(conf), spec))
 
 

@@ -32,9 +32,9 @@ from pipelines.cluster import Factories, connect
 from pipelines.config import DEFAULT_CONFIG
 from pipelines.engine import Engine
 from pipelines.http.app import create_app
-from pipelines.http.asked import size_multiple
 from pipelines.http.keys import read_keys
 from pipelines.http.pace import PROXY_CALLBACK, proxy_middleware
+from pipelines.limits import limits_of
 from pipelines.serve_params import ServeConf, load_serve
 from pipelines.storage import Store
 from pipelines.takes import Takes
@@ -104,7 +104,7 @@ def application(conf: ServeConf, factories: Factories | None = None) -> serve.Ap
 
 def check(conf: ServeConf) -> None:
     """Finds what is wrong before anything is started. Raises ValueError naming field, value and rule."""
-    size_multiple(bundle_path(conf.bundle))
+    limits_of(conf).check(conf)
     read_keys(conf.serve.keys_file)
     Store(conf.serve.takes).check("serve.takes")
 

@@ -13,8 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from models.prompt import Cue
-from pipelines.build import BUNDLES
-from pipelines.http.asked import Checker, seconds_of, size_multiple
+from pipelines.http.asked import Checker, seconds_of
 from pipelines.http.body import read
 from pipelines.http.errors import HANDLERS
 from pipelines.http.schema import ExtensionRequest, VideoRequest
@@ -248,12 +247,6 @@ def test_no_json_whatever_it_says_is_an_error_of_ours(body):
 def test_no_bytes_whatever_they_are_are_an_error_of_ours(body, media):
     answer = post(content=body, headers={"Content-Type": media})
     assert answer.status_code in (200, 400, 404), answer.text
-
-
-def test_sides_are_multiples_of_what_the_shipped_networks_need():
-    assert size_multiple(BUNDLES / "tiny") == 16
-    with pytest.raises(ValueError, match=r"bundle part .*nowhere/vae cannot be read"):
-        size_multiple(BUNDLES / "nowhere")
 
 
 def test_a_remix_is_the_same_request_with_another_prompt():

@@ -15,7 +15,7 @@ from models.nets.conditioned import Context, denoise, video_context
 from models.nets.latents import decode_latents, encode_images, factor
 from models.nets.text import null_and_prompt
 from models.prompt import PromptSpec
-from models.refiner import RefinerParams
+from models.refiner import RefinerParams, check_size
 from models.sampling import guide, rows
 
 
@@ -29,13 +29,7 @@ class BundleRefinerNets:
         self._unet, self._vae, self._params = unet, vae, params
         self._tokenizer, self._text_encoder = tokenizer, text_encoder
         self._context = lru_cache(maxsize=8)(self._new_context)
-        multiple = factor(vae) * 2**unet.num_upsamplers
-        for name in ("height", "width"):
-            size = getattr(params, name)
-            if size % multiple:
-                below, above = size // multiple * multiple, (size // multiple + 1) * multiple
-                near = " or ".join(str(legal) for legal in (below, above) if legal)
-                raise ValueError(f"refiner.{name}={size} must be a multiple of {multiple}, such as {near}")
+        check_size(params, factor(vae) * 2**unet.num_upsamplers)
 
     def encode(self, images: Float[Tensor, "t 3 H W"], /) -> Float[Tensor, "t c h w"]:
         return encode_images(self._vae, images)

@@ -10,16 +10,17 @@ from starlette.middleware.cors import CORSMiddleware
 
 from models.bundle import Bundle
 from pipelines import __version__
-from pipelines.build import build_texts, bundle_path
+from pipelines.build import build_texts
 from pipelines.engine import Engine
 from pipelines.http import hls, service, socket, streams, videos
-from pipelines.http.asked import Checker, size_multiple
+from pipelines.http.asked import Checker
 from pipelines.http.desk import Desk
 from pipelines.http.errors import HANDLERS
 from pipelines.http.guard import Guard
 from pipelines.http.keys import Keys, read_keys
 from pipelines.http.openapi import document
 from pipelines.http.pace import Paced
+from pipelines.limits import limits_of
 from pipelines.serve_params import ServeConf
 from pipelines.takes import Takes
 
@@ -48,7 +49,7 @@ def create_app(engine: Engine, takes: Takes, conf: ServeConf, bundle: Bundle | N
         exception_handlers=HANDLERS,
         middleware=_middleware(conf, keys, page),
     )
-    checker = Checker(conf, bundle or build_texts(conf), size_multiple(bundle_path(conf.bundle)))
+    checker = Checker(conf, bundle or build_texts(conf), limits_of(conf).size_multiple)
     app.state.keys, app.state.desk = keys, Desk(engine, takes, checker)
     for part in (videos, streams, hls, service, socket):
         app.include_router(part.router)

@@ -1,6 +1,5 @@
 """What a request asks for, within the limits of the endpoint, as a Take that nobody has begun yet."""
 
-import json
 import secrets
 import time
 from collections.abc import Sequence
@@ -174,24 +173,6 @@ class Checker:
         if width * height > limit:
             param = "size" if together else "width"
             raise invalid(f"{param}: {width}x{height} has more than {limit} pixels", param)
-
-
-def size_multiple(bundle: Path) -> int:
-    """Of what a frame's sides have to be multiples, by the networks' own files: the VAE's factor and the UNet's.
-
-    Raises ValueError when they cannot be read.
-    """
-    vae = bundle / "refiner_vae" if (bundle / "refiner_vae").is_dir() else bundle / "vae"
-    halvings = _stages(vae, "block_out_channels") + _stages(bundle / "refiner", "up_block_types")
-    return int(2**halvings)
-
-
-def _stages(part: Path, key: str) -> int:
-    try:
-        stages: Sequence[object] = json.loads((part / "config.json").read_text("utf-8"))[key]
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"bundle part {part} cannot be read: {error}") from None
-    return len(stages) - 1
 
 
 def _texts(take: Take) -> dict[str, str]:
