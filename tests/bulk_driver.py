@@ -1,14 +1,18 @@
 """A bulk job on toy stages as a process of its own: `python -m tests.bulk_driver SECONDS key=value ...`.
 
-Its address comes from RAY_ADDRESS. The last line that it prints is how many videos were made, failed and skipped.
+Its address comes from RAY_ADDRESS; with LEASE=short a folder in a bucket is free two seconds after a kill. The last
+line that it prints is how many videos were made, failed and skipped.
 """
 
 import logging
+import os
 import sys
 from pathlib import Path
 
+import pipelines.lease
 from pipelines.bulk import Stopped, check, run
 from pipelines.bulk_params import load_bulk
+from pipelines.lease import LeaseTimes
 from tests.ray_toys import ToyFactory
 
 TOY = ("refiner.num_inference_steps=4", "refiner.height=32", "refiner.width=32", "tracking.enabled=false")
@@ -27,6 +31,8 @@ def run_job(prompts: Path, out: Path | str, *overrides: str, **how):
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     conf = load_bulk(overrides=[*TOY, *sys.argv[2:]])
+    if os.environ.get("LEASE") == "short":
+        pipelines.lease.TIMES = LeaseTimes(renew_s=0.3, dead_s=2.0, settle_s=0.5)
     try:
         tally = run(conf, *check(conf), factories(seconds=float(sys.argv[1])))
         print(tally.done, tally.failed, tally.skipped)

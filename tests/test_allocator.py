@@ -13,9 +13,11 @@ from pipelines.allocator import keep_freed_memory
 
 if sys.argv[1] == "keep":
     keep_freed_memory()
-for _ in range(20):
+for i in range(21):
+    if i == 1:  # the first one has to be asked for
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     np.ones(6_000_000)  # 48 MB, more than glibc keeps by itself
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
@@ -26,4 +28,5 @@ def faults(how):
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_blocks_that_are_freed_are_not_asked_for_again():
-    assert faults("keep") < faults("as it is") / 3
+    # With huge pages a block is 24 faults, else 12,000.
+    assert faults("keep") < 20 <= faults("as it is") / 20

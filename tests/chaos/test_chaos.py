@@ -1,5 +1,6 @@
 """Slow proofs: `make chaos`."""
 
+import io
 import json
 import os
 import random
@@ -8,9 +9,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import tempfile
+import threading
 import time
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -19,13 +22,16 @@ import psutil
 import pytest
 import ray
 
+from pipelines.manifest import Manifest
+from pipelines.storage import Store
+
 HOME = Path(__file__).parents[2]
 pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("ray")]
 
 
 def start(address, seconds, *overrides):
     """A bulk job in a process of its own, in a cluster that is there."""
-    env = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(HOME), "PYTHONUNBUFFERED": "1"}
+    env = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(HOME), "PYTHONUNBUFFERED": "1", "LEASE": "short"}
     command = [sys.executable, "-m", "tests.bulk_driver", str(seconds), *overrides]
     return subprocess.Popen(command, cwd=HOME, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -42,41 +48,118 @@ def write_prompts(path, count, num_frames):
     return path
 
 
-def digests(out):
-    """sha256 of every video by its path, and the manifest without its times."""
-    videos = {p.relative_to(out).as_posix(): sha256(p.read_bytes()).hexdigest() for p in out.glob("videos/**/*.mp4")}
-    rows = pd.read_parquet(out / "manifest").sort_values("ordinal")
-    assert rows.id.is_unique
-    return videos, rows[["id", "status", "path", "sha256", "seed", "settings"]].to_dict("records")
+def videos_of(out):
+    """What a job has made, by id: its place, the sha256 of the bytes that lie there, and what its row says."""
+    store = Store(str(out))
+    rows = sorted(Manifest(store).rows(), key=lambda row: row.ordinal)
+    assert len({row.id for row in rows}) == len(rows)
+    files = {path for path in store.list("videos") if path.endswith(".mp4")}
+    assert files == {row.path for row in rows if row.path and "#" not in row.path}  # nothing half done, nothing extra
+    return {row.id: (row.path, sha256(read(store, row.path)).hexdigest(), row.sha256, row.settings) for row in rows}
+
+
+def read(store, path):
+    file, _, member = path.partition("#")
+    if not member:
+        return store.get(file)
+    with tarfile.open(fileobj=io.BytesIO(store.get(file))) as tar:
+        return tar.extractfile(member).read()
 
 
 def num_finished(out):
-    records = len(list(out.glob("manifest/_records/*/*.json")))
-    parts = sum(len(pd.read_parquet(part, columns=["id"])) for part in out.glob("manifest/part-*.parquet"))
-    return records + parts
+    while True:
+        with suppress(FileNotFoundError):  # records become a part while we look
+            return sum(1 for _ in Manifest(Store(str(out))).rows())
 
 
-def test_five_kills_of_the_driver_at_random_moments_change_nothing(ray_cluster, tmp_path, figure):
-    address = ray.get_runtime_context().gcs_address
+# Where to, in which format, and how often one looks whether the moment to kill has come.
+KINDS = {
+    "disk": ("mp4", 0.02),
+    "webdataset": ("webdataset", 0.02),
+    "videofolder": ("videofolder", 0.02),
+    "s3": ("mp4", 0.2),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_five_kills_of_the_driver_at_random_moments_change_nothing(ray_cluster, s3_url, tmp_path, figure, kind):
+    address, (form, look_s) = ray.get_runtime_context().gcs_address, KINDS[kind]
+    home = f"{s3_url}/{tmp_path.name}" if kind == "s3" else tmp_path
     prompts, seed = write_prompts(tmp_path / "prompts.jsonl", 40, 40), random.randrange(2**32)
-    calm, wild = (f"prompts={prompts}", f"out={tmp_path}/calm"), (f"prompts={prompts}", f"out={tmp_path}/wild")
+    calm, wild = ((f"prompts={prompts}", f"out={home}/{name}", f"format={form}") for name in ("calm", "wild"))
     end(start(address, 0.01, *calm))
     rng, finished = random.Random(seed), []
     for _ in range(5):
         process = start(address, 0.01, *wild)
         aim = (finished[-1] if finished else 0) + rng.randrange(1, 7)
-        while num_finished(tmp_path / "wild") < aim and process.poll() is None:
-            time.sleep(0.02)
+        while num_finished(f"{home}/wild") < aim and process.poll() is None:
+            time.sleep(look_s)
         time.sleep(rng.random() * 0.5)
         process.kill()
         process.wait()
-        finished.append(num_finished(tmp_path / "wild"))
-        left = [p for p in (tmp_path / "wild").glob("videos/**/*") if p.suffix == ".mp4" and not p.stat().st_size]
-        assert not left
+        finished.append(num_finished(f"{home}/wild"))
     made, failed, skipped = end(start(address, 0.0, *wild))
     figure(seed=seed, finished_at_each_kill=finished, made_at_last=made, skipped_at_last=skipped)
     assert failed == 0 and made + skipped == 40 and 0 < finished[0] and finished[-1] < 40
-    assert digests(tmp_path / "wild") == digests(tmp_path / "calm")
+    assert videos_of(f"{home}/wild") == videos_of(f"{home}/calm")
+
+
+def test_a_kill_of_the_whole_machines_ray_and_of_the_job_changes_nothing(tmp_path, figure):
+    prompts = write_prompts(tmp_path / "prompts.jsonl", 30, 40)
+    calm, wild = ((f"prompts={prompts}", f"out={tmp_path}/{name}") for name in ("calm", "wild"))
+    with head() as (_, address):
+        end(start(address, 0.0, *calm))
+    with head() as (ray_of_it, address):
+        process = start(address, 0.02, *wild)
+        while num_finished(tmp_path / "wild") < 7:
+            time.sleep(0.02)
+        killed = kill_tree(ray_of_it, process)
+    finished = num_finished(tmp_path / "wild")
+    with head() as (_, address):
+        made, failed, skipped = end(start(address, 0.0, *wild))
+    figure(killed_processes=killed, finished_then=finished, made_after=made)
+    assert (failed, skipped) == (0, finished) and made == 30 - finished
+    assert videos_of(tmp_path / "wild") == videos_of(tmp_path / "calm")
+
+
+def kill_tree(*roots):
+    """Kill -9 of these processes with all their children; how many they were."""
+    tree = [one for root in roots for one in (psutil.Process(root.pid), *psutil.Process(root.pid).children(True))]
+    for one in tree:
+        with suppress(psutil.NoSuchProcess):
+            one.kill()
+    for root in roots:
+        root.wait(30)
+    return len(tree)
+
+
+@contextmanager
+def head():
+    """`ray start --head` as a user would start it, on ports of its own; its process and its address."""
+    place = tempfile.mkdtemp(prefix="lt", dir="/tmp")  # short: a socket's path has at most 107 letters
+    command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=4", "--port=6399"]
+    ports = ["--dashboard-port=8399", "--ray-client-server-port=9399", f"--temp-dir={place}", "--disable-usage-stats"]
+    process = subprocess.Popen(
+        [*command, *ports], env=own_env(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    for line in process.stdout:
+        if "Ray runtime started" in line:
+            break
+    threading.Thread(target=process.stdout.read, daemon=True).start()  # or it would stand still when the pipe is full
+    try:
+        yield process, "127.0.0.1:6399"
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def own_env():
+    """Of a Ray that is not the one of this process."""
+    env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
+    env |= {"RAY_raylet_start_wait_time_s": "150", "PYTHONPATH": str(HOME)}
+    env.pop("RAY_ADDRESS", None)
+    return env
 
 
 def test_sigterm_commits_what_is_whole_and_the_job_goes_on_later(ray_cluster, tmp_path, figure):
@@ -101,16 +184,15 @@ def test_sigterm_commits_what_is_whole_and_the_job_goes_on_later(ray_cluster, tm
 def test_a_machine_that_dies_in_the_middle_of_a_job_changes_nothing(tmp_path, figure):
     """Two raylets, one killed. In a process of its own: this one may have a Ray already."""
     program = HOME / "tests" / "chaos" / "two_machines.py"
-    env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "150", "PYTHONPATH": str(HOME)}
-    env.pop("RAY_ADDRESS", None)
     run = subprocess.run(
-        [sys.executable, str(program), str(tmp_path)], cwd=HOME, env=env, capture_output=True, text=True, timeout=500
-    )
+        [sys.executable, str(program), str(tmp_path)],
+        cwd=HOME, env=own_env(), capture_output=True, text=True, timeout=500,
+    )  # fmt: skip
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
     figures = json.loads(run.stdout.strip().splitlines()[-1])
     figure(**figures)
     assert figures["done"] == figures["videos"] and figures["retries"] > 0
-    assert digests(tmp_path / "killed") == digests(tmp_path / "calm")
+    assert videos_of(tmp_path / "killed") == videos_of(tmp_path / "calm")
 
 
 def test_memory_of_the_driver_stays_flat_over_2000_prompts(ray_cluster, tmp_path, figure):
@@ -145,22 +227,8 @@ def test_memory_of_the_driver_stays_flat_over_2000_prompts(ray_cluster, tmp_path
 
 @pytest.fixture
 def real_cluster():
-    """`ray start --head` with its dashboard, on ports of its own, as a user would start it."""
-    env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
-    env.pop("RAY_ADDRESS", None)
-    place = tempfile.mkdtemp(prefix="lt", dir="/tmp")  # short: a socket's path has at most 107 letters
-    command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=4", "--port=6399"]
-    ports = [
-        "--dashboard-port=8399",
-        "--ray-client-server-port=9399",
-        f"--temp-dir={place}",
-        "--disable-usage-stats",
-    ]
-    process = subprocess.Popen([*command, *ports], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    yield "http://127.0.0.1:8399", env
-    process.send_signal(signal.SIGTERM)
-    process.wait(60)
-    shutil.rmtree(place, ignore_errors=True)
+    with head():
+        yield "http://127.0.0.1:8399", own_env()
 
 
 def submit(address, env, *command):
