@@ -12,10 +12,10 @@ help:
 	@echo "make test    format, lint, types, import rules and every test (what CI runs)"
 	@echo "make check   the same as make test"
 	@echo "make results what the shipped weights can do, measured: docs/results/tiny.md (about an hour)"
-	@echo "make bench   what streaming saves and costs, measured: docs/results/bench.md (about 5 minutes)"
+	@echo "make bench   what streaming saves and costs, measured: docs/results/bench.md (about 12 minutes)"
 	@echo "make bench-serve  how long a client waits for the first picture: docs/results/serve.md (about 5 minutes)"
 	@echo "make notebooks  execute the notebooks in place, outputs included (about 3 minutes)"
-	@echo "make chaos   kills of drivers, actors and machines, and a job of 2,000 prompts (about 15 minutes)"
+	@echo "make chaos   kills of drivers, actors and machines, and a job of 2,000 prompts (about 25 minutes)"
 	@echo "make format  let ruff rewrite the sources"
 	@echo "make clean   remove what was made here: the environment, the caches, demo/"
 

@@ -82,12 +82,12 @@ class Maker:
         bundle = self.bundle
         if variant.kind is Kind.ADDED and "cam" in bundle.parts:
             bundle = replace(bundle, parts={**bundle.parts, "cam": added(bundle.parts["cam"])})
-        return Made(_chunks(bundle, conf, spec, spec.num_frames), inside)
+        return Made(chunks_of(bundle, conf, spec, spec.num_frames), inside)
 
     def low(self, spec: PromptSpec) -> Frames:
         """The low-resolution video of `full`, on to the end of the last window of any refined variant."""
         refined = [for_video(self._conf, v.settings).plan for v in VARIANTS.values() if v.kind is Kind.REFINED]
-        return _chunks(self.bundle, self._conf, spec, max(Plan(spec.num_frames, p).chunks[-1].stop for p in refined))
+        return chunks_of(self.bundle, self._conf, spec, max(Plan(spec.num_frames, p).chunks[-1].stop for p in refined))
 
     def _refined(self, conf: Conf, spec: PromptSpec, low: Frames) -> Frames:
         params = conf.refiner
@@ -112,7 +112,8 @@ class Maker:
         return Made(model.decode(latents), inside)
 
 
-def _chunks(bundle: Bundle, conf: Conf, spec: PromptSpec, num_frames: int) -> Frames:
+def chunks_of(bundle: Bundle, conf: Conf, spec: PromptSpec, num_frames: int) -> Frames:
+    """The low-resolution frames of a video, at least `num_frames` of them."""
     plan, memory, chunks = Plan(num_frames, conf.plan), None, list[Chunk]()
     model = bundle.base_model(conf.base)
     for index, span in enumerate(plan.chunks):

@@ -55,15 +55,20 @@ def check(conf: BulkConf) -> tuple[Store, str]:
     find_files(conf.prompts)
     store = Store(conf.out)
     store.check("out")
-    if store.exists("job.json"):
-        before = json.loads(store.get("job.json"))
-        changed = differences(before["settings"], json.loads(json.dumps(job_settings(conf, bundle_sha256))))
-        if changed:
-            raise ValueError(
-                f"out={conf.out} holds a job that was begun with other settings: {'; '.join(changed)}. "
-                "Take these, or another out"
-            )
+    _check_same(conf, store, bundle_sha256)
     return store, bundle_sha256
+
+
+def _check_same(conf: BulkConf, store: Store, bundle_sha256: str) -> None:
+    if not store.exists("job.json"):
+        return
+    before = json.loads(store.get("job.json"))
+    changed = differences(before["settings"], json.loads(json.dumps(job_settings(conf, bundle_sha256))))
+    if changed:
+        raise ValueError(
+            f"out={conf.out} holds a job that was begun with other settings: {'; '.join(changed)}. "
+            "Take these, or another out"
+        )
 
 
 def run(conf: BulkConf, store: Store, bundle_sha256: str, factories: Factories | None = None) -> Tally:
@@ -73,6 +78,7 @@ def run(conf: BulkConf, store: Store, bundle_sha256: str, factories: Factories |
     """
     made = factories or stage_factories(conf)
     with alone(store) as hold, _asked_to_stop() as asked:
+        _check_same(conf, store, bundle_sha256)  # again: another job may have begun and ended here since
         manifest = Manifest(store)
         store.sweep()
         rows = Rows(conf, manifest.done(retry_failed=conf.retry_failed))

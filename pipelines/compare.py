@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
-from urllib.parse import quote
 
 from models.metrics.bootstrap import interval
 from models.metrics.catalog import CATALOG, Better, Entry
@@ -17,6 +16,7 @@ from pipelines.evaluate_report import OWN_STYLE, number
 from pipelines.evaluation import SCHEMA, Evaluation
 from pipelines.gallery import STYLE
 from pipelines.measuring import read_bytes
+from pipelines.pictures import player
 from pipelines.storage import Store
 from pipelines.video_list import Listed
 
@@ -144,11 +144,8 @@ def _pair(store: Store, folders: Sequence[str], tables: Sequence[Mapping[Key, Ro
             store.put(name, read_bytes(Listed(file, table[key]["url"], member or None)))
         except OSError:  # it is gone by now
             continue
-        label = escape(f"{folder}: {key[0]}")
-        figures.append(
-            f'<figure><video src="./{quote(name)}" aria-label="{label}" controls muted loop playsinline '
-            f'preload="metadata"></video><figcaption>{escape(folder)}</figcaption></figure>'
-        )
+        shown = player(name, f"{folder}: {key[0]}")
+        figures.append(f"<figure>{shown}<figcaption>{escape(folder)}</figcaption></figure>")
     title = f"<h3>{escape(key[0])} <small>seed {key[1]}</small></h3>"
     return f'<article>{title}<div class="pairs">{"".join(figures)}</div></article>'
 

@@ -36,7 +36,7 @@ def check(conf: EvaluateConf) -> tuple[Evaluation, list[Listed], str]:
 
     Raises ValueError naming field, value and rule, also when `out` holds figures that were measured otherwise.
     """
-    videos, flow = list_videos(conf.manifest), flow_name(conf.flow)
+    videos, flow = list_videos(conf.manifest), flow_name(conf.flow, conf.size)
     if conf.clip is not None:
         load_clip(conf.clip)
     store = Store(conf.out)

@@ -7,13 +7,12 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
-from urllib.parse import quote
 
 from models.metrics.bootstrap import interval
 from models.metrics.catalog import BY_NAME, CATALOG, Better, Entry
 from pipelines.gallery import STYLE
 from pipelines.measuring import read_bytes
-from pipelines.pictures import curve, histogram
+from pipelines.pictures import curve, histogram, player
 from pipelines.storage import Store
 from pipelines.video_list import Listed
 
@@ -123,8 +122,7 @@ def _card(row: Row, file: str) -> str:
         if row.get(f"curve_{name}")
     )
     return (
-        f'<article><video src="./{quote(file)}" aria-label="{escape(said)}" controls muted loop playsinline'
-        f' preload="metadata"></video><div><h3>{escape(said)}</h3><p class="quiet">{escape(row["path"])}</p>'
+        f'<article>{player(file, said)}<div><h3>{escape(said)}</h3><p class="quiet">{escape(row["path"])}</p>'
         f'<dl>{facts}</dl><div class="curves">{lines}</div></div></article>'
     )
 

@@ -34,7 +34,7 @@ class Measurer:
     def __init__(self, conf: EvaluateConf) -> None:
         quiet()
         torch.set_num_threads(1)
-        self._size, self._flow = conf.size, load_flow(flow_name(conf.flow))
+        self._size, self._flow = conf.size, load_flow(flow_name(conf.flow, conf.size))
         self._clip = None if conf.clip is None else load_clip(conf.clip)
 
     def __call__(self, video: Listed) -> dict[str, Any]:
@@ -81,9 +81,14 @@ def read_bytes(video: Listed) -> bytes:
             return member.read()
 
 
-def flow_name(asked: str) -> str:
-    """The method that is meant by `auto`: the best that is there. Raises ValueError for one that is not there."""
+def flow_name(asked: str, size: int) -> str:
+    """The method that is meant by `auto`: the best that is there and takes frames of `size` pixels a side.
+
+    Raises ValueError for one that is not there, or does not.
+    """
     missing = _missing_raft()
+    if size < 128 or size % 8:
+        missing = f"size={size} must be a multiple of 8 and at least 128 for it"
     if asked == "auto":
         return "dis" if missing else "raft_large"
     if asked == "raft_large" and missing:

@@ -1,8 +1,9 @@
-"""Small pictures for pages, as inline SVG: they need no library, and take the page's colour."""
+"""What pages show: small pictures as inline SVG, which need no library and take the page's colour, and videos."""
 
 import math
 from collections.abc import Sequence
 from html import escape
+from urllib.parse import quote
 
 WIDTH, HEIGHT = 140, 36  # units of the picture; a page may draw it wider
 
@@ -32,6 +33,12 @@ def curve(values: Sequence[float], label: str) -> str:
     points = " ".join(f"{i / wide * WIDTH:.1f},{HEIGHT - 2 - (v - low) / tall * (HEIGHT - 4):.1f}" for i, v in known)
     line = f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.3"/>'
     return _svg(line, f"{label} over the video, from {low:.3g} to {high:.3g}")
+
+
+def player(file: str, label: str) -> str:
+    """A video that lies beside the page. Muted and inline: phones play one on their own only so."""
+    source = quote(file)
+    return f'<video src="./{source}" aria-label="{escape(label)}" controls muted loop playsinline preload="metadata"></video>'
 
 
 def _svg(inside: str, label: str) -> str:

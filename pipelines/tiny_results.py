@@ -27,6 +27,7 @@ from models.plan import Plan
 from models.prompt import PromptSpec
 from models.state import Chunk
 from models.world import ATTRIBUTES, Scene, sample_scene
+from pipelines.ablate_videos import chunks_of
 from pipelines.config import Conf, load
 
 if TYPE_CHECKING:
@@ -111,13 +112,7 @@ def _make(job: Job) -> Mapping[str, UInt8[np.ndarray, "t h w c"]]:
         segments = build_generator(conf, bundle).stream(spec, lambda _, made: _keep_chunk(low, made))
         refined = np.concatenate([segment.frames for segment in segments])
         return {"refined": refined, "full": np.concatenate([chunk.frames for chunk in low])[:NUM_FRAMES]}
-    plan, memory, chunks = Plan(NUM_FRAMES, conf.plan), None, list[Chunk]()
-    model = bundle.base_model(conf.base)
-    for index, span in enumerate(plan.chunks):
-        if span.start < NUM_FRAMES:
-            memory, chunk = model.advance(spec, plan, index, memory)
-            chunks.append(chunk)
-    return {job.variant: np.concatenate([chunk.frames for chunk in chunks])[:NUM_FRAMES]}
+    return {job.variant: chunks_of(bundle, conf, spec, NUM_FRAMES)}
 
 
 @cache

@@ -140,6 +140,7 @@ def test_evaluations_of_different_kinds_are_not_compared(folder, tmp_path, capsy
         (["out=x"], "manifest"),
         (["manifest={folder}", "out=x", "flow=horn"], "flow=horn must be one of"),
         (["manifest={folder}", "out=x", "flow=raft_large"], "flow=raft_large: "),
+        (["manifest={folder}", "out=x", "flow=raft_large", "size=100"], "flow=raft_large: size=100 must be a multiple"),
         (["manifest={folder}", "out=x", "size=7"], "size=7 must be between"),
         (["manifest={folder}", "out=x", "clip={folder}"], "must be a bundle or a folder with a transformers CLIP"),
         (["manifest={folder}", "out=x", "colour=red"], "colour"),
