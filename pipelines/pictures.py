@@ -37,8 +37,8 @@ def curve(values: Sequence[float], label: str) -> str:
 
 def player(file: str, label: str) -> str:
     """A video that lies beside the page. Muted and inline: phones play one on their own only so."""
-    source = quote(file)
-    return f'<video src="./{source}" aria-label="{escape(label)}" controls muted loop playsinline preload="metadata"></video>'
+    attributes = 'controls muted loop playsinline preload="metadata"'
+    return f'<video src="./{quote(file)}" aria-label="{escape(label)}" {attributes}></video>'
 
 
 def _svg(inside: str, label: str) -> str:
