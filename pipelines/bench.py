@@ -184,7 +184,8 @@ everything refined. *streaming*: both at the same time.
 makespan (1: it never waited). What is missing is the beginning, until the first window has its chunks, and `tail`, what
 is refined after the last chunk. In the symmetric coupling neighbours listen to each other, so each window may be only
 one step ahead of the next: when the last chunk comes, the last window has all of its 5 calls to go (4 steps and the
-decoding), the one before it 4, and so on, 15 calls. That does not grow with the job, and causal windows wait for nobody behind them.
+decoding), the one before it 4, and so on, 15 calls. That does not grow with the job, and causal windows wait for nobody
+behind them.
 
 `overhead` is the wall time of a task, from the call to the answer, minus the stage's own seconds. `bare_call` is that
 of an actor which works for as long as a task does, and takes and gives nothing: what Ray itself costs at this pace (an
