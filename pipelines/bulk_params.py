@@ -64,7 +64,7 @@ def load_bulk(path: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = ()) 
 
 def video_settings(conf: Conf) -> dict[str, Any]:
     """Every setting that a video's bytes depend on, by dotted key."""
-    sections = ("device", "dtype", "base.", "plan.", "refiner.", "video.")
+    sections = ("device", "dtype", "num_threads", "base.", "plan.", "refiner.", "video.")
     own = {f.name for f in fields(Conf)}
     flat = {key: value for key, value in flatten(conf).items() if key.split(".")[0] in own}
     return {key: value for key, value in sorted(flat.items()) if key.startswith(sections)}

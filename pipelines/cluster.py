@@ -19,6 +19,7 @@ from pipelines.cluster_params import ClusterParams, PoolParams
 
 logger = logging.getLogger(__name__)
 WAIT_QUIETLY_S = 10.0
+POOL = "LONGTAKE_POOL"  # in an actor's environment: whose it is, for those who look at processes
 Factories = Mapping[str, Callable[[], Held]]  # base, refiner, writer -> what its actors hold
 
 
@@ -74,7 +75,7 @@ def pools(params: ClusterParams, factories: Factories) -> Iterator[dict[str, Poo
         bundle = 0
         for name, factory in factories.items():
             wants: PoolParams = getattr(params, name)
-            start = partial(_start, factory, wants, group if _bundle(wants) else None, bundle)
+            start = partial(_start, name, factory, wants, group if _bundle(wants) else None, bundle)
             made[name] = Pool(name, start, wants.num_actors)
             bundle += wants.num_actors if _bundle(wants) else 0
         for pool in made.values():  # all of them are building at the same time by now
@@ -87,7 +88,9 @@ def pools(params: ClusterParams, factories: Factories) -> Iterator[dict[str, Poo
             remove_placement_group(group)
 
 
-def _start(factory: Callable[[], Held], wants: PoolParams, group: PlacementGroup | None, first: int, index: int) -> Any:
+def _start(
+    pool: str, factory: Callable[[], Held], wants: PoolParams, group: PlacementGroup | None, first: int, index: int
+) -> Any:
     place = PlacementGroupSchedulingStrategy(group, first + index) if group is not None else "DEFAULT"
     return StageActor.options(
         num_cpus=wants.num_cpus,
@@ -95,7 +98,8 @@ def _start(factory: Callable[[], Held], wants: PoolParams, group: PlacementGroup
         max_restarts=-1,
         max_task_retries=0,  # retries are ours: counted, and the same on every runner
         scheduling_strategy=place,
-        runtime_env={"env_vars": {"OMP_NUM_THREADS": str(wants.num_threads)}},
+        # Libraries that count the machine's cores would take them all. A stage says itself how many threads it has.
+        runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", POOL: pool}},
     ).remote(factory)
 
 

@@ -13,12 +13,10 @@ class PoolParams:
     num_actors: int = 1
     num_cpus: float = 1.0
     num_gpus: float = 0.0  # may be a fraction
-    num_threads: int = 1  # that torch computes with on a CPU
 
     def __post_init__(self) -> None:
-        for name in ("num_actors", "num_threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.num_actors < 1:
+            raise ValueError(f"num_actors={self.num_actors} must be at least 1")
         for name in ("num_cpus", "num_gpus"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0")

@@ -40,6 +40,7 @@ class Conf:
     bundle: str = "tiny"
     device: str = "cpu"  # or cuda: where the networks run
     dtype: str = "float32"  # or bfloat16, float16: in what they compute
+    num_threads: int = 1  # of a CPU, for each stage: its convolutions are rounded differently with another number
     plan: PlanParams = field(default_factory=PlanParams)
     base: BaseParams = field(default_factory=BaseParams)
     refiner: RefinerParams = field(default_factory=RefinerParams)
@@ -52,7 +53,8 @@ class Conf:
             raise ValueError(f"device={self.device} must be cpu or cuda")
         if self.dtype not in ("float32", "bfloat16", "float16"):
             raise ValueError(f"dtype={self.dtype} must be float32, bfloat16 or float16")
-
+        if self.num_threads < 1:
+            raise ValueError(f"num_threads={self.num_threads} must be at least 1")
         for name in ("base", "refiner"):
             num_gpus = getattr(self.ray, name).num_gpus
             if self.device == "cpu" and num_gpus:

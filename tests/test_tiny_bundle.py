@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+import torch
 
 from models.bundle import load_bundle
 from models.metrics.probe import probe
 from models.mp4 import decode
 from pipelines.__main__ import main
+from pipelines.api import load
 from pipelines.build import BUNDLES
 
 PROMPT = "a large red circle moves right over a plain navy background"
@@ -26,6 +28,25 @@ def test_a_command_gives_exactly_the_frames_asked_for_and_the_same_bytes_twice(t
         assert main(["generate", PROMPT, "--num-frames", str(num_frames), "--out", str(file), *FEW_STEPS]) == 0
     assert files[0].read_bytes() == files[1].read_bytes()
     assert len(list(decode(files[0]))) == num_frames
+
+
+@pytest.fixture
+def threads():
+    """Sets how many threads torch has in this process."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+def test_the_threads_of_the_process_do_not_enter_those_of_the_configuration_do_the_work(threads):
+    longtake, seen = load("tiny", overrides=FEW_STEPS), []
+    longtake.bundle.parts["unet"].conv_in.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))
+    frames = []
+    for count in (1, 2):
+        threads(count)
+        frames.append(np.concatenate([one.frames for one in longtake.stream(PROMPT, num_frames=24)]))
+        assert torch.get_num_threads() == count
+    assert np.array_equal(*frames) and set(seen) == {1}
 
 
 def test_a_video_shows_what_its_prompt_says(tmp_path):

@@ -15,14 +15,12 @@ import psutil
 
 from pipelines import serve
 from pipelines.__main__ import main
+from pipelines.cluster import POOL
 from tests.engine_toys import HIGH, linked
 from tests.test_local import NUM_STEPS
 
 HOME = Path(__file__).parents[2]
 SIZE = (f"refiner.num_inference_steps={NUM_STEPS}", f"refiner.height={HIGH}", f"refiner.width={HIGH}")
-# By their number of threads the actors of a pool can be told from those of another, and from all the rest.
-POOLS = {"base": "2", "refiner": "3", "writer": "4"}
-THREADS = tuple(f"ray.{name}.num_threads={number}" for name, number in POOLS.items())
 
 
 class Service:
@@ -56,7 +54,7 @@ class Service:
         return httpx2.Client(base_url=self.url, timeout=120)
 
     def actors(self, pool):
-        return [one for one in self._tree() if _environ(one).get("OMP_NUM_THREADS") == POOLS[pool]]
+        return [one for one in self._tree() if _environ(one).get(POOL) == pool]
 
     @property
     def replica(self):
@@ -107,4 +105,4 @@ def serve_linked(conf):
 
 if __name__ == "__main__":
     SERVE_FOREVER, serve.serve_forever = serve.serve_forever, serve_linked
-    sys.exit(main(["serve", *SIZE, *THREADS, *sys.argv[2:]]))
+    sys.exit(main(["serve", *SIZE, *sys.argv[2:]]))
