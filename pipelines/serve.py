@@ -11,6 +11,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import Mapping
@@ -79,7 +80,8 @@ class Endpoint:
         await asyncio.to_thread(self._engine.close, self._conf.serve.drain_s)
 
     async def __del__(self) -> None:
-        await self.drain()
+        if hasattr(self, "_engine"):  # else it could not be built
+            await self.drain()
 
 
 def build_app(args: Mapping[str, Any]) -> serve.Application:
@@ -149,7 +151,10 @@ def start(conf: ServeConf) -> None:
 
 def run(conf: ServeConf, factories: Factories | None = None) -> None:
     """The endpoint, until it is ready. Raises RuntimeError when it cannot be."""
-    handle = serve.run(application(conf, factories), name=NAME)
+    try:
+        handle = serve.run(application(conf, factories), name=NAME)
+    except RuntimeError as error:
+        raise RuntimeError(f"the endpoint cannot start: {_why_not_deployed() or error}") from None
     _wait_until_ready(handle, url_of(conf), conf.ray.start_timeout_s)
 
 
@@ -157,6 +162,19 @@ def url_of(conf: ServeConf) -> str:
     """Where a browser on this machine finds it."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(conf.serve.host, conf.serve.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{conf.serve.port}"
+
+
+def _why_not_deployed() -> str:
+    """What the replica raised when it was built, as far as Serve has kept it."""
+    status = serve.status().applications.get(NAME)
+    return raised_in("\n".join(one.message for one in status.deployments.values()) if status else "")
+
+
+def raised_in(text: str) -> str:
+    """The last line of a text with tracebacks in it that tells an exception, or its last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (raised or lines or [""])[-1]
 
 
 def _wait_until_ready(handle: "DeploymentHandle[Any]", url: str, timeout_s: float) -> None:

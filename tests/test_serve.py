@@ -239,6 +239,25 @@ def test_what_cannot_be_served_is_refused_in_one_line(refused, tmp_path, monkeyp
     assert "did you mean" in refused("serve.prot=1")
 
 
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", ""),
+        ("The deployment failed to start 3 times.", "The deployment failed to start 3 times."),
+        (
+            'The deployment failed.\n  File "x.py", line 1\n    raise ValueError(1)\nValueError: keys=x is no file\nRetrying.',
+            "ValueError: keys=x is no file",
+        ),
+        (
+            "ray.exceptions.RayTaskError: a\nRuntimeError: the engine has failed: b",
+            "RuntimeError: the engine has failed: b",
+        ),
+    ],
+)
+def test_what_a_replica_raised_is_found_in_what_serve_says(text, says):
+    assert serve.raised_in(text) == says
+
+
 def test_the_file_for_serve_deploy_builds_the_app(tmp_path):
     from ray.serve.schema import ServeDeploySchema
 
