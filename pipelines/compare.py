@@ -23,6 +23,7 @@ from pipelines.video_list import Listed
 Row = dict[str, Any]
 Key = tuple[str, int]
 NUM_SHOWN = 6  # pairs whose videos are on the page
+MIN_PAIRS = 6  # for a verdict: intervals of fewer are as wide as chance
 COLUMNS = [name for name in SCHEMA.names if not name.startswith("curve_")]
 
 
@@ -102,6 +103,8 @@ def _page(
     shown = "".join(_pair(store, folders, tables, key, i) for i, key in enumerate(shared[:NUM_SHOWN]))
     table = f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
     counts = f"{len(shared)} pairs of the same prompt and seed; differences to {folders[0]} with 95 % intervals."
+    if len(shared) < MIN_PAIRS:
+        counts += f" Fewer than {MIN_PAIRS} are too few for a verdict."
     return PAGE.format(style=STYLE + OWN_STYLE + PAIR_STYLE, counts=escape(counts), table=table, videos=shown)
 
 
@@ -118,18 +121,18 @@ def _line(
     cells = [
         f"<th scope='row'>{escape(entry.title)}<code>{entry.name}</code></th>",
         f"<td class='number'>{number(sum(finite) / len(finite))}</td>",
-        *(_cell(entry, one[entry.name]) for one in found.values()),
+        *(_cell(entry, one[entry.name], len(shared) >= MIN_PAIRS) for one in found.values()),
         f"<td>{entry.better}</td>",
     ]
     return f"<tr>{''.join(cells)}</tr>"
 
 
-def _cell(entry: Entry, figures: list[float] | None) -> str:
+def _cell(entry: Entry, figures: list[float] | None, judged: bool) -> str:
     if figures is None:
         return "<td></td>"
     mean, low, high = figures
     verdict = ""
-    if entry.better is not Better.NEITHER and (low > 0 or high < 0):
+    if judged and entry.better is not Better.NEITHER and (low > 0 or high < 0):
         verdict = "better" if (mean > 0) == (entry.better is Better.HIGHER) else "worse"
     word = f" <b class='{verdict}'>{verdict}</b>" if verdict else ""
     return f"<td class='number'>{mean:+.3g} <small>{low:+.3g} to {high:+.3g}</small>{word}</td>"

@@ -36,8 +36,8 @@ def curve(values: Sequence[float], label: str) -> str:
 
 
 def player(file: str, label: str) -> str:
-    """A video that lies beside the page. Muted and inline: phones play one on their own only so."""
-    attributes = 'controls muted loop playsinline preload="metadata"'
+    """A video that lies beside the page, and plays. Muted and inline: phones play one on their own only so."""
+    attributes = "controls autoplay muted loop playsinline"
     return f'<video src="./{quote(file)}" aria-label="{escape(label)}" {attributes}></video>'
 
 

@@ -121,6 +121,18 @@ def test_a_comparison_pairs_prompts_and_seeds_and_says_what_differs(folder, tmp_
     assert np.isclose(mean, np.mean([b["ofs"] - a["ofs"] for a, b in zip(firsts, others, strict=True)]))
 
 
+def test_a_verdict_wants_enough_pairs(folder, tmp_path, monkeypatch, capsys):
+    slow = measured(folder, tmp_path / "slow")
+    fast = measured(videos(tmp_path / "b", [3, 4, 3, 5]), tmp_path / "fast")
+    page = tmp_path / "page" / "index.html"
+    argv = ["evaluate", "--compare", slow.store.url, fast.store.url, f"out={page.parent}"]
+    assert main(argv) == 0
+    assert "too few for a verdict" in page.read_text() and "class='worse'" not in page.read_text()
+    monkeypatch.setattr(comparing, "MIN_PAIRS", 4)
+    assert main(argv) == 0
+    assert "too few for a verdict" not in page.read_text() and "class='worse'" in page.read_text()
+
+
 def test_the_same_videos_do_not_differ(folder, tmp_path):
     rows = measured(folder, tmp_path / "out").rows()
     assert comparing.difference("ofs", rows, rows) == [0, 0, 0]
