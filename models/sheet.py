@@ -102,6 +102,9 @@ def _write(sheet: Image.Image, text: str, x: int, y: int) -> None:
 
 def _write_upward(sheet: Image.Image, text: str, x: int, y: int, height: int) -> None:
     """From the middle of a tile's left side, read from bottom to top."""
+    font = ImageFont.load_default(13)
+    if (length := font.getlength(text)) > height:
+        font = ImageFont.load_default(13 * height / length)
     line = Image.new("RGB", (height, LINE), PAPER)
-    ImageDraw.Draw(line).text((height // 2, 0), text, fill=INK, font=ImageFont.load_default(13), anchor="ma")
+    ImageDraw.Draw(line).text((height // 2, 0), text, fill=INK, font=font, anchor="ma")
     sheet.paste(line.rotate(90, expand=True), (x, y))

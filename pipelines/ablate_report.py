@@ -37,7 +37,7 @@ def write(conf: AblateConf, rows: Sequence[Row], out: Path, frames: Callable[[Ro
     drawn = orders(rows, [segment.start for segment in Plan(conf.num_frames, conf.plan).segments[1:]])
     if drawn is not None:
         drawn.save(out / "ablations-order.png")
-    _sheet(rows, frames).save(out / "ablations-frames.png")
+    _sheet(rows, frames).save(out / "ablations-frames.jpg", quality=88, subsampling=0)
     page.write_text(f"{before}{BEGIN}{body(conf, rows)}\n{END}{after}", "utf-8")
 
 
@@ -177,5 +177,5 @@ With so many claims at 95 %, one may be decided by chance.
 PICTURES = (
     "![Differences to the reference with their intervals; grey where nothing is decided](ablations.png)",
     "![Flow over time and its standard deviation, refined in three ways](ablations-order.png)",
-    "![Frames of the first prompts, a row a variant](ablations-frames.png)",
+    "![Frames of the first prompts, a row a variant](ablations-frames.jpg)",
 )

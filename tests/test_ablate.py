@@ -67,7 +67,7 @@ def test_the_page_has_claims_and_tables_and_keeps_what_people_wrote(done):
         "**The order independent > shared-noise > symmetric**",
     ):
         assert word in text
-    for name in ("ablations.png", "ablations-order.png", "ablations-frames.png"):
+    for name in ("ablations.png", "ablations-order.png", "ablations-frames.jpg"):
         assert f"]({name})" in text and (ablate.Path(done.out) / name).stat().st_size > 1000
 
 
