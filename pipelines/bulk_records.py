@@ -18,6 +18,7 @@ from pipelines.manifest import VideoRow
 logger = logging.getLogger(__name__)
 COMPACT_ROWS = 500
 SAMPLES = 4  # videos that go to the tracking server
+SAMPLE_BYTES = 32 << 20  # of one at most: they pass through the driver, whose memory must not grow with the resolution
 
 
 @dataclass(slots=True)
@@ -101,7 +102,7 @@ class Records:
         self._shards.clear()
 
     def _take_sample(self, row: VideoRow) -> None:
-        if row.path is not None and self._samples:
+        if row.path is not None and self._samples and (row.size_bytes or 0) <= SAMPLE_BYTES:
             self._samples -= 1
             self._errands.put(Errand("sample", (row.path, row.num_frames)))
 
