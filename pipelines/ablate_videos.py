@@ -113,7 +113,7 @@ class Maker:
 
 
 def chunks_of(bundle: Bundle, conf: Conf, spec: PromptSpec, num_frames: int) -> Frames:
-    """The low-resolution frames of a video, at least `num_frames` of them."""
+    """The first `num_frames` low-resolution frames of a video."""
     plan, memory, chunks = Plan(num_frames, conf.plan), None, list[Chunk]()
     model = bundle.base_model(conf.base)
     for index, span in enumerate(plan.chunks):

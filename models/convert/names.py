@@ -25,7 +25,7 @@ _FIXED = {
     "output_blocks.5.3.conv": "up_blocks.1.upsamplers.0.conv",
     "output_blocks.8.3.conv": "up_blocks.2.upsamplers.0.conv",
 }
-# open_clip's vision tower: transformers' name on the right is ours.
+# The vision tower: the names of transformers, which are ours, on the left; open_clip's on the right.
 _VISION = {
     "visual_projection.weight": "proj",
     "vision_model.embeddings.class_embedding": "class_embedding",
