@@ -12,6 +12,7 @@ Shapes: t frames, c channels, h w latent rows and columns, H W pixel ones, r row
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,8 @@ class BaseModel:
         self._sampler = sampler_for(params.sampler, params.eta)
         self._timesteps = schedule.timesteps(params.num_inference_steps)
         self._null_anchor: Tensor | None = None  # the embedding of an all-zero image, once it is known
-        self._encoded: OrderedDict[tuple[str, str], Tensor] = OrderedDict()
+        # Once a prompt: chunk 0 reads it without the anchor, the others with it.
+        self._texts = lru_cache(maxsize=KEPT)(self._encode)
         self._contexts: OrderedDict[tuple[str, str, bytes], tuple[Context, Context | None]] = OrderedDict()
 
     @torch.inference_mode()
@@ -155,16 +157,10 @@ class BaseModel:
             return context, None
         return context, control_context(self._cam, text[:2], copies=len(text[2:]))
 
-    def _texts(self, prompt: str, negative_prompt: str) -> Float[Tensor, "2 n d"]:
-        """Encoded once a prompt: chunk 0 reads it without the anchor, the others with it."""
-        nets, key = self._nets, (prompt, negative_prompt)
-        if key not in self._encoded:
-            texts = null_and_prompt(nets.tokenizer, nets.text_encoder, negative_prompt, prompt)
-            self._encoded[key] = texts.to(nets.unet.device, nets.unet.dtype)
-            while len(self._encoded) > KEPT:
-                self._encoded.popitem(last=False)
-        self._encoded.move_to_end(key)
-        return self._encoded[key]
+    def _encode(self, prompt: str, negative_prompt: str) -> Float[Tensor, "2 n d"]:
+        nets = self._nets
+        texts = null_and_prompt(nets.tokenizer, nets.text_encoder, negative_prompt, prompt)
+        return texts.to(nets.unet.device, nets.unet.dtype)
 
     def _anchors(self, memory: Memory, count: int) -> Float[Tensor, "r e"]:
         """The anchor's embedding for the last row of guidance, that of an all-zero image (mid grey) for the others."""

@@ -84,7 +84,7 @@ def load_bundle(
     config asks for; the message names the tensor and both shapes.
     """
     path = Path(path)
-    index = _json(path / "model_index.json", f"bundle={path} is not a bundle")
+    index = read_json(path / "model_index.json", f"bundle={path} is not a bundle")
     missing = [name for name in REQUIRED if name not in index]
     if missing:
         raise ValueError(f"bundle={path} is incomplete: model_index.json has no {', '.join(missing)}")
@@ -97,7 +97,7 @@ def load_bundle(
 
 def _load_part(folder: Path, class_name: str, device: str, dtype: torch.dtype) -> Any:
     if folder.name.endswith("scheduler"):
-        return _json(folder / "scheduler_config.json", f"bundle part {folder} cannot be read")
+        return read_json(folder / "scheduler_config.json", f"bundle part {folder} cannot be read")
     if folder.name.endswith("tokenizer"):
         if not folder.is_dir():
             raise ValueError(f"bundle part {folder} is missing")
@@ -112,7 +112,7 @@ def _load_part(folder: Path, class_name: str, device: str, dtype: torch.dtype) -
 
 def check_tensors(cls: Any, folder: Path) -> None:
     """Raises ValueError naming the first tensor of `folder` that is missing or misshapen for its own config."""
-    config = _json(folder / "config.json", f"bundle part {folder} cannot be read")
+    config = read_json(folder / "config.json", f"bundle part {folder} cannot be read")
     found = _shapes(folder)
     with torch.device("meta"):
         wanted = _empty(cls, config).state_dict()
@@ -144,7 +144,7 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _json(path: Path, what: str) -> dict[str, Any]:
+def read_json(path: Path, what: str) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:

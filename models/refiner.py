@@ -70,16 +70,6 @@ class RefinerParams:
             _require(size >= 2 and size % 2 == 0, name, size, "it has to be even and at least 2")
 
 
-def check_size(params: RefinerParams, multiple: int) -> None:
-    """Raises ValueError, naming legal sizes, for frames whose sides are no multiples of what the networks need."""
-    for name in ("height", "width"):
-        size = getattr(params, name)
-        if size % multiple:
-            below, above = size // multiple * multiple, (size // multiple + 1) * multiple
-            near = " or ".join(str(legal) for legal in (below, above) if legal)
-            raise ValueError(f"refiner.{name}={size} must be a multiple of {multiple}, such as {near}")
-
-
 def _require(holds: bool, field: str, value: object, rule: str) -> None:
     if not holds:
         raise ValueError(f"{field}={value!r}: {rule}")

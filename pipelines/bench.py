@@ -188,8 +188,7 @@ decoding), the one before it 4, and so on, 15 calls. That does not grow with the
 behind them.
 
 `overhead` is the wall time of a task, from the call to the answer, minus the stage's own seconds. `bare_call` is that
-of an actor which works for as long as a task does, and takes and gives nothing: what Ray itself costs at this pace (an
-idle process has to be woken; at 100 calls a second it is 2 ms).
+of an actor which works for as long as a task does, and takes and gives nothing: what Ray itself costs at this pace.
 
 `first_segment` is of one video of 80 frames; in the published order nothing can be watched before all of it is
 there. `gate_measure` is what the quality gate of a bulk job takes to measure the chunks of one video (median of 9, one

@@ -1,12 +1,11 @@
 """What a bundle can do, by its networks' own configs: known before any weights are loaded or actors started."""
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.refiner import check_size
+from models.bundle import read_json
+from models.nets.refiner_nets import check_size
 from models.sampling import NoiseSchedule
 from pipelines.build import bundle_path
 from pipelines.config import Conf
@@ -46,9 +45,5 @@ def _check_steps(section: str, schedule: NoiseSchedule, steps: int, strength: fl
         raise ValueError(f"{section}.{error}") from None
 
 
-def _config(part: Path, name: str = "config.json") -> Mapping[str, Any]:
-    try:
-        config: Mapping[str, Any] = json.loads((part / name).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"bundle part {part} cannot be read: {error}") from None
-    return config
+def _config(part: Path, name: str = "config.json") -> Any:
+    return read_json(part / name, f"bundle part {part} cannot be read")

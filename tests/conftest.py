@@ -39,6 +39,16 @@ def s3_url():
         yield url
 
 
+@pytest.fixture
+def threads():
+    """Sets how many threads torch has in this process."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(params=["local", "s3"])
 def store(request, tmp_path):
     """An empty Store, on a disk and in a bucket."""

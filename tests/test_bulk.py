@@ -236,10 +236,12 @@ def test_a_job_whose_folder_was_taken_over_ends_and_writes_no_more(ray_cluster, 
 
     thread = threading.Thread(target=take_over, daemon=True)
     thread.start()
-    with pytest.raises(RuntimeError, match="another job has taken the folder over"):
-        run_job(prompts, out, "num_frames=200", seconds=0.2)
-    lost.set()
-    thread.join()
+    try:
+        with pytest.raises(RuntimeError, match="another job has taken the folder over"):
+            run_job(prompts, out, "num_frames=200", seconds=0.2)
+    finally:
+        lost.set()
+        thread.join()
     assert json.loads(store.get(LEASE))["token"] == "another" and not store.list("manifest")
 
 

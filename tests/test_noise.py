@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -55,15 +54,11 @@ def test_the_numbers_are_these_on_every_machine():
     assert [cut_for(7, boundary, 3, 8) for boundary in range(8)] == PINNED_CUTS
 
 
-def test_the_number_of_threads_does_not_enter():
-    before = torch.get_num_threads()
-    try:
-        draws = []
-        for num in (1, 2):
-            torch.set_num_threads(num)
-            draws.append(noise_for(1, "refine", 2, Span(3, 9), (4, 64, 64)))
-    finally:
-        torch.set_num_threads(before)
+def test_the_number_of_threads_does_not_enter(threads):
+    draws = []
+    for num in (1, 2):
+        threads(num)
+        draws.append(noise_for(1, "refine", 2, Span(3, 9), (4, 64, 64)))
     assert np.array_equal(*draws)
 
 

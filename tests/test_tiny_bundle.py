@@ -30,14 +30,6 @@ def test_a_command_gives_exactly_the_frames_asked_for_and_the_same_bytes_twice(t
     assert len(list(decode(files[0]))) == num_frames
 
 
-@pytest.fixture
-def threads():
-    """Sets how many threads torch has in this process."""
-    before = torch.get_num_threads()
-    yield torch.set_num_threads
-    torch.set_num_threads(before)
-
-
 def test_the_threads_of_the_process_do_not_enter_those_of_the_configuration_do_the_work(threads):
     longtake, seen = load("tiny", overrides=FEW_STEPS), []
     longtake.bundle.parts["unet"].conv_in.register_forward_pre_hook(lambda *_: seen.append(torch.get_num_threads()))

@@ -15,7 +15,7 @@ from models.nets.conditioned import Context, denoise, video_context
 from models.nets.latents import decode_latents, encode_images, factor
 from models.nets.text import null_and_prompt
 from models.prompt import PromptSpec
-from models.refiner import RefinerParams, check_size
+from models.refiner import RefinerParams
 from models.sampling import guide, rows
 
 
@@ -48,3 +48,13 @@ class BundleRefinerNets:
         text = null_and_prompt(self._tokenizer, self._text_encoder, negative_prompt, prompt)
         text = text[2 - rows(self._params.guidance_scale) :]
         return video_context(self._unet, None, text.to(self._unet.device, self._unet.dtype), None)
+
+
+def check_size(params: RefinerParams, multiple: int) -> None:
+    """Raises ValueError, naming legal sizes, for frames whose sides are no multiples of what the networks need."""
+    for name in ("height", "width"):
+        size = getattr(params, name)
+        if size % multiple:
+            below, above = size // multiple * multiple, (size // multiple + 1) * multiple
+            near = " or ".join(str(legal) for legal in (below, above) if legal)
+            raise ValueError(f"refiner.{name}={size} must be a multiple of {multiple}, such as {near}")
