@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-serve chaos results notebooks format clean
+.PHONY: help setup demo test check bench bench-serve chaos results weights notebooks format clean
 
 help:
 	@echo "make demo    four prompts to four videos, and a page that shows them: demo/index.html"
@@ -14,6 +14,7 @@ help:
 	@echo "make results what the shipped weights can do, measured: docs/results/tiny.md (about an hour)"
 	@echo "make bench   what streaming saves and costs, measured: docs/results/bench.md (about 12 minutes)"
 	@echo "make bench-serve  how long a client waits for the first picture: docs/results/serve.md (about 5 minutes)"
+	@echo "make weights the shipped weights anew, stage after stage: days on two cores; what was interrupted goes on"
 	@echo "make notebooks  execute the notebooks in place, outputs included (about 3 minutes)"
 	@echo "make chaos   kills of drivers, actors and machines, and a job of 2,000 prompts (about 25 minutes)"
 	@echo "make format  let ruff rewrite the sources"
@@ -53,6 +54,9 @@ bench-serve: $(STAMP)
 
 results: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pipelines.tiny_results
+
+weights: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pipelines.tiny_training
 
 notebooks: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.notebooks

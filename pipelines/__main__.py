@@ -147,8 +147,10 @@ def _parser() -> argparse.ArgumentParser:
     ablate = _command(names, "ablate", commands.ablate, "compare with parts left out and with other methods")
     ablate.epilog = f"Videos and figures are kept in work=PATH: what is there is not made again. {SETTINGS}"
 
-    train = _command(names, "train", commands.train, "train a bundle, or some stages of one")
-    train.add_argument("--stages", metavar="A,B", help="only these stages (default: all that are not done yet)")
+    train = _command(
+        names, "train", commands.train, "give a base model of your own a memory: CAM and APM, on Ray Train"
+    )
+    train.epilog = f"Needs manifest=PATH and out=FOLDER; what was interrupted goes on. {SETTINGS}"
     return parser
 
 

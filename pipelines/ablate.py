@@ -54,13 +54,28 @@ class Job:
 
 def run(conf: AblateConf) -> None:
     """Makes what is missing, measures it, and writes the results."""
+    write(conf, measured(conf), Path(conf.out), lambda row: frames_of(conf, row["index"], row["variant"]))
+
+
+def measured(conf: AblateConf) -> list[Row]:
+    """A row of figures for every video: what is missing is made."""
     jobs = list(_jobs(conf))
     rows: list[Row] = []
     with tqdm(total=len(jobs), desc="prompts") as bar:
         for some in _done(conf, jobs):
             rows += some
             bar.update()
-    write(conf, rows, Path(conf.out), lambda row: load_frames(video_path(jobs[row["index"]], row["variant"])))
+    return rows
+
+
+def frames_of(conf: AblateConf, index: int, variant: str) -> Frames:
+    """A video that was measured."""
+    return load_frames(video_path(list(_jobs(conf))[index], variant))
+
+
+def scenes_of(conf: AblateConf) -> list[Scene]:
+    """What the prompts say: words that never stood together in training."""
+    return _scenes(conf.num_prompts)
 
 
 def check(conf: AblateConf) -> None:
@@ -119,9 +134,10 @@ def _scenes(count: int) -> list[Scene]:
     """As `make results` has them: words that never stood together in training."""
     from pipelines.compose import compose
     from pipelines.tiny_results import SEEDS, held_out_scenes
-    from pipelines.train import TrainConf
+    from pipelines.tiny_training import CONFIG as TRAINING
+    from pipelines.tiny_training import TinyTrainingConf
 
-    conf = compose(TrainConf, Path(__file__).parent.parent / "conf" / "train_tiny.yaml")
+    conf = compose(TinyTrainingConf, TRAINING)
     pools = (("base", conf.base.clips), ("memory", conf.memory.clips), ("refiner", conf.refiner.clips))
     return held_out_scenes(count, [(seed, *pool) for seed in SEEDS for pool in pools])
 

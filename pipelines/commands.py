@@ -146,18 +146,17 @@ def _compare(args: argparse.Namespace) -> Work:
 
 
 def train(args: argparse.Namespace) -> Work:
-    from pipelines.compose import compose
-    from pipelines.train import STAGES, TrainConf
-    from pipelines.train import train as run
+    from pipelines.train import CONFIG, check, load_train, run
 
-    config = args.config or CONF / "train_tiny.yaml"
-    stages = args.stages.split(",") if args.stages else None
-    compose(TrainConf, config, args.overrides)
-    for stage in stages or ():
-        if stage not in STAGES:
-            raise ValueError(f"stages={args.stages}: {stage!r} is none of {', '.join(STAGES)}")
+    conf = load_train(args.config or CONFIG, args.overrides)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    return lambda: run(str(config), args.overrides, stages)
+    videos = check(conf)
+
+    def work() -> None:
+        run(conf, videos)
+        print(f"{conf.out}: a bundle; the log and sheets of its training are in {conf.work}")
+
+    return work
 
 
 def ablate(args: argparse.Namespace) -> Work:

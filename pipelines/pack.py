@@ -6,7 +6,7 @@ from pathlib import Path
 
 from safetensors.torch import load_file, save_file
 
-from models.training.velocity import TINY_SCHEDULE
+from models.training.diffusion import TINY_SCHEDULE
 
 PARTS = {
     "unet": ("diffusers", "UNet3DConditionModel"),
@@ -35,7 +35,7 @@ def pack(parts: Path, out: Path, start: Path | None = None) -> None:
         if name.endswith("scheduler"):
             (folder / "scheduler_config.json").write_text(json.dumps(TINY_SCHEDULE, indent=2) + "\n")
         else:
-            _halve(_find(name, parts, start), folder)
+            halve(_find(name, parts, start), folder)
     index = {"_class_name": "Longtake"} | {name: list(entry) for name, entry in PARTS.items()}
     (new / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     shutil.rmtree(out, ignore_errors=True)
@@ -49,7 +49,8 @@ def _find(name: str, parts: Path, start: Path | None) -> Path:
     raise ValueError(f"{parts / name} is missing: run the stage that makes it first")
 
 
-def _halve(part: Path, folder: Path) -> None:
+def halve(part: Path, folder: Path) -> None:
+    """Copies the files of a part to `folder`, weights in float16."""
     for file in sorted(part.iterdir()):
         if file.suffix == ".safetensors":
             halved = {key: tensor.half() for key, tensor in load_file(file).items()}

@@ -1,13 +1,16 @@
-"""How the shipped weights were made: stage after stage, each from its last checkpoint, into a bundle.
+"""`longtake train`: gives a base model of your own a memory, CAM and APM, out of captioned videos; restart is resume.
 
-    vae -> clip -> base -> memory (CAM and APM) -> refiner -> decoder -> pack
+    manifest ──► Ray Data: clips (pipelines/train_clips.py) ──► Ray Train: MemoryStage on 1..N workers ──► bundle out
+                                                                    └── log, checkpoints, sheets, MLflow run
 
-A stage's parts lie in float32 in `work`/bundle as soon as it is done; `pack` writes the float16 bundle to `out`.
+StreamingT2V (arXiv 2403.14773), sections 4 and 5.1. The base model stays as it is unless `memory.base_frozen=false`.
 """
 
+import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,226 +18,221 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, UNet3DConditionModel
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection, PreTrainedTokenizerFast
+from tqdm import tqdm
 
+from models.bundle import Bundle, load_bundle, read_json
 from models.nets.image import embed_images
-from models.noise import rng_for
-from models.training.base import CLIP_FRAMES, BaseStage, BaseTrainParams
+from models.nets.latents import factor
 from models.training.captions import Captioner
-from models.training.clip import ClipParams, ClipStage
-from models.training.memory import CLIP_FRAMES as MEMORY_FRAMES
-from models.training.memory import TARGET, MemoryParams, MemoryPool, MemoryStage, decode_memories
-from models.training.pool import Pool, encode_pool, pool_scenes
-from models.training.refiner import CLIP_FRAMES as WINDOW_FRAMES
-from models.training.refiner import RefinerStage, RefinerTrainParams
-from models.training.stage import TrainStage
-from models.training.vae import DecoderStage, VaeParams, VaeStage
+from models.training.memory import MemoryParams, MemoryStage
 from pipelines.allocator import keep_freed_memory
+from pipelines.build import bundle_path, quiet
+from pipelines.bulk_params import hash_of
+from pipelines.cluster import connect
+from pipelines.cluster_params import ClusterParams
 from pipelines.compose import compose, flatten
+from pipelines.pack import halve
 from pipelines.team import Team, run_team
 from pipelines.tracking import Tracker, TrackingParams, open_tracker
-from pipelines.training_loop import Report, run_stage
+from pipelines.train_clips import ENCODER_PARTS, ClipFolder, ClipParams, clip_file, encode_clips
+from pipelines.train_progress import shown
+from pipelines.train_sheet import continuations
+from pipelines.training_loop import run_stage
+from pipelines.video_list import Listed, list_videos
 
 logger = logging.getLogger(__name__)
+CONFIG = Path(__file__).parent.parent / "conf" / "train.yaml"
+MEMORIES = {"cam": ["models.nets.cam", "Cam"], "apm": ["models.nets.apm", "Apm"]}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConf:
-    """conf/train_tiny.yaml."""
+    """`longtake train` takes all of them as key=value."""
 
-    vae: VaeParams
-    clip: ClipParams
-    base: BaseTrainParams
+    manifest: str  # captioned videos: a videofolder, a table with columns path and prompt, or a folder of a bulk job
+    out: str  # the new bundle: a folder
     memory: MemoryParams
-    refiner: RefinerTrainParams
-    decoder: VaeParams
+    bundle: str = "tiny"  # whose base model is given a memory; what CAM and APM it has is where training begins
+    fresh: bool = False  # true: CAM and APM begin anew
+    work: str = "runs/train"  # clips, checkpoints, log, sheets: a folder that all machines of the cluster see
     seed: int = 0
-    work: str = "runs/tiny"
-    out: str = "models/bundles/tiny"
-    start: str | None = None  # a bundle to go on from: its parts stand in for those not made yet
+    held_out: float = 0.1  # of the videos, at least one: the gates look at them, and they are never trained on
+    workers: int = 1  # of Ray Train: a CPU each, or with device=cuda a GPU
     device: str = "cpu"  # or cuda
+    max_failures: int = 3  # so often all workers start again from the last checkpoint when one of them died
+    clips: ClipParams = field(default_factory=ClipParams)
+    ray: ClusterParams = field(default_factory=ClusterParams)
     tracking: TrackingParams = field(default_factory=TrackingParams)
-    workers: int = 1  # processes that train a stage together; on GPUs, one each
-    threads: int = 1  # of each worker
+
+    def __post_init__(self) -> None:
+        if self.device not in ("cpu", "cuda"):
+            raise ValueError(f"device={self.device} must be cpu or cuda")
+        for name, least in (("workers", 1), ("max_failures", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
+        if not 0 < self.held_out < 1:
+            raise ValueError(f"held_out={self.held_out} must be between 0 and 1")
+        if self.memory.beginnings:
+            raise ValueError(f"memory.beginnings={self.memory.beginnings} must be 0: the base model's own training")
+
+    @property
+    def folder(self) -> Path:
+        """`work`, wherever a process works."""
+        return Path(self.work).resolve()
 
 
-def train(config_path: str, overrides: Sequence[str], stages: Sequence[str] | None) -> None:
-    """Runs the named stages (all of them by default). Raises ValueError for a stage that is none."""
-    unknown = set(stages or ()) - set(STAGES)
-    if unknown:
-        raise ValueError(f"stages={','.join(sorted(unknown))} must be among {', '.join(STAGES)}")
-    conf = compose(TrainConf, config_path, overrides)
-    backend = "nccl" if conf.device == "cuda" else "gloo"
-    run_team(conf.workers, backend, partial(_run_stages, conf, list(STAGES if stages is None else stages)))
+def load_train(path: str | Path = CONFIG, overrides: Any = ()) -> TrainConf:
+    """The settings of a training. Raises ValueError naming key, value and rule."""
+    return compose(TrainConf, path, overrides)
 
 
-def _run_stages(conf: TrainConf, names: Sequence[str], team: Team) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")  # spawned workers start without it
-    torch.set_num_threads(conf.threads)
+def check(conf: TrainConf) -> list[Listed]:
+    """What is wrong is found before anything is started. The videos.
+
+    Raises ValueError naming field, value and rule, also when `work` holds clips that were cut otherwise.
+    """
+    path = bundle_path(conf.bundle)
+    index = read_json(path / "model_index.json", f"bundle={conf.bundle} is not a bundle")
+    missing = [name for name in (*ENCODER_PARTS, "scheduler") if name not in index]
+    if missing:
+        raise ValueError(f"bundle={conf.bundle} has no {', '.join(missing)}: training needs it")
+    if Path(conf.out).exists() and not (Path(conf.out) / "model_index.json").is_file():
+        raise ValueError(f"out={conf.out} is there and is no bundle: it will not be replaced")
+    if Path(conf.out).resolve() == path.resolve():
+        raise ValueError(f"out={conf.out} is the bundle that is trained: take another folder")
+    videos = list_videos(conf.manifest)
+    if len(videos) < 2:
+        raise ValueError(f"manifest={conf.manifest} has {len(videos)} video: one is held out, so it takes 2 at least")
+    before, now = _cut_before(conf), _cut_by(conf)
+    changed = [f"{key}={was} (now: {now.get(key)})" for key, was in before.items() if was != now.get(key)]
+    if changed:
+        raise ValueError(
+            f"work={conf.work} holds clips that were cut otherwise: {'; '.join(changed)}. Take another work"
+        )
+    return videos
+
+
+def _cut_by(conf: TrainConf) -> dict[str, Any]:
+    encoders = {name: hash_of(bundle_path(conf.bundle) / name) for name in ("vae", "image_encoder")}
+    return {**flatten(conf.clips), **encoders, "seed": conf.seed}
+
+
+def _cut_before(conf: TrainConf) -> dict[str, Any]:
+    place = conf.folder / "clips.json"
+    known: dict[str, Any] = json.loads(place.read_text()) if place.exists() else {}
+    return known
+
+
+def run(conf: TrainConf, videos: list[Listed]) -> None:
+    """Cuts the clips that are not there yet, trains to the end, and writes the bundle."""
+    connect(conf.ray)
+    train, held_out = prepare(conf, videos)
+    logger.info("clips of %d videos to learn from, of %d held out", len(train), len(held_out))
+    work = partial(_train, conf, str(bundle_path(conf.bundle).resolve()), train, held_out)
+    with shown(conf.folder / "memory" / "log.jsonl", conf.memory.loop.steps):
+        run_team(conf.workers, conf.device, work, conf.folder, conf.max_failures)
+    _write(conf)
+
+
+def prepare(conf: TrainConf, videos: list[Listed]) -> tuple[list[Path], list[Path]]:
+    """The files of clips to learn from, and of those held out; what is missing is made.
+
+    Raises ValueError when too few videos give clips, with a reason of one that does not.
+    """
+    folder = conf.folder / "clips"
+    folder.mkdir(parents=True, exist_ok=True)
+    (conf.folder / "clips.json").write_text(json.dumps(_cut_by(conf), indent=1))
+    missing = [video for video in videos if not clip_file(folder, video.path).exists()]
+    reason = ""
+    if missing:
+        bundle = str(bundle_path(conf.bundle).resolve())
+        done = encode_clips(missing, bundle, folder, conf.clips, conf.seed, conf.device)
+        for row in tqdm(done, total=len(missing), desc="videos", unit="video", disable=None):
+            if row["reason"]:
+                reason = f"{row['path']}: {row['reason']}"
+                logger.warning("no clips of %s", reason)
+    ready = [video for video in videos if clip_file(folder, video.path).exists()]
+    if len(ready) < 2:
+        raise ValueError(f"manifest={conf.manifest}: clips of {len(ready)} videos, 2 are needed at least; {reason}")
+    # By name, not by order: a video that is added later does not send others to the other side.
+    ranked = sorted(ready, key=lambda video: hashlib.sha256(f"{conf.seed}/{video.path}".encode()).digest())
+    count = max(1, round(conf.held_out * len(ranked)))
+    held_out, train = ([clip_file(folder, video.path) for video in some] for some in (ranked[:count], ranked[count:]))
+    return train, held_out
+
+
+def _train(conf: TrainConf, bundle: str, train: list[Path], held_out: list[Path], team: Team) -> None:
+    """What every worker of Ray Train does."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    torch.set_num_threads(1)
     keep_freed_memory()
-    with _tracked(conf, names, team) as tracker:
-        workshop = Workshop(conf, team, tracker.metrics)
-        for name in names:
-            logger.info("stage begins name=%s worker=%d", name, team.worker)
-            with _first_weights(conf.seed, name):
-                STAGES[name](workshop)
-            team.wait()
+    quiet()
+    stage, loaded = memory_stage(conf, Path(bundle), ClipFolder(train), ClipFolder(held_out))
+    with _tracked(conf, team) as tracker:
+
+        def look(step: int) -> None:
+            sheet = continuations(stage, loaded, ClipFolder(held_out), conf.seed)
+            place = conf.folder / "sheets" / f"step-{step:06d}.png"
+            place.parent.mkdir(exist_ok=True)
+            place.write_bytes(sheet)
+            tracker.artifact(sheet, f"sheets/{place.name}")
+
+        run_stage("memory", stage, conf.folder / "memory", conf.device, team, tracker.metrics, look)
+        if team.leads:
+            for name, module in stage.modules.items():
+                if name != "unet" or not conf.memory.base_frozen:
+                    module.save_pretrained(conf.folder / "parts" / name)  # type: ignore[operator]
+        team.wait()
+
+
+def memory_stage(conf: TrainConf, path: Path, pool: ClipFolder, held_out: ClipFolder) -> tuple[MemoryStage, Bundle]:
+    """The stage, and the bundle around it. CAM and APM are those of the bundle, or new ones that change nothing yet."""
+    bundle = load_bundle(path, conf.device, wanted=lambda name: not name.startswith("refiner"))
+    parts = bundle.parts
+    side = factor(parts["vae"])
+    null_anchor = embed_images(parts["image_encoder"], torch.zeros(1, 3, side, side, device=conf.device)).cpu()
+    captioner = Captioner(parts["tokenizer"], parts["text_encoder"])
+    torch.manual_seed(conf.seed)  # new networks: the same in every worker
+    cam, apm = (None if conf.fresh else parts.get(name) for name in MEMORIES)
+    stage = MemoryStage(
+        conf.memory,
+        conf.seed,
+        parts["unet"],
+        captioner,
+        null_anchor,
+        pool,
+        held_out,
+        schedule=parts["scheduler"],
+        cam=cam,
+        apm=apm,
+    )
+    return stage, bundle
 
 
 @contextmanager
-def _first_weights(seed: int, stage: str) -> Iterator[None]:
-    """What torch draws by itself, new networks, follows from the seed and the stage: in every worker the same."""
-    with torch.random.fork_rng():
-        torch.manual_seed(int(rng_for(seed, f"first-weights-{stage}", 0, 0).integers(2**63)))
-        yield
-
-
-@contextmanager
-def _tracked(conf: TrainConf, names: Sequence[str], team: Team) -> Iterator[Tracker]:
+def _tracked(conf: TrainConf, team: Team) -> Iterator[Tracker]:
     """The MLflow run of this work folder: a training that was interrupted goes on with the same one."""
-    work = Path(conf.work)
-    work.mkdir(parents=True, exist_ok=True)
-    known = work / "tracking.json"
+    known = conf.folder / "tracking.json"
     key = json.loads(known.read_text())["run"] if known.exists() else None
     params = conf.tracking if team.leads else replace(conf.tracking, enabled=False)
-    with open_tracker(params, work, "train", key) as tracker:
+    with open_tracker(params, conf.folder, "train", key) as tracker:
         if team.leads:
             known.write_text(json.dumps({"run": tracker.key}))
-        tracker.params(flatten(conf))
-        tracker.tags({"stages": ",".join(names)})
+        tracker.params({name: value for name, value in flatten(conf).items() if not name.startswith("tracking.")})
         yield tracker
 
 
-class Workshop:
-    """The parts made so far, and the stages that need them."""
-
-    def __init__(self, conf: TrainConf, team: Team, report: Report | None = None) -> None:
-        self.conf, self.seed, self.team, self.report = conf, conf.seed, team, report
-        self.device = f"cuda:{team.worker}" if conf.device == "cuda" else conf.device
-        self.work = Path(conf.work)
-        self.bundle = self.work / "bundle"
-
-    def vae(self) -> None:
-        self._run("vae", VaeStage(self.conf.vae, self.seed))
-
-    def clip(self) -> None:
-        stage = ClipStage(self.conf.clip, self.seed)
-        self._run("clip", stage, skip=("word_heads", "image_heads"))
-        if self.team.leads:
-            stage.tokenizer.save_pretrained(self.bundle / "tokenizer")
-
-    def base(self) -> None:
-        clips = self.conf.base.clips
-        pool = self._pool("base", clips, CLIP_FRAMES, 64)
-        held_out = self._pool("held-out-base", self.conf.base.held_out, CLIP_FRAMES, 64)
-        self._run("base", BaseStage(self.conf.base, self.seed, self._captioner(), pool, held_out))
-
-    def memory(self) -> None:
-        image_encoder = self._part(CLIPVisionModelWithProjection, "image_encoder")
-        null_anchor = embed_images(image_encoder, torch.zeros(1, 3, 64, 64)).detach().cpu()
-        pool = self._memory_pool("memory", self.conf.memory.clips)
-        held_out = self._memory_pool("held-out-memory", self.conf.memory.held_out)
-        unet = self._part(UNet3DConditionModel, "base")
-        params = self.conf.memory
-        beginnings = self._pool("base", self.conf.base.clips, CLIP_FRAMES, 64)
-        stage = MemoryStage(params, self.seed, unet, self._captioner(), null_anchor, pool, held_out, beginnings)
-        self._run("memory", stage)
-
-    def refiner(self) -> None:
-        pool = self._pool("refiner", self.conf.refiner.clips, WINDOW_FRAMES, 128, latest=64)
-        held_out = self._pool("held-out-refiner", self.conf.refiner.held_out, WINDOW_FRAMES, 128, latest=64)
-        self._run("refiner", RefinerStage(self.conf.refiner, self.seed, self._captioner(), pool, held_out))
-
-    def decoder(self) -> None:
-        self._run("decoder", DecoderStage(self.conf.decoder, self.seed, self._part(AutoencoderKL, "vae")))
-
-    def pack(self) -> None:
-        from pipelines.pack import pack
-
-        if self.team.leads:
-            pack(self.bundle, Path(self.conf.out), Path(self.conf.start) if self.conf.start else None)
-
-    def _run(self, name: str, stage: TrainStage, skip: Sequence[str] = ()) -> None:
-        for folder, module in stage.modules.items():
-            made = self.bundle / ("base" if folder == "unet" else folder)  # `memory` goes on from the base
-            if not made.is_dir() and self._start(folder) is not None:
-                self._load(module, folder)
-        run_stage(name, stage, self.work / name, self.device, self.team, self.report)
-        for folder, module in stage.modules.items():
-            if self.team.leads and folder not in skip:
-                module.save_pretrained(self.bundle / folder)  # type: ignore[operator]
-
-    def _start(self, folder: str) -> Path | None:
-        """Where `start` has that part; what is the base model here is the UNet of a bundle."""
-        path = Path(self.conf.start or "") / ("unet" if folder == "base" else folder)
-        return path if self.conf.start and path.is_dir() else None
-
-    def _load(self, module: Any, folder: str) -> None:
-        """The weights of `start` into a stage's module. Raises ValueError if they are of another shape."""
-        start = self._start(folder)
-        assert start is not None
-        (file,) = start.glob("*.safetensors")
-        try:
-            module.load_state_dict({name: tensor.float() for name, tensor in load_file(file).items()})
-        except RuntimeError as error:
-            raise ValueError(f"start={file} does not fit the configured {folder}: {error}") from None
-
-    def _part(self, cls: Any, folder: str) -> Any:
-        made = self.bundle / folder
-        path = made if made.is_dir() else self._start(folder)
-        if path is None:
-            raise ValueError(f"{made} is missing: run the stage that makes it first, or name a bundle as start=PATH")
-        return cls.from_pretrained(path, dtype=torch.float32).eval().requires_grad_(False).to(self.device)
-
-    def _captioner(self) -> Captioner:
-        made = self.bundle / "tokenizer"
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(made if made.is_dir() else self._start("tokenizer"))
-        encoder = self._part(CLIPTextModelWithProjection, "text_encoder")
-        encoder.set_attn_implementation("eager")
-        return Captioner(tokenizer, encoder)
-
-    def _pool(self, purpose: str, clips: int, num_frames: int, size: int, latest: int = 0) -> Pool:
-        scenes, first = pool_scenes(self.seed, purpose, clips, latest)
-
-        def encode() -> dict[str, Tensor]:
-            vae = self._part(AutoencoderKL, "vae")
-            return {"latents": encode_pool(vae, scenes, first, num_frames, size)}
-
-        return Pool(scenes, first, self._cached(f"{purpose}-{clips}", encode)["latents"])
-
-    def _memory_pool(self, purpose: str, clips: int) -> MemoryPool:
-        pool = self._pool(purpose, clips, MEMORY_FRAMES, 64, latest=48)
-
-        def decode() -> dict[str, Tensor]:
-            vae, images = self._part(AutoencoderKL, "vae"), self._part(CLIPVisionModelWithProjection, "image_encoder")
-            seen, anchor = decode_memories(vae, images, pool.latents, self.seed, self.conf.memory.latent_noise)
-            return {"condition": torch.from_numpy(seen), "anchor": anchor}
-
-        memories = self._cached(f"{purpose}-{clips}-decoded", decode)
-        short = Pool(pool.scenes, pool.first, pool.latents[:, TARGET].contiguous())
-        return MemoryPool(short, memories["condition"].numpy(), memories["anchor"])
-
-    def _cached(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Made once: a pool takes minutes, and a stage may be resumed often."""
-        path = self.work / "pools" / f"{name}.safetensors"
-        if self.team.leads and not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with torch.autocast(self.conf.device, torch.bfloat16):
-                save_file(make(), path.with_suffix(".part"))
-            path.with_suffix(".part").replace(path)
-        self.team.wait()
-        return load_file(path)
-
-
-STAGES: dict[str, Callable[[Workshop], None]] = {
-    "vae": Workshop.vae,
-    "clip": Workshop.clip,
-    "base": Workshop.base,
-    "memory": Workshop.memory,
-    "refiner": Workshop.refiner,
-    "decoder": Workshop.decoder,
-    "pack": Workshop.pack,
-}
+def _write(conf: TrainConf) -> None:
+    """The bundle with the trained parts, in float16, in the place of its own. `out` is replaced when it is whole."""
+    out, new = Path(conf.out), Path(conf.out).with_name(f"{Path(conf.out).name}.part")
+    shutil.rmtree(new, ignore_errors=True)
+    shutil.copytree(bundle_path(conf.bundle), new)
+    index = read_json(new / "model_index.json", f"bundle={conf.bundle} is not a bundle")
+    for part in sorted((conf.folder / "parts").iterdir()):
+        shutil.rmtree(new / part.name, ignore_errors=True)
+        (new / part.name).mkdir()
+        halve(part, new / part.name)
+        index[part.name] = MEMORIES.get(part.name, index.get(part.name))
+    (new / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    shutil.rmtree(out, ignore_errors=True)
+    new.replace(out)

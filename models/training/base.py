@@ -17,9 +17,9 @@ from models.nets.conditioned import denoise, video_context
 from models.nets.layers import without_dropout
 from models.noise import rng_for
 from models.training.captions import Captioner, swap_gaps, training_captions
+from models.training.diffusion import DiffusionLoss, sample_timesteps
 from models.training.pool import Pool
 from models.training.stage import LoopParams, TrainStage
-from models.training.velocity import Velocity, sample_timesteps
 
 CLIP_FRAMES = 16
 
@@ -65,7 +65,7 @@ class BaseStage(TrainStage):
         width = captioner.text_encoder.config.hidden_size
         self.unet = new_unet(params.block_out_channels, params.head_dim, channels, width, size)
         self.modules: dict[str, nn.Module] = {"base": self.unet}  # `memory` makes the bundle's unet of it
-        self.velocity = Velocity()
+        self.diffusion = DiffusionLoss()
 
     def loss(self, step: int, worker: int = 0) -> tuple[Tensor, dict[str, float]]:
         rng = rng_for(self.seed, "train-base", step, worker)
@@ -89,7 +89,7 @@ class BaseStage(TrainStage):
 
     def _losses(self, x0: Tensor, captions: list[str], timestep: Tensor, rng: np.random.Generator) -> Tensor:
         context = video_context(self.unet, None, self.captioner(captions), None)
-        return self.velocity.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng)
+        return self.diffusion.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng)
 
     def gates(self) -> dict[str, float]:
         """Held-out loss and caption-swap gaps at pure noise, where the caption is all there is."""

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.nets.text import encode_text
 from models.noise import rng_for
-from models.training.clip import sample_caption, tokenize
+from models.training.clip import sample_caption
 from models.world import ATTRIBUTES, Scene
 
 
@@ -23,9 +24,7 @@ class Captioner:
 
     @torch.no_grad()
     def __call__(self, captions: Sequence[str]) -> Float[Tensor, "b n d"]:
-        ids = tokenize(self.tokenizer, list(captions)).to(self.text_encoder.device)
-        hidden: Tensor = self.text_encoder(input_ids=ids).last_hidden_state
-        return hidden.float()
+        return encode_text(self.tokenizer, self.text_encoder, captions).float()
 
 
 def training_captions(rng: np.random.Generator, scenes: Sequence[Scene], dropped: float) -> list[str]:

@@ -11,7 +11,9 @@ from frame 0 without memory. (The paper keeps its temporal layers frozen: they h
 Shapes: b clips, t frames, f condition frames, c channels, h w latent rows and columns, H W pixel rows and columns.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -26,11 +28,12 @@ from models.nets.conditioned import control_context, denoise, encode_condition, 
 from models.nets.image import embed_images
 from models.nets.layers import without_dropout
 from models.noise import rng_for
+from models.render import object_masks
 from models.training.base import clips
 from models.training.captions import Captioner, training_captions
+from models.training.diffusion import TINY_SCHEDULE, DiffusionLoss, clip_weights, sample_timesteps
 from models.training.pool import Pool
 from models.training.stage import LoopParams, TrainStage
-from models.training.velocity import Velocity, clip_weights, sample_timesteps
 
 CLIP_FRAMES = 32
 CONDITION = slice(16, 24)
@@ -52,38 +55,88 @@ class MemoryParams:
     anchor_dropped: float = 0.05
     both_dropped: float = 0.05
     without_cam: float = 0.1  # of the steps: APM alone has to remember
-    beginnings: float = 0.4  # of the steps: the first chunk of a video, without memory
-    base_frozen: bool = False
-    high_share: float = 0.25
+    beginnings: float = 0.0  # of the steps: the first chunk of a video, without memory
+    base_frozen: bool = True  # as the paper has it
+    high_share: float = 0.0  # of the timesteps: in the noisiest tenth
     text_dropout: float = 0.1  # of the beginnings
     object_weight: float = 1.0  # of the loss where the object is: colours of small ones are learned late
+    drift: float = 0.0  # of the condition's colours in half of the clips, standard deviation: the anchor has the right
+    gate_rate: float = 10.0  # how many times as fast APM's gates learn
+
+
+@dataclass(frozen=True)
+class MemoryBatch:
+    """Clips: the target's latents, what the model will have seen before, and what is asked."""
+
+    latents: Float[Tensor, "b t c h w"]
+    condition: UInt8[np.ndarray, "b f H W 3"] | None  # decoded frames, as at inference; None: CAM is not asked
+    anchor: Float[Tensor, "b e"]  # image embedding
+    captions: list[str]
+
+
+class Memories(Protocol):
+    """Clips to learn from, by their row."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> MemoryBatch:
+        """The clips of these rows; with `rng`, words of the captions may be left out."""
+        ...
+
+    def weight(self, rows: np.ndarray, timestep: Tensor, weight: float) -> Float[Tensor, "b 1 t h w"] | None:
+        """How much each latent counts if the object's count `weight`; None where they count alike."""
+        ...
 
 
 @dataclass(frozen=True)
 class MemoryPool:
-    """Target latents, and what the model will have seen before: decoded frames, as at inference."""
+    """Clips of the moving-shapes world."""
 
     clips: Pool  # latents of the target frames
     condition: UInt8[np.ndarray, "n f H W 3"]
-    anchor: Float[Tensor, "n e"]  # image embedding
+    anchor: Float[Tensor, "n e"]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> MemoryBatch:
+        scenes = [self.clips.scenes[row] for row in rows]
+        captions = [scene.caption() for scene in scenes] if rng is None else training_captions(rng, scenes, 0.0)
+        return MemoryBatch(self.clips.latents[rows], self.condition[rows], self.anchor[rows], captions)
+
+    def weight(self, rows: np.ndarray, timestep: Tensor, weight: float) -> Float[Tensor, "b 1 t h w"] | None:
+        return clip_weights(self.clips, rows, TARGET, timestep, weight)
 
 
 @torch.no_grad()
 def decode_memories(
-    vae: AutoencoderKL, image_encoder: nn.Module, latents: Float[Tensor, "n t c h w"], seed: int, latent_noise: float
+    vae: AutoencoderKL, image_encoder: nn.Module, pool: Pool, seed: int, latent_noise: float, drift: float = 0.0
 ) -> tuple[UInt8[np.ndarray, "n f H W 3"], Float[Tensor, "n e"]]:
-    """Condition frames and anchor embeddings of 32-frame clips, decoded as at inference, from noisy latents."""
+    """Condition frames and anchor embeddings of 32-frame clips, decoded as at inference, from noisy latents.
+
+    `drift` is that of MemoryParams, on the scale of -1..1.
+    """
     conditions, anchors = [], []
-    for i, half in enumerate(latents):
+    for i, half in enumerate(pool.latents):
         rng = rng_for(seed, "memory-pool", 0, i)
         clip = half.float()
         seen = torch.cat([clip[int(rng.integers(16))][None], clip[CONDITION]])
         noise = torch.from_numpy(rng.standard_normal(seen.shape, dtype=np.float32))
         noisy = (seen + rng.uniform(0, latent_noise) * noise) / vae.config.scaling_factor
         images = vae.decode(noisy.to(vae.device)).sample.float()
+        images[1:] += _drifted(rng, pool, i, images.shape[-1], drift).to(vae.device)
         conditions.append(to_uint8(images[1:]))
         anchors.append(embed_images(image_encoder, images[:1].clamp(-1, 1))[0].cpu())
     return np.stack(conditions), torch.stack(anchors)
+
+
+def _drifted(rng: np.random.Generator, pool: Pool, row: int, size: int, drift: float) -> Float[Tensor, "f 3 H W"]:
+    """By how much the colours of a clip's condition frames are off: the object's by more than the background's."""
+    shifts = rng.standard_normal((2, 3, 1, 1), dtype=np.float32) * drift * (rng.random() < 0.5)
+    there = torch.from_numpy(shifts)
+    numbers = pool.first[row] + np.arange(CONDITION.start, CONDITION.stop)
+    covered = object_masks([pool.scenes[row]], numbers, size)[0, :, None]
+    return covered * there[0] + (1 - covered) * there[1] / 2
 
 
 class MemoryStage(TrainStage):
@@ -96,21 +149,30 @@ class MemoryStage(TrainStage):
         unet: UNet3DConditionModel,
         captioner: Captioner,
         null_anchor: Float[Tensor, "1 e"],
-        pool: MemoryPool,
-        held_out: MemoryPool,
-        beginnings: Pool,
+        pool: Memories,
+        held_out: Memories,
+        beginnings: Pool | None = None,
+        schedule: Mapping[str, Any] = TINY_SCHEDULE,
+        cam: Cam | None = None,
+        apm: Apm | None = None,
     ) -> None:
+        """`cam` and `apm` are where training begins; without them, new ones that change nothing yet.
+
+        Raises ValueError if `params` asks for beginnings and there are none.
+        """
+        if params.beginnings and beginnings is None:
+            raise ValueError(f"beginnings={params.beginnings} must be 0: there are no clips that begin a video")
         self.params, self.seed, self.loop = params, seed, params.loop
         self.unet, self.beginnings = unet, beginnings
         without_dropout(unet)
         unet.requires_grad_(not params.base_frozen)
         self.captioner, self.null_anchor, self.pool, self.held_out = captioner, null_anchor, pool, held_out
-        self.cam = Cam.from_unet(
+        self.cam = cam or Cam.from_unet(
             unet,
             conditioning_embedding_out_channels=params.condition_channels,
             merger_head_dim=params.merger_head_dim,
         )
-        self.apm = Apm.from_unet(
+        self.apm = apm or Apm.from_unet(
             unet,
             image_embed_dim=null_anchor.shape[-1],
             hidden_dim=2 * null_anchor.shape[-1],
@@ -118,91 +180,89 @@ class MemoryStage(TrainStage):
             text_tokens=captioner.text_encoder.config.max_position_embeddings,
         )
         without_dropout(self.cam)
+        self.cam.requires_grad_(True)
+        self.apm.requires_grad_(True)
         self.modules: dict[str, nn.Module] = {"cam": self.cam, "apm": self.apm, "unet": self.unet}
-        self.velocity = Velocity()
+        self.diffusion = DiffusionLoss(schedule)
+
+    def rate(self, name: str) -> float:
+        return self.params.gate_rate if name.startswith("apm.") and name.endswith(".alpha") else 1.0
 
     def loss(self, step: int, worker: int = 0) -> tuple[Tensor, dict[str, float]]:
         rng = rng_for(self.seed, "train-memory", step, worker)
         if rng.random() < self.params.beginnings:
             return self._beginning(rng), {"beginning": 1.0}
-        rows = rng.integers(0, len(self.pool.clips), self.loop.batch)
-        captions, anchors = self._dropped(rng, rows)
+        rows = rng.integers(0, len(self.pool), self.loop.batch)
+        batch = self._dropped(rng, self.pool.batch(rows, rng))
         timestep = sample_timesteps(rng, len(rows), self.params.high_share)
-        condition = None if rng.random() < self.params.without_cam else self.pool.condition[rows]
-        x0 = clips(self.pool.clips.latents[rows], self.device)
-        weight = self._weight(self.pool.clips, rows, TARGET, timestep)
-        loss = self._losses(x0, captions, anchors, condition, timestep, rng, weight).mean()
-        return loss, {"cam": float(condition is not None)}
+        if rng.random() < self.params.without_cam:
+            batch = replace(batch, condition=None)
+        weight = self._there(self.pool.weight(rows, timestep, self.params.object_weight))
+        return self._losses(batch, timestep, rng, weight).mean(), {"cam": float(batch.condition is not None)}
 
     def _beginning(self, rng: np.random.Generator) -> Tensor:
         """The base model's own loss: without it the first chunk would be forgotten."""
-        rows = rng.integers(0, len(self.beginnings), self.loop.batch)
-        scenes = [self.beginnings.scenes[row] for row in rows]
-        captions = training_captions(rng, scenes, self.params.text_dropout)
+        pool = self.beginnings
+        assert pool is not None  # see __init__
+        rows = rng.integers(0, len(pool), self.loop.batch)
+        captions = training_captions(rng, [pool.scenes[row] for row in rows], self.params.text_dropout)
         timestep = sample_timesteps(rng, len(rows), self.params.high_share)
         context = video_context(self.unet, None, self.captioner(captions), None)
-        x0 = clips(self.beginnings.latents[rows], self.device)
-        weight = self._weight(self.beginnings, rows, slice(0, x0.shape[2]), timestep)
-        return self.velocity.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng, weight).mean()
+        x0 = clips(pool.latents[rows], self.device)
+        numbers = slice(0, x0.shape[2])
+        weight = self._there(clip_weights(pool, rows, numbers, timestep, self.params.object_weight))
+        return self.diffusion.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng, weight).mean()
 
-    def _weight(self, pool: Pool, rows: np.ndarray, frames: slice, timestep: Tensor) -> Tensor | None:
-        weight = clip_weights(pool, rows, frames, timestep, self.params.object_weight)
+    def _there(self, weight: Tensor | None) -> Tensor | None:
         return None if weight is None else weight.to(self.device)
 
-    def _dropped(self, rng: np.random.Generator, rows: np.ndarray) -> tuple[list[str], Float[Tensor, "b e"]]:
-        """Captions and anchor embeddings with the text, the anchor, or both left out now and then."""
+    def _dropped(self, rng: np.random.Generator, batch: MemoryBatch) -> MemoryBatch:
+        """The batch with the text, the anchor, or both left out now and then."""
         params = self.params
-        captions = training_captions(rng, [self.pool.clips.scenes[row] for row in rows], 0.0)
-        draw = rng.random(len(rows))
+        draw = rng.random(len(batch.captions))
         no_text = (draw < params.text_dropped) | (draw > 1 - params.both_dropped)
         no_anchor = draw > 1 - params.both_dropped - params.anchor_dropped
-        captions = ["" if gone else caption for gone, caption in zip(no_text, captions, strict=True)]
-        anchors = torch.where(torch.from_numpy(no_anchor)[:, None], self.null_anchor, self.pool.anchor[rows])
-        return captions, anchors
+        captions = ["" if gone else caption for gone, caption in zip(no_text, batch.captions, strict=True)]
+        anchor = torch.where(torch.from_numpy(no_anchor)[:, None], self.null_anchor, batch.anchor)
+        return replace(batch, captions=captions, anchor=anchor)
 
     def _losses(
         self,
-        x0: Float[Tensor, "b c t h w"],
-        captions: list[str],
-        anchors: Float[Tensor, "b e"],
-        condition: UInt8[np.ndarray, "b f H W 3"] | None,
+        batch: MemoryBatch,
         timestep: Tensor,
         rng: np.random.Generator,
         weight: Float[Tensor, "b 1 t h w"] | None = None,
     ) -> Float[Tensor, " b"]:
-        text = self.captioner(captions)
-        context = video_context(self.unet, self.apm, text, anchors.to(self.device))
-        if condition is None:
-            return self.velocity.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng, weight)
-        encoded = encode_condition(self.cam, _pixels(condition).to(self.device))
+        x0, text = clips(batch.latents, self.device), self.captioner(batch.captions)
+        context = video_context(self.unet, self.apm, text, batch.anchor.to(self.device))
+        if batch.condition is None:
+            return self.diffusion.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng, weight)
+        encoded = encode_condition(self.cam, _pixels(batch.condition).to(self.device))
         control = control_context(self.cam, text)
-        return self.velocity.loss(
+        return self.diffusion.loss(
             lambda x, t: denoise(self.unet, x, t, context, self.cam, encoded, control), x0, timestep, rng, weight
         )
 
     def gates(self) -> dict[str, float]:
         """Held-out loss: as it is, with another clip's condition, without CAM, with another clip's or no anchor."""
-        pool = self.held_out
-        other = np.roll(np.arange(len(pool.clips)), 1)
-        captions = [scene.caption() for scene in pool.clips.scenes]
-        nobody = self.null_anchor.expand(len(other), -1)
+        whole = self.held_out.batch(np.arange(len(self.held_out)))
+        other = np.roll(np.arange(len(self.held_out)), 1)
+        assert whole.condition is not None
+        wrong, nobody = whole.anchor[other], self.null_anchor.expand(len(other), -1)
         cases = {
-            "loss": (pool.condition, pool.anchor),
-            "wrong_condition": (pool.condition[other], pool.anchor),
-            "no_cam": (None, pool.anchor),
-            "no_cam_wrong_anchor": (None, pool.anchor[other]),
-            "no_cam_null_anchor": (None, nobody),
-            "wrong_anchor": (pool.condition, pool.anchor[other]),
+            "loss": whole,
+            "wrong_condition": replace(whole, condition=whole.condition[other]),
+            "no_cam": replace(whole, condition=None),
+            "no_cam_wrong_anchor": replace(whole, condition=None, anchor=wrong),
+            "no_cam_null_anchor": replace(whole, condition=None, anchor=nobody),
+            "wrong_anchor": replace(whole, anchor=wrong),
         }
         figures = {}
         for level in (950, 800):
             timestep = torch.full((len(other),), level)
-            for name, (condition, anchor) in cases.items():
+            for name, batch in cases.items():
                 rng = rng_for(self.seed, "held-out-memory", level, 0)
-                losses = self._losses(
-                    clips(pool.clips.latents, self.device), captions, anchor, condition, timestep, rng
-                )
-                figures[f"{name}_{level}"] = losses.mean().item()
+                figures[f"{name}_{level}"] = self._losses(batch, timestep, rng).mean().item()
         return figures
 
 

@@ -1,23 +1,33 @@
 """Trains the tiny refiner: text to 24 frames of 128 px, on the lower noise levels that SDEdit uses.
 
-The paper's refiner is a text-to-video model that never saw the base model; so is this one.
+The paper's refiner is a text-to-video model that never saw the base model. This one may besides see what a small base
+model does: low-resolution frames, at times of another colour, background or shape than the caption says. What it has to
+draw from them is the sharp and right picture.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from diffusers import AutoencoderKL
+from jaxtyping import Float
 from torch import Tensor, nn
 
+from models.frames import to_uint8, upscale
 from models.nets.conditioned import denoise, video_context
 from models.noise import rng_for
+from models.render import render
 from models.training.base import clips, new_unet
 from models.training.captions import Captioner, swap_gaps, training_captions
+from models.training.diffusion import DiffusionLoss, clip_weights, sample_timesteps
 from models.training.pool import Pool
 from models.training.stage import LoopParams, TrainStage
-from models.training.velocity import Velocity, clip_weights, sample_timesteps
+from models.world import ATTRIBUTES, Scene, sample_scene
 
 CLIP_FRAMES = 24
+BEGIN = 399  # the timestep where the shipped refiner begins
+MISTAKEN = {"color": 0.25, "background": 0.15, "shape": 0.15}  # how many low-resolution clips are wrong in what
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,19 +41,60 @@ class RefinerTrainParams:
     text_dropout: float = 0.1
     levels: int = 800  # noise levels that are trained: `strength` above levels / 1000 is out of its range
     object_weight: float = 1.0  # of the loss where the object is
+    given: float = 0.0  # of the clips: begun from low-resolution frames with a base model's mistakes
+    latent_noise: float = 0.25  # at most, on the latents that those frames are decoded from
+
+
+def mistaken(rng: np.random.Generator, scene: Scene) -> Scene:
+    """The scene as a base model may draw it: where and when it should be, now and then with a wrong word."""
+    for name, share in MISTAKEN.items():
+        if rng.random() < share:
+            values = ATTRIBUTES[name]
+            other = sample_scene(rng, **{name: values[int(rng.integers(len(values)))]})
+            taken = (name, *{"color": ("rgb",), "background": ("background_rgb",)}.get(name, ()))
+            changes: dict[str, Any] = {field: getattr(other, field) for field in taken}
+            scene = replace(scene, **changes)
+    return scene
+
+
+@torch.no_grad()
+def given_latents(
+    vae: AutoencoderKL, scenes: list[Scene], first: np.ndarray, seed: int, size: int, latent_noise: float
+) -> Float[Tensor, "n t c h w"]:
+    """What the refiner is given of each clip: low-resolution frames of `mistaken` scenes, upscaled and encoded."""
+    given = []
+    for i, scene in enumerate(scenes):
+        rng = rng_for(seed, "refiner-given", 0, i)
+        low = render([mistaken(rng, scene)], first[i] + np.arange(CLIP_FRAMES), size // 2)[0] * 2 - 1
+        latents = vae.encode(low.to(vae.device)).latent_dist.mode()
+        noise = torch.from_numpy(rng.standard_normal(latents.shape, dtype=np.float32)).to(vae.device)
+        drawn = to_uint8(vae.decode(latents + rng.uniform(0, latent_noise) * noise).sample)
+        high = upscale(drawn, size, size).to(vae.device)
+        given.append(vae.encode(high).latent_dist.mode().float().cpu() * vae.config.scaling_factor)
+    return torch.stack(given).half()
 
 
 class RefinerStage(TrainStage):
     """v-prediction at 128 px."""
 
-    def __init__(self, params: RefinerTrainParams, seed: int, captioner: Captioner, pool: Pool, held_out: Pool) -> None:
+    def __init__(
+        self,
+        params: RefinerTrainParams,
+        seed: int,
+        captioner: Captioner,
+        pool: Pool,
+        held_out: Pool,
+        given: Float[Tensor, "n t c h w"] | None = None,
+        held_out_given: Float[Tensor, "m t c h w"] | None = None,
+    ) -> None:
         self.params, self.seed, self.loop = params, seed, params.loop
         self.captioner, self.pool, self.held_out = captioner, pool, held_out
+        self.given, self.held_out_given = given, held_out_given
         channels, size = pool.latents.shape[2], pool.latents.shape[-1]
         width = captioner.text_encoder.config.hidden_size
         self.unet = new_unet(params.block_out_channels, params.head_dim, channels, width, size)
         self.modules: dict[str, nn.Module] = {"refiner": self.unet}
-        self.velocity = Velocity()
+        self.diffusion = DiffusionLoss()
 
     def loss(self, step: int, worker: int = 0) -> tuple[Tensor, dict[str, float]]:
         rng = rng_for(self.seed, "train-refiner", step, worker)
@@ -55,7 +106,11 @@ class RefinerStage(TrainStage):
         timestep = sample_timesteps(rng, batch, 0.0, self.params.levels)
         frames = slice(int(first), int(first) + length)
         weight = clip_weights(self.pool, rows, frames, timestep, self.params.object_weight)
-        return self._losses(x0, captions, timestep, rng, weight).mean(), {"frames": length}
+        error = None
+        if self.given is not None:
+            shown = torch.from_numpy(rng.random(batch) < self.params.given).to(self.device)[:, None, None, None, None]
+            error = (clips(self.given[rows, first : first + length], self.device) - x0) * shown
+        return self._losses(x0, captions, timestep, rng, weight, error).mean(), {"frames": length}
 
     def _losses(
         self,
@@ -64,18 +119,23 @@ class RefinerStage(TrainStage):
         timestep: Tensor,
         rng: np.random.Generator,
         weight: Tensor | None = None,
+        error: Tensor | None = None,
     ) -> Tensor:
         context = video_context(self.unet, None, self.captioner(captions), None)
         weight = None if weight is None else weight.to(self.device)
-        return self.velocity.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng, weight)
+        error = None if error is None else self.diffusion.noise_of(error, timestep, BEGIN)
+        return self.diffusion.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng, weight, error)
 
     def gates(self) -> dict[str, float]:
-        """Held-out loss and caption-swap gaps at the noise level where SDEdit starts."""
+        """Held-out loss and caption-swap gaps at a noise level of SDEdit; the loss of given frames at the first."""
         x0 = clips(self.held_out.latents, self.device)
-        timestep = torch.full((len(x0),), self.params.levels * 3 // 4 - 1)
 
-        def loss(captions: list[str]) -> float:
+        def loss(captions: list[str], timestep: int = self.params.levels * 3 // 4 - 1, error: Any = None) -> float:
             rng = rng_for(self.seed, "held-out-refiner", 0, 0)
-            return self._losses(x0, captions, timestep, rng).mean().item()
+            return self._losses(x0, captions, torch.full((len(x0),), timestep), rng, error=error).mean().item()
 
-        return swap_gaps(loss, self.held_out.scenes)
+        figures = swap_gaps(loss, self.held_out.scenes)
+        if self.held_out_given is not None:
+            error = clips(self.held_out_given, self.device) - x0
+            figures["loss_given"] = loss([scene.caption() for scene in self.held_out.scenes], BEGIN, error)
+        return figures

@@ -34,6 +34,10 @@ class TrainStage(ABC):
         """Where the trained parts are; what is drawn for a step is drawn on the CPU and goes there."""
         return next(parameter.device for module in self.modules.values() for parameter in module.parameters())
 
+    def rate(self, name: str) -> float:
+        """How many times as fast as the others the parameter of that name (`folder.…`) learns."""
+        return 1.0
+
     @abstractmethod
     def loss(self, step: int, worker: int = 0) -> tuple[Tensor, dict[str, float]]:
         """The loss of a step, and figures for the log. Each worker draws clips of its own."""

@@ -12,12 +12,12 @@ from models.bundle import load_bundle
 from models.training.base import BaseStage, BaseTrainParams
 from models.training.captions import Captioner, swap_gaps, training_captions
 from models.training.clip import ClipParams, ClipStage, new_tokenizer, tokenize
+from models.training.diffusion import sample_timesteps
 from models.training.memory import MemoryParams, MemoryPool, MemoryStage, decode_memories
 from models.training.pool import Pool, encode_pool, pool_scenes
 from models.training.refiner import RefinerStage, RefinerTrainParams
 from models.training.stage import LoopParams
 from models.training.vae import DecoderStage, VaeParams, VaeStage, random_frames
-from models.training.velocity import sample_timesteps
 from models.world import ATTRIBUTES, sample_scene
 
 LOOP = LoopParams(steps=100, batch=2)
@@ -99,11 +99,11 @@ def test_refiner_loss_goes_from_short_clips_to_whole_windows(parts, captioner):
 @pytest.fixture(scope="module")
 def memory_stage(parts, captioner):
     pool = pool_of(parts, 32)
-    condition, anchor = decode_memories(parts["vae"], parts["image_encoder"], pool.latents, 0, 0.1)
+    condition, anchor = decode_memories(parts["vae"], parts["image_encoder"], pool, 0, 0.1, drift=0.2)
     short = Pool(pool.scenes, pool.first, pool.latents[:, 16:])
     memories = MemoryPool(short, condition, anchor)
     null = torch.zeros(1, anchor.shape[-1])
-    params = MemoryParams(LOOP, merger_head_dim=16, condition_channels=(8, 8, 8, 8))
+    params = MemoryParams(LOOP, base_frozen=False, merger_head_dim=16, condition_channels=(8, 8, 8, 8))
     return lambda **changes: MemoryStage(
         replace(params, **changes), 0, deepcopy(parts["unet"]), captioner, null, memories, memories, pool_of(parts, 16)
     )
@@ -140,8 +140,9 @@ def test_before_memory_training_the_memories_change_nothing(memory_stage):
 
 def test_text_and_anchor_are_dropped_as_often_as_the_paper_says(memory_stage):
     rows = np.random.default_rng(0).integers(0, 4, 4000)
-    captions, anchors = memory_stage()._dropped(np.random.default_rng(1), rows)
-    counts = Counter(zip([not c for c in captions], (anchors == 0).all(1).tolist(), strict=True))
+    stage = memory_stage()
+    batch = stage._dropped(np.random.default_rng(1), stage.pool.batch(rows))
+    counts = Counter(zip([not c for c in batch.captions], (batch.anchor == 0).all(1).tolist(), strict=True))
     for case in ((True, False), (False, True), (True, True)):
         assert abs(counts[case] / 4000 - 0.05) < 0.015, case
 

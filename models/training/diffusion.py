@@ -1,9 +1,10 @@
-"""The diffusion loss of the tiny bundle: v-prediction on a schedule with zero terminal SNR.
+"""The diffusion loss. The tiny bundle predicts v, on a schedule with zero terminal SNR.
 
 Shapes: b clips, c channels, t frames, h w latent rows and columns.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,11 +34,12 @@ LOCATED = 850  # below this timestep, noisy latents show where the object is: a 
 Predict = Callable[[Float[Tensor, "b c t h w"], Int[Tensor, " b"]], Float[Tensor, "b c t h w"]]
 
 
-class Velocity:
-    """Mean squared error of v at given timesteps; the tables are kept as tensors."""
+class DiffusionLoss:
+    """Mean squared error of what a schedule says is predicted, at given timesteps; the tables are kept as tensors."""
 
-    def __init__(self) -> None:
-        schedule = NoiseSchedule.from_config(TINY_SCHEDULE)
+    def __init__(self, config: Mapping[str, Any] = TINY_SCHEDULE) -> None:
+        schedule = NoiseSchedule.from_config(config)
+        self.predicts = schedule.prediction_type
         self.alphas, self.sigmas = (torch.from_numpy(t).float() for t in (schedule.alphas, schedule.sigmas))
 
     def loss(
@@ -47,14 +49,28 @@ class Velocity:
         timestep: Int[Tensor, " b"],
         rng: np.random.Generator,
         weight: Float[Tensor, "b 1 t h w"] | None = None,
+        error: Float[Tensor, "b c t h w"] | None = None,
     ) -> Float[Tensor, " b"]:
-        """One loss a clip; `weight` says how much each latent counts."""
+        """One loss a clip; `weight` says how much each latent counts, `error` what is wrong beside the noise.
+
+        SDEdit begins with alpha * given + sigma * noise, that is with x0 and a noise that has alpha / sigma * (given -
+        x0) in it. A sampler that draws no noise of its own keeps that noise, also when the prediction is x0 by then.
+        """
         noise = torch.from_numpy(rng.standard_normal(x0.shape, dtype=np.float32)).to(x0.device)
+        noise = noise if error is None else noise + error
         tables = (self.alphas[timestep], self.sigmas[timestep])
         alpha, sigma = (level.to(x0.device)[:, None, None, None, None] for level in tables)
-        v = predict(alpha * x0 + sigma * noise, timestep.to(x0.device)).float()
-        error = (v - (alpha * noise - sigma * x0)) ** 2
-        return (error if weight is None else error * weight).flatten(1).mean(1)
+        targets = {"v_prediction": alpha * noise - sigma * x0, "epsilon": noise, "sample": x0}
+        predicted = predict(alpha * x0 + sigma * noise, timestep.to(x0.device)).float()
+        squared = (predicted - targets[self.predicts]) ** 2
+        return (squared if weight is None else squared * weight).flatten(1).mean(1)
+
+    def noise_of(
+        self, error: Float[Tensor, "b c t h w"], timestep: Int[Tensor, " b"], begin: int
+    ) -> Float[Tensor, "b c t h w"]:
+        """`error` of a given picture as `loss` takes it, where sampling begins at `begin` (or at once, above it)."""
+        at = timestep.clamp(min=begin)
+        return error * (self.alphas[at] / self.sigmas[at]).to(error.device)[:, None, None, None, None]
 
 
 def object_weights(

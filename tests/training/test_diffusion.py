@@ -4,8 +4,8 @@ import torch
 
 from models.noise import rng_for
 from models.render import render
+from models.training.diffusion import LOCATED, DiffusionLoss, object_weights
 from models.training.pool import pool_scenes
-from models.training.velocity import LOCATED, Velocity, object_weights
 
 
 def test_the_weight_is_on_the_object_and_on_nothing_else():
@@ -35,7 +35,7 @@ def test_a_weight_counts_as_often_as_it_says(timestep):
 
     def loss(predict, weight):
         timesteps = torch.tensor([timestep] * 2)
-        return Velocity().loss(predict, x0, timesteps, rng_for(0, "test", 0, 0), weight)
+        return DiffusionLoss().loss(predict, x0, timesteps, rng_for(0, "test", 0, 0), weight)
 
     everywhere = loss(lambda x, _: torch.zeros_like(x), None)
     left = loss(lambda x, _: torch.zeros_like(x), weight)

@@ -1,0 +1,279 @@
+"""How the shipped weights were made (`make weights`): stage after stage, each from its last checkpoint, into a bundle.
+
+    vae -> clip -> base -> memory (CAM and APM) -> refiner -> decoder -> pack
+
+A stage's parts lie in float32 in `work`/bundle as soon as it is done; `pack` writes the float16 bundle to `out`.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet3DConditionModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection, PreTrainedTokenizerFast
+
+from models.nets.image import embed_images
+from models.noise import rng_for
+from models.training.base import CLIP_FRAMES, BaseStage, BaseTrainParams
+from models.training.captions import Captioner
+from models.training.clip import ClipParams, ClipStage
+from models.training.memory import CLIP_FRAMES as MEMORY_FRAMES
+from models.training.memory import TARGET, MemoryParams, MemoryPool, MemoryStage, decode_memories
+from models.training.pool import Pool, encode_pool, pool_scenes
+from models.training.refiner import CLIP_FRAMES as WINDOW_FRAMES
+from models.training.refiner import RefinerStage, RefinerTrainParams, given_latents
+from models.training.stage import TrainStage
+from models.training.vae import DecoderStage, VaeParams, VaeStage
+from pipelines.allocator import keep_freed_memory
+from pipelines.cluster import connect
+from pipelines.cluster_params import ClusterParams
+from pipelines.compose import compose, flatten
+from pipelines.team import Team, run_team
+from pipelines.tracking import Tracker, TrackingParams, open_tracker
+from pipelines.training_loop import Report, autocast, run_stage
+
+logger = logging.getLogger(__name__)
+CONFIG = Path(__file__).parent.parent / "conf" / "tiny_training.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class TinyTrainingConf:
+    """conf/tiny_training.yaml."""
+
+    vae: VaeParams
+    clip: ClipParams
+    base: BaseTrainParams
+    memory: MemoryParams
+    refiner: RefinerTrainParams
+    decoder: VaeParams
+    seed: int = 0
+    work: str = "runs/tiny"
+    out: str = "models/bundles/tiny"
+    start: str | None = None  # a bundle to go on from: its parts stand in for those not made yet
+    device: str = "cpu"  # or cuda
+    tracking: TrackingParams = field(default_factory=TrackingParams)
+    workers: int = 1  # processes that train a stage together, on Ray Train; on GPUs, one each
+    threads: int = 1  # of each worker
+
+
+def train(config_path: str | Path, overrides: Sequence[str], stages: Sequence[str] | None) -> None:
+    """Runs the named stages (all of them by default). Raises ValueError for a stage that is none."""
+    unknown = set(stages or ()) - set(STAGES)
+    if unknown:
+        raise ValueError(f"stages={','.join(sorted(unknown))} must be among {', '.join(STAGES)}")
+    conf = compose(TinyTrainingConf, config_path, overrides)
+    work_, out, start = (path and str(Path(path).resolve()) for path in (conf.work, conf.out, conf.start))
+    conf = replace(conf, work=work_ or "", out=out or "", start=start)  # workers have another working directory
+    work = partial(_run_stages, conf, list(STAGES if stages is None else stages))
+    if conf.workers == 1:
+        work(Team())
+        return
+    connect(ClusterParams())
+    run_team(conf.workers, conf.device, work, Path(conf.work))
+
+
+def _run_stages(conf: TinyTrainingConf, names: Sequence[str], team: Team) -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")  # spawned workers start without it
+    torch.set_num_threads(conf.threads)
+    keep_freed_memory()
+    with _tracked(conf, names, team) as tracker:
+        workshop = Workshop(conf, team, tracker.metrics)
+        for name in names:
+            logger.info("stage begins name=%s worker=%d", name, team.worker)
+            with _first_weights(conf.seed, name):
+                STAGES[name](workshop)
+            team.wait()
+
+
+@contextmanager
+def _first_weights(seed: int, stage: str) -> Iterator[None]:
+    """What torch draws by itself, new networks, follows from the seed and the stage: in every worker the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(rng_for(seed, f"first-weights-{stage}", 0, 0).integers(2**63)))
+        yield
+
+
+@contextmanager
+def _tracked(conf: TinyTrainingConf, names: Sequence[str], team: Team) -> Iterator[Tracker]:
+    """The MLflow run of this work folder: a training that was interrupted goes on with the same one."""
+    work = Path(conf.work)
+    work.mkdir(parents=True, exist_ok=True)
+    known = work / "tracking.json"
+    key = json.loads(known.read_text())["run"] if known.exists() else None
+    params = conf.tracking if team.leads else replace(conf.tracking, enabled=False)
+    with open_tracker(params, work, "train", key) as tracker:
+        if team.leads:
+            known.write_text(json.dumps({"run": tracker.key}))
+        tracker.params(flatten(conf))
+        tracker.tags({"stages": ",".join(names)})
+        yield tracker
+
+
+class Workshop:
+    """The parts made so far, and the stages that need them."""
+
+    def __init__(self, conf: TinyTrainingConf, team: Team, report: Report | None = None) -> None:
+        self.conf, self.seed, self.team, self.report = conf, conf.seed, team, report
+        self.device = conf.device  # Ray Train shows a worker its own GPU alone
+        self.work = Path(conf.work)
+        self.bundle = self.work / "bundle"
+
+    def vae(self) -> None:
+        self._run("vae", VaeStage(self.conf.vae, self.seed))
+
+    def clip(self) -> None:
+        stage = ClipStage(self.conf.clip, self.seed)
+        self._run("clip", stage, skip=("word_heads", "image_heads"))
+        if self.team.leads:
+            stage.tokenizer.save_pretrained(self.bundle / "tokenizer")
+
+    def base(self) -> None:
+        clips = self.conf.base.clips
+        pool = self._pool("base", clips, CLIP_FRAMES, 64)
+        held_out = self._pool("held-out-base", self.conf.base.held_out, CLIP_FRAMES, 64)
+        self._run("base", BaseStage(self.conf.base, self.seed, self._captioner(), pool, held_out))
+
+    def memory(self) -> None:
+        image_encoder = self._part(CLIPVisionModelWithProjection, "image_encoder")
+        null_anchor = embed_images(image_encoder, torch.zeros(1, 3, 64, 64)).detach().cpu()
+        pool = self._memory_pool("memory", self.conf.memory.clips)
+        held_out = self._memory_pool("held-out-memory", self.conf.memory.held_out)
+        unet = self._part(UNet3DConditionModel, "base")
+        params = self.conf.memory
+        beginnings = self._pool("base", self.conf.base.clips, CLIP_FRAMES, 64)
+        stage = MemoryStage(params, self.seed, unet, self._captioner(), null_anchor, pool, held_out, beginnings)
+        self._run("memory", stage)
+
+    def refiner(self) -> None:
+        params = self.conf.refiner
+        names = ("refiner", "held-out-refiner")
+        pool, held_out = (
+            self._pool(name, clips, WINDOW_FRAMES, 128, latest=64)
+            for name, clips in zip(names, (params.clips, params.held_out), strict=True)
+        )
+        given, held_out_given = (self._given(name, some) for name, some in zip(names, (pool, held_out), strict=True))
+        stage = RefinerStage(params, self.seed, self._captioner(), pool, held_out, given, held_out_given)
+        self._run("refiner", stage)
+
+    def _given(self, purpose: str, pool: Pool) -> Tensor | None:
+        params = self.conf.refiner
+        if not params.given:
+            return None
+
+        def make() -> dict[str, Tensor]:
+            vae = self._part(AutoencoderKL, "vae").to(memory_format=torch.channels_last)
+            return {"latents": given_latents(vae, pool.scenes, pool.first, self.seed, 128, params.latent_noise)}
+
+        return self._cached(f"{purpose}-{len(pool)}-given", make)["latents"]
+
+    def decoder(self) -> None:
+        self._run("decoder", DecoderStage(self.conf.decoder, self.seed, self._part(AutoencoderKL, "vae")))
+
+    def pack(self) -> None:
+        from pipelines.pack import pack
+
+        if self.team.leads:
+            pack(self.bundle, Path(self.conf.out), Path(self.conf.start) if self.conf.start else None)
+
+    def _run(self, name: str, stage: TrainStage, skip: Sequence[str] = ()) -> None:
+        for folder, module in stage.modules.items():
+            made = self.bundle / ("base" if folder == "unet" else folder)  # `memory` goes on from the base
+            if not made.is_dir() and self._start(folder) is not None:
+                self._load(module, folder)
+        run_stage(name, stage, self.work / name, self.device, self.team, self.report)
+        for folder, module in stage.modules.items():
+            if self.team.leads and folder not in skip:
+                module.save_pretrained(self.bundle / folder)  # type: ignore[operator]
+
+    def _start(self, folder: str) -> Path | None:
+        """Where `start` has that part; what is the base model here is the UNet of a bundle."""
+        path = Path(self.conf.start or "") / ("unet" if folder == "base" else folder)
+        return path if self.conf.start and path.is_dir() else None
+
+    def _load(self, module: Any, folder: str) -> None:
+        """The weights of `start` into a stage's module. Raises ValueError if they are of another shape."""
+        start = self._start(folder)
+        assert start is not None
+        (file,) = start.glob("*.safetensors")
+        try:
+            module.load_state_dict({name: tensor.float() for name, tensor in load_file(file).items()})
+        except RuntimeError as error:
+            raise ValueError(f"start={file} does not fit the configured {folder}: {error}") from None
+
+    def _part(self, cls: Any, folder: str) -> Any:
+        made = self.bundle / folder
+        path = made if made.is_dir() else self._start(folder)
+        if path is None:
+            raise ValueError(f"{made} is missing: run the stage that makes it first, or name a bundle as start=PATH")
+        return cls.from_pretrained(path, dtype=torch.float32).eval().requires_grad_(False).to(self.device)
+
+    def _captioner(self) -> Captioner:
+        made = self.bundle / "tokenizer"
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(made if made.is_dir() else self._start("tokenizer"))
+        encoder = self._part(CLIPTextModelWithProjection, "text_encoder")
+        encoder.set_attn_implementation("eager")
+        return Captioner(tokenizer, encoder)
+
+    def _pool(self, purpose: str, clips: int, num_frames: int, size: int, latest: int = 0) -> Pool:
+        scenes, first = pool_scenes(self.seed, purpose, clips, latest)
+
+        def encode() -> dict[str, Tensor]:
+            vae = self._part(AutoencoderKL, "vae").to(memory_format=torch.channels_last)
+            return {"latents": encode_pool(vae, scenes, first, num_frames, size)}
+
+        return Pool(scenes, first, self._cached(f"{purpose}-{clips}", encode)["latents"])
+
+    def _memory_pool(self, purpose: str, clips: int) -> MemoryPool:
+        pool = self._pool(purpose, clips, MEMORY_FRAMES, 64, latest=48)
+
+        def decode() -> dict[str, Tensor]:
+            vae, images = self._part(AutoencoderKL, "vae"), self._part(CLIPVisionModelWithProjection, "image_encoder")
+            params = self.conf.memory
+            seen, anchor = decode_memories(vae, images, pool, self.seed, params.latent_noise, params.drift)
+            return {"condition": torch.from_numpy(seen), "anchor": anchor}
+
+        memories = self._cached(f"{purpose}-{clips}-decoded", decode)
+        short = Pool(pool.scenes, pool.first, pool.latents[:, TARGET].contiguous())
+        return MemoryPool(short, memories["condition"].numpy(), memories["anchor"])
+
+    def _cached(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """Made once: a pool takes minutes, and a stage may be resumed often."""
+        path = self.work / "pools" / f"{name}.safetensors"
+        if self.team.leads and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with autocast(self.conf.device):
+                save_file(make(), path.with_suffix(".part"))
+            path.with_suffix(".part").replace(path)
+        self.team.wait()
+        return load_file(path)
+
+
+STAGES: dict[str, Callable[[Workshop], None]] = {
+    "vae": Workshop.vae,
+    "clip": Workshop.clip,
+    "base": Workshop.base,
+    "memory": Workshop.memory,
+    "refiner": Workshop.refiner,
+    "decoder": Workshop.decoder,
+    "pack": Workshop.pack,
+}
+
+
+def main(words: Sequence[str]) -> None:
+    """`python -m pipelines.tiny_training [stages=A,B] [key=value ...]`."""
+    stages = [word.removeprefix("stages=").split(",") for word in words if word.startswith("stages=")]
+    overrides = [word for word in words if not word.startswith("stages=")]
+    train(CONFIG, overrides, stages[-1] if stages else None)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
