@@ -57,8 +57,8 @@ def vae_figures(bundle: Bundle, scenes: Sequence[Scene]) -> dict[str, Interval]:
             made = decode_latents(vae, encode_images(vae, to_float(true)))
             row[f"psnr_{size}"] = psnr(made, to_float(true))
             if size == 64:
-                row["shape_true"] = probe(true).shape == scene.shape
-                row["shape_vae"] = probe(to_uint8(made)).shape == scene.shape
+                row["shape_true"] = float(probe(true).shape == scene.shape)
+                row["shape_vae"] = float(probe(to_uint8(made)).shape == scene.shape)
         rows.append(row)
     return {name: interval([row[name] for row in rows]) for name in rows[0]}
 

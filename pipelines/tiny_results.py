@@ -259,7 +259,8 @@ def _ablation(out: Path) -> list[Row]:
 def _draw(confs: Mapping[str, AblateConf], path: Path) -> None:
     """Every tenth frame of the first eight videos: refined, low resolution, without CAM; then long ones, every 30th."""
     strips: list[Any] = []
-    for index in range(8):
+    shown = ("short", "no-cam", "long")
+    for index in range(min(8, *(conf.num_prompts for name, conf in confs.items() if name in shown))):
         for name, variant, every in (("short", "symmetric", 10), ("short", "full", 10), ("no-cam", "no-cam", 10)):
             strips.append(_strip(frames_of(confs[name], index, variant)[::every]))
         for variant in ("full", "no-apm"):

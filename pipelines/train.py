@@ -41,6 +41,7 @@ from pipelines.training_loop import run_stage
 from pipelines.video_list import Listed, list_videos
 
 logger = logging.getLogger(__name__)
+BEGUN = "training.json"  # in `work`
 CONFIG = Path(__file__).parent.parent / "conf" / "train.yaml"
 MEMORIES = {"cam": ["models.nets.cam", "Cam"], "apm": ["models.nets.apm", "Apm"]}
 
@@ -103,35 +104,54 @@ def check(conf: TrainConf) -> list[Listed]:
     videos = list_videos(conf.manifest)
     if len(videos) < 2:
         raise ValueError(f"manifest={conf.manifest} has {len(videos)} video: one is held out, so it takes 2 at least")
-    before, now = _cut_before(conf), _cut_by(conf)
+    before, now = _begun(conf), _begun_by(conf)
     changed = [f"{key}={was} (now: {now.get(key)})" for key, was in before.items() if was != now.get(key)]
     if changed:
-        raise ValueError(
-            f"work={conf.work} holds clips that were cut otherwise: {'; '.join(changed)}. Take another work"
-        )
+        raise ValueError(f"work={conf.work} holds a training that was begun otherwise: {'; '.join(changed)}")
     return videos
 
 
-def _cut_by(conf: TrainConf) -> dict[str, Any]:
-    encoders = {name: hash_of(bundle_path(conf.bundle) / name) for name in ("vae", "image_encoder")}
-    return {**flatten(conf.clips), **encoders, "seed": conf.seed}
+def _begun_by(conf: TrainConf) -> dict[str, Any]:
+    """What clips and checkpoints depend on: a training that goes on has to have the same."""
+    weights = {name: hash_of(bundle_path(conf.bundle) / name) for name in ("unet", "vae", "image_encoder")}
+    shape = ("base_frozen", "image_tokens", "condition_channels", "merger_head_dim")
+    own = {f"memory.{name}": flatten(conf.memory)[name] for name in shape}
+    clips = {f"clips.{name}": value for name, value in flatten(conf.clips).items()}
+    about = {**clips, **own, **weights, "fresh": conf.fresh, "seed": conf.seed}
+    read: dict[str, Any] = json.loads(json.dumps(about))  # as it will be read: a tuple is a list then
+    return read
 
 
-def _cut_before(conf: TrainConf) -> dict[str, Any]:
-    place = conf.folder / "clips.json"
+def _begun(conf: TrainConf) -> dict[str, Any]:
+    place = conf.folder / BEGUN
     known: dict[str, Any] = json.loads(place.read_text()) if place.exists() else {}
     return known
 
 
 def run(conf: TrainConf, videos: list[Listed]) -> None:
     """Cuts the clips that are not there yet, trains to the end, and writes the bundle."""
+    conf = replace(conf, work=str(conf.folder))  # workers have another working directory
     connect(conf.ray)
+    _check_room(conf)
     train, held_out = prepare(conf, videos)
     logger.info("clips of %d videos to learn from, of %d held out", len(train), len(held_out))
     work = partial(_train, conf, str(bundle_path(conf.bundle).resolve()), train, held_out)
     with shown(conf.folder / "memory" / "log.jsonl", conf.memory.loop.steps):
         run_team(conf.workers, conf.device, work, conf.folder, conf.max_failures)
     _write(conf)
+
+
+def _check_room(conf: TrainConf) -> None:
+    """Ray Train would wait for ever. A cluster that was named may grow: there it is a warning."""
+    import ray
+
+    kind = "GPU" if conf.device == "cuda" else "CPU"
+    there = ray.cluster_resources().get(kind, 0.0)  # type: ignore[no-untyped-call]
+    if there < conf.workers:
+        text = f"workers={conf.workers} take a {kind} each, and the cluster has {there:g}"
+        if conf.ray.address is None:
+            raise ValueError(text)
+        logger.warning("%s; waiting for it to grow", text)
 
 
 def prepare(conf: TrainConf, videos: list[Listed]) -> tuple[list[Path], list[Path]]:
@@ -141,7 +161,7 @@ def prepare(conf: TrainConf, videos: list[Listed]) -> tuple[list[Path], list[Pat
     """
     folder = conf.folder / "clips"
     folder.mkdir(parents=True, exist_ok=True)
-    (conf.folder / "clips.json").write_text(json.dumps(_cut_by(conf), indent=1))
+    (conf.folder / BEGUN).write_text(json.dumps(_begun_by(conf), indent=1))
     missing = [video for video in videos if not clip_file(folder, video.path).exists()]
     reason = ""
     if missing:

@@ -138,7 +138,8 @@ def encode_clips(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     there = ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1)  # type: ignore[no-untyped-call]
     workers = int(max(1, min(len(videos), there)))
-    items = ray.data.from_items([{"item": video.as_text()} for video in videos], override_num_blocks=len(videos))
+    blocks = min(len(videos), max(workers, len(videos) // 4))
+    items = ray.data.from_items([{"item": video.as_text()} for video in videos], override_num_blocks=blocks)
     items.context.enable_progress_bars = False
     done = items.map_batches(
         _Batches,

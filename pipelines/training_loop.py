@@ -18,7 +18,6 @@ from pipelines.team import Team
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT_SECONDS = 60
 ALONE = Team()
 
 
@@ -75,7 +74,7 @@ def run_stage(
             log(step, spent + now - began, loss=loss.item(), **figures)
         if (step + 1) % stage.loop.gate_every == 0:
             log(step, spent + now - began, **_gates(stage, live, average, partial(look, step + 1) if look else None))
-        if now - saved > CHECKPOINT_SECONDS:
+        if now - saved > stage.loop.checkpoint_s:
             _save(folder / "checkpoint.pt", live, average, optimizer, step + 1, spent + now - began)
             saved = now
     total = spent + time.monotonic() - began

@@ -1,9 +1,27 @@
+import json
+
 import numpy as np
 import pytest
+import torch
 
-from pipelines.tiny_results import held_out_scenes, run, table
+from pipelines import tiny_results
+from pipelines.ablate_params import load_ablate
+from pipelines.ablate_report import BEGIN, END
+from pipelines.tiny_measures import rendered, ssim
+from pipelines.tiny_results import (
+    RUNS,
+    Run,
+    attribute_aims,
+    held_out_scenes,
+    memory_aims,
+    network_aims,
+    refiner_aims,
+    run,
+    step_aims,
+)
 
 TRAINING = ((0, "base", 50), (1, "base", 50))
+PROBED = ("color", "background", "motion", "shape", "size")
 
 
 def test_held_out_captions_are_new_each_and_never_seen_in_training():
@@ -17,35 +35,114 @@ def test_held_out_captions_are_new_each_and_never_seen_in_training():
     assert [s.caption() for s in held_out_scenes(8, TRAINING)] == [s.caption() for s in scenes[:8]]
 
 
-def test_the_table_has_a_column_a_variant_and_says_how_many():
-    row = {
-        f"{name}_{place}": True
-        for name in ("color", "background", "motion", "shape", "size")
-        for place in ("start", "end")
+def rows(variants, count=8, right=True, **figures):
+    """A row for each prompt and variant; a figure is a number, or one for each variant."""
+    made = []
+    for index in range(count):
+        for i, variant in enumerate(variants):
+            own = {name: value[i] if isinstance(value, tuple) else value for name, value in figures.items()}
+            ends = {f"{name}_{end}": right for name in PROBED for end in ("start", "end")}
+            made.append({"variant": variant, "index": index, **ends, **own})
+    return made
+
+
+def test_shares_of_videos_are_held_against_their_aims():
+    short = rows(["full", "symmetric"], 50)
+    for row in short[:6]:  # three of fifty prompts
+        row["color_end"] = False
+    many = {"short": short, "long": rows(["full"]), "long-refined": rows(["full", "symmetric"])}
+    lines = {line.figure: line for line in attribute_aims(many)}
+    assert len(lines) == 12 and lines["colour right, frames 0-15"].met
+    wrong = lines["colour right, the end of 80"]
+    assert wrong.measured.startswith("94 % (") and not wrong.met and "**no**" in str(wrong)
+    assert "low resolution 100 %" in lines["shape right, the end of 240"].measured
+
+
+def test_a_memory_earns_its_place_only_if_the_interval_lies_apart():
+    cam = rows(["full", "no-cam"], scuts=(0, 2), seam_ratio=(1.2, 3.5))
+    clear = rows(["full", "no-apm"], drift_color=(0.1, 0.2), drift_sharpness=(0.01, 0.02))
+    assert all(line.met for line in memory_aims({"no-cam": cam, "long": clear}))
+    for row in clear[:8]:  # half of the prompts the other way round
+        row["drift_color"] = 0.3 - row["drift_color"]
+    cuts, seams, color, texture = memory_aims({"no-cam": cam, "long": clear})
+    assert cuts.met and seams.met and texture.met and not color.met
+
+
+def test_the_refiner_has_to_be_nearer_to_the_truth_than_bilinear():
+    good = {"psnr_refined": (30, 29, 31), "psnr_bilinear": (28, 27, 29), "psnr_gain": (2, 1, 3)}
+    bad = {"ssim_refined": (0.8, 0.7, 0.9), "ssim_bilinear": (0.8, 0.7, 0.9), "ssim_gain": (0.0, -0.1, 0.1)}
+    sharp = {"sharpness_refined": (1, 1, 1), "sharpness_bilinear": (0.6, 0.6, 0.6), "sharpness_gain": (0.4, 0.4, 0.4)}
+    names = ("independent", "shared-noise", "symmetric", "causal")
+    lines = refiner_aims({**good, **bad, **sharp}, rows(names, flow_std=(4.0, 3.5, 3.0, 3.5)))
+    assert [line.met for line in lines] == [True, True, False, True, False, True]
+
+
+def test_a_figure_that_nobody_measured_is_no_aim_that_is_met():
+    figures = {
+        f"{name}_{what}": (1, 1, 1) for name in ("psnr", "ssim", "sharpness") for what in ("refined", "bilinear")
     }
-    rows = [{"variant": "full", "seam": 1.5, "scuts": 0, **row}, {"variant": "no CAM", "seam": 4.0, "scuts": 2, **row}]
-    text = table(rows)
-    assert "| full (1) | no CAM (1) |" in text.splitlines()[0]
-    assert "| direction right, frames 0-15 | 100 % (100-100) |" in text
-    assert "| seam ratio at chunk borders (1 = invisible) | 1.50 (1.50-1.50) | 4.00 (4.00-4.00) |" in text
+    figures |= {f"{name}_gain": (1, 1, 1) for name in ("psnr", "ssim", "sharpness")}
+    assert [line.met for line in refiner_aims(figures, [])[:3]] == [False] * 3
 
 
-def test_figures_and_picture_are_made_from_videos_that_are_there(tmp_path):
-    videos, out = tmp_path / "videos", tmp_path / "out"
-    videos.mkdir()
-    out.mkdir()
-    (out / "tiny.md").write_text("# x\n<!-- figures -->\nold\n<!-- end of figures -->\nend\n")
-    rng = np.random.default_rng(0)
-    for index in range(2):
-        np.save(videos / f"full-{index:02d}.npy", rng.integers(0, 255, (80, 64, 64, 3), np.uint8))
-    run({"full": 2}, videos, out, TRAINING)
-    text = (out / "tiny.md").read_text()
-    assert "full (2)" in text and "old" not in text and text.endswith("end\n")
-    assert len((out / "tiny.jsonl").read_text().splitlines()) == 2
-    assert (out / "tiny.png").stat().st_size > 1000
+def test_costs_and_words_are_held_against_their_limits():
+    vae = {"psnr_64": (33, 32, 34), "psnr_128": (31, 30, 32), "shape_vae": (0.95, 0.9, 1), "shape_true": (1, 1, 1)}
+    lines = network_aims(vae, {"color": (0.1, 0.05, 0.2), "motion": (0.1, -0.1, 0.2)}, dict.fromkeys(COSTS, 2.0))
+    assert [line.met for line in lines] == [True, False, True, True, False, True, False, True]
+
+
+COSTS = ("bundle_mb", "chunk_s", "window_s")
+
+
+def test_few_steps_may_lose_three_points():
+    few, many = rows(["full", "symmetric"], 24), rows(["full", "symmetric"], 24)
+    few[1]["color_end"] = few[3]["shape_end"] = few[5]["shape_end"] = False
+    few += [{**row, "index": row["index"] + 24, "motion_end": False} for row in few]  # prompts that `many` has not
+    color, background, shape, motion = (line.met for line in step_aims({"short": few, "many": many}))
+    assert (color, background, shape, motion) == (False, True, False, True)
+
+
+def test_structural_similarity_is_one_for_the_same_and_falls_with_noise():
+    (scene,) = held_out_scenes(1, ())
+    true = rendered(scene, 2, 64)
+    noise = np.random.default_rng(0).normal(0, 20, true.shape)
+    noisy = np.clip(true + noise, 0, 255).astype(np.uint8)
+    assert ssim(true, true) == pytest.approx(1) and 0.05 < ssim(noisy, true) < 0.7
+    # Of one window, by the definition.
+    a, b = (x[:1, :7, :7].astype(float) for x in (noisy, true))
+    by_hand = []
+    for channel in range(3):
+        x, y = a[..., channel].ravel(), b[..., channel].ravel()
+        (xx, xy), (_, yy) = np.cov(x, y)
+        c1, c2 = 2.55**2, 7.65**2
+        top = (2 * x.mean() * y.mean() + c1) * (2 * xy + c2)
+        by_hand.append(top / ((x.mean() ** 2 + y.mean() ** 2 + c1) * (xx + yy + c2)))
+    assert ssim(noisy[:1, :7, :7], true[:1, :7, :7]) == pytest.approx(np.mean(by_hand))
+
+
+def test_the_command_makes_videos_measures_them_and_keeps_what_people_wrote(random_bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(tiny_results, "MANY", ("base.num_inference_steps=2",))
+    for name, one in RUNS.items():
+        monkeypatch.setitem(RUNS, name, Run(2, 24, one.variants, ("base.num_inference_steps=2",) * (name == "many")))
+    (tmp_path / "tiny.md").write_text(f"# mine\n{BEGIN}old\n{END}\nafter\n")
+    fast = ["base.num_inference_steps=1", "refiner.num_inference_steps=1", "flow_size=32", "workers=1"]
+
+    def conf_of(one):
+        about = [f"num_prompts={one.num_prompts}", f"num_frames={one.num_frames}", f"variants={one.variants}"]
+        return load_ablate(overrides=[f"bundle={random_bundle}", f"work={tmp_path}/work", *fast, *about, *one.settings])
+
+    threads = torch.get_num_threads()
+    run(conf_of, tmp_path)
+    text = (tmp_path / "tiny.md").read_text()
+    assert text.startswith("# mine\n") and text.endswith("after\n") and "old" not in text
+    assert "| colour right, the end of 240 | >= 90 % | refined" in text and "aims are met" in text
+    written = [json.loads(line) for line in (tmp_path / "tiny.jsonl").read_text().splitlines()]
+    assert {row["run"] for row in written} == set(RUNS) and "curve" not in written[0]
+    assert (tmp_path / "tiny.png").stat().st_size > 1000
+    torch.set_num_threads(threads)
 
 
 def test_a_missing_marker_is_not_papered_over(tmp_path):
     (tmp_path / "tiny.md").write_text("no markers")
-    with pytest.raises(ValueError):
-        run({"full": 0}, tmp_path, tmp_path, TRAINING)
+    with pytest.raises(ValueError, match="has no lines"):
+        run(lambda one: load_ablate(), tmp_path)

@@ -71,7 +71,7 @@ def given_latents(
         drawn = to_uint8(vae.decode(latents + rng.uniform(0, latent_noise) * noise).sample)
         high = upscale(drawn, size, size).to(vae.device)
         given.append(vae.encode(high).latent_dist.mode().float().cpu() * vae.config.scaling_factor)
-    return torch.stack(given).half()
+    return torch.stack(given).half().contiguous()
 
 
 class RefinerStage(TrainStage):

@@ -21,6 +21,7 @@ class LoopParams:
     warmup: int = 50  # steps of linear warm-up; a cosine to a twentieth follows
     ema: float = 0.997  # decay of the average that is saved
     gate_every: int = 500  # steps between two looks at the held-out gates
+    checkpoint_s: float = 60.0  # seconds between two checkpoints: what a kill can cost
 
 
 class TrainStage(ABC):

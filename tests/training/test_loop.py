@@ -7,7 +7,6 @@ from torch import nn
 
 from models.noise import rng_for
 from models.training.stage import LoopParams, TrainStage
-from pipelines import training_loop
 from pipelines.training_loop import run_stage
 
 
@@ -16,7 +15,7 @@ class Line(TrainStage):
 
     def __init__(self, steps, dies_at=None):
         torch.manual_seed(0)
-        self.loop = LoopParams(steps, batch=8, learning_rate=0.1, warmup=2, ema=0.9, gate_every=10)
+        self.loop = LoopParams(steps, 8, 0.1, warmup=2, ema=0.9, gate_every=10, checkpoint_s=0)
         self.line = nn.Linear(1, 1)
         self.modules = {"line": self.line}
         self.dies_at, self.finished = dies_at, 0
@@ -46,10 +45,9 @@ def test_it_learns_saves_the_average_and_logs_gates(tmp_path):
     assert len(gates) == 9 and gates[-1] == pytest.approx(stage.line.weight.item(), abs=1e-4)
 
 
-def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path, monkeypatch):
+def test_a_training_that_was_killed_goes_on_as_if_it_had_not_been(tmp_path):
     whole = Line(40)
     run_stage("line", whole, tmp_path / "whole")
-    monkeypatch.setattr(training_loop, "CHECKPOINT_SECONDS", 0)  # a checkpoint after every step
     with pytest.raises(KeyboardInterrupt):
         run_stage("line", Line(40, dies_at=23), tmp_path / "killed")
     again = Line(40)

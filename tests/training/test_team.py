@@ -1,31 +1,41 @@
-from functools import partial
-
+import pytest
 import torch
 from torch import nn
 
 from pipelines.team import Team, run_team
 
 
-def work(folder, team):
-    """Worker 0 has gradient 2 everywhere, worker 1 has 4 on the weight and none on the bias."""
-    line = nn.Linear(2, 1)
-    line.weight.grad = torch.full_like(line.weight, 2.0 + 2 * team.worker)
-    if team.worker == 0:
-        line.bias.grad = torch.full_like(line.bias, 2.0)
-    team.average(line.parameters())
-    team.wait()
-    torch.save((line.weight.grad, line.bias.grad), folder / f"{team.worker}.pt")
+@pytest.mark.xdist_group("ray")
+def test_two_workers_end_with_the_same_mean_gradients(tmp_path, ray_cluster):
+    def work(team):
+        """Worker 0 has gradient 2 everywhere, worker 1 has 4 on the weight and none on the bias."""
+        line = nn.Linear(2, 1)
+        line.weight.grad = torch.full_like(line.weight, 2.0 + 2 * team.worker)
+        if team.worker == 0:
+            line.bias.grad = torch.full_like(line.bias, 2.0)
+        team.average(line.parameters())
+        team.wait()
+        torch.save((line.weight.grad, line.bias.grad), tmp_path / f"{team.worker}.pt")
 
-
-def test_two_workers_end_with_the_same_mean_gradients(tmp_path):
-    run_team(2, "gloo", partial(work, tmp_path))
+    run_team(2, "cpu", work, tmp_path)
     for worker in range(2):
         weight, bias = torch.load(tmp_path / f"{worker}.pt", weights_only=True)
         assert torch.equal(weight, torch.full((1, 2), 3.0)) and torch.equal(bias, torch.ones(1))
 
 
-def test_a_worker_alone_needs_no_process_group(tmp_path):
-    run_team(1, "gloo", partial(work, tmp_path))
-    weight, _ = torch.load(tmp_path / "0.pt", weights_only=True)
-    assert torch.equal(weight, torch.full((1, 2), 2.0))
+@pytest.mark.xdist_group("ray")
+def test_what_a_worker_raises_is_raised_here(tmp_path, ray_cluster):
+    def work(team):
+        raise ValueError("batch=0 must be at least 1")
+
+    with pytest.raises(ValueError, match="^batch=0 must be at least 1$"):
+        run_team(1, "cpu", work, tmp_path)
+
+
+def test_a_worker_alone_needs_no_process_group():
+    line = nn.Linear(2, 1)
+    line.weight.grad = torch.ones_like(line.weight)
+    Team().average(line.parameters())
+    Team().wait()
+    assert torch.equal(line.weight.grad, torch.ones(1, 2)) and line.bias.grad is None
     assert Team().leads and not Team(1, 2).leads

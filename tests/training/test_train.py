@@ -14,7 +14,7 @@ from models.training.memory import MemoryParams, MemoryStage
 from models.training.stage import LoopParams
 from models.world import sample_scene
 from pipelines.__main__ import main
-from pipelines.train import check, load_train, memory_stage, prepare
+from pipelines.train import check, load_train, memory_stage, prepare, run
 from pipelines.train_clips import ClipEncoder, ClipFolder, ClipParams, clip_file, clip_starts
 from pipelines.train_progress import shown
 from pipelines.train_sheet import continuations
@@ -140,7 +140,8 @@ def test_real_videos_end_in_a_bundle_with_a_memory_of_its_own(random_bundle, tmp
         "sheets/step-000004.png",
     ]
     stamps = {file: file.stat().st_mtime_ns for file in (work / "clips").iterdir()}
-    train, held_out = prepare(conf_of(table, random_bundle, work), list_videos(str(table)))  # what is there stays
+    again = conf_of(table, random_bundle, work, f"out={out}")
+    train, held_out = prepare(again, check(again))  # it would go on: what is there stays
     assert len(train) == 2 and len(held_out) == 1
     assert stamps == {file: file.stat().st_mtime_ns for file in (work / "clips").iterdir()}
 
@@ -151,6 +152,13 @@ def test_too_few_videos_that_give_clips_are_refused_with_a_reason(videos, random
     conf = conf_of(tmp_path, random_bundle, tmp_path / "work")
     with pytest.raises(ValueError, match=r"manifest=.*clips of 1 videos, 2 are needed.*3.mp4: it has 20 frames"):
         prepare(conf, check(conf))
+
+
+@pytest.mark.xdist_group("ray")
+def test_more_workers_than_there_is_room_for_are_refused_not_waited_for(videos, random_bundle, tmp_path, ray_cluster):
+    conf = conf_of(videos, random_bundle, tmp_path / "work", "workers=1000")
+    with pytest.raises(ValueError, match=r"workers=1000 take a CPU each, and the cluster has 32"):
+        run(conf, check(conf))
 
 
 @pytest.mark.parametrize(
@@ -172,10 +180,10 @@ def test_what_cannot_be_is_refused_before_anything_starts(videos, random_bundle,
     assert rule.replace("\\", "") in capsys.readouterr().err
 
 
-def test_clips_that_were_cut_otherwise_are_not_mixed(videos, random_bundle, tmp_path):
+def test_a_training_that_was_begun_otherwise_does_not_go_on(videos, random_bundle, tmp_path):
     conf = conf_of(videos, random_bundle, tmp_path)
-    (tmp_path / "clips.json").write_text(json.dumps({"stride": 2}))
-    with pytest.raises(ValueError, match=r"work=.*cut otherwise: stride=2 \(now: 1\)"):
+    (tmp_path / "training.json").write_text(json.dumps({"clips.stride": 2, "fresh": False}))
+    with pytest.raises(ValueError, match=r"work=.*begun otherwise: clips.stride=2 \(now: 1\)$"):
         check(conf)
 
 
