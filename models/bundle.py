@@ -10,7 +10,7 @@ This is the one file of `models` that opens files. Weights are safetensors; a pi
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,15 +77,18 @@ def load_bundle(
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
     wanted: Callable[[str], bool] = lambda name: True,
+    required: Sequence[str] = REQUIRED,
 ) -> Bundle:
     """Loads the bundle in directory `path`, onto `device`: the parts that are `wanted`, all by default.
+
+    `required` parts have to be there, whether they are wanted or not.
 
     Raises ValueError if there is none, if a part is missing, or if a tensor is missing or has another shape than its
     config asks for; the message names the tensor and both shapes.
     """
     path = Path(path)
     index = read_json(path / "model_index.json", f"bundle={path} is not a bundle")
-    missing = [name for name in REQUIRED if name not in index]
+    missing = [name for name in required if not isinstance(entry := index.get(name), list) or entry[1] is None]
     if missing:
         raise ValueError(f"bundle={path} is incomplete: model_index.json has no {', '.join(missing)}")
     parts: dict[str, Any] = {}

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
@@ -75,7 +76,7 @@ def frames_of(conf: AblateConf, index: int, variant: str) -> Frames:
 
 def scenes_of(conf: AblateConf) -> list[Scene]:
     """What the prompts say: words that never stood together in training."""
-    return _scenes(conf.num_prompts)
+    return list(_scenes(conf.num_prompts))
 
 
 def check(conf: AblateConf) -> None:
@@ -130,7 +131,8 @@ def read_prompts(path: str) -> list[str]:
     return prompts
 
 
-def _scenes(count: int) -> list[Scene]:
+@lru_cache(maxsize=4)
+def _scenes(count: int) -> Sequence[Scene]:
     """As `make results` has them: words that never stood together in training."""
     from pipelines.compose import compose
     from pipelines.tiny_results import SEEDS, held_out_scenes

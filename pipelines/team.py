@@ -16,8 +16,6 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-logger = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True, slots=True)
 class Team:
@@ -49,15 +47,22 @@ class Team:
             dist.barrier()
 
 
-def run_team(size: int, device: str, work: Callable[[Team], None], folder: Path, max_failures: int = 0) -> None:
+def run_team(
+    size: int, device: str, work: Callable[[Team], None], folder: Path, max_failures: int = 0, may_grow: bool = False
+) -> None:
     """Calls `work(team)` in `size` workers of a cluster that this process has joined; on cuda each has a GPU.
 
     A worker that dies costs a new start of all of them, `max_failures` times; `work` goes on from its own checkpoint.
-    `folder` is seen by all workers. Raises ValueError as a worker raises it, RuntimeError for anything else.
+    `folder` is seen by all workers. Raises ValueError as a worker raises it, or for more workers than a cluster that
+    cannot grow has room for (they would be waited for, for ever); RuntimeError for anything else.
     """
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    kind = "GPU" if device == "cuda" else "CPU"
+    there = ray.cluster_resources().get(kind, 0.0)  # type: ignore[no-untyped-call]
+    if there < size and not may_grow:
+        raise ValueError(f"workers={size} take a {kind} each, and the cluster has {there:g}")
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     run = ray.train.RunConfig(
         name=uuid.uuid4().hex,  # a run of the same name would be taken for this one
@@ -66,7 +71,7 @@ def run_team(size: int, device: str, work: Callable[[Team], None], folder: Path,
     )
     trainer: Any = TorchTrainer(
         _enter,
-        train_loop_config={"work": work},
+        train_loop_config={"work": work, "device": device},
         scaling_config=ray.train.ScalingConfig(num_workers=size, use_gpu=device == "cuda"),
         torch_config=TorchConfig(backend="nccl" if device == "cuda" else "gloo"),
         run_config=run,
@@ -84,6 +89,9 @@ def run_team(size: int, device: str, work: Callable[[Team], None], folder: Path,
 
 def _enter(config: dict[str, Any]) -> None:
     import ray.train
+    from ray.train.torch import get_device
 
+    if config["device"] == "cuda":  # a worker sees all GPUs of its machine: "cuda" has to be its own
+        torch.cuda.set_device(get_device())
     context = ray.train.get_context()
     config["work"](Team(context.get_world_rank(), context.get_world_size()))

@@ -19,7 +19,7 @@ from torch.nn.functional import avg_pool2d
 
 from models.bundle import Bundle
 from models.frames import to_float, to_uint8, upscale
-from models.metrics.bootstrap import interval
+from models.metrics.bootstrap import Interval, interval
 from models.metrics.drift import sharpness
 from models.metrics.probe import probe
 from models.nets.conditioned import denoise, video_context
@@ -37,7 +37,6 @@ from pipelines.ablate_videos import Kept
 from pipelines.config import Conf
 from pipelines.local import LocalRunner
 
-Interval = tuple[float, float, float]  # mean and its 95 % interval
 FRAMES = 16  # of a clip of the base model
 WINDOW = 24  # frames of the refiner
 

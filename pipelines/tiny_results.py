@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from models.metrics.bootstrap import Interval
 from models.noise import rng_for
 from models.world import ATTRIBUTES, Scene, sample_scene
 from pipelines.ablate import frames_of, measured
@@ -51,7 +52,6 @@ RUNS = {
     "many": Run(24, 80, "[symmetric]", MANY),
 }
 Rows = Mapping[str, Sequence[Row]]
-Interval = tuple[float, float, float]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,6 @@
 A stage's parts lie in float32 in `work`/bundle as soon as it is done; `pack` writes the float16 bundle to `out`.
 """
 
-import json
 import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -38,8 +37,9 @@ from pipelines.cluster import connect
 from pipelines.cluster_params import ClusterParams
 from pipelines.compose import compose, flatten
 from pipelines.team import Team, run_team
-from pipelines.tracking import Tracker, TrackingParams, open_tracker
+from pipelines.tracking import TrackingParams
 from pipelines.training_loop import Report, autocast, run_stage
+from pipelines.training_run import tracked
 
 logger = logging.getLogger(__name__)
 CONFIG = Path(__file__).parent.parent / "conf" / "tiny_training.yaml"
@@ -85,7 +85,9 @@ def _run_stages(conf: TinyTrainingConf, names: Sequence[str], team: Team) -> Non
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")  # spawned workers start without it
     torch.set_num_threads(conf.threads)
     keep_freed_memory()
-    with _tracked(conf, names, team) as tracker:
+    Path(conf.work).mkdir(parents=True, exist_ok=True)
+    with tracked(conf.tracking, Path(conf.work), team, flatten(conf)) as tracker:
+        tracker.tags({"stages": ",".join(names)})
         workshop = Workshop(conf, team, tracker.metrics)
         for name in names:
             logger.info("stage begins name=%s worker=%d", name, team.worker)
@@ -102,28 +104,12 @@ def _first_weights(seed: int, stage: str) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _tracked(conf: TinyTrainingConf, names: Sequence[str], team: Team) -> Iterator[Tracker]:
-    """The MLflow run of this work folder: a training that was interrupted goes on with the same one."""
-    work = Path(conf.work)
-    work.mkdir(parents=True, exist_ok=True)
-    known = work / "tracking.json"
-    key = json.loads(known.read_text())["run"] if known.exists() else None
-    params = conf.tracking if team.leads else replace(conf.tracking, enabled=False)
-    with open_tracker(params, work, "train", key) as tracker:
-        if team.leads:
-            known.write_text(json.dumps({"run": tracker.key}))
-        tracker.params(flatten(conf))
-        tracker.tags({"stages": ",".join(names)})
-        yield tracker
-
-
 class Workshop:
     """The parts made so far, and the stages that need them."""
 
     def __init__(self, conf: TinyTrainingConf, team: Team, report: Report | None = None) -> None:
         self.conf, self.seed, self.team, self.report = conf, conf.seed, team, report
-        self.device = conf.device  # Ray Train shows a worker its own GPU alone
+        self.device = conf.device
         self.work = Path(conf.work)
         self.bundle = self.work / "bundle"
 

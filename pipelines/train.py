@@ -6,23 +6,23 @@
 StreamingT2V (arXiv 2403.14773), sections 4 and 5.1. The base model stays as it is unless `memory.base_frozen=false`.
 """
 
-import hashlib
 import json
 import logging
+import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
-from models.bundle import Bundle, load_bundle, read_json
+from models.base import BaseParams
+from models.bundle import CLASSES, Bundle, check_tensors, load_bundle, read_json
 from models.nets.image import embed_images
 from models.nets.latents import factor
+from models.sampling import NoiseSchedule
 from models.training.captions import Captioner
 from models.training.memory import MemoryParams, MemoryStage
 from pipelines.allocator import keep_freed_memory
@@ -32,16 +32,21 @@ from pipelines.cluster import connect
 from pipelines.cluster_params import ClusterParams
 from pipelines.compose import compose, flatten
 from pipelines.pack import halve
+from pipelines.storage import Store
 from pipelines.team import Team, run_team
-from pipelines.tracking import Tracker, TrackingParams, open_tracker
-from pipelines.train_clips import ENCODER_PARTS, ClipFolder, ClipParams, clip_file, encode_clips
+from pipelines.tracking import TrackingParams
+from pipelines.train_clips import NEEDED, ClipFolder, CutParams
 from pipelines.train_progress import shown
 from pipelines.train_sheet import continuations
+from pipelines.train_videos import Cutting, prepare
 from pipelines.training_loop import run_stage
+from pipelines.training_run import tracked
 from pipelines.video_list import Listed, list_videos
 
 logger = logging.getLogger(__name__)
 BEGUN = "training.json"  # in `work`
+# Settings of `models.training.memory` that speak of what a rendered scene alone is known to have.
+WORLD_ONLY = ("clips", "beginnings", "text_dropout", "object_weight", "drift", "latent_noise")
 CONFIG = Path(__file__).parent.parent / "conf" / "train.yaml"
 MEMORIES = {"cam": ["models.nets.cam", "Cam"], "apm": ["models.nets.apm", "Apm"]}
 
@@ -61,20 +66,29 @@ class TrainConf:
     workers: int = 1  # of Ray Train: a CPU each, or with device=cuda a GPU
     device: str = "cpu"  # or cuda
     max_failures: int = 3  # so often all workers start again from the last checkpoint when one of them died
-    clips: ClipParams = field(default_factory=ClipParams)
+    clips: CutParams = field(default_factory=CutParams)
+    base: BaseParams = field(default_factory=BaseParams)  # how the sheets are sampled
     ray: ClusterParams = field(default_factory=ClusterParams)
     tracking: TrackingParams = field(default_factory=TrackingParams)
 
     def __post_init__(self) -> None:
         if self.device not in ("cpu", "cuda"):
             raise ValueError(f"device={self.device} must be cpu or cuda")
-        for name, least in (("workers", 1), ("max_failures", 0)):
+        for name, least in (("workers", 1), ("max_failures", 0), ("seed", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
         if not 0 < self.held_out < 1:
             raise ValueError(f"held_out={self.held_out} must be between 0 and 1")
-        if self.memory.beginnings:
-            raise ValueError(f"memory.beginnings={self.memory.beginnings} must be 0: the base model's own training")
+        for name in WORLD_ONLY:
+            value, usual = getattr(self.memory, name), {f.name: f.default for f in fields(MemoryParams)}[name]
+            if value != usual:
+                raise ValueError(f"memory.{name}={value} is for rendered scenes, and means nothing here: leave it out")
+        for name in ("work", "out"):
+            if "://" in getattr(self, name):
+                raise ValueError(f"{name}={getattr(self, name)} must be a folder that all machines see, not a URL")
+        out = Path(self.out).resolve()
+        if out == self.folder or out in self.folder.parents:
+            raise ValueError(f"out={self.out} holds work={self.work}, and is replaced at the end: take another folder")
 
     @property
     def folder(self) -> Path:
@@ -94,9 +108,11 @@ def check(conf: TrainConf) -> list[Listed]:
     """
     path = bundle_path(conf.bundle)
     index = read_json(path / "model_index.json", f"bundle={conf.bundle} is not a bundle")
-    missing = [name for name in (*ENCODER_PARTS, "scheduler") if name not in index]
-    if missing:
-        raise ValueError(f"bundle={conf.bundle} has no {', '.join(missing)}: training needs it")
+    parts = load_bundle(path, wanted=lambda name: name in ("tokenizer", "scheduler"), required=NEEDED).parts
+    NoiseSchedule.from_config(parts["scheduler"])
+    for name in NEEDED:
+        if index[name][1] in CLASSES:
+            check_tensors(CLASSES[index[name][1]], path / name)
     if Path(conf.out).exists() and not (Path(conf.out) / "model_index.json").is_file():
         raise ValueError(f"out={conf.out} is there and is no bundle: it will not be replaced")
     if Path(conf.out).resolve() == path.resolve():
@@ -117,99 +133,70 @@ def _begun_by(conf: TrainConf) -> dict[str, Any]:
     shape = ("base_frozen", "image_tokens", "condition_channels", "merger_head_dim")
     own = {f"memory.{name}": flatten(conf.memory)[name] for name in shape}
     clips = {f"clips.{name}": value for name, value in flatten(conf.clips).items()}
-    about = {**clips, **own, **weights, "fresh": conf.fresh, "seed": conf.seed}
-    read: dict[str, Any] = json.loads(json.dumps(about))  # as it will be read: a tuple is a list then
+    common = {name: getattr(conf, name) for name in ("manifest", "held_out", "fresh", "seed")}
+    read: dict[str, Any] = json.loads(json.dumps({**common, **clips, **own, **weights}))  # as it will be read
     return read
 
 
 def _begun(conf: TrainConf) -> dict[str, Any]:
-    place = conf.folder / BEGUN
-    known: dict[str, Any] = json.loads(place.read_text()) if place.exists() else {}
+    store = Store(conf.folder)
+    known: dict[str, Any] = json.loads(store.get(BEGUN)) if store.exists(BEGUN) else {}
     return known
 
 
-def run(conf: TrainConf, videos: list[Listed]) -> None:
+def run(conf: TrainConf, videos: Sequence[Listed]) -> None:
     """Cuts the clips that are not there yet, trains to the end, and writes the bundle."""
     conf = replace(conf, work=str(conf.folder))  # workers have another working directory
+    Store(conf.folder).put(BEGUN, json.dumps(_begun_by(conf), indent=1).encode())
+    may_grow = bool(conf.ray.address or os.environ.get("RAY_ADDRESS"))
     connect(conf.ray)
-    _check_room(conf)
-    train, held_out = prepare(conf, videos)
+    bundle = str(bundle_path(conf.bundle).resolve())
+    cutting = Cutting(conf.folder, bundle, conf.clips, conf.seed, conf.held_out, conf.device)
+    train, held_out = prepare(cutting, videos)
     logger.info("clips of %d videos to learn from, of %d held out", len(train), len(held_out))
-    work = partial(_train, conf, str(bundle_path(conf.bundle).resolve()), train, held_out)
+    work = partial(_train, conf, bundle, train, held_out)
     with shown(conf.folder / "memory" / "log.jsonl", conf.memory.loop.steps):
-        run_team(conf.workers, conf.device, work, conf.folder, conf.max_failures)
+        run_team(conf.workers, conf.device, work, conf.folder, conf.max_failures, may_grow)
     _write(conf)
 
 
-def _check_room(conf: TrainConf) -> None:
-    """Ray Train would wait for ever. A cluster that was named may grow: there it is a warning."""
-    import ray
-
-    kind = "GPU" if conf.device == "cuda" else "CPU"
-    there = ray.cluster_resources().get(kind, 0.0)  # type: ignore[no-untyped-call]
-    if there < conf.workers:
-        text = f"workers={conf.workers} take a {kind} each, and the cluster has {there:g}"
-        if conf.ray.address is None:
-            raise ValueError(text)
-        logger.warning("%s; waiting for it to grow", text)
+Files = list[tuple[Path, int]]  # and the number of clips in each
 
 
-def prepare(conf: TrainConf, videos: list[Listed]) -> tuple[list[Path], list[Path]]:
-    """The files of clips to learn from, and of those held out; what is missing is made.
-
-    Raises ValueError when too few videos give clips, with a reason of one that does not.
-    """
-    folder = conf.folder / "clips"
-    folder.mkdir(parents=True, exist_ok=True)
-    (conf.folder / BEGUN).write_text(json.dumps(_begun_by(conf), indent=1))
-    missing = [video for video in videos if not clip_file(folder, video.path).exists()]
-    reason = ""
-    if missing:
-        bundle = str(bundle_path(conf.bundle).resolve())
-        done = encode_clips(missing, bundle, folder, conf.clips, conf.seed, conf.device)
-        for row in tqdm(done, total=len(missing), desc="videos", unit="video", disable=None):
-            if row["reason"]:
-                reason = f"{row['path']}: {row['reason']}"
-                logger.warning("no clips of %s", reason)
-    ready = [video for video in videos if clip_file(folder, video.path).exists()]
-    if len(ready) < 2:
-        raise ValueError(f"manifest={conf.manifest}: clips of {len(ready)} videos, 2 are needed at least; {reason}")
-    # By name, not by order: a video that is added later does not send others to the other side.
-    ranked = sorted(ready, key=lambda video: hashlib.sha256(f"{conf.seed}/{video.path}".encode()).digest())
-    count = max(1, round(conf.held_out * len(ranked)))
-    held_out, train = ([clip_file(folder, video.path) for video in some] for some in (ranked[:count], ranked[count:]))
-    return train, held_out
-
-
-def _train(conf: TrainConf, bundle: str, train: list[Path], held_out: list[Path], team: Team) -> None:
+def _train(conf: TrainConf, bundle: str, train: Files, held_out: Files, team: Team) -> None:
     """What every worker of Ray Train does."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     keep_freed_memory()
     quiet()
-    stage, loaded = memory_stage(conf, Path(bundle), ClipFolder(train), ClipFolder(held_out))
-    with _tracked(conf, team) as tracker:
+    unseen = ClipFolder(held_out)
+    stage, loaded = memory_stage(conf, Path(bundle), ClipFolder(train), unseen)
+    with tracked(conf.tracking, conf.folder, team, flatten(conf)) as tracker:
 
         def look(step: int) -> None:
-            sheet = continuations(stage, loaded, ClipFolder(held_out), conf.seed)
-            place = conf.folder / "sheets" / f"step-{step:06d}.png"
-            place.parent.mkdir(exist_ok=True)
-            place.write_bytes(sheet)
-            tracker.artifact(sheet, f"sheets/{place.name}")
+            sheet = continuations(stage, loaded, unseen, conf.base, conf.seed)
+            Store(conf.folder).put(f"sheets/step-{step:06d}.png", sheet)
+            tracker.artifact(sheet, f"sheets/step-{step:06d}.png")
 
         run_stage("memory", stage, conf.folder / "memory", conf.device, team, tracker.metrics, look)
         if team.leads:
             for name, module in stage.modules.items():
-                if name != "unet" or not conf.memory.base_frozen:
-                    module.save_pretrained(conf.folder / "parts" / name)  # type: ignore[operator]
+                module.save_pretrained(conf.folder / "parts" / name)  # type: ignore[operator]
         team.wait()
 
 
 def memory_stage(conf: TrainConf, path: Path, pool: ClipFolder, held_out: ClipFolder) -> tuple[MemoryStage, Bundle]:
     """The stage, and the bundle around it. CAM and APM are those of the bundle, or new ones that change nothing yet."""
-    bundle = load_bundle(path, conf.device, wanted=lambda name: not name.startswith("refiner"))
+    wanted = (*NEEDED, *MEMORIES)
+    bundle = load_bundle(path, conf.device, wanted=lambda name: name in wanted, required=NEEDED)
     parts = bundle.parts
-    side = factor(parts["vae"])
+    side, halvings = factor(parts["vae"]), len(conf.memory.condition_channels) - 1
+    new = conf.fresh or "cam" not in parts
+    if new and 2**halvings != side:
+        raise ValueError(
+            f"memory.condition_channels={list(conf.memory.condition_channels)} makes frames {2**halvings} times "
+            f"smaller, and latents are {side} times smaller: one number more halves them once more"
+        )
     null_anchor = embed_images(parts["image_encoder"], torch.zeros(1, 3, side, side, device=conf.device)).cpu()
     captioner = Captioner(parts["tokenizer"], parts["text_encoder"])
     torch.manual_seed(conf.seed)  # new networks: the same in every worker
@@ -227,19 +214,6 @@ def memory_stage(conf: TrainConf, path: Path, pool: ClipFolder, held_out: ClipFo
         apm=apm,
     )
     return stage, bundle
-
-
-@contextmanager
-def _tracked(conf: TrainConf, team: Team) -> Iterator[Tracker]:
-    """The MLflow run of this work folder: a training that was interrupted goes on with the same one."""
-    known = conf.folder / "tracking.json"
-    key = json.loads(known.read_text())["run"] if known.exists() else None
-    params = conf.tracking if team.leads else replace(conf.tracking, enabled=False)
-    with open_tracker(params, conf.folder, "train", key) as tracker:
-        if team.leads:
-            known.write_text(json.dumps({"run": tracker.key}))
-        tracker.params({name: value for name, value in flatten(conf).items() if not name.startswith("tracking.")})
-        yield tracker
 
 
 def _write(conf: TrainConf) -> None:

@@ -8,6 +8,8 @@ Shapes: t frames of the target, f condition frames, c h w latent channels, rows,
 """
 
 import hashlib
+import io
+import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -15,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,22 +27,23 @@ from torch import Tensor
 
 from models.bundle import load_bundle
 from models.frames import to_float, to_uint8, upscale
+from models.mp4 import decode_stream, video_stream
 from models.nets.image import embed_images
 from models.nets.latents import encode_images, factor
 from models.nets.text import check_length
 from models.noise import rng_for
 from models.training.memory import CLIP_FRAMES, CONDITION, TARGET, MemoryBatch
 from pipelines.build import bundle_path, quiet
-from pipelines.measuring import read_video
+from pipelines.measuring import read_bytes
 from pipelines.video_list import Listed
 
-logger = logging.getLogger(__name__)
-ENCODER_PARTS = ("unet", "vae", "image_encoder", "tokenizer", "text_encoder")
+NEEDED = ("unet", "vae", "image_encoder", "tokenizer", "text_encoder", "scheduler")  # of a bundle
+ATTEMPTS = 3
 ARRAYS = ("latents", "condition", "anchor", "anchor_frame")
 
 
 @dataclass(frozen=True, slots=True)
-class ClipParams:
+class CutParams:
     """How clips are cut out of videos."""
 
     stride: int = 1  # frames of the video from one frame of a clip to the next
@@ -57,11 +61,11 @@ class ClipParams:
 class ClipEncoder:
     """`encoder(video)`: writes the clips of one video, and says how many there are. Built once in each worker."""
 
-    def __init__(self, bundle: str, folder: Path, params: ClipParams, seed: int, device: str) -> None:
+    def __init__(self, bundle: str, folder: Path, params: CutParams, seed: int, device: str) -> None:
         quiet()
         torch.set_num_threads(1)
         self._folder, self._params, self._seed, self._device = folder, params, seed, device
-        parts = load_bundle(bundle_path(bundle), device, wanted=lambda name: name in ENCODER_PARTS).parts
+        parts = load_bundle(bundle_path(bundle), device, wanted=lambda name: name in NEEDED, required=NEEDED).parts
         self._vae, self._images, self._tokenizer = parts["vae"], parts["image_encoder"], parts["tokenizer"]
         self._limit = parts["text_encoder"].config.max_position_embeddings
         side = parts["unet"].config.sample_size
@@ -79,23 +83,30 @@ class ClipEncoder:
     def _write(self, video: Listed) -> int:
         if video.reason is not None:
             raise ValueError(f"it was not made: {video.reason}")
-        if not video.prompt:
+        if not (video.prompt or "").strip():
             raise ValueError("it has no caption: a column prompt, text or caption")
-        check_length(self._tokenizer, video.prompt, self._limit)
-        frames, _ = read_video(video)
-        starts = clip_starts(len(frames), self._params)
-        target = clip_file(self._folder, video.path)
+        check_length(self._tokenizer, video.prompt or "", self._limit)
+        data = read_bytes(video)
+        starts = clip_starts(sum(1 for _ in _frames(data)), self._params)
+        spread = np.arange(CLIP_FRAMES) * self._params.stride
+        needed = {start + int(offset) for start in starts for offset in spread}
+        # Twice through the file, and only what is needed is kept, small: a long video does not fit into memory.
+        kept = {n: self._small(frame) for n, frame in enumerate(_frames(data)) if n in needed}
+        target = clip_file(self._folder, video)
         part = target.with_name(f"{target.name}.{os.getpid()}.part")
         with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
             for start in starts:
-                clip = frames[start : start + CLIP_FRAMES * self._params.stride : self._params.stride]
+                clip = np.stack([kept[start + int(offset)] for offset in spread])
                 writer.write_table(self._table(clip, video, start), row_group_size=1)
         part.replace(target)
         return len(starts)
 
-    def _table(self, clip: UInt8[np.ndarray, "32 h0 w0 3"], video: Listed, start: int) -> pa.Table:
-        images = upscale(_cropped(clip, *self._size), *self._size)
-        latents = torch.cat([encode_images(self._vae, image[None]) for image in images])
+    def _small(self, frame: UInt8[np.ndarray, "h0 w0 3"]) -> UInt8[np.ndarray, "H W 3"]:
+        small: UInt8[np.ndarray, "H W 3"] = to_uint8(upscale(_cropped(frame[None], *self._size), *self._size))[0]
+        return small
+
+    def _table(self, clip: UInt8[np.ndarray, "32 H W 3"], video: Listed, start: int) -> pa.Table:
+        latents = torch.cat([encode_images(self._vae, image[None]) for image in to_float(clip)])
         rng = rng_for(self._seed, f"train-clip/{video.path}", start, 0)
         seen = torch.cat([latents[int(rng.integers(CONDITION.start))][None], latents[CONDITION]])
         noise = torch.from_numpy(rng.standard_normal(seen.shape, dtype=np.float32))
@@ -115,7 +126,7 @@ SCHEMA = pa.schema(
 )
 
 
-def clip_starts(num_frames: int, params: ClipParams) -> list[int]:
+def clip_starts(num_frames: int, params: CutParams) -> list[int]:
     """First frames of a video's clips. Raises ValueError for a video that is shorter than one clip."""
     spread = (CLIP_FRAMES - 1) * params.stride + 1
     if num_frames < spread:
@@ -124,13 +135,19 @@ def clip_starts(num_frames: int, params: ClipParams) -> list[int]:
     return [round(start) for start in np.linspace(0, last, min(params.per_video, last + 1))]
 
 
-def clip_file(folder: Path, path: str) -> Path:
-    """Where the clips of the video of that path lie."""
-    return folder / f"{hashlib.sha256(path.encode()).hexdigest()[:24]}.parquet"
+def clip_file(folder: Path, video: Listed) -> Path:
+    """Where the clips of a video lie; with another caption it is another one."""
+    about = json.dumps([video.url, video.member, video.prompt])
+    return folder / f"{hashlib.sha256(about.encode()).hexdigest()[:24]}.parquet"
+
+
+def _frames(data: bytes) -> Iterator[UInt8[np.ndarray, "h0 w0 3"]]:
+    with av.open(io.BytesIO(data), "r") as container:
+        yield from decode_stream(container, video_stream(container))
 
 
 def encode_clips(
-    videos: Sequence[Listed], bundle: str, folder: Path, params: ClipParams, seed: int, device: str
+    videos: Sequence[Listed], bundle: str, folder: Path, params: CutParams, seed: int, device: str
 ) -> Iterator[dict[str, Any]]:
     """What ClipEncoder says of each of the videos, as they are done, by workers of a cluster that was joined."""
     import ray.data
@@ -148,6 +165,8 @@ def encode_clips(
         batch_format="numpy",
         num_cpus=1,
         num_gpus=1 if device == "cuda" else 0,
+        max_restarts=ATTEMPTS,  # a video that takes its worker with it would be tried for ever
+        max_task_retries=ATTEMPTS,
         compute=ray.data.ActorPoolStrategy(size=workers),
     )
     yield from done.iter_rows()
@@ -165,10 +184,15 @@ class _Batches:
 
 
 class ClipFolder:
-    """The clips of some files, as `models.training.memory` asks for them."""
+    """The clips of some files (file, number of clips), as `models.training.memory` asks for them."""
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        self._places = [(file, row) for file in files for row in range(pq.ParquetFile(file).num_row_groups)]
+    def __init__(self, files: Sequence[tuple[Path, int]]) -> None:
+        self._places = [(file, row) for file, count in files for row in range(count)]
+
+    @staticmethod
+    def count(file: Path) -> int:
+        """How many clips a file has."""
+        return int(pq.ParquetFile(file).num_row_groups)
 
     def __len__(self) -> int:
         return len(self._places)

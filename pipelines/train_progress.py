@@ -20,7 +20,8 @@ LINE_S = 15.0
 def shown(log: Path, steps: int) -> Iterator[None]:
     """Shows what is added to `log` (JSON lines with step, seconds and figures) until the block ends."""
     done = threading.Event()
-    thread = threading.Thread(target=_show, args=(log, steps, done), daemon=True)
+    place = log.stat().st_size if log.exists() else 0  # what an earlier run left was shown by that one
+    thread = threading.Thread(target=_show, args=(log, place, steps, done), daemon=True)
     thread.start()
     try:
         yield
@@ -29,8 +30,7 @@ def shown(log: Path, steps: int) -> Iterator[None]:
         thread.join()
 
 
-def _show(log: Path, steps: int, done: threading.Event) -> None:
-    place = log.stat().st_size if log.exists() else 0  # what an earlier run left was shown by that one
+def _show(log: Path, place: int, steps: int, done: threading.Event) -> None:
     said = time.monotonic()
     with tqdm(total=steps, desc="training", unit="step", disable=None) as bar:
         while True:

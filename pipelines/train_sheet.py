@@ -27,11 +27,11 @@ CLIPS = 3  # on a sheet
 EVERY = 2  # frames
 
 
-def continuations(stage: MemoryStage, bundle: Bundle, clips: ClipFolder, seed: int) -> bytes:
+def continuations(stage: MemoryStage, bundle: Bundle, clips: ClipFolder, params: BaseParams, seed: int) -> bytes:
     """A PNG: clips spread over `clips`, continued by the networks of the stage as `longtake generate` would."""
     lent = ("unet", "vae", "tokenizer", "text_encoder", "image_encoder")
     nets = BaseNets(**{name: bundle.parts[name] for name in lent}, cam=stage.cam, apm=stage.apm)
-    model = BaseModel(nets, NoiseSchedule.from_config(bundle.parts["scheduler"]), BaseParams())
+    model = BaseModel(nets, NoiseSchedule.from_config(bundle.parts["scheduler"]), params)
     sheets = []
     for row in np.unique(np.linspace(0, len(clips) - 1, CLIPS).round().astype(int)):
         clip = clips.clip(int(row))

@@ -72,8 +72,12 @@ def run_stage(
             continue
         if step % 10 == 0:
             log(step, spent + now - began, loss=loss.item(), **figures)
-        if (step + 1) % stage.loop.gate_every == 0:
-            log(step, spent + now - began, **_gates(stage, live, average, partial(look, step + 1) if look else None))
+        if (step + 1) % stage.loop.gate_every == 0 and step + 1 < stage.loop.steps:
+            log(
+                step,
+                spent + now - began,
+                **_gates(stage, kind, live, average, partial(look, step + 1) if look else None),
+            )
         if now - saved > stage.loop.checkpoint_s:
             _save(folder / "checkpoint.pt", live, average, optimizer, step + 1, spent + now - began)
             saved = now
@@ -84,7 +88,7 @@ def run_stage(
     live.eval()
     stage.finish()
     if team.leads:
-        log(stage.loop.steps, total, **_evaluated(stage))
+        log(stage.loop.steps, total, **_evaluated(stage, kind))
         if look is not None:
             look(stage.loop.steps)
     logger.info("stage done name=%s steps=%d seconds=%.0f", name, stage.loop.steps, total)
@@ -92,7 +96,9 @@ def run_stage(
 
 def autocast(kind: str) -> torch.autocast:
     """bfloat16 where the hardware computes in it: a CPU that does not takes 7 to 10 times as long as in float32."""
-    return torch.autocast(kind, torch.bfloat16, enabled=kind == "cuda" or torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    able = torch.cpu.get_capabilities()
+    native = kind == "cuda" or any(able.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    return torch.autocast(kind, torch.bfloat16, enabled=native)
 
 
 def _schedule(step: int, loop: LoopParams) -> float:
@@ -109,12 +115,14 @@ def _follow(average: nn.Module, live: nn.Module, decay: float) -> None:
             kept.lerp_(new, 1 - decay)
 
 
-def _gates(stage: TrainStage, live: nn.Module, average: nn.Module, look: Callable[[], None] | None) -> dict[str, float]:
+def _gates(
+    stage: TrainStage, kind: str, live: nn.Module, average: nn.Module, look: Callable[[], None] | None
+) -> dict[str, float]:
     """The gates look at the averaged weights; the live ones come back afterwards."""
     kept = deepcopy(live.state_dict())
     live.load_state_dict(average.state_dict())
     live.eval()
-    figures = _evaluated(stage)
+    figures = _evaluated(stage, kind)
     if look is not None:
         look()
     live.load_state_dict(kept)
@@ -122,8 +130,8 @@ def _gates(stage: TrainStage, live: nn.Module, average: nn.Module, look: Callabl
     return figures
 
 
-def _evaluated(stage: TrainStage) -> dict[str, float]:
-    with torch.no_grad():
+def _evaluated(stage: TrainStage, kind: str) -> dict[str, float]:
+    with torch.no_grad(), autocast(kind):
         return {f"gate/{key}": value for key, value in stage.gates().items()}
 
 
@@ -136,7 +144,7 @@ def _save(path: Path, live: nn.Module, average: nn.Module, optimizer: Any, step:
 def _resume(path: Path, live: nn.Module, average: nn.Module, optimizer: Any) -> tuple[int, float]:
     if not path.exists():
         return 0, 0.0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     live.load_state_dict(state["live"])
     average.load_state_dict(state["average"])
     optimizer.load_state_dict(state["optimizer"])

@@ -6,8 +6,10 @@ import numpy as np
 
 from models.noise import rng_for
 
+Interval = tuple[float, float, float]  # a mean, and from where to where it may lie
 
-def interval(values: Sequence[float], draws: int = 2000) -> tuple[float, float, float]:
+
+def interval(values: Sequence[float], draws: int = 2000) -> Interval:
     """Mean and its 95 % bootstrap interval over videos. Raises ValueError when there are none."""
     array = np.asarray(values, float)
     if not len(array):

@@ -11,6 +11,7 @@ from frame 0 without memory. (The paper keeps its temporal layers frozen: they h
 Shapes: b clips, t frames, f condition frames, c channels, h w latent rows and columns, H W pixel rows and columns.
 """
 
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -38,16 +39,17 @@ from models.training.stage import LoopParams, TrainStage
 CLIP_FRAMES = 32
 CONDITION = slice(16, 24)
 TARGET = slice(16, 32)
+LEVELS = (950, 800)  # of 1000 noise levels: where the gates look
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryParams:
     loop: LoopParams
     clips: int = 1280  # in the pool
-    held_out: int = 32  # clips that the gates look at, never trained on
-    image_tokens: int = 4
-    merger_head_dim: int = 16
-    condition_channels: tuple[int, ...] = (16, 32, 48, 64)
+    held_out: int = 32  # clips that the gates look at, never trained on: so many at most
+    image_tokens: int = 16
+    merger_head_dim: int = 64
+    condition_channels: tuple[int, ...] = (32, 96, 256, 512)  # of CAM's encoder: one more halves the frames once more
     latent_noise: float = (
         0.15  # on the latents that condition and anchor are decoded from: the model's own are not clean
     )
@@ -62,6 +64,19 @@ class MemoryParams:
     object_weight: float = 1.0  # of the loss where the object is: colours of small ones are learned late
     drift: float = 0.0  # of the condition's colours in half of the clips, standard deviation: the anchor has the right
     gate_rate: float = 10.0  # how many times as fast APM's gates learn
+
+    def __post_init__(self) -> None:
+        shares = ("text_dropped", "anchor_dropped", "both_dropped", "without_cam", "beginnings", "high_share")
+        for name in (*shares, "text_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be in 0..1")
+        for name in ("clips", "held_out", "image_tokens", "merger_head_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if not self.condition_channels or min(self.condition_channels) < 1:
+            raise ValueError(
+                f"condition_channels={list(self.condition_channels)} must be numbers of channels, 1 or more"
+            )
 
 
 @dataclass(frozen=True)
@@ -182,7 +197,9 @@ class MemoryStage(TrainStage):
         without_dropout(self.cam)
         self.cam.requires_grad_(True)
         self.apm.requires_grad_(True)
-        self.modules: dict[str, nn.Module] = {"cam": self.cam, "apm": self.apm, "unet": self.unet}
+        self.modules: dict[str, nn.Module] = {"cam": self.cam, "apm": self.apm}
+        if not params.base_frozen:
+            self.modules["unet"] = self.unet
         self.diffusion = DiffusionLoss(schedule)
 
     def rate(self, name: str) -> float:
@@ -194,7 +211,7 @@ class MemoryStage(TrainStage):
             return self._beginning(rng), {"beginning": 1.0}
         rows = rng.integers(0, len(self.pool), self.loop.batch)
         batch = self._dropped(rng, self.pool.batch(rows, rng))
-        timestep = sample_timesteps(rng, len(rows), self.params.high_share)
+        timestep = sample_timesteps(rng, len(rows), self.params.high_share, len(self.diffusion.alphas))
         if rng.random() < self.params.without_cam:
             batch = replace(batch, condition=None)
         weight = self._there(self.pool.weight(rows, timestep, self.params.object_weight))
@@ -245,25 +262,30 @@ class MemoryStage(TrainStage):
 
     def gates(self) -> dict[str, float]:
         """Held-out loss: as it is, with another clip's condition, without CAM, with another clip's or no anchor."""
-        whole = self.held_out.batch(np.arange(len(self.held_out)))
-        other = np.roll(np.arange(len(self.held_out)), 1)
-        assert whole.condition is not None
-        wrong, nobody = whole.anchor[other], self.null_anchor.expand(len(other), -1)
-        cases = {
+        count = min(self.params.held_out, len(self.held_out))
+        rows = np.linspace(0, len(self.held_out) - 1, count).round().astype(int)
+        others = np.roll(rows, count // 2)  # neighbours in a pool may be of one video
+        sums: defaultdict[str, float] = defaultdict(float)
+        for start in range(0, count, self.loop.batch):  # a slice of a step's size: what training can hold
+            piece = slice(start, start + self.loop.batch)
+            for name, batch in self._cases(rows[piece], others[piece]).items():
+                for level in LEVELS:
+                    timestep = torch.full((len(batch.captions),), round(level * len(self.diffusion.alphas) / 1000))
+                    rng = rng_for(self.seed, "held-out-memory", level, start)
+                    sums[f"{name}_{level}"] += self._losses(batch, timestep, rng).sum().item()
+        return {name: total / count for name, total in sums.items()}
+
+    def _cases(self, rows: np.ndarray, others: np.ndarray) -> dict[str, MemoryBatch]:
+        whole, other = self.held_out.batch(rows), self.held_out.batch(others)
+        nobody = self.null_anchor.expand(len(rows), -1)
+        return {
             "loss": whole,
-            "wrong_condition": replace(whole, condition=whole.condition[other]),
+            "wrong_condition": replace(whole, condition=other.condition),
             "no_cam": replace(whole, condition=None),
-            "no_cam_wrong_anchor": replace(whole, condition=None, anchor=wrong),
+            "no_cam_wrong_anchor": replace(whole, condition=None, anchor=other.anchor),
             "no_cam_null_anchor": replace(whole, condition=None, anchor=nobody),
-            "wrong_anchor": replace(whole, anchor=wrong),
+            "wrong_anchor": replace(whole, anchor=other.anchor),
         }
-        figures = {}
-        for level in (950, 800):
-            timestep = torch.full((len(other),), level)
-            for name, batch in cases.items():
-                rng = rng_for(self.seed, "held-out-memory", level, 0)
-                figures[f"{name}_{level}"] = self._losses(batch, timestep, rng).mean().item()
-        return figures
 
 
 def _pixels(frames: UInt8[np.ndarray, "b f H W 3"]) -> Float[Tensor, "b f 3 H W"]:

@@ -71,6 +71,7 @@ def test_a_training_ends_with_the_same_weights_whoever_is_killed(clips, random_b
     killed = kill_tree(process)
     end(start(clips, random_bundle, tmp_path / "wild"))
     log = [json.loads(line)["step"] for line in (tmp_path / "wild/work/memory/log.jsonl").read_text().splitlines()]
+    assert log.count(0) == 1, "it began anew, and did not go on from a checkpoint"
     figure(steps=STEPS, lines_logged=len(log), killed_processes=killed + 1)
     for part in ("cam", "apm"):
         calm, wild = (

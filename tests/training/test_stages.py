@@ -15,10 +15,10 @@ from models.training.clip import ClipParams, ClipStage, new_tokenizer, tokenize
 from models.training.diffusion import sample_timesteps
 from models.training.memory import MemoryParams, MemoryPool, MemoryStage, decode_memories
 from models.training.pool import Pool, encode_pool, pool_scenes
-from models.training.refiner import RefinerStage, RefinerTrainParams
+from models.training.refiner import RefinerStage, RefinerTrainParams, given_latents, mistaken
 from models.training.stage import LoopParams
 from models.training.vae import DecoderStage, VaeParams, VaeStage, random_frames
-from models.world import ATTRIBUTES, sample_scene
+from models.world import ATTRIBUTES, COLORS, sample_scene
 
 LOOP = LoopParams(steps=100, batch=2)
 
@@ -66,6 +66,21 @@ def test_folding_makes_latents_unit_normal_and_changes_no_picture():
     assert torch.allclose(latents.std((0, 2, 3)), torch.ones(8), atol=0.2)
 
 
+def test_a_channel_that_says_nothing_becomes_zero_and_changes_no_picture():
+    stage = VaeStage(VaeParams(LOOP, block_out_channels=(8, 8, 8, 8)), 0)
+    stage.vae.eval()
+    frames = random_frames(np.random.default_rng(1), 32, 64, 64)
+    with torch.no_grad():
+        stage.vae.quant_conv.bias[8] += 20  # the posterior of the first channel is wide ...
+        stage.vae.post_quant_conv.weight[:, 0] = 0  # ... and the decoder does not look at it
+        before = stage.vae.decode(stage.vae.encode(frames).latent_dist.mode()).sample
+        stage.finish()
+        latents = stage.vae.encode(frames).latent_dist.mode()
+        after = stage.vae.decode(latents).sample
+    assert (latents[:, 0] == 0).all() and (latents[:, 1:].std((0, 2, 3)) > 0.8).all()
+    assert torch.allclose(before, after, atol=1e-4)
+
+
 def test_the_decoder_goes_on_alone(parts):
     stage = DecoderStage(VaeParams(LOOP, latent_channels=4), 0, parts["vae"])
     try:
@@ -96,6 +111,32 @@ def test_refiner_loss_goes_from_short_clips_to_whole_windows(parts, captioner):
     assert trained(stage) == {"refiner"}
 
 
+def test_a_base_model_makes_mistakes_about_words_and_never_about_where_and_when():
+    scenes = [sample_scene(np.random.default_rng(i)) for i in range(400)]
+    drawn = [mistaken(np.random.default_rng(1000 + i), scene) for i, scene in enumerate(scenes)]
+    wrong = {name: np.mean([getattr(a, name) != getattr(b, name) for a, b in zip(scenes, drawn, strict=True)])
+             for name in ATTRIBUTES}  # fmt: skip
+    assert 0.15 < wrong["color"] < 0.3 and 0.06 < wrong["background"] < 0.2 and 0.05 < wrong["shape"] < 0.18
+    assert wrong["size"] == wrong["motion"] == wrong["style"] == 0
+    for before, after in zip(scenes, drawn, strict=True):
+        assert (before.start, before.speed, before.radius) == (after.start, after.speed, after.radius)
+        assert (before.rgb == after.rgb) or np.abs(np.subtract(after.rgb, COLORS[after.color])).max() < 0.051
+
+
+def test_the_refiner_learns_from_what_it_is_given(parts, captioner):
+    pool = pool_of(parts, 24)
+    given = given_latents(parts["vae"], pool.scenes, pool.first, 0, 32, 0.1)
+    assert given.shape == pool.latents.shape and not torch.equal(given, pool.latents)
+    losses = []
+    for share in (0.0, 1.0):
+        params = RefinerTrainParams(LOOP, block_out_channels=(16, 32), given=share)
+        torch.manual_seed(0)
+        stage = RefinerStage(params, 0, captioner, pool, pool, given, given)
+        losses.append(stage.loss(0)[0].item())
+        assert stage.gates()["loss_given"] > 0
+    assert losses[0] != losses[1]
+
+
 @pytest.fixture(scope="module")
 def memory_stage(parts, captioner):
     pool = pool_of(parts, 32)
@@ -118,8 +159,17 @@ def test_memory_training_reaches_cam_apm_and_the_base(memory_stage):
     assert any(p.grad.any() for n, p in memory_stage.apm.named_parameters() if n.endswith("alpha"))
 
 
+def test_the_colours_of_half_of_the_conditions_are_off_and_those_of_no_anchor(parts):
+    pool = pool_of(parts, 32, clips=12)
+    true, anchors = decode_memories(parts["vae"], parts["image_encoder"], pool, 0, 0.0)
+    seen, same = decode_memories(parts["vae"], parts["image_encoder"], pool, 0, 0.0, drift=0.3)
+    off = (np.abs(seen.astype(int) - true).mean((1, 2, 3, 4)) > 2).sum()
+    assert 3 <= off <= 9 and torch.equal(anchors, same)
+
+
 def test_a_frozen_base_is_left_alone(memory_stage):
     stage = memory_stage(base_frozen=True, beginnings=0.0)
+    assert set(stage.modules) == {"cam", "apm"}
     stage.loss(0)[0].backward()
     assert all(p.grad is None for p in stage.unet.parameters())
     assert all(p.grad is None or p.grad.isfinite().all() for p in stage.cam.parameters())

@@ -25,8 +25,21 @@ def config(folder):
         "vae": {"loop": LOOP, "held_out": 2, "block_out_channels": [8, 8, 8, 8]},
         "clip": {"loop": LOOP, "held_out": 4, "width": 32, "text_layers": 1, "image_layers": 1},
         "base": {"loop": LOOP, "clips": 4, "held_out": 1, "block_out_channels": [16, 32]},
-        "memory": {"loop": LOOP, "clips": 4, "held_out": 1, "condition_channels": [8, 8, 8, 8], "base_frozen": False},
-        "refiner": {"loop": {**LOOP, "batch": 1}, "clips": 2, "held_out": 1, "block_out_channels": [16, 32]},
+        "memory": {
+            "loop": LOOP,
+            "clips": 4,
+            "held_out": 1,
+            "condition_channels": [8, 8, 8, 8],
+            "merger_head_dim": 16,
+            "base_frozen": False,
+        },
+        "refiner": {
+            "loop": {**LOOP, "batch": 1},
+            "clips": 2,
+            "held_out": 1,
+            "given": 0.5,
+            "block_out_channels": [16, 32],
+        },
         "decoder": {"loop": LOOP, "held_out": 2, "block_out_channels": [8, 8, 8, 8]},
     }
     path = folder / "train.yaml"

@@ -1,6 +1,7 @@
 """`longtake train`, on clips of the moving-shapes world and on real ones, with networks that are not trained."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,16 +9,20 @@ import pytest
 import torch
 
 from actors.writer import VideoWriter
+from models.base import BaseParams
 from models.bundle import load_bundle
 from models.render import render
 from models.training.memory import MemoryParams, MemoryStage
 from models.training.stage import LoopParams
 from models.world import sample_scene
+from pipelines import train_videos
 from pipelines.__main__ import main
-from pipelines.train import check, load_train, memory_stage, prepare, run
-from pipelines.train_clips import ClipEncoder, ClipFolder, ClipParams, clip_file, clip_starts
+from pipelines.team import run_team
+from pipelines.train import check, load_train, memory_stage
+from pipelines.train_clips import ClipEncoder, ClipFolder, CutParams, clip_file, clip_starts
 from pipelines.train_progress import shown
 from pipelines.train_sheet import continuations
+from pipelines.train_videos import Cutting, prepare
 from pipelines.video_list import Listed, list_videos
 
 STEPS = ("memory.loop.steps=4", "memory.loop.gate_every=2", "memory.loop.batch=2", "clips.per_video=2")
@@ -42,9 +47,14 @@ def videos(tmp_path_factory):
 def clips(videos, random_bundle, tmp_path_factory):
     """Files of clips of the first three videos."""
     folder = tmp_path_factory.mktemp("clips")
-    encoder = ClipEncoder(str(random_bundle), folder, ClipParams(per_video=2), 0, "cpu")
+    encoder = ClipEncoder(str(random_bundle), folder, CutParams(per_video=2), 0, "cpu")
     said = {video.path: encoder(video) for video in list_videos(str(videos))}
     return folder, said
+
+
+def files_of(clips, videos, numbers=(0, 1, 2)):
+    listed = {video.path: video for video in list_videos(str(videos))}
+    return [(clip_file(clips[0], listed[f"{i}.mp4"]), 2) for i in numbers]
 
 
 def conf_of(videos, bundle, work, *overrides):
@@ -52,18 +62,22 @@ def conf_of(videos, bundle, work, *overrides):
     return load_train(overrides=[*where, "tracking.enabled=false", *STEPS, *overrides])
 
 
-def test_a_video_is_cut_into_clips_and_what_cannot_be_is_a_reason(clips):
+def cutting_of(conf):
+    return Cutting(conf.folder, conf.bundle, conf.clips, conf.seed, conf.held_out, conf.device)
+
+
+def test_a_video_is_cut_into_clips_and_what_cannot_be_is_a_reason(clips, videos):
     folder, said = clips
     assert [said[f"{i}.mp4"]["clips"] for i in range(6)] == [2, 2, 2, 0, 0, 0]
     assert said["3.mp4"]["reason"] == "it has 20 frames: a clip needs 32 (clips.stride=1)"
     assert said["4.mp4"]["reason"] == "it has no caption: a column prompt, text or caption"
     assert "5.mp4" in said["5.mp4"]["reason"] or "Invalid data" in said["5.mp4"]["reason"]
-    assert {file.name for file in folder.iterdir()} == {clip_file(folder, f"{i}.mp4").name for i in range(3)}
+    assert {file.name for file in folder.iterdir()} == {file.name for file, _ in files_of(clips, videos)}
 
 
-def test_a_clip_holds_what_the_networks_will_see(clips, random_bundle):
-    folder, _ = clips
-    pool = ClipFolder([clip_file(folder, f"{i}.mp4") for i in range(3)])
+def test_a_clip_holds_what_the_networks_will_see(clips, videos, random_bundle):
+    pool = ClipFolder(files_of(clips, videos))
+    assert ClipFolder.count(files_of(clips, videos)[0][0]) == 2
     assert len(pool) == 6 and [pool.clip(row)["start"] for row in range(4)] == [0, 8, 0, 8]
     batch = pool.batch(np.array([1, 4]))
     assert batch.latents.shape == (2, 16, 4, 4, 4) and batch.condition.shape == (2, 8, 32, 32, 3)
@@ -75,15 +89,15 @@ def test_a_clip_holds_what_the_networks_will_see(clips, random_bundle):
 
 
 def test_clips_are_spread_over_a_video():
-    assert clip_starts(100, ClipParams(per_video=3)) == [0, 34, 68]
-    assert clip_starts(33, ClipParams(per_video=8)) == [0, 1]
-    assert clip_starts(63, ClipParams(stride=2)) == [0]
+    assert clip_starts(100, CutParams(per_video=3)) == [0, 34, 68]
+    assert clip_starts(33, CutParams(per_video=8)) == [0, 1]
+    assert clip_starts(63, CutParams(stride=2)) == [0]
     with pytest.raises(ValueError, match=r"it has 62 frames: a clip needs 63 \(clips.stride=2\)"):
-        clip_starts(62, ClipParams(stride=2))
+        clip_starts(62, CutParams(stride=2))
 
 
 def test_training_begins_with_the_memories_of_the_bundle_or_with_new_ones(clips, videos, random_bundle, tmp_path):
-    pool = ClipFolder([clip_file(clips[0], "0.mp4")])
+    pool = ClipFolder(files_of(clips, videos, [0]))
     old = load_bundle(random_bundle).parts["cam"].state_dict()
     stage, _ = memory_stage(conf_of(videos, random_bundle, tmp_path), random_bundle, pool, pool)
     assert all(torch.equal(value, old[name]) for name, value in stage.cam.state_dict().items())
@@ -92,15 +106,15 @@ def test_training_begins_with_the_memories_of_the_bundle_or_with_new_ones(clips,
     stage, bundle = memory_stage(conf_of(videos, random_bundle, tmp_path, *small), random_bundle, pool, pool)
     gates = stage.gates()
     assert len({round(value, 6) for name, value in gates.items() if name.endswith("950")}) == 1  # no influence yet
-    assert continuations(stage, bundle, pool, 0).startswith(b"\x89PNG")
+    assert continuations(stage, bundle, pool, BaseParams(2), 0).startswith(b"\x89PNG")
 
 
-def test_a_loss_of_noise_learns_as_one_of_v(clips, random_bundle):
-    pool = ClipFolder([clip_file(clips[0], "0.mp4")])
+def test_a_base_model_that_predicts_noise_is_trained_so(clips, videos, random_bundle):
+    pool = ClipFolder(files_of(clips, videos, [0]))
     schedule = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}  # predicts epsilon
     conf = load_train(overrides=["manifest=x", "out=y"])
     stage, bundle = memory_stage(conf, random_bundle, pool, pool)
-    params = MemoryParams(LoopParams(4, batch=2), condition_channels=(8, 8, 8, 8))
+    params = MemoryParams(LoopParams(4, batch=2), merger_head_dim=16, condition_channels=(8, 8, 8, 8))
     null = torch.zeros(1, 32)
     other = MemoryStage(params, 0, bundle.parts["unet"], stage.captioner, null, pool, pool, schedule=schedule)
     assert other.diffusion.predicts == "epsilon" and other.loss(0)[0].isfinite()
@@ -141,24 +155,44 @@ def test_real_videos_end_in_a_bundle_with_a_memory_of_its_own(random_bundle, tmp
     ]
     stamps = {file: file.stat().st_mtime_ns for file in (work / "clips").iterdir()}
     again = conf_of(table, random_bundle, work, f"out={out}")
-    train, held_out = prepare(again, check(again))  # it would go on: what is there stays
+    train, held_out = prepare(cutting_of(again), check(again))  # it would go on: what is there stays
     assert len(train) == 2 and len(held_out) == 1
     assert stamps == {file: file.stat().st_mtime_ns for file in (work / "clips").iterdir()}
 
 
-@pytest.mark.xdist_group("ray")
-def test_too_few_videos_that_give_clips_are_refused_with_a_reason(videos, random_bundle, tmp_path, ray_cluster):
+def test_too_few_videos_that_give_clips_are_refused_with_a_reason(videos, random_bundle, tmp_path, monkeypatch):
     (tmp_path / "metadata.csv").write_text(f"path,prompt\n{videos}/3.mp4,red\n{videos}/0.mp4,red\n")
     conf = conf_of(tmp_path, random_bundle, tmp_path / "work")
-    with pytest.raises(ValueError, match=r"manifest=.*clips of 1 videos, 2 are needed.*3.mp4: it has 20 frames"):
-        prepare(conf, check(conf))
+    monkeypatch.setattr(train_videos, "encode_clips", in_this_process)
+    with pytest.raises(ValueError, match=r"manifest has 1 videos that give clips.*3.mp4: it has 20 frames"):
+        prepare(cutting_of(conf), check(conf))
+
+
+def in_this_process(videos, *about):
+    encoder = ClipEncoder(*about)
+    return [encoder(video) for video in videos]
+
+
+def test_a_video_keeps_its_side_and_another_caption_is_another_clip(
+    videos, clips, random_bundle, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(train_videos, "encode_clips", in_this_process)
+    conf = conf_of(videos, random_bundle, tmp_path / "work", "held_out=0.9")
+    train, held_out = prepare(cutting_of(conf), check(conf))
+    assert len(train) >= 1 and len(held_out) >= 1 and len(train) + len(held_out) == 3
+    rows = [json.loads(line) for line in (tmp_path / "work" / "videos.jsonl").read_text().splitlines()]
+    assert [row["clips"] for row in rows] == [2, 2, 2, 0, 0, 0] and rows[3]["reason"].startswith("it has 20 frames")
+    monkeypatch.setattr(train_videos, "encode_clips", None)
+    assert prepare(cutting_of(conf), []) == (train, held_out)  # decided once
+    one = list_videos(str(videos))[0]
+    assert clip_file(tmp_path, one) != clip_file(tmp_path, replace(one, prompt="other"))
 
 
 @pytest.mark.xdist_group("ray")
 def test_more_workers_than_there_is_room_for_are_refused_not_waited_for(videos, random_bundle, tmp_path, ray_cluster):
     conf = conf_of(videos, random_bundle, tmp_path / "work", "workers=1000")
     with pytest.raises(ValueError, match=r"workers=1000 take a CPU each, and the cluster has 32"):
-        run(conf, check(conf))
+        run_team(conf.workers, "cpu", print, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -169,7 +203,11 @@ def test_more_workers_than_there_is_room_for_are_refused_not_waited_for(videos, 
         ("held_out=0", "held_out=0.0 must be between 0 and 1"),
         ("clips.stride=0", "clips.stride=0 must be at least 1"),
         ("clips.latent_noise=2", r"clips.latent_noise=2.0 must be in 0..1"),
-        ("memory.beginnings=0.5", "memory.beginnings=0.5 must be 0"),
+        ("memory.beginnings=0.5", "memory.beginnings=0.5 is for rendered scenes"),
+        ("memory.loop.gate_every=0", "memory.loop.gate_every=0 must be at least 1"),
+        ("memory.text_dropped=2", "memory.text_dropped=2.0 must be in 0..1"),
+        ("seed=-1", "seed=-1 must be at least 0"),
+        ("work=s3://bucket/work", "work=s3://bucket/work must be a folder"),
         ("bundle=nothing", "bundle=nothing is neither a folder nor a bundle"),
         ("manifest=/nowhere", "manifest=/nowhere: "),
     ],
@@ -191,6 +229,8 @@ def test_a_folder_that_is_no_bundle_and_the_bundle_itself_are_not_replaced(video
     (tmp_path / "out").mkdir()
     with pytest.raises(ValueError, match=r"out=.* is there and is no bundle"):
         check(conf_of(videos, random_bundle, tmp_path))
+    with pytest.raises(ValueError, match=r"out=.* holds work="):
+        conf_of(videos, random_bundle, tmp_path, f"out={tmp_path}")
     with pytest.raises(ValueError, match=r"out=.* is the bundle that is trained"):
         check(conf_of(videos, random_bundle, tmp_path, f"out={random_bundle}"))
 
@@ -209,5 +249,5 @@ def test_progress_is_read_from_the_log(tmp_path, caplog):
 
 
 def test_videos_that_were_not_made_are_a_reason(random_bundle, tmp_path):
-    encoder = ClipEncoder(str(random_bundle), tmp_path, ClipParams(), 0, "cpu")
+    encoder = ClipEncoder(str(random_bundle), tmp_path, CutParams(), 0, "cpu")
     assert encoder(Listed("a.mp4", "", reason="disk full"))["reason"] == "it was not made: disk full"

@@ -1,0 +1,28 @@
+"""The MLflow run of a training. It belongs to the work folder: what was interrupted goes on with the same run."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from pipelines.storage import Store
+from pipelines.team import Team
+from pipelines.tracking import Tracker, TrackingParams, open_tracker
+
+KNOWN = "tracking.json"
+
+
+@contextmanager
+def tracked(params: TrackingParams, folder: Path, team: Team, about: Mapping[str, object]) -> Iterator[Tracker]:
+    """The tracker of the leading worker; those of the others record nothing. `about` are the run's params."""
+    store = Store(folder)
+    if not team.leads:
+        with open_tracker(replace(params, enabled=False), folder, "train") as tracker:
+            yield tracker
+        return
+    key = json.loads(store.get(KNOWN))["run"] if store.exists(KNOWN) else None
+    with open_tracker(params, folder, "train", key) as tracker:
+        store.put(KNOWN, json.dumps({"run": tracker.key}).encode())
+        tracker.params({name: value for name, value in about.items() if not name.startswith("tracking.")})
+        yield tracker
