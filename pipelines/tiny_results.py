@@ -266,7 +266,9 @@ def _draw(confs: Mapping[str, AblateConf], path: Path) -> None:
         for variant in ("full", "no-apm"):
             strips.append(_strip(frames_of(confs["long"], index, variant)[::30]))
         strips.append(np.full((8, strips[-1].shape[1], 3), 255, np.uint8))
-    Image.fromarray(np.concatenate(strips)).save(path)
+    widest = max(strip.shape[1] for strip in strips)
+    even = [np.pad(strip, ((0, 0), (0, widest - strip.shape[1]), (0, 0)), constant_values=255) for strip in strips]
+    Image.fromarray(np.concatenate(even)).save(path)
 
 
 def _strip(frames: np.ndarray) -> np.ndarray:
