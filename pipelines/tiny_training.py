@@ -7,8 +7,7 @@ A stage's parts lie in float32 in `work`/bundle as soon as it is done; `pack` wr
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,12 +20,12 @@ from torch import Tensor
 from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProjection, PreTrainedTokenizerFast
 
 from models.nets.image import embed_images
-from models.noise import rng_for
 from models.training.base import CLIP_FRAMES, BaseStage, BaseTrainParams
 from models.training.captions import Captioner
 from models.training.clip import ClipParams, ClipStage
-from models.training.memory import CLIP_FRAMES as MEMORY_FRAMES
-from models.training.memory import TARGET, MemoryParams, MemoryPool, MemoryStage, decode_memories
+from models.training.memories import CLIP_FRAMES as MEMORY_FRAMES
+from models.training.memories import TARGET, MemoryPool, decode_memories
+from models.training.memory import MemoryParams, MemoryStage
 from models.training.pool import Pool, encode_pool, pool_scenes
 from models.training.refiner import CLIP_FRAMES as WINDOW_FRAMES
 from models.training.refiner import RefinerStage, RefinerTrainParams, given_latents
@@ -39,7 +38,7 @@ from pipelines.compose import compose, flatten
 from pipelines.team import Team, run_team
 from pipelines.tracking import TrackingParams
 from pipelines.training_loop import Report, autocast, run_stage
-from pipelines.training_run import tracked
+from pipelines.training_run import first_weights, tracked
 
 logger = logging.getLogger(__name__)
 CONFIG = Path(__file__).parent.parent / "conf" / "tiny_training.yaml"
@@ -91,17 +90,9 @@ def _run_stages(conf: TinyTrainingConf, names: Sequence[str], team: Team) -> Non
         workshop = Workshop(conf, team, tracker.metrics)
         for name in names:
             logger.info("stage begins name=%s worker=%d", name, team.worker)
-            with _first_weights(conf.seed, name):
+            with first_weights(conf.seed, name):
                 STAGES[name](workshop)
             team.wait()
-
-
-@contextmanager
-def _first_weights(seed: int, stage: str) -> Iterator[None]:
-    """What torch draws by itself, new networks, follows from the seed and the stage: in every worker the same."""
-    with torch.random.fork_rng():
-        torch.manual_seed(int(rng_for(seed, f"first-weights-{stage}", 0, 0).integers(2**63)))
-        yield
 
 
 class Workshop:

@@ -40,7 +40,7 @@ from pipelines.train_progress import shown
 from pipelines.train_sheet import continuations
 from pipelines.train_videos import Cutting, prepare
 from pipelines.training_loop import run_stage
-from pipelines.training_run import tracked
+from pipelines.training_run import first_weights, tracked
 from pipelines.video_list import Listed, list_videos
 
 logger = logging.getLogger(__name__)
@@ -79,10 +79,12 @@ class TrainConf:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
         if not 0 < self.held_out < 1:
             raise ValueError(f"held_out={self.held_out} must be between 0 and 1")
-        for name in WORLD_ONLY:
-            value, usual = getattr(self.memory, name), {f.name: f.default for f in fields(MemoryParams)}[name]
-            if value != usual:
-                raise ValueError(f"memory.{name}={value} is for rendered scenes, and means nothing here: leave it out")
+        for one in fields(MemoryParams):
+            value = getattr(self.memory, one.name)
+            if one.name in WORLD_ONLY and value != one.default:
+                raise ValueError(
+                    f"memory.{one.name}={value} is for rendered scenes, and means nothing here: leave it out"
+                )
         for name in ("work", "out"):
             if "://" in getattr(self, name):
                 raise ValueError(f"{name}={getattr(self, name)} must be a folder that all machines see, not a URL")
@@ -199,20 +201,10 @@ def memory_stage(conf: TrainConf, path: Path, pool: ClipFolder, held_out: ClipFo
         )
     null_anchor = embed_images(parts["image_encoder"], torch.zeros(1, 3, side, side, device=conf.device)).cpu()
     captioner = Captioner(parts["tokenizer"], parts["text_encoder"])
-    torch.manual_seed(conf.seed)  # new networks: the same in every worker
     cam, apm = (None if conf.fresh else parts.get(name) for name in MEMORIES)
-    stage = MemoryStage(
-        conf.memory,
-        conf.seed,
-        parts["unet"],
-        captioner,
-        null_anchor,
-        pool,
-        held_out,
-        schedule=parts["scheduler"],
-        cam=cam,
-        apm=apm,
-    )
+    about = (conf.memory, conf.seed, parts["unet"], captioner, null_anchor, pool, held_out)
+    with first_weights(conf.seed, "memory"):
+        stage = MemoryStage(*about, schedule=parts["scheduler"], cam=cam, apm=apm)
     return stage, bundle
 
 

@@ -32,7 +32,7 @@ from models.nets.image import embed_images
 from models.nets.latents import encode_images, factor
 from models.nets.text import check_length
 from models.noise import rng_for
-from models.training.memory import CLIP_FRAMES, CONDITION, TARGET, MemoryBatch
+from models.training.memories import CLIP_FRAMES, CONDITION, TARGET, MemoryBatch
 from pipelines.build import bundle_path, quiet
 from pipelines.measuring import read_bytes
 from pipelines.video_list import Listed
@@ -167,7 +167,7 @@ def encode_clips(
         num_gpus=1 if device == "cuda" else 0,
         max_restarts=ATTEMPTS,  # a video that takes its worker with it would be tried for ever
         max_task_retries=ATTEMPTS,
-        compute=ray.data.ActorPoolStrategy(size=workers),
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),  # it grows while videos wait
     )
     yield from done.iter_rows()
 

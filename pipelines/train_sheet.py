@@ -20,7 +20,8 @@ from models.prompt import PromptSpec
 from models.sampling import NoiseSchedule
 from models.sheet import draw_sheet
 from models.state import Memory
-from models.training.memory import CONDITION, MemoryStage
+from models.training.memories import CONDITION
+from models.training.memory import MemoryStage
 from pipelines.train_clips import ClipFolder
 
 CLIPS = 3  # on a sheet

@@ -44,20 +44,11 @@ def run_stage(
     live = nn.ModuleDict(stage.modules).to(device).train()
     trained = [p for p in live.parameters() if p.requires_grad]
     average = deepcopy(live).requires_grad_(False)
-    by_rate: dict[float, list[nn.Parameter]] = {}
-    for key, parameter in live.named_parameters():
-        if parameter.requires_grad:
-            by_rate.setdefault(stage.rate(key), []).append(parameter)
-    optimizer = torch.optim.AdamW(
-        [{"params": some} for some in by_rate.values()],
-        lr=stage.loop.learning_rate,
-        weight_decay=0.01,
-        betas=(0.9, 0.99),
-    )
+    optimizer, rates = _optimizer(stage, live)
     first, spent = _resume(folder / "checkpoint.pt", live, average, optimizer)
     began = saved = time.monotonic()
     for step in range(first, stage.loop.steps):
-        for group, rate in zip(optimizer.param_groups, by_rate, strict=True):
+        for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * stage.loop.learning_rate * _schedule(step, stage.loop)
         with autocast(kind):
             loss, figures = stage.loss(step, team.worker)
@@ -73,11 +64,8 @@ def run_stage(
         if step % 10 == 0:
             log(step, spent + now - began, loss=loss.item(), **figures)
         if (step + 1) % stage.loop.gate_every == 0 and step + 1 < stage.loop.steps:
-            log(
-                step,
-                spent + now - began,
-                **_gates(stage, kind, live, average, partial(look, step + 1) if look else None),
-            )
+            see = partial(look, step + 1) if look else None
+            log(step, spent + now - began, **_gates(stage, kind, live, average, see))
         if now - saved > stage.loop.checkpoint_s:
             _save(folder / "checkpoint.pt", live, average, optimizer, step + 1, spent + now - began)
             saved = now
@@ -92,6 +80,17 @@ def run_stage(
         if look is not None:
             look(stage.loop.steps)
     logger.info("stage done name=%s steps=%d seconds=%.0f", name, stage.loop.steps, total)
+
+
+def _optimizer(stage: TrainStage, live: nn.ModuleDict) -> tuple[torch.optim.Optimizer, list[float]]:
+    """AdamW with a group for each rate of learning, and these rates."""
+    by_rate: dict[float, list[nn.Parameter]] = {}
+    for key, parameter in live.named_parameters():
+        if parameter.requires_grad:
+            by_rate.setdefault(stage.rate(key), []).append(parameter)
+    groups = [{"params": some} for some in by_rate.values()]
+    optimizer = torch.optim.AdamW(groups, lr=stage.loop.learning_rate, weight_decay=0.01, betas=(0.9, 0.99))
+    return optimizer, list(by_rate)
 
 
 def autocast(kind: str) -> torch.autocast:

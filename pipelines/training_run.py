@@ -1,4 +1,7 @@
-"""The MLflow run of a training. It belongs to the work folder: what was interrupted goes on with the same run."""
+"""What trainings share around their stages: the MLflow run of a work folder, and the first weights of new networks.
+
+What was interrupted goes on with the same run.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -6,6 +9,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
+from models.noise import rng_for
 from pipelines.storage import Store
 from pipelines.team import Team
 from pipelines.tracking import Tracker, TrackingParams, open_tracker
@@ -26,3 +32,11 @@ def tracked(params: TrackingParams, folder: Path, team: Team, about: Mapping[str
         store.put(KNOWN, json.dumps({"run": tracker.key}).encode())
         tracker.params({name: value for name, value in about.items() if not name.startswith("tracking.")})
         yield tracker
+
+
+@contextmanager
+def first_weights(seed: int, stage: str) -> Iterator[None]:
+    """What torch draws by itself, new networks, follows from the seed and the stage: in every worker the same."""
+    with torch.random.fork_rng():
+        torch.manual_seed(int(rng_for(seed, f"first-weights-{stage}", 0, 0).integers(2**63)))
+        yield

@@ -13,7 +13,8 @@ from models.training.base import BaseStage, BaseTrainParams
 from models.training.captions import Captioner, swap_gaps, training_captions
 from models.training.clip import ClipParams, ClipStage, new_tokenizer, tokenize
 from models.training.diffusion import sample_timesteps
-from models.training.memory import MemoryParams, MemoryPool, MemoryStage, decode_memories
+from models.training.memories import MemoryPool, decode_memories
+from models.training.memory import MemoryParams, MemoryStage
 from models.training.pool import Pool, encode_pool, pool_scenes
 from models.training.refiner import RefinerStage, RefinerTrainParams, given_latents, mistaken
 from models.training.stage import LoopParams
