@@ -30,7 +30,7 @@ def connect(params: ClusterParams) -> None:
     address = params.address or os.environ.get("RAY_ADDRESS")
     # Workers run at nice 15 by default: any other process of the machine would go before them.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    with _own_signals():
+    with own_signals():
         _init(params, address)
 
 
@@ -49,8 +49,12 @@ def _init(params: ClusterParams, address: str | None) -> None:
 
 
 @contextmanager
-def _own_signals() -> Iterator[None]:
-    """Ray takes SIGTERM for itself, and ends the process with an abort: `ray job stop` could not be heard."""
+def own_signals() -> Iterator[None]:
+    """Afterwards SIGTERM and SIGINT are ours again.
+
+    Ray takes SIGTERM and ends the process with an abort: `ray job stop` could not be heard. Ray Train takes SIGINT, and
+    keeps it when it is done: the next Ctrl-C would be lost.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from pipelines.cluster import own_signals
+
 
 @dataclass(frozen=True, slots=True)
 class Team:
@@ -77,8 +79,11 @@ def run_team(
         run_config=run,
     )
     try:
-        trainer.fit()
+        with own_signals():
+            trainer.fit()
         shutil.rmtree(folder / "ray", ignore_errors=True)  # its own notes about the run: ours are elsewhere
+    except SystemExit:  # how Ray Train answers Ctrl-C, with 0, once its workers are gone
+        raise KeyboardInterrupt from None
     except ray.train.TrainingFailedError as error:
         reasons = list(getattr(error, "worker_failures", {}).values()) or [error]
         reason = next((one for one in reasons if isinstance(one, ValueError)), reasons[0])

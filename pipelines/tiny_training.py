@@ -109,7 +109,7 @@ class Workshop:
 
     def clip(self) -> None:
         stage = ClipStage(self.conf.clip, self.seed)
-        self._run("clip", stage, skip=("word_heads", "image_heads"))
+        self._run("clip", stage, skip=("word_heads", "image_heads", "shade_head"))
         if self.team.leads:
             stage.tokenizer.save_pretrained(self.bundle / "tokenizer")
 

@@ -94,7 +94,9 @@ def test_the_decoder_goes_on_alone(parts):
 
 def test_clip_loss_reaches_both_encoders_and_the_heads():
     stage = ClipStage(ClipParams(LOOP, width=32, text_layers=1, image_layers=1), 0)
-    assert trained(stage) == {"text_encoder", "image_encoder", "word_heads", "image_heads"}
+    assert trained(stage) == {"text_encoder", "image_encoder", "word_heads", "image_heads", "shade_head"}
+    frozen = ClipStage(ClipParams(LOOP, width=32, text_layers=1, image_layers=1, text_frozen=True), 0)
+    assert trained(frozen) == {"image_encoder", "word_heads", "image_heads", "shade_head"}
 
 
 def test_base_loss_goes_from_single_frames_over_strides_to_whole_clips(parts, captioner):

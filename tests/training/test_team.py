@@ -1,3 +1,5 @@
+import signal
+
 import pytest
 import torch
 from torch import nn
@@ -18,8 +20,10 @@ def test_two_workers_end_with_the_same_mean_gradients_and_what_one_raises_is_rai
         team.wait()
         raise ValueError("batch=0 must be at least 1")
 
+    interrupt = signal.getsignal(signal.SIGINT)
     with pytest.raises(ValueError, match="^batch=0 must be at least 1$"):
         run_team(2, "cpu", work, tmp_path)
+    assert signal.getsignal(signal.SIGINT) is interrupt  # Ray Train would keep its own: Ctrl-C would be lost after it
     for worker in range(2):
         weight, bias = torch.load(tmp_path / f"{worker}.pt", weights_only=True)
         assert torch.equal(weight, torch.full((1, 2), 3.0)) and torch.equal(bias, torch.ones(1))
