@@ -26,7 +26,7 @@ from pipelines.ablate_params import AblateConf, load_ablate
 from pipelines.ablate_report import BEGIN, END, around
 from pipelines.tiny_aims import Aim, Rows, attribute_aims, memory_aims, network_aims, refiner_aims, step_aims
 
-SEEDS = (0, 1, 2, 3, 5)  # that the shipped weights were trained with: each draws other clips
+SEEDS = (0, 1, 2, 3, 5, 6)  # that the shipped weights were trained with: each draws other clips
 MANY = (
     "base.num_inference_steps=24",
     "refiner.num_inference_steps=12",

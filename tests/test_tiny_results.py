@@ -1,5 +1,7 @@
 import json
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from pipelines import tiny_results
 from pipelines.ablate_params import load_ablate
 from pipelines.ablate_report import BEGIN, END
 from pipelines.tiny_aims import attribute_aims, memory_aims, network_aims, refiner_aims, step_aims
-from pipelines.tiny_measures import rendered, ssim
+from pipelines.tiny_measures import edge_sharpness, rendered, ssim
 from pipelines.tiny_results import RUNS, Run, held_out_scenes, run
 
 TRAINING = ((0, "base", 50), (1, "base", 50))
@@ -108,6 +110,17 @@ def test_structural_similarity_is_one_for_the_same_and_falls_with_noise():
         top = (2 * x.mean() * y.mean() + c1) * (2 * xy + c2)
         by_hand.append(top / ((x.mean() ** 2 + y.mean() ** 2 + c1) * (xx + yy + c2)))
     assert ssim(noisy[:1, :7, :7], true[:1, :7, :7]) == pytest.approx(np.mean(by_hand))
+
+
+def test_blur_takes_sharpness_from_edges_and_grain_on_a_flat_surface_gives_them_none():
+    scene = held_out_scenes(1, ())[0]
+    true = rendered(replace(scene, style="plain"), 2, 64)
+    blurred = np.stack([cv2.GaussianBlur(frame, (5, 5), 1) for frame in true])
+    assert edge_sharpness(true, true) == 1 and 0.1 < edge_sharpness(blurred, true) < 0.6
+    laplacians = np.stack([np.abs(cv2.Laplacian(frame.astype(np.float32).mean(2), cv2.CV_32F)) for frame in true])
+    far = cv2.erode((laplacians[0] < 1).astype(np.uint8), np.ones((9, 9), np.uint8))[..., None]
+    grain = np.random.default_rng(0).integers(0, 30, true.shape) * far
+    assert edge_sharpness((true + grain).clip(0, 255).astype(np.uint8)[:1], true[:1]) == pytest.approx(1, abs=0.02)
 
 
 def test_the_command_makes_videos_measures_them_and_keeps_what_people_wrote(random_bundle, tmp_path, monkeypatch):
