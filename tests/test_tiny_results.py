@@ -28,6 +28,11 @@ def test_held_out_captions_are_new_each_and_never_seen_in_training():
     assert [s.caption() for s in held_out_scenes(8, TRAINING)] == [s.caption() for s in scenes[:8]]
 
 
+def test_more_captions_than_training_left_over_are_refused_not_looked_for_for_ever():
+    with pytest.raises(ValueError, match=r"num_prompts=100000 must be at most 5[67]\d\d"):
+        held_out_scenes(100_000, TRAINING)
+
+
 def rows(variants, count=8, right=True, **figures):
     """A row for each prompt and variant; a figure is a number, or one for each variant."""
     made = []
