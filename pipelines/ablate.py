@@ -83,7 +83,9 @@ def check(conf: AblateConf) -> None:
     """Raises ValueError for a bundle, a page, prompts or pipelines that will not do, before anything is made."""
     bundle_path(conf.bundle)
     around(Path(conf.out) / "ablations.md")
-    if conf.prompts is not None:
+    if conf.prompts is None:
+        _scenes(conf.num_prompts)
+    else:
         read_prompts(conf.prompts)
     for variant in conf.chosen:
         if variant.kind is Kind.DIFFUSERS:

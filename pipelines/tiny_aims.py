@@ -76,7 +76,8 @@ def refiner_aims(figures: Mapping[str, Interval], ablation: Sequence[Row]) -> li
     for name, title, digits in (
         ("psnr", "PSNR, dB", 1),
         ("ssim", "SSIM", 3),
-        ("sharpness", "sharpness of edges over truth's", 2),
+        ("edges", "sharpness of edges over truth's", 2),
+        ("sharpness", "sharpness of whole frames over truth's", 2),
     ):
         ways = [figures[f"{name}_{way}"] for way in ("refined", "bilinear")]
         told = " / ".join(_number(_of(way), digits) for way in ways)

@@ -21,6 +21,7 @@ from torch.nn.functional import avg_pool2d
 from models.bundle import Bundle
 from models.frames import to_float, to_uint8, upscale
 from models.metrics.bootstrap import Interval, interval
+from models.metrics.drift import sharpness
 from models.metrics.probe import probe
 from models.nets.conditioned import denoise, video_context
 from models.nets.latents import decode_latents, encode_images
@@ -88,7 +89,7 @@ def _loss(unet: Any, captioner: Captioner, loss: DiffusionLoss, caption: str, x0
 
 
 def refiner_figures(bundle: Bundle, conf: Conf, scenes: Sequence[Scene]) -> dict[str, Interval]:
-    """PSNR (dB), SSIM and sharpness of edges over the truth's, of refined and of bilinearly upscaled frames.
+    """PSNR (dB), SSIM and sharpness over the truth's (of edges, of whole frames): refined and bilinearly upscaled.
 
     What is given are true low-resolution frames that went through the VAE, as everything that the base model draws did.
     """
@@ -101,10 +102,12 @@ def refiner_figures(bundle: Bundle, conf: Conf, scenes: Sequence[Scene]) -> dict
         for way, frames in ways.items():
             row[f"psnr_{way}"] = psnr(to_float(frames), to_float(true))
             row[f"ssim_{way}"] = ssim(frames, true)
-            row[f"sharpness_{way}"] = edge_sharpness(frames, true)
+            row[f"edges_{way}"] = edge_sharpness(frames, true)
+            row[f"sharpness_{way}"] = float(sharpness(frames).mean() / sharpness(true).mean())
         row |= {f"{name}_gain": row[f"{name}_refined"] - row[f"{name}_bilinear"] for name in ("psnr", "ssim")}
-        off = {way: abs(row[f"sharpness_{way}"] - 1) for way in ways}
-        row["sharpness_gain"] = off["bilinear"] - off["refined"]  # nearer to the truth's
+        for name in ("edges", "sharpness"):
+            off = {way: abs(row[f"{name}_{way}"] - 1) for way in ways}
+            row[f"{name}_gain"] = off["bilinear"] - off["refined"]  # nearer to the truth's
         rows.append(row)
     return {name: interval([row[name] for row in rows]) for name in rows[0]}
 

@@ -5,8 +5,7 @@ Trained only jointly with the UNet, the features of "left" and "right" collapse 
 UNet cannot learn the direction from them.
 
 Words cannot teach the exact shade of a colour, so the image encoder is asked for the numbers too. Without that its
-embedding says what the caption says (3-16 % of the background shade's variance, none of the object's), and an anchor
-has nothing to add.
+embedding says what the caption says, and an anchor has nothing to add.
 """
 
 from dataclasses import dataclass

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from models.noise import rng_for
 from models.render import render
 from models.training.stage import LoopParams, TrainStage
-from models.world import sample_scene
+from models.world import BACKGROUNDS, sample_scene
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,17 @@ class VaeStage(TrainStage):
             frames = random_frames(rng, self.params.held_out, size, size).to(self.device)
             decoded = self.vae.decode(self.vae.encode(frames).latent_dist.mode()).sample.float()
             figures[f"psnr_{size}"] = psnr(decoded.clamp(-1, 1), frames)
-        return figures
+        return figures | self._shades()
+
+    def _shades(self) -> dict[str, float]:
+        """`shades_kept` of plain backgrounds, against those of their words."""
+        rng = rng_for(self.seed, "held-out-vae-shades", 0, 0)
+        scenes = [sample_scene(rng, style="plain") for _ in range(5 * self.params.held_out)]
+        frames = render(scenes, np.zeros((len(scenes), 1), int), 64)[:, 0].to(self.device) * 2 - 1
+        decoded = self.vae.decode(self.vae.encode(frames).latent_dist.mode()).sample.float()
+        words = torch.tensor([BACKGROUNDS[scene.background] for scene in scenes], device=self.device)
+        true, seen = ((_median(some)[:, :, 0, 0] + 1) / 2 - words for some in (frames, decoded))
+        return shades_kept(true, seen)
 
     @torch.no_grad()
     def finish(self) -> None:
@@ -127,6 +137,13 @@ def random_frames(rng: np.random.Generator, count: int, size: int, crop: int) ->
 def psnr(x: Tensor, target: Tensor) -> float:
     """Peak signal-to-noise ratio in dB of images in [-1, 1], over all of them together."""
     return (10 * torch.log10(4 / ((x - target) ** 2).mean())).item()
+
+
+def shades_kept(true: Float[Tensor, "b 3"], seen: Float[Tensor, "b 3"]) -> dict[str, float]:
+    """How much of the variance of RGB differences comes back, of brightness and of hue: 1 is all of it."""
+    light, seen_light = (some.mean(1, keepdim=True) for some in (true, seen))
+    parts = {"light_kept": (light, seen_light), "hue_kept": (true - light, seen - seen_light)}
+    return {name: 1 - ((a - b) ** 2).sum().item() / (a**2).sum().item() for name, (a, b) in parts.items()}
 
 
 def _mean_and_std(latents: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:

@@ -18,7 +18,7 @@ from models.training.memory import MemoryParams, MemoryStage
 from models.training.pool import Pool, encode_pool, pool_scenes
 from models.training.refiner import RefinerStage, RefinerTrainParams, given_latents, mistaken
 from models.training.stage import LoopParams
-from models.training.vae import DecoderStage, VaeParams, VaeStage, random_frames
+from models.training.vae import DecoderStage, VaeParams, VaeStage, random_frames, shades_kept
 from models.world import ATTRIBUTES, COLORS, sample_scene
 
 LOOP = LoopParams(steps=100, batch=2)
@@ -80,6 +80,13 @@ def test_a_channel_that_says_nothing_becomes_zero_and_changes_no_picture():
         after = stage.vae.decode(latents).sample
     assert (latents[:, 0] == 0).all() and (latents[:, 1:].std((0, 2, 3)) > 0.8).all()
     assert torch.allclose(before, after, atol=1e-4)
+
+
+def test_a_gray_picture_keeps_the_brightness_of_a_shade_and_nothing_of_its_hue():
+    shades = torch.from_numpy(np.random.default_rng(0).normal(0, 0.02, (50, 3)))
+    assert shades_kept(shades.float(), shades.float()) == {"light_kept": 1, "hue_kept": 1}
+    gray = shades.mean(1, keepdim=True).expand(-1, 3)
+    assert shades_kept(shades.float(), gray.float()) == pytest.approx({"light_kept": 1, "hue_kept": 0}, abs=1e-5)
 
 
 def test_the_decoder_goes_on_alone(parts):
