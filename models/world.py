@@ -6,6 +6,7 @@ A scene lives on a torus: what leaves on one side enters on the other, so a vide
 Lengths are fractions of the frame's side, times are frames, colours are RGB in 0-1.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,8 @@ WORDS = sorted(
     {word for values in ATTRIBUTES.values() for value in values for word in value.split()} | {"a", "over", "background"}
 )
 
+GRAMMAR = "a {size} {color} {shape} {motion} over a {style} {background} background"
+
 SPEED = (0.036, 0.045)  # sides a frame: 58 to 72 % of the frame in 16 frames
 BOUNCE_PERIOD = 16  # frames from floor to floor
 
@@ -79,6 +82,15 @@ class Scene:
             return head
         style = "" if "style" in without else f"{self.style} "
         return f"{head} over a {style}{self.background} background"
+
+
+def attributes_of(caption: str) -> dict[str, str]:
+    """The words of a whole caption, by attribute. Raises ValueError for a text that is none."""
+    words = {name: f"(?P<{name}>{'|'.join(values)})" for name, values in ATTRIBUTES.items()}
+    found = re.fullmatch(GRAMMAR.format(**words), caption)
+    if found is None:
+        raise ValueError(f"caption={caption!r} must be: {GRAMMAR}")
+    return found.groupdict()
 
 
 def sample_scene(rng: np.random.Generator, **fixed: str) -> Scene:

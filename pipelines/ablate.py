@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
@@ -34,6 +33,7 @@ from pipelines.ablate_report import around, write
 from pipelines.ablate_videos import Frames, Made, Maker
 from pipelines.build import bundle_path
 from pipelines.bulk_params import hash_of, video_settings
+from pipelines.held_out import held_out_scenes
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def frames_of(conf: AblateConf, index: int, variant: str) -> Frames:
 
 def scenes_of(conf: AblateConf) -> list[Scene]:
     """What the prompts say: words that never stood together in training."""
-    return list(_scenes(conf.num_prompts))
+    return held_out_scenes(conf.num_prompts)
 
 
 def check(conf: AblateConf) -> None:
@@ -84,7 +84,7 @@ def check(conf: AblateConf) -> None:
     bundle_path(conf.bundle)
     around(Path(conf.out) / "ablations.md")
     if conf.prompts is None:
-        _scenes(conf.num_prompts)
+        held_out_scenes(conf.num_prompts)
     else:
         read_prompts(conf.prompts)
     for variant in conf.chosen:
@@ -111,7 +111,7 @@ def _one_thread() -> None:
 def _jobs(conf: AblateConf) -> Iterator[Job]:
     asked: Sequence[tuple[str, Scene | None]]
     if conf.prompts is None:
-        asked = [(scene.caption(), scene) for scene in _scenes(conf.num_prompts)]
+        asked = [(scene.caption(), scene) for scene in held_out_scenes(conf.num_prompts)]
     else:
         asked = [(line, None) for line in read_prompts(conf.prompts)[: conf.num_prompts]]
     about = [hash_of(bundle_path(conf.bundle)), video_settings(conf), conf.num_frames]
@@ -131,19 +131,6 @@ def read_prompts(path: str) -> list[str]:
     if not prompts:
         raise ValueError(f"prompts={path} holds no prompt")
     return prompts
-
-
-@lru_cache(maxsize=4)
-def _scenes(count: int) -> Sequence[Scene]:
-    """As `make results` has them: words that never stood together in training."""
-    from pipelines.compose import compose
-    from pipelines.tiny_results import SEEDS, held_out_scenes
-    from pipelines.tiny_training import CONFIG as TRAINING
-    from pipelines.tiny_training import TinyTrainingConf
-
-    conf = compose(TinyTrainingConf, TRAINING)
-    pools = (("base", conf.base.clips), ("memory", conf.memory.clips), ("refiner", conf.refiner.clips))
-    return held_out_scenes(count, [(seed, *pool) for seed in SEEDS for pool in pools])
 
 
 def rows_of(job: Job, maker: Maker | None = None) -> list[Row]:

@@ -35,6 +35,7 @@ from pipelines.allocator import keep_freed_memory
 from pipelines.cluster import connect
 from pipelines.cluster_params import ClusterParams
 from pipelines.compose import compose, flatten
+from pipelines.held_out import held_out_captions
 from pipelines.team import Team, run_team
 from pipelines.tracking import TrackingParams
 from pipelines.training_loop import Report, autocast, run_stage
@@ -201,7 +202,7 @@ class Workshop:
         return Captioner(tokenizer, encoder)
 
     def _pool(self, purpose: str, clips: int, num_frames: int, size: int, latest: int = 0) -> Pool:
-        scenes, first = pool_scenes(self.seed, purpose, clips, latest)
+        scenes, first = pool_scenes(self.seed, purpose, clips, latest, frozenset(held_out_captions()))
 
         def encode() -> dict[str, Tensor]:
             vae = self._part(AutoencoderKL, "vae").to(memory_format=torch.channels_last)

@@ -1,12 +1,13 @@
 import re
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from models.render import object_mask, render
-from models.world import ATTRIBUTES, DIRECTIONS, WORDS, center, sample_scene
+from models.world import ATTRIBUTES, DIRECTIONS, WORDS, attributes_of, center, sample_scene
 
 GRAMMAR = re.compile(
     r"a ((small|large) )?(red|green|blue|yellow|magenta|cyan|orange|white) (circle|square|triangle|ring) "
@@ -20,6 +21,15 @@ def test_captions_keep_to_the_grammar_and_to_the_words(seed, without):
     caption = sample_scene(np.random.default_rng(seed)).caption(frozenset(without))
     assert GRAMMAR.fullmatch(caption)
     assert set(caption.split()) <= set(WORDS)
+
+
+@given(st.integers(0, 2**32))
+def test_a_whole_caption_gives_its_words_back_and_no_other_text_does(seed):
+    scene = sample_scene(np.random.default_rng(seed))
+    assert attributes_of(scene.caption()) == {name: getattr(scene, name) for name in ATTRIBUTES}
+    for text in (scene.caption(frozenset({"style"})), f"{scene.caption()} ", scene.caption().replace("over", "under")):
+        with pytest.raises(ValueError, match="must be: a {size} {color}"):
+            attributes_of(text)
 
 
 def test_fixed_words_are_kept():

@@ -3,7 +3,9 @@
 Encoding costs as much as a training step, so a stage draws its clips from a pool of latents.
 """
 
+from collections.abc import Set
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -28,10 +30,13 @@ class Pool:
         return len(self.scenes)
 
 
-def pool_scenes(seed: int, purpose: str, clips: int, latest: int) -> tuple[list[Scene], np.ndarray]:
-    """The scenes of a pool, and the frame where each clip begins (0..latest)."""
+def pool_scenes(
+    seed: int, purpose: str, clips: int, latest: int, spared: Set[str] = frozenset()
+) -> tuple[list[Scene], np.ndarray]:
+    """The scenes of a pool, none with a caption among `spared`, and the frame where each clip begins (0..latest)."""
     rng = rng_for(seed, purpose, 0, 0)
-    return [sample_scene(rng) for _ in range(clips)], rng.integers(0, latest + 1, clips)
+    drawn = (scene for scene in iter(lambda: sample_scene(rng), None) if scene.caption() not in spared)
+    return list(islice(drawn, clips)), rng.integers(0, latest + 1, clips)
 
 
 @torch.no_grad()
