@@ -44,7 +44,7 @@ check: $(STAMP)
 
 chaos: $(STAMP)
 	rm -f docs/results/chaos.jsonl
-	CHAOS_FIGURES=docs/results/chaos.jsonl OMP_NUM_THREADS=1 $(BIN)/pytest -m chaos tests/chaos
+	CHAOS_FIGURES=docs/results/chaos.jsonl OMP_NUM_THREADS=1 $(BIN)/pytest -m chaos
 
 bench: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pipelines.bench

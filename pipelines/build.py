@@ -90,8 +90,8 @@ def _runner(conf: Conf, stages: Mapping[Stage, Advances]) -> LocalRunner:
 class Threaded:
     """A stage that computes with as many threads as an actor would, whatever the process around it does.
 
-    oneDNN chooses how to do a convolution by the number of threads, and so its last bits: of all that the networks of
-    the tiny bundle do, the temporal convolutions (3, 1, 1) on 8x8 and 4x4 latents differ between one thread and two.
+    oneDNN chooses how to do a convolution by the number of threads, and so its last bits: three-dimensional ones of the
+    tiny bundle's sizes differed between one thread and two (two-dimensional ones, as they are done now, do not).
     """
 
     def __init__(self, stage: Advances, count: int) -> None:

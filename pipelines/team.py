@@ -58,6 +58,7 @@ def run_team(
     `folder` is seen by all workers. Raises ValueError as a worker raises it, or for more workers than a cluster that
     cannot grow has room for (they would be waited for, for ever); RuntimeError for anything else.
     """
+    import ray.cloudpickle
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
@@ -73,7 +74,8 @@ def run_team(
     )
     trainer: Any = TorchTrainer(
         _enter,
-        train_loop_config={"work": work, "device": device},
+        # As bytes: Ray Train's controller would open it too, and import all that it needs for nothing.
+        train_loop_config={"work": ray.cloudpickle.dumps(work), "device": device},  # type: ignore[no-untyped-call]
         scaling_config=ray.train.ScalingConfig(num_workers=size, use_gpu=device == "cuda"),
         torch_config=TorchConfig(backend="nccl" if device == "cuda" else "gloo"),
         run_config=run,
@@ -93,10 +95,12 @@ def run_team(
 
 
 def _enter(config: dict[str, Any]) -> None:
+    import ray.cloudpickle
     import ray.train
     from ray.train.torch import get_device
 
     if config["device"] == "cuda":  # a worker sees all GPUs of its machine: "cuda" has to be its own
         torch.cuda.set_device(get_device())
     context = ray.train.get_context()
-    config["work"](Team(context.get_world_rank(), context.get_world_size()))
+    work: Callable[[Team], None] = ray.cloudpickle.loads(config["work"])
+    work(Team(context.get_world_rank(), context.get_world_size()))

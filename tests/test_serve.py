@@ -267,7 +267,10 @@ def test_the_file_for_serve_deploy_builds_the_app(tmp_path):
         serve.build_app({"serve.port": "x"})
 
 
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+# Both signals: `make chaos`.
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.chaos)]
+)
 @pytest.mark.slow
 def test_the_command_prints_its_url_alone_serves_and_stops_in_order(tmp_path, number, code):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -8,6 +8,8 @@ from safetensors.torch import load_file
 from models.bundle import load_bundle
 from pipelines.tiny_training import STAGES, train
 
+pytestmark = pytest.mark.xdist_group("training")  # one process: the bundle that they share takes fifteen seconds
+
 LOOP = {"steps": 2, "batch": 2, "gate_every": 2}
 
 
