@@ -165,11 +165,15 @@ def encode_clips(
         batch_format="numpy",
         num_cpus=1,
         num_gpus=1 if device == "cuda" else 0,
-        max_restarts=ATTEMPTS,  # a video that takes its worker with it would be tried for ever
-        max_task_retries=ATTEMPTS,
+        ray_remote_args_fn=_attempts,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),  # it grows while videos wait
     )
     yield from done.iter_rows()
+
+
+def _attempts() -> dict[str, int]:
+    """Without these a video that takes its worker with it would be tried for ever."""
+    return {"max_restarts": ATTEMPTS, "max_task_retries": ATTEMPTS}
 
 
 class _Batches:
