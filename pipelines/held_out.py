@@ -18,5 +18,7 @@ def held_out_scenes(count: int) -> list[Scene]:
     captions = held_out_captions()
     if count > len(captions):
         raise ValueError(f"num_prompts={count} must be at most {len(captions)}: training has seen the other captions")
-    rngs = (rng_for(0, "held-out-prompts", 0, index) for index in range(count))
-    return [sample_scene(rng, **attributes_of(caption)) for rng, caption in zip(rngs, captions, strict=False)]
+    return [
+        sample_scene(rng_for(0, "held-out-prompts", 0, index), **attributes_of(caption))
+        for index, caption in enumerate(captions[:count])
+    ]

@@ -5,7 +5,6 @@ Encoding costs as much as a training step, so a stage draws its clips from a poo
 
 from collections.abc import Set
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import torch
@@ -35,8 +34,12 @@ def pool_scenes(
 ) -> tuple[list[Scene], np.ndarray]:
     """The scenes of a pool, none with a caption among `spared`, and the frame where each clip begins (0..latest)."""
     rng = rng_for(seed, purpose, 0, 0)
-    drawn = (scene for scene in iter(lambda: sample_scene(rng), None) if scene.caption() not in spared)
-    return list(islice(drawn, clips)), rng.integers(0, latest + 1, clips)
+    scenes: list[Scene] = []
+    while len(scenes) < clips:
+        scene = sample_scene(rng)
+        if scene.caption() not in spared:
+            scenes.append(scene)
+    return scenes, rng.integers(0, latest + 1, clips)
 
 
 @torch.no_grad()
