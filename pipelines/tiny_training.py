@@ -24,7 +24,7 @@ from models.training.base import CLIP_FRAMES, BaseStage, BaseTrainParams
 from models.training.captions import Captioner
 from models.training.clip import ClipParams, ClipStage
 from models.training.memories import CLIP_FRAMES as MEMORY_FRAMES
-from models.training.memories import TARGET, MemoryPool, decode_memories, redrawn
+from models.training.memories import TARGET, MemoryPool, decode_memories
 from models.training.memory import MemoryParams, MemoryStage
 from models.training.pool import Pool, encode_pool, pool_scenes
 from models.training.refiner import CLIP_FRAMES as WINDOW_FRAMES
@@ -215,9 +215,8 @@ class Workshop:
 
         def decode() -> dict[str, Tensor]:
             vae, images = self._part(AutoencoderKL, "vae"), self._part(CLIPVisionModelWithProjection, "image_encoder")
-            params, unet = self.conf.memory, self._part(UNet3DConditionModel, "base")
-            drawn = redrawn(unet, self._captioner(), pool, self.seed, params.redrawn)
-            seen, anchor = decode_memories(vae, images, drawn, self.seed, params.latent_noise, params.drift)
+            params = self.conf.memory
+            seen, anchor = decode_memories(vae, images, pool, self.seed, params.latent_noise, params.drift)
             return {"condition": torch.from_numpy(seen), "anchor": anchor}
 
         memories = self._cached(f"{purpose}-{clips}-decoded", decode)

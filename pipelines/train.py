@@ -46,7 +46,7 @@ from pipelines.video_list import Listed, list_videos
 logger = logging.getLogger(__name__)
 BEGUN = "training.json"  # in `work`
 # Settings of `models.training.memory` that speak of what a rendered scene alone is known to have.
-WORLD_ONLY = ("clips", "beginnings", "text_dropout", "object_weight", "drift", "latent_noise", "redrawn")
+WORLD_ONLY = ("clips", "beginnings", "text_dropout", "object_weight", "drift", "latent_noise")
 CONFIG = Path(__file__).parent.parent / "conf" / "train.yaml"
 MEMORIES = {"cam": ["models.nets.cam", "Cam"], "apm": ["models.nets.apm", "Apm"]}
 

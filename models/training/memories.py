@@ -4,12 +4,12 @@ Shapes: b n clips, t frames, f condition frames, c channels, h w latent rows and
 e embedding.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKL, UNet3DConditionModel
+from diffusers import AutoencoderKL
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
@@ -17,10 +17,9 @@ from models.frames import to_uint8
 from models.nets.image import embed_images
 from models.noise import rng_for
 from models.render import object_masks
-from models.training.captions import Captioner, training_captions
+from models.training.captions import training_captions
 from models.training.diffusion import clip_weights
 from models.training.pool import Pool
-from models.training.redraw import BEGINS, redraw
 
 CLIP_FRAMES = 32
 CONDITION = slice(16, 24)
@@ -100,22 +99,3 @@ def _drifted(rng: np.random.Generator, pool: Pool, row: int, size: int, drift: f
     numbers = pool.first[row] + np.arange(CONDITION.start, CONDITION.stop)
     covered = object_masks([pool.scenes[row]], numbers, size)[0, :, None]
     return covered * there[0] + (1 - covered) * there[1] / 2
-
-
-def redrawn(
-    unet: UNet3DConditionModel, captioner: Captioner, pool: Pool, seed: int, share: float, batch: int = 8
-) -> Pool:
-    """32-frame clips of which a share is redrawn: the frames before the target and the target's, each as a chunk."""
-    drawn = pool.latents.clone()
-    captions = np.array([scene.caption() for scene in pool.scenes])
-    for first in range(0, len(pool), batch):
-        rng = rng_for(seed, "redrawn", 0, first)
-        rows = first + np.flatnonzero(rng.random(min(batch, len(pool) - first)) < share)
-        if not len(rows):
-            continue
-        for frames in (slice(0, TARGET.start), TARGET):
-            begin = int(rng.choice(BEGINS))
-            drawn[rows, frames] = redraw(
-                unet, captioner, drawn[rows, frames], captions[rows].tolist(), begin, rng
-            ).half()
-    return replace(pool, latents=drawn)

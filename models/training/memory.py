@@ -58,12 +58,11 @@ class MemoryParams:
     text_dropout: float = 0.1  # of the beginnings
     object_weight: float = 1.0  # of the loss where the object is: colours of small ones are learned late
     drift: float = 0.0  # of the condition's colours in half of the clips, standard deviation: the anchor has the right
-    redrawn: float = 0.0  # of the clips: condition and anchor as the base model draws them, not as they are
     gate_rate: float = 10.0  # how many times as fast APM's gates learn
 
     def __post_init__(self) -> None:
         shares = ("text_dropped", "anchor_dropped", "both_dropped", "without_cam", "beginnings", "high_share")
-        for name in (*shares, "text_dropout", "redrawn"):
+        for name in (*shares, "text_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be in 0..1")
         for name in ("clips", "held_out", "image_tokens", "merger_head_dim"):

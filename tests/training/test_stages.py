@@ -13,10 +13,9 @@ from models.training.base import BaseStage, BaseTrainParams
 from models.training.captions import Captioner, swap_gaps, training_captions
 from models.training.clip import ClipParams, ClipStage, new_tokenizer, tokenize
 from models.training.diffusion import sample_timesteps
-from models.training.memories import MemoryPool, decode_memories, redrawn
+from models.training.memories import MemoryPool, decode_memories
 from models.training.memory import MemoryParams, MemoryStage
 from models.training.pool import Pool, encode_pool, pool_scenes
-from models.training.redraw import redraw
 from models.training.refiner import RefinerStage, RefinerTrainParams, given_latents, mistaken
 from models.training.stage import LoopParams
 from models.training.vae import DecoderStage, VaeParams, VaeStage, random_frames, shades_kept
@@ -176,25 +175,6 @@ def test_the_colours_of_half_of_the_conditions_are_off_and_those_of_no_anchor(pa
     seen, same = decode_memories(parts["vae"], parts["image_encoder"], pool, 0, 0.0, drift=0.3)
     off = (np.abs(seen.astype(int) - true).mean((1, 2, 3, 4)) > 2).sum()
     assert 3 <= off <= 9 and torch.equal(anchors, same)
-
-
-def test_what_is_redrawn_is_less_of_the_clip_the_earlier_it_begins(parts, captioner):
-    latents = pool_of(parts, 16, clips=2).latents.float()
-
-    def drawn(begin, seed=0):
-        return redraw(parts["unet"], captioner, latents, ["a red circle", ""], begin, np.random.default_rng(seed))
-
-    near, far = ((drawn(begin) - latents).square().mean().item() for begin in (6, 3))
-    assert 0 < near < far
-    assert torch.equal(drawn(6), drawn(6)) and not torch.equal(drawn(6), drawn(6, seed=1))
-
-
-def test_a_share_of_the_clips_is_redrawn(parts, captioner):
-    pool = pool_of(parts, 32, clips=12)
-    drawn = redrawn(parts["unet"], captioner, pool, 0, 0.5, batch=4)
-    changed = [not torch.equal(one, other) for one, other in zip(drawn.latents, pool.latents, strict=True)]
-    assert 2 <= sum(changed) <= 10
-    assert torch.equal(redrawn(parts["unet"], captioner, pool, 0, 0.0).latents, pool.latents)
 
 
 def test_a_frozen_base_is_left_alone(memory_stage):

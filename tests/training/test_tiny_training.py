@@ -34,7 +34,6 @@ def config(folder):
             "condition_channels": [8, 8, 8, 8],
             "merger_head_dim": 16,
             "base_frozen": False,
-            "redrawn": 0.5,
         },
         "refiner": {
             "loop": {**LOOP, "batch": 1},
