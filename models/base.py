@@ -45,6 +45,9 @@ class BaseParams:
 
     num_inference_steps: int = 8
     guidance_scale: float = 2.5  # 1 is none
+    # Of chunks with a memory, unless there is a negative prompt (None: the same as of the first). Guidance weighs the
+    # anchor too, and carries the colours away from it: docs/results/tiny.md.
+    continuation_guidance_scale: float | None = 1.0
     anchor_guidance_scale: float | None = None  # a weight of its own for the anchor: three predictions instead of two
     guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
     sampler: str = "ddim"  # or dpmpp_2m_sde
@@ -55,8 +58,9 @@ class BaseParams:
     def __post_init__(self) -> None:
         if self.num_inference_steps < 1:
             raise ValueError(f"num_inference_steps={self.num_inference_steps} must be at least 1")
-        if self.guidance_scale < 1:
-            raise ValueError(f"guidance_scale={self.guidance_scale} must be at least 1, which is no guidance")
+        for name in ("guidance_scale", "continuation_guidance_scale"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1, which is no guidance")
         if self.anchor_guidance_scale is not None and self.anchor_guidance_scale < 0:
             raise ValueError(f"anchor_guidance_scale={self.anchor_guidance_scale} must be at least 0")
         for name in ("guidance_rescale", "eta"):
@@ -107,6 +111,7 @@ class BaseModel:
     def _sample(self, spec: PromptSpec, span: Span, prompt: str, memory: Memory | None) -> Float[Tensor, "t c h w"]:
         unet, params = self._nets.unet, self._params
         context, control = self._context(prompt, spec.negative_prompt, memory)
+        text_scale = self._text_scale(spec.negative_prompt, memory)
         condition = None
         if self._cam is not None and memory is not None:
             last = torch.from_numpy(np.array(memory.last))[None]
@@ -120,12 +125,17 @@ class BaseModel:
             output = denoise(unet, batch, torch.tensor(round(timestep)), context, cam, condition, control)
             outputs = rearrange(output.float().cpu(), "r c t h w -> r t c h w")
             anchor_scale = params.anchor_guidance_scale if context.batch == 3 else None
-            guided = guide(outputs, params.guidance_scale, anchor_scale, params.guidance_rescale)
+            guided = guide(outputs, text_scale, anchor_scale, params.guidance_rescale)
             x0 = to_x0(self._schedule, guided, x, timestep)
             draws = draws_noise(params.sampler, params.eta)
             noise = torch.from_numpy(noise_for(spec.seed, "base", step, span, shape)) if draws else torch.zeros_like(x)
             x, history = self._sampler(self._schedule, self._timesteps, step, x, x0, history, noise)
         return x
+
+    def _text_scale(self, negative_prompt: str, memory: Memory | None) -> float:
+        """The weight of guidance: what continues a chunk needs the text less than what begins."""
+        own = self._params.continuation_guidance_scale
+        return self._params.guidance_scale if memory is None or negative_prompt or own is None else own
 
     def _size(self) -> tuple[int, int]:
         size = self._nets.unet.config.sample_size
@@ -146,11 +156,12 @@ class BaseModel:
         nets, params = self._nets, self._params
         texts = self._texts(prompt, negative_prompt)
         null, own = texts[:1], texts[1:]
+        text_scale = self._text_scale(negative_prompt, memory)
         if memory is None or self._apm is None:
-            text = torch.cat([null, own])[2 - rows(params.guidance_scale) :]
+            text = torch.cat([null, own])[2 - rows(text_scale) :]
             context = video_context(nets.unet, None, text, None)
         else:
-            count = rows(params.guidance_scale, params.anchor_guidance_scale)
+            count = rows(text_scale, params.anchor_guidance_scale)
             text = torch.cat({1: [own], 2: [null, own], 3: [null, own, own]}[count])
             context = video_context(nets.unet, self._apm, text, self._anchors(memory, count))
         if self._cam is None or memory is None:

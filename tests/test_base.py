@@ -115,6 +115,18 @@ def test_an_anchor_weight_of_its_own_takes_a_third_prediction(bundle):
     assert np.array_equal(*none)  # a weight of 0 takes the anchor out again
 
 
+def test_what_continues_has_a_guidance_of_its_own_unless_there_is_a_negative_prompt(bundle):
+    memory, first = bundle.base_model(PARAMS).advance(SPEC, PLAN, 0, None)
+    none, same = ({"continuation_guidance_scale": one} for one in (1.0, None))
+    unguided = frames_after(bundle, memory, guidance_scale=1.0, **same)
+    assert np.array_equal(frames_after(bundle, memory, **none), unguided)
+    assert not np.array_equal(frames_after(bundle, memory, **same), unguided)
+    against = replace(SPEC, negative_prompt="a small blue ring bounces")
+    assert np.array_equal(*(frames_after(bundle, memory, against, **how) for how in (none, same)))
+    begun = [bundle.base_model(replace(PARAMS, **how)).advance(SPEC, PLAN, 0, None)[1] for how in (none, same)]
+    assert all(np.array_equal(one.frames, first.frames) for one in begun)
+
+
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m_sde"])
 def test_without_guidance_and_with_either_sampler_it_runs(bundle, sampler):
     params = BaseParams(num_inference_steps=2, guidance_scale=1.0, sampler=sampler, eta=0.5)
@@ -133,6 +145,7 @@ def test_threads_of_the_caller_do_not_leak_gradients(bundle):
     [
         ("num_inference_steps", 0),
         ("guidance_scale", 0.5),
+        ("continuation_guidance_scale", 0.5),
         ("anchor_guidance_scale", -1.0),
         ("guidance_rescale", 1.5),
         ("eta", -0.1),

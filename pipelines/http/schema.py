@@ -98,7 +98,7 @@ class VideoRequest(_Request):
         None, ge=1, description="Denoising steps of the base model; the refiner keeps its own. (Extension.)"
     )
     guidance_scale: float | None = Field(
-        None, ge=1, le=100, description="How strictly the base model follows the prompt; 1 is none. (Extension.)"
+        None, ge=1, le=100, description="How strictly a video begins as the prompt says; 1 is none. (Extension.)"
     )
     negative_prompt: Text = Field("", description="What the video should not show. (Extension.)")
     seed: int | None = Field(
