@@ -45,9 +45,9 @@ class BaseParams:
 
     num_inference_steps: int = 8
     guidance_scale: float = 2.5  # 1 is none
-    # Of chunks with a memory, unless there is a negative prompt (None: the same as of the first). Guidance weighs the
-    # anchor too, and carries the colours away from it: docs/results/tiny.md.
-    continuation_guidance_scale: float | None = 1.0
+    # Of chunks with a memory (the published code has 9 and 7.5). 1: guidance weighs the anchor too, and carries colours
+    # away from it (docs/results/tiny.md). A negative prompt is heard nevertheless: then the others have guidance_scale.
+    continuation_guidance_scale: float = 1.0
     anchor_guidance_scale: float | None = None  # a weight of its own for the anchor: three predictions instead of two
     guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
     sampler: str = "ddim"  # or dpmpp_2m_sde
@@ -59,7 +59,7 @@ class BaseParams:
         if self.num_inference_steps < 1:
             raise ValueError(f"num_inference_steps={self.num_inference_steps} must be at least 1")
         for name in ("guidance_scale", "continuation_guidance_scale"):
-            if getattr(self, name) is not None and getattr(self, name) < 1:
+            if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1, which is no guidance")
         if self.anchor_guidance_scale is not None and self.anchor_guidance_scale < 0:
             raise ValueError(f"anchor_guidance_scale={self.anchor_guidance_scale} must be at least 0")
@@ -134,8 +134,8 @@ class BaseModel:
 
     def _text_scale(self, negative_prompt: str, memory: Memory | None) -> float:
         """The weight of guidance: what continues a chunk needs the text less than what begins."""
-        own = self._params.continuation_guidance_scale
-        return self._params.guidance_scale if memory is None or negative_prompt or own is None else own
+        begins, continued = self._params.guidance_scale, self._params.continuation_guidance_scale
+        return begins if memory is None or (negative_prompt and continued == 1) else continued
 
     def _size(self) -> tuple[int, int]:
         size = self._nets.unet.config.sample_size

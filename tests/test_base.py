@@ -115,16 +115,18 @@ def test_an_anchor_weight_of_its_own_takes_a_third_prediction(bundle):
     assert np.array_equal(*none)  # a weight of 0 takes the anchor out again
 
 
-def test_what_continues_has_a_guidance_of_its_own_unless_there_is_a_negative_prompt(bundle):
+def test_what_continues_has_a_guidance_of_its_own(bundle):
     memory, first = bundle.base_model(PARAMS).advance(SPEC, PLAN, 0, None)
-    none, same = ({"continuation_guidance_scale": one} for one in (1.0, None))
-    unguided = frames_after(bundle, memory, guidance_scale=1.0, **same)
-    assert np.array_equal(frames_after(bundle, memory, **none), unguided)
-    assert not np.array_equal(frames_after(bundle, memory, **same), unguided)
+
+    def continued(begins, continues, spec=SPEC):
+        return frames_after(bundle, memory, spec, guidance_scale=begins, continuation_guidance_scale=continues)
+
+    assert np.array_equal(continued(2.5, 1.0), continued(4.0, 1.0))
+    assert not np.array_equal(continued(2.5, 1.0), continued(2.5, 4.0))
     against = replace(SPEC, negative_prompt="a small blue ring bounces")
-    assert np.array_equal(*(frames_after(bundle, memory, against, **how) for how in (none, same)))
-    begun = [bundle.base_model(replace(PARAMS, **how)).advance(SPEC, PLAN, 0, None)[1] for how in (none, same)]
-    assert all(np.array_equal(one.frames, first.frames) for one in begun)
+    assert np.array_equal(continued(2.5, 1.0, against), continued(1.0, 2.5, against))
+    begun = bundle.base_model(replace(PARAMS, continuation_guidance_scale=4.0)).advance(SPEC, PLAN, 0, None)[1]
+    assert np.array_equal(begun.frames, first.frames)
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m_sde"])
