@@ -26,7 +26,7 @@ from models.training.stage import LoopParams, TrainStage
 from models.world import ATTRIBUTES, Scene, sample_scene
 
 CLIP_FRAMES = 24
-BEGIN = 399  # the timestep where the shipped refiner begins
+BEGIN = 299  # the timestep where the shipped refiner begins
 MISTAKEN = {"color": 0.25, "background": 0.15, "shape": 0.15}  # how many low-resolution clips are wrong in what
 
 
