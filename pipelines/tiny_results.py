@@ -2,10 +2,11 @@
 
     longtake ablate's videos, figures    80 frames: refined, low resolution, without CAM    64 prompts, 24 without CAM
                                          240 frames: the same, with and without APM         24 prompts, 8 refined
+                                         80 frames: the refiner's variants                  24 prompts
                                          80 frames with many steps                          24 prompts
     pipelines/tiny_measures.py           VAE, words of a caption, refiner against truth, costs
 
-What is there is not made again. How even the refiner's motion is comes out of docs/results/ablations.jsonl.
+What is there is not made again.
 """
 
 import json
@@ -19,7 +20,6 @@ import numpy as np
 from PIL import Image
 
 from pipelines.ablate import frames_of, measured
-from pipelines.ablate_figures import Row
 from pipelines.ablate_params import AblateConf, load_ablate
 from pipelines.ablate_report import BEGIN, END, around
 from pipelines.tiny_aims import Aim, Rows, attribute_aims, memory_aims, network_aims, refiner_aims, step_aims
@@ -46,6 +46,7 @@ RUNS = {
     "no-cam": Run(24, 80, "[no-cam]"),
     "long": Run(24, 240, "[no-apm]"),
     "long-refined": Run(8, 240, "[symmetric]"),
+    "even": Run(24, 80, "[causal,shared-noise,independent]"),
     "many": Run(24, 80, "[symmetric]", MANY),
 }
 
@@ -67,7 +68,7 @@ def run(conf_of: Callable[[Run], AblateConf], out: Path) -> None:
     lines = [
         *attribute_aims(rows),
         *memory_aims(rows),
-        *refiner_aims(truth, _ablation(out)),
+        *refiner_aims(truth, rows["even"]),
         *network_aims(vae, swaps, costs(bundle, conf, scenes[0])),
         *step_aims(few, rows["many"]),
     ]
@@ -89,11 +90,6 @@ def write(out: Path, lines: Sequence[Aim], rows: Rows) -> None:
             for row in some:
                 kept = {key: value for key, value in row.items() if key != "curve"}
                 file.write(json.dumps({"run": name, **kept}) + "\n")
-
-
-def _ablation(out: Path) -> list[Row]:
-    place = out / "ablations.jsonl"
-    return [json.loads(line) for line in place.read_text().splitlines()] if place.exists() else []
 
 
 def _draw(confs: Mapping[str, AblateConf], path: Path) -> None:
