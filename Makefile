@@ -35,13 +35,12 @@ demo: $(STAMP)
 
 test: check
 
-# Three processes for two cores: a fifth of their time they wait for actors.
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy --strict models actors pipelines
 	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist loadgroup --no-loadscope-reorder -m "not gpu and not chaos"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m "not gpu and not chaos"
 
 chaos: $(STAMP)
 	rm -f docs/results/chaos.jsonl

@@ -14,11 +14,6 @@ settings.register_profile("longtake", deadline=None, derandomize=True, suppress_
 settings.load_profile("longtake")
 
 
-def pytest_collection_modifyitems(items):
-    """Groups come first: they take minutes, and what is left fills the gaps."""
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group") is None)
-
-
 def pytest_collection_finish(session):
     """Groups of tests have to hold: without them every worker starts a Ray and a browser of its own."""
     if hasattr(session.config, "workerinput") and session.config.getoption("loadgroup", False):
@@ -67,8 +62,7 @@ def store(request, tmp_path):
 def ray_cluster(s3_url):
     """One Ray for all tests of a worker: to start it takes ten seconds.
 
-    Those that need it are in three xdist groups, about as long as each other: "serve" has the endpoint, "jobs" what
-    starts whole programs, "ray" the rest.
+    Those that need it are in two xdist groups, about as long as each other: "serve" has the endpoint, "ray" the rest.
     """
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - it is spelled so
     os.environ["RAY_AUTH_MODE"] = "disabled"

@@ -9,7 +9,7 @@ from pipelines import demo
 from tests.bulk_driver import TOY, factories
 
 
-@pytest.mark.xdist_group("jobs")
+@pytest.mark.xdist_group("ray")
 def test_the_page_shows_four_videos_with_previews_and_contact_sheets_also_the_second_time(ray_cluster, tmp_path):
     for num_frames in (40, 20):
         page = demo.main(tmp_path / "demo", num_frames, TOY, factories())

@@ -40,7 +40,7 @@ def blocks(language: str) -> str:
     return "\n".join(re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL))
 
 
-@pytest.mark.xdist_group("jobs")
+@pytest.mark.xdist_group("ray")
 def test_the_commands_and_the_python_of_the_readme_run(ray_cluster, monkeypatch):
     monkeypatch.setattr("pipelines.bulk.stage_factories", toy_factories)
     Path("prompts.txt").write_text("a red circle\na blue circle\n")
@@ -54,7 +54,7 @@ def test_the_commands_and_the_python_of_the_readme_run(ray_cluster, monkeypatch)
     assert len(list(decode("take.mp4"))) == 80
 
 
-@pytest.mark.xdist_group("jobs")
+@pytest.mark.xdist_group("ray")
 def test_the_requests_of_the_readme_are_answered(ray_cluster, tmp_path):
     with running(tmp_path) as kit:
         for block in python():

@@ -49,7 +49,7 @@ def test_a_notebook_runs_and_shows_what_it_speaks_of(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("jobs")
+@pytest.mark.xdist_group("ray")
 def test_the_bulk_notebook_ends_with_three_videos_one_refusal_and_a_finished_run(on_cluster, tmp_path):
     notebook = execute(FOLDER / "03_bulk_and_mlflow.ipynb", tmp_path, CELL_TIMEOUT_S)
     assert shown(notebook) == SHOWN["03_bulk_and_mlflow"]
@@ -58,7 +58,7 @@ def test_the_bulk_notebook_ends_with_three_videos_one_refusal_and_a_finished_run
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("jobs")
+@pytest.mark.xdist_group("ray")
 def test_the_throughput_notebook_draws_two_actors_that_overlap(on_cluster, tmp_path):
     notebook = execute(FOLDER / "04_throughput.ipynb", tmp_path, CELL_TIMEOUT_S)
     assert shown(notebook) == SHOWN["04_throughput"]

@@ -7,7 +7,7 @@ from torch import nn
 from pipelines.team import Team, run_team
 
 
-@pytest.mark.xdist_group("jobs")
+@pytest.mark.xdist_group("ray")
 def test_two_workers_end_with_the_same_mean_gradients_and_what_one_raises_is_raised_here(tmp_path, ray_cluster):
     def work(team):
         """Worker 0 has gradient 2 everywhere, worker 1 has 4 on the weight and none on the bias."""

