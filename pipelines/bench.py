@@ -185,7 +185,7 @@ everything refined. *streaming*: both at the same time.
 makespan (1: it never waited). What is missing is the beginning, until the first window has its chunks, and `tail`, what
 is refined after the last chunk. In the symmetric coupling neighbours listen to each other, so each window may be only
 one step ahead of the next: when the last chunk comes, the last window has all of its 4 calls to go (3 steps and the
-decoding), the one before it 4, and so on, 15 calls. That does not grow with the job, and causal windows wait for nobody
+decoding), the one before it 3, and so on, 10 calls. That does not grow with the job, and causal windows wait for nobody
 behind them.
 
 `overhead` is the wall time of a task, from the call to the answer, minus the stage's own seconds. `bare_call` is that

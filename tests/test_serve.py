@@ -122,7 +122,7 @@ def test_who_leaves_a_sync_request_frees_the_actors_within_two_seconds(client):
     ) as answer:  # fmt: skip
         video_id = answer.headers["longtake-video-id"]
         next(answer.iter_raw())
-        wait_for(lambda: not idle(client), 10)  # between two tasks nobody is at work either
+        wait_for(lambda: not idle(client), 10)  # /metrics is as of a moment ago
     assert wait_for(lambda: idle(client), 10) < 2
     wait_for(lambda: client.get(f"/v1/videos/{video_id}").status_code == 404, 5)
 
