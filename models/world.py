@@ -6,7 +6,9 @@ A scene lives on a torus: what leaves on one side enters on the other, so a vide
 Lengths are fractions of the frame's side, times are frames, colours are RGB in 0-1.
 """
 
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -29,6 +31,7 @@ BACKGROUNDS: dict[str, tuple[float, float, float]] = {
     "olive": (0.35, 0.36, 0.10),
     "teal": (0.06, 0.35, 0.36),
 }
+PALETTES = {"color": (COLORS, "rgb"), "background": (BACKGROUNDS, "background_rgb")}  # and the field of a `Scene`
 RADII: dict[str, tuple[float, float]] = {"small": (0.11, 0.14), "large": (0.20, 0.25)}
 SHAPES = ("circle", "square", "triangle", "ring")
 STYLES = ("plain", "gradient", "striped")
@@ -91,6 +94,11 @@ def attributes_of(caption: str) -> dict[str, str]:
     if found is None:
         raise ValueError(f"caption={caption!r} must be: {GRAMMAR}")
     return found.groupdict()
+
+
+def nearest_word(palette: Mapping[str, tuple[float, float, float]], word: str) -> str:
+    """The other word of a palette whose colour is nearest: what a picture that is a little off is taken for."""
+    return min(palette.keys() - {word}, key=lambda other: (math.dist(palette[other], palette[word]), other))
 
 
 def sample_scene(rng: np.random.Generator, **fixed: str) -> Scene:

@@ -63,6 +63,11 @@ class TinyTrainingConf:
     tracking: TrackingParams = field(default_factory=TrackingParams)
     workers: int = 1  # processes that train a stage together, on Ray Train; on GPUs, one each
     threads: int = 1  # of each worker
+    close_share: float = 0.0  # of the clips: over one of the two backgrounds that are nearest to each other
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.close_share <= 1:
+            raise ValueError(f"close_share={self.close_share} must be in 0..1")
 
 
 def train(config_path: str | Path, overrides: Sequence[str], stages: Sequence[str] | None) -> None:
@@ -202,7 +207,8 @@ class Workshop:
         return Captioner(tokenizer, encoder)
 
     def _pool(self, purpose: str, clips: int, num_frames: int, size: int, latest: int = 0) -> Pool:
-        scenes, first = pool_scenes(self.seed, purpose, clips, latest, frozenset(held_out_captions()))
+        spared = frozenset(held_out_captions())
+        scenes, first = pool_scenes(self.seed, purpose, clips, latest, spared, self.conf.close_share)
 
         def encode() -> dict[str, Tensor]:
             vae = self._part(AutoencoderKL, "vae").to(memory_format=torch.channels_last)

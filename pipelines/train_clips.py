@@ -14,6 +14,7 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -149,15 +150,20 @@ def _frames(data: bytes) -> Iterator[UInt8[np.ndarray, "h0 w0 3"]]:
 def encode_clips(
     videos: Sequence[Listed], bundle: str, folder: Path, params: CutParams, seed: int, device: str
 ) -> Iterator[dict[str, Any]]:
-    """What ClipEncoder says of each of the videos, as they are done, by workers of a cluster that was joined."""
+    """What ClipEncoder says of each of the videos, as they are done, by workers of a cluster that was joined.
+
+    A video that takes its worker with it, ATTEMPTS times, is a reason like any other: each is a block of its own (25 ms
+    more a video), and blocks that fail end nothing.
+    """
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     there = ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1)  # type: ignore[no-untyped-call]
     workers = int(max(1, min(len(videos), there)))
-    blocks = min(len(videos), max(workers, len(videos) // 4))
-    items = ray.data.from_items([{"item": video.as_text()} for video in videos], override_num_blocks=blocks)
+    rows = [{"item": video.as_text()} for video in videos]
+    items = ray.data.from_items(rows, override_num_blocks=len(videos))
     items.context.enable_progress_bars = False
+    items.context.max_errored_blocks = -1
     done = items.map_batches(
         _Batches,
         fn_constructor_args=(bundle, folder, params, seed, device),
@@ -165,15 +171,23 @@ def encode_clips(
         batch_format="numpy",
         num_cpus=1,
         num_gpus=1 if device == "cuda" else 0,
-        ray_remote_args_fn=_attempts,
+        ray_remote_args_fn=partial(_attempts, len(videos)),
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),  # it grows while videos wait
     )
-    yield from done.iter_rows()
+    lost = {video.path for video in videos}
+    for row in done.iter_rows():
+        lost.discard(row["path"])
+        yield row
+    for path in sorted(lost):
+        yield {"path": path, "clips": 0, "reason": f"its worker died in each of {ATTEMPTS} attempts"}
 
 
-def _attempts() -> dict[str, int]:
-    """Without these a video that takes its worker with it would be tried for ever."""
-    return {"max_restarts": ATTEMPTS, "max_task_retries": ATTEMPTS}
+def _attempts(videos: int) -> dict[str, int]:
+    """A video is tried ATTEMPTS times, and a worker starts again as often as all of them need.
+
+    Ray's pool waits for ever for a worker that is dead for good.
+    """
+    return {"max_restarts": ATTEMPTS * videos, "max_task_retries": ATTEMPTS - 1}
 
 
 class _Batches:

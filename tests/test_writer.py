@@ -30,8 +30,9 @@ except OSError as error:
 """
 
 STOPPED = """
-import sys, time, numpy as np
+import signal, sys, time, numpy as np
 from actors.writer import VideoWriter
+signal.signal(signal.SIGINT, signal.default_int_handler)  # of a job in the background it is ignored
 with VideoWriter(sys.argv[1], fps=8, keep_partial=sys.argv[2] == "keep") as writer:
     for _ in range(3):
         writer.write(np.zeros((8, 32, 32, 3), np.uint8))

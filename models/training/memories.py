@@ -20,10 +20,12 @@ from models.render import object_masks
 from models.training.captions import training_captions
 from models.training.diffusion import clip_weights
 from models.training.pool import Pool
+from models.world import PALETTES, nearest_word
 
 CLIP_FRAMES = 32
 CONDITION = slice(16, 24)
 TARGET = slice(16, 32)
+TOWARDS = {"color": 0.4, "background": 0.7}  # how far at most, of the way to the nearest word's colour
 
 
 @dataclass(frozen=True)
@@ -93,9 +95,19 @@ def decode_memories(
 
 
 def _drifted(rng: np.random.Generator, pool: Pool, row: int, size: int, drift: float) -> Float[Tensor, "f 3 H W"]:
-    """By how much the colours of a clip's condition frames are off: the object's by more than the background's."""
-    shifts = rng.standard_normal((2, 3, 1, 1), dtype=np.float32) * drift * (rng.random() < 0.5)
-    there = torch.from_numpy(shifts)
+    """By how much the colours of a clip's condition frames are off.
+
+    Half of the clips are off: of these one half at random, the object by more than the background, the other towards
+    the nearest words' colours. That is where videos slide to, and the caption and the anchor know better.
+    """
+    scene = pool.scenes[row]
+    shifts = rng.standard_normal((2, 3), dtype=np.float32) * drift / np.array([[1], [2]], np.float32)
+    kind = rng.random()
+    if kind < 0.25 and drift:
+        for i, (name, (palette, field)) in enumerate(PALETTES.items()):
+            other = palette[nearest_word(palette, getattr(scene, name))]
+            shifts[i] = 2 * np.subtract(other, getattr(scene, field)) * rng.uniform(0, TOWARDS[name])
+    there = torch.from_numpy(shifts * (kind < 0.5))[:, :, None, None]
     numbers = pool.first[row] + np.arange(CONDITION.start, CONDITION.stop)
-    covered = object_masks([pool.scenes[row]], numbers, size)[0, :, None]
-    return covered * there[0] + (1 - covered) * there[1] / 2
+    covered = object_masks([scene], numbers, size)[0, :, None]
+    return covered * there[0] + (1 - covered) * there[1]

@@ -16,6 +16,8 @@ from models.noise import rng_for
 from models.render import render
 from models.world import Scene, sample_scene
 
+CLOSE = ("brown", "olive")  # the backgrounds whose hues are nearest to each other: drawn wrong, it is one for the other
+
 
 @dataclass(frozen=True)
 class Pool:
@@ -30,13 +32,19 @@ class Pool:
 
 
 def pool_scenes(
-    seed: int, purpose: str, clips: int, latest: int, spared: Set[str] = frozenset()
+    seed: int, purpose: str, clips: int, latest: int, spared: Set[str] = frozenset(), close_share: float = 0.0
 ) -> tuple[list[Scene], np.ndarray]:
-    """The scenes of a pool, none with a caption among `spared`, and the frame where each clip begins (0..latest)."""
+    """The scenes of a pool, none with a caption among `spared`, and the frame where each clip begins (0..latest).
+
+    `close_share` of the scenes are over one of the CLOSE backgrounds for certain: of .25, half of a pool is.
+    """
     rng = rng_for(seed, purpose, 0, 0)
     scenes: list[Scene] = []
     while len(scenes) < clips:
-        scene = sample_scene(rng)
+        close = (
+            {"background": CLOSE[int(rng.integers(len(CLOSE)))]} if close_share and rng.random() < close_share else {}
+        )
+        scene = sample_scene(rng, **close)
         if scene.caption() not in spared:
             scenes.append(scene)
     return scenes, rng.integers(0, latest + 1, clips)

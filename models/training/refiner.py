@@ -23,11 +23,11 @@ from models.training.captions import Captioner, swap_gaps, training_captions
 from models.training.diffusion import DiffusionLoss, clip_weights, sample_timesteps
 from models.training.pool import Pool
 from models.training.stage import LoopParams, TrainStage
-from models.world import ATTRIBUTES, Scene, sample_scene
+from models.world import ATTRIBUTES, PALETTES, Scene, nearest_word, sample_scene
 
 CLIP_FRAMES = 24
 BEGIN = 299  # the timestep where the shipped refiner begins
-MISTAKEN = {"color": 0.25, "background": 0.15, "shape": 0.15}  # how many low-resolution clips are wrong in what
+MISTAKEN = {"color": 0.25, "background": 0.25, "shape": 0.15}  # how many low-resolution clips are wrong in what
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,23 @@ def mistaken(rng: np.random.Generator, scene: Scene) -> Scene:
     for name, share in MISTAKEN.items():
         if rng.random() < share:
             values = ATTRIBUTES[name]
-            other = sample_scene(rng, **{name: values[int(rng.integers(len(values)))]})
-            taken = (name, *{"color": ("rgb",), "background": ("background_rgb",)}.get(name, ()))
-            changes: dict[str, Any] = {field: getattr(other, field) for field in taken}
-            scene = replace(scene, **changes)
+            value = values[int(rng.integers(len(values)))]
+            scene = _tinted(rng, scene, name, value) if name in PALETTES else replace(scene, shape=value)
     return scene
+
+
+def _tinted(rng: np.random.Generator, scene: Scene, name: str, value: str) -> Scene:
+    """With the colour of another word, every other time the nearest one; every other time only some of the way there.
+
+    Shown wholly wrong backgrounds alone, the refiner took an olive that had slid a little towards brown for brown.
+    """
+    palette, field = PALETTES[name]
+    value = nearest_word(palette, getattr(scene, name)) if rng.random() < 0.5 else value
+    wrong = np.array(getattr(sample_scene(rng, **{name: value}), field))
+    right = np.array(getattr(scene, field))
+    way = 1.0 if rng.random() < 0.5 else rng.random()
+    changes: dict[str, Any] = {name: value, field: tuple((right + way * (wrong - right)).tolist())}
+    return replace(scene, **changes)
 
 
 @torch.no_grad()

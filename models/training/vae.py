@@ -1,7 +1,8 @@
 """Trains the tiny VAE on single frames of the moving-shapes world.
 
 One factor-8 VAE with 8 latent channels serves 64 px (base) and 128 px (refiner). Small crops come first: they cost a
-quarter and teach edges and colours; whole frames follow.
+quarter and teach edges and colours; whole frames of both sizes follow. (A decoder that saw 128 px in crops alone had
+shades wrong there: its attention and its normalisation look at the whole frame.)
 """
 
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ class VaeParams:
     loop: LoopParams
     block_out_channels: tuple[int, ...] = (16, 32, 64, 64)
     latent_channels: int = 8
-    crop: int = 32  # pixels, for the first `crop_share` of the steps; then whole frames of 64 px
+    crop: int = 32  # pixels, for the first `crop_share` of the steps; then whole frames
     crop_share: float = 0.6
     foreground: float = 6.0  # a pixel weighs 1 + foreground * |x - median of its frame|: small objects keep their hue
     kl: float = 1e-5
@@ -57,8 +58,10 @@ class VaeStage(TrainStage):
 
     def loss(self, step: int, worker: int = 0) -> tuple[Tensor, dict[str, float]]:
         rng = rng_for(self.seed, "train-vae", step, worker)
-        crop = self.params.crop if step < self.params.crop_share * self.loop.steps else 64
-        frames = random_frames(rng, self.loop.batch, (64, 128)[step % 2], crop).to(self.device)
+        size = (64, 128)[step % 2]
+        cropped = step < self.params.crop_share * self.loop.steps
+        batch = self.loop.batch if cropped else max(1, self.loop.batch * 64 // size)
+        frames = random_frames(rng, batch, size, self.params.crop if cropped else size).to(self.device)
         weight = 1 + self.params.foreground * (frames - _median(frames)).abs().mean(1, keepdim=True) / 2
         posterior = self.vae.encode(frames).latent_dist
         noise = torch.from_numpy(rng.standard_normal(posterior.mean.shape, dtype=np.float32)).to(self.device)

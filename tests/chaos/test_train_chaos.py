@@ -1,4 +1,4 @@
-"""A training whose workers, and then all of it, are killed: `make chaos`."""
+"""A training whose workers, and then all of it, are killed, and videos that kill who reads them: `make chaos`."""
 
 import json
 import os
@@ -78,3 +78,34 @@ def test_a_training_ends_with_the_same_weights_whoever_is_killed(clips, random_b
             load_file(next((tmp_path / name / "out" / part).glob("*.safetensors"))) for name in ("calm", "wild")
         )
         assert all(torch.equal(calm[name], wild[name]) for name in calm)
+
+
+DEADLY = """
+import os, signal
+from pipelines import train_clips
+
+read = train_clips.read_bytes
+
+def deadly(video):
+    if video.path == "1.mp4":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return read(video)
+
+train_clips.read_bytes = deadly
+"""
+
+
+def test_a_video_that_kills_its_worker_costs_that_video_alone(clips, random_bundle, tmp_path, figure):
+    """As a decoder does that crashes on a broken file: in every worker that looks at it."""
+    (tmp_path / "sitecustomize.py").write_text(DEADLY)
+    settings = [f"manifest={clips}", f"bundle={random_bundle}", f"work={tmp_path}/work", f"out={tmp_path}/out"]
+    loop = ["memory.loop.steps=2", "memory.loop.batch=2", "clips.per_video=2"]
+    env = {**own_env(), "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join((str(tmp_path), os.getcwd()))}
+    command = [sys.executable, "-m", "pipelines", "train", *settings, *loop]
+    began = time.monotonic()
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]
+    rows = {row["path"]: row for row in map(json.loads, (tmp_path / "work/videos.jsonl").read_text().splitlines())}
+    assert [rows[f"{i}.mp4"]["clips"] for i in range(4)] == [2, 0, 2, 2]
+    assert rows["1.mp4"]["reason"] == "its worker died in each of 3 attempts"
+    figure(videos=4, trained_on=3, seconds=round(time.monotonic() - began, 1))
