@@ -81,17 +81,13 @@ def test_a_training_ends_with_the_same_weights_whoever_is_killed(clips, random_b
 
 
 DEADLY = """
-import os, signal
-from pipelines import train_clips
+import os, signal, sys
 
-read = train_clips.read_bytes
-
-def deadly(video):
-    if video.path == "1.mp4":
+def deadly(event, args):
+    if event == "open" and str(args[0]).endswith("/1.mp4") and "worker" in sys.argv[0]:
         os.kill(os.getpid(), signal.SIGKILL)
-    return read(video)
 
-train_clips.read_bytes = deadly
+sys.addaudithook(deadly)
 """
 
 
