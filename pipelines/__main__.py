@@ -88,7 +88,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="longtake", description="Long videos from text, in one take.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"longtake {__version__}")
     names = parser.add_subparsers(metavar="COMMAND", required=True)
+    for add in (_add_one_video, _add_many_videos, _add_research):
+        add(names)
+    return parser
 
+
+def _add_one_video(names: Any) -> None:
     generate = _command(names, "generate", commands.generate, "make a video of a prompt")
     generate.add_argument("prompt", metavar="PROMPT", help="what the video shows, in quotes")
     generate.add_argument(
@@ -120,6 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     plan.add_argument("--num-frames", type=_whole, default=80, metavar="N", help="length of the video (default: 80)")
 
+
+def _add_many_videos(names: Any) -> None:
     bulk = _command(names, "bulk", commands.bulk, "make a dataset of videos from files of prompts, on Ray")
     bulk.epilog = f"Needs prompts=PATH and out=PATH; any fsspec path will do. {SETTINGS}"
 
@@ -135,6 +142,8 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=_whole, metavar="PORT", help="0 takes a free one (default: 8000)")
     serve.epilog = f"Prints its URL when it is ready. Ctrl-C ends it in order. {SETTINGS}"
 
+
+def _add_research(names: Any) -> None:
     evaluate = _command(names, "evaluate", commands.evaluate, "measure videos: seams, drift, warp errors, cuts, CLIP")
     evaluate.add_argument(
         "--compare",
@@ -151,7 +160,6 @@ def _parser() -> argparse.ArgumentParser:
         names, "train", commands.train, "give a base model of your own a memory: CAM and APM, on Ray Train"
     )
     train.epilog = f"Needs manifest=PATH and out=FOLDER; what was interrupted goes on. {SETTINGS}"
-    return parser
 
 
 def _command(names: Any, name: str, run: Callable[[argparse.Namespace], commands.Work], does: str) -> _Parser:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from models.training.stage import LoopParams, TrainStage
 from pipelines.team import Team
@@ -50,13 +50,7 @@ def run_stage(
     for step in range(first, stage.loop.steps):
         for group, rate in zip(optimizer.param_groups, rates, strict=True):
             group["lr"] = rate * stage.loop.learning_rate * _schedule(step, stage.loop)
-        with autocast(kind):
-            loss, figures = stage.loss(step, team.worker)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        team.average(trained)
-        nn.utils.clip_grad_norm_(trained, 1.0)
-        optimizer.step()
+        loss, figures = _learn(stage, step, team, kind, optimizer, trained)
         _follow(average, live, min(stage.loop.ema, (1 + step) / (10 + step)))
         now = time.monotonic()
         if not team.leads:
@@ -80,6 +74,25 @@ def run_stage(
         if look is not None:
             look(stage.loop.steps)
     logger.info("stage done name=%s steps=%d seconds=%.0f", name, stage.loop.steps, total)
+
+
+def _learn(
+    stage: TrainStage,
+    step: int,
+    team: Team,
+    kind: str,
+    optimizer: torch.optim.Optimizer,
+    trained: list[nn.Parameter],
+) -> tuple[Tensor, dict[str, float]]:
+    """One step: the loss before it, and the stage's figures for the log."""
+    with autocast(kind):
+        loss, figures = stage.loss(step, team.worker)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    team.average(trained)
+    nn.utils.clip_grad_norm_(trained, 1.0)
+    optimizer.step()
+    return loss, figures
 
 
 def _optimizer(stage: TrainStage, live: nn.ModuleDict) -> tuple[torch.optim.Optimizer, list[float]]:

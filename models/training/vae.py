@@ -28,6 +28,7 @@ class VaeParams:
     crop: int = 32  # pixels, for the first `crop_share` of the steps; then whole frames
     crop_share: float = 0.6
     foreground: float = 6.0  # a pixel weighs 1 + foreground * |x - median of its frame|: small objects keep their hue
+    laplacian: float = 0.0  # weight of the Laplacians' mean absolute difference: grain on what is flat, soft edges
     kl: float = 1e-5
     held_out: int = 48  # frames of each size that the gates look at
 
@@ -68,7 +69,8 @@ class VaeStage(TrainStage):
         decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
         squared = ((decoded - frames) ** 2 * weight).mean()
         absolute = ((decoded - frames).abs() * weight).mean()
-        loss = squared + 0.1 * absolute + self.params.kl * posterior.kl().mean()
+        grain = (_laplacian(decoded) - _laplacian(frames)).abs().mean()
+        loss = squared + 0.1 * absolute + self.params.laplacian * grain + self.params.kl * posterior.kl().mean()
         return loss, {"psnr": psnr(decoded, frames)}
 
     @torch.no_grad()
@@ -152,6 +154,12 @@ def shades_kept(true: Float[Tensor, "b 3"], seen: Float[Tensor, "b 3"]) -> dict[
 def _mean_and_std(latents: Float[Tensor, "b c h w"]) -> tuple[Float[Tensor, " c"], Float[Tensor, " c"]]:
     flat = rearrange(latents.float(), "b c h w -> c (b h w)")
     return flat.mean(1), flat.std(1)
+
+
+def _laplacian(frames: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
+    middle = frames[..., 1:-1, 1:-1]
+    around = frames[..., :-2, 1:-1] + frames[..., 2:, 1:-1] + frames[..., 1:-1, :-2] + frames[..., 1:-1, 2:]
+    return around - 4 * middle
 
 
 def _median(frames: Tensor) -> Tensor:
