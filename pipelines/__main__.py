@@ -88,12 +88,12 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="longtake", description="Long videos from text, in one take.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"longtake {__version__}")
     names = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_one_video, _add_many_videos, _add_research):
+    for add in (_add_making, _add_on_ray, _add_research):
         add(names)
     return parser
 
 
-def _add_one_video(names: Any) -> None:
+def _add_making(names: Any) -> None:
     generate = _command(names, "generate", commands.generate, "make a video of a prompt")
     generate.add_argument("prompt", metavar="PROMPT", help="what the video shows, in quotes")
     generate.add_argument(
@@ -126,7 +126,7 @@ def _add_one_video(names: Any) -> None:
     plan.add_argument("--num-frames", type=_whole, default=80, metavar="N", help="length of the video (default: 80)")
 
 
-def _add_many_videos(names: Any) -> None:
+def _add_on_ray(names: Any) -> None:
     bulk = _command(names, "bulk", commands.bulk, "make a dataset of videos from files of prompts, on Ray")
     bulk.epilog = f"Needs prompts=PATH and out=PATH; any fsspec path will do. {SETTINGS}"
 

@@ -5,11 +5,13 @@
 A stage's parts lie in float32 in `work`/bundle as soon as it is done; `pack` writes the float16 bundle to `out`.
 """
 
+import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +65,7 @@ class TinyTrainingConf:
     tracking: TrackingParams = field(default_factory=TrackingParams)
     workers: int = 1  # processes that train a stage together, on Ray Train; on GPUs, one each
     threads: int = 1  # of each worker
-    close_share: float = 0.0  # of the clips: over one of the two backgrounds that are nearest to each other
+    close_share: float = 0.0  # of all pools' clips, held-out ones too: over one of the two backgrounds that are closest
 
     def __post_init__(self) -> None:
         if not 0 <= self.close_share <= 1:
@@ -230,8 +232,10 @@ class Workshop:
         return MemoryPool(short, memories["condition"].numpy(), memories["anchor"])
 
     def _cached(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Made once: a pool takes minutes, and a stage may be resumed often."""
-        path = self.work / "pools" / f"{name}.safetensors"
+        """Made once: a pool takes minutes, and a stage may be resumed often. Other settings are another pool."""
+        conf = self.conf
+        about = [conf.seed, conf.close_share, conf.memory.latent_noise, conf.memory.drift, conf.refiner.latent_noise]
+        path = self.work / "pools" / f"{name}-{sha256(json.dumps(about).encode()).hexdigest()[:8]}.safetensors"
         if self.team.leads and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with autocast(self.conf.device):

@@ -14,7 +14,6 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,8 +151,8 @@ def encode_clips(
 ) -> Iterator[dict[str, Any]]:
     """What ClipEncoder says of each of the videos, as they are done, by workers of a cluster that was joined.
 
-    A video that takes its worker with it, ATTEMPTS times, is a reason like any other: each is a block of its own (25 ms
-    more a video), and blocks that fail end nothing.
+    A video that takes its worker with it, ATTEMPTS times, is a reason like any other: each is a block of its own, and
+    blocks that fail end nothing.
     """
     import ray.data
 
@@ -171,23 +170,21 @@ def encode_clips(
         batch_format="numpy",
         num_cpus=1,
         num_gpus=1 if device == "cuda" else 0,
-        ray_remote_args_fn=partial(_attempts, len(videos)),
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers),  # it grows while videos wait
+        ray_remote_args_fn=_attempts,
+        # It grows while videos wait. A worker has one at a time: its death costs whatever it was given an attempt.
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, max_tasks_in_flight_per_actor=1),
     )
     lost = {video.path for video in videos}
     for row in done.iter_rows():
         lost.discard(row["path"])
         yield row
     for path in sorted(lost):
-        yield {"path": path, "clips": 0, "reason": f"its worker died in each of {ATTEMPTS} attempts"}
+        yield {"path": path, "clips": 0, "reason": f"no worker had an answer in {ATTEMPTS} attempts"}
 
 
-def _attempts(videos: int) -> dict[str, int]:
-    """A video is tried ATTEMPTS times, and a worker starts again as often as all of them need.
-
-    Ray's pool waits for ever for a worker that is dead for good.
-    """
-    return {"max_restarts": ATTEMPTS * videos, "max_task_retries": ATTEMPTS - 1}
+def _attempts() -> dict[str, int]:
+    """A video is tried ATTEMPTS times; workers start again without limit: Ray's pool waits for ever for a dead one."""
+    return {"max_restarts": -1, "max_task_retries": ATTEMPTS - 1}
 
 
 class _Batches:

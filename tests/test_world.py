@@ -7,7 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.render import object_mask, render
-from models.world import ATTRIBUTES, DIRECTIONS, WORDS, attributes_of, center, sample_scene
+from models.world import (
+    ATTRIBUTES,
+    BACKGROUNDS,
+    COLORS,
+    DIRECTIONS,
+    WORDS,
+    attributes_of,
+    center,
+    nearest_word,
+    sample_scene,
+)
 
 GRAMMAR = re.compile(
     r"a ((small|large) )?(red|green|blue|yellow|magenta|cyan|orange|white) (circle|square|triangle|ring) "
@@ -30,6 +40,11 @@ def test_a_whole_caption_gives_its_words_back_and_no_other_text_does(seed):
     for text in (scene.caption(frozenset({"style"})), f"{scene.caption()} ", scene.caption().replace("over", "under")):
         with pytest.raises(ValueError, match="must be: a {size} {color}"):
             attributes_of(text)
+
+
+def test_the_nearest_word_is_another_one_of_the_closest_colour():
+    assert [nearest_word(BACKGROUNDS, word) for word in ("olive", "brown", "black")] == ["brown", "olive", "navy"]
+    assert [nearest_word(COLORS, word) for word in ("yellow", "red")] == ["orange", "orange"]
 
 
 def test_fixed_words_are_kept():

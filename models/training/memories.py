@@ -20,12 +20,12 @@ from models.render import object_masks
 from models.training.captions import training_captions
 from models.training.diffusion import clip_weights
 from models.training.pool import Pool
-from models.world import PALETTES, nearest_word
+from models.world import PALETTES, Scene, nearest_word
 
 CLIP_FRAMES = 32
 CONDITION = slice(16, 24)
 TARGET = slice(16, 32)
-TOWARDS = {"color": 0.4, "background": 0.7}  # how far at most, of the way to the nearest word's colour
+SLIDE = {"color": 0.4, "background": 0.7}  # at most, of the way to the nearest word's colour
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def decode_memories(
 ) -> tuple[UInt8[np.ndarray, "n f H W 3"], Float[Tensor, "n e"]]:
     """Condition frames and anchor embeddings of 32-frame clips, decoded as at inference, from noisy latents.
 
-    `drift` is that of MemoryParams, on the scale of -1..1.
+    `drift` is that of MemoryParams.
     """
     conditions, anchors = [], []
     for i, half in enumerate(pool.latents):
@@ -95,19 +95,26 @@ def decode_memories(
 
 
 def _drifted(rng: np.random.Generator, pool: Pool, row: int, size: int, drift: float) -> Float[Tensor, "f 3 H W"]:
-    """By how much the colours of a clip's condition frames are off.
+    """By how much the colours of a clip's condition frames are off, on the scale of -1..1.
 
-    Half of the clips are off: of these one half at random, the object by more than the background, the other towards
-    the nearest words' colours. That is where videos slide to, and the caption and the anchor know better.
+    Half of the clips are as they were. A quarter is off at random, the object by twice as much as the background. A
+    quarter slides towards the nearest words' colours: that is where videos go, and caption and anchor know better.
     """
     scene = pool.scenes[row]
-    shifts = rng.standard_normal((2, 3), dtype=np.float32) * drift / np.array([[1], [2]], np.float32)
-    kind = rng.random()
-    if kind < 0.25 and drift:
-        for i, (name, (palette, field)) in enumerate(PALETTES.items()):
-            other = palette[nearest_word(palette, getattr(scene, name))]
-            shifts[i] = 2 * np.subtract(other, getattr(scene, field)) * rng.uniform(0, TOWARDS[name])
-    there = torch.from_numpy(shifts * (kind < 0.5))[:, :, None, None]
+    shifts = rng.standard_normal((2, 3), dtype=np.float32) * np.array([[drift], [drift / 2]], np.float32)
+    draw = rng.random()
+    if draw < 0.25 and drift:
+        shifts = np.stack([_slid(rng, scene, name) for name in ("color", "background")])
+    of_object, of_background = torch.from_numpy(shifts * (draw < 0.5))[:, :, None, None]
     numbers = pool.first[row] + np.arange(CONDITION.start, CONDITION.stop)
     covered = object_masks([scene], numbers, size)[0, :, None]
-    return covered * there[0] + (1 - covered) * there[1]
+    off: Tensor = covered * of_object + (1 - covered) * of_background
+    return off
+
+
+def _slid(rng: np.random.Generator, scene: Scene, name: str) -> Float[np.ndarray, " 3"]:
+    palette, field = PALETTES[name]
+    way: Float[np.ndarray, " 3"] = np.subtract(
+        palette[nearest_word(palette, getattr(scene, name))], getattr(scene, field)
+    )
+    return np.float32(2 * rng.uniform(0, SLIDE[name])) * way.astype(np.float32)

@@ -16,7 +16,7 @@ from models.noise import rng_for
 from models.render import render
 from models.world import Scene, sample_scene
 
-CLOSE = ("brown", "olive")  # the backgrounds whose hues are nearest to each other: drawn wrong, it is one for the other
+CLOSE = ("brown", "olive")  # the two backgrounds whose colours are nearest: a base model takes one for the other
 
 
 @dataclass(frozen=True)
@@ -36,15 +36,15 @@ def pool_scenes(
 ) -> tuple[list[Scene], np.ndarray]:
     """The scenes of a pool, none with a caption among `spared`, and the frame where each clip begins (0..latest).
 
-    `close_share` of the scenes are over one of the CLOSE backgrounds for certain: of .25, half of a pool is.
+    `close_share` of the scenes are over one of CLOSE, beside those that are by chance: at .25 half of a pool is.
     """
     rng = rng_for(seed, purpose, 0, 0)
     scenes: list[Scene] = []
     while len(scenes) < clips:
-        close = (
-            {"background": CLOSE[int(rng.integers(len(CLOSE)))]} if close_share and rng.random() < close_share else {}
-        )
-        scene = sample_scene(rng, **close)
+        fixed: dict[str, str] = {}
+        if close_share and rng.random() < close_share:  # at 0 nothing is drawn: the pools of earlier passes stay theirs
+            fixed["background"] = CLOSE[int(rng.integers(len(CLOSE)))]
+        scene = sample_scene(rng, **fixed)
         if scene.caption() not in spared:
             scenes.append(scene)
     return scenes, rng.integers(0, latest + 1, clips)

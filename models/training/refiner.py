@@ -1,8 +1,8 @@
 """Trains the tiny refiner: text to 24 frames of 128 px, on the lower noise levels that SDEdit uses.
 
 The paper's refiner is a text-to-video model that never saw the base model. This one may besides see what a small base
-model does: low-resolution frames, at times of another colour, background or shape than the caption says. What it has to
-draw from them is the sharp and right picture.
+model does: low-resolution frames, at times of another colour, background or shape than the caption says, or on the way
+to one. What it has to draw from them is the sharp and right picture.
 """
 
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from models.world import ATTRIBUTES, PALETTES, Scene, nearest_word, sample_scene
 
 CLIP_FRAMES = 24
 BEGIN = 299  # the timestep where the shipped refiner begins
-MISTAKEN = {"color": 0.25, "background": 0.25, "shape": 0.15}  # how many low-resolution clips are wrong in what
+MISTAKEN = {"color": 0.25, "background": 0.25, "shape": 0.15}  # the share of given clips that are wrong in that
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +46,18 @@ class RefinerTrainParams:
 
 
 def mistaken(rng: np.random.Generator, scene: Scene) -> Scene:
-    """The scene as a base model may draw it: where and when it should be, now and then with a wrong word."""
+    """The scene as a base model may draw it: where and when it should be, now and then wrong in a word, or nearly."""
     for name, share in MISTAKEN.items():
         if rng.random() < share:
             values = ATTRIBUTES[name]
             value = values[int(rng.integers(len(values)))]
-            scene = _tinted(rng, scene, name, value) if name in PALETTES else replace(scene, shape=value)
+            changes: dict[str, Any] = {name: value}
+            scene = _tinted(rng, scene, name, value) if name in PALETTES else replace(scene, **changes)
     return scene
 
 
 def _tinted(rng: np.random.Generator, scene: Scene, name: str, value: str) -> Scene:
-    """With the colour of another word, every other time the nearest one; every other time only some of the way there.
+    """With the colour of a word, half of the time of the nearest one; half of the time only some of the way there.
 
     Shown wholly wrong backgrounds alone, the refiner took an olive that had slid a little towards brown for brown.
     """

@@ -1,12 +1,17 @@
 """The training of the shipped weights, with stages of one or two steps."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
 from models.bundle import load_bundle
-from pipelines.tiny_training import STAGES, train
+from models.training.pool import CLOSE
+from pipelines.compose import compose
+from pipelines.team import Team
+from pipelines.tiny_training import STAGES, TinyTrainingConf, Workshop, train
 
 pytestmark = pytest.mark.xdist_group("training")  # one process: the bundle that they share takes fifteen seconds
 
@@ -65,6 +70,19 @@ def test_all_stages_end_in_a_bundle_that_loads(bundle, folder):
         "refiner",
         "decoder",
     }
+
+
+def test_close_share_reaches_the_pools_and_other_settings_are_another_pool(bundle, config, folder):
+    for share in (0, 1):
+        conf = compose(
+            TinyTrainingConf, config, [f"close_share={share}", f"work={folder / 'close'}", f"start={bundle}"]
+        )
+        Path(conf.work).mkdir(exist_ok=True)
+        pool = Workshop(conf, Team())._pool("test", 12, 2, 32)
+        assert ({scene.background for scene in pool.scenes} == set(CLOSE)) is (share == 1)
+    assert len(list((folder / "close" / "pools").iterdir())) == 2
+    with pytest.raises(ValueError, match=r"close_share=2.0 must be in 0..1"):
+        compose(TinyTrainingConf, config, ["close_share=2"])
 
 
 def test_stages_that_are_done_are_not_trained_again(bundle, config, folder):
