@@ -20,12 +20,10 @@ from models.render import object_masks
 from models.training.captions import training_captions
 from models.training.diffusion import clip_weights
 from models.training.pool import Pool
-from models.world import PALETTES, Scene, nearest_word
 
 CLIP_FRAMES = 32
 CONDITION = slice(16, 24)
 TARGET = slice(16, 32)
-SLIDE = {"color": 0.4, "background": 0.7}  # at most, of the way to the nearest word's colour
 
 
 @dataclass(frozen=True)
@@ -78,7 +76,7 @@ def decode_memories(
 ) -> tuple[UInt8[np.ndarray, "n f H W 3"], Float[Tensor, "n e"]]:
     """Condition frames and anchor embeddings of 32-frame clips, decoded as at inference, from noisy latents.
 
-    `drift` is that of MemoryParams.
+    `drift` is that of MemoryParams, on the scale of -1..1.
     """
     conditions, anchors = [], []
     for i, half in enumerate(pool.latents):
@@ -95,26 +93,9 @@ def decode_memories(
 
 
 def _drifted(rng: np.random.Generator, pool: Pool, row: int, size: int, drift: float) -> Float[Tensor, "f 3 H W"]:
-    """By how much the colours of a clip's condition frames are off, on the scale of -1..1.
-
-    Half of the clips are as they were. A quarter is off at random, the object by twice as much as the background. A
-    quarter slides towards the nearest words' colours: that is where videos go, and caption and anchor know better.
-    """
-    scene = pool.scenes[row]
-    shifts = rng.standard_normal((2, 3), dtype=np.float32) * np.array([[drift], [drift / 2]], np.float32)
-    draw = rng.random()
-    if draw < 0.25 and drift:
-        shifts = np.stack([_slid(rng, scene, name) for name in ("color", "background")])
-    of_object, of_background = torch.from_numpy(shifts * (draw < 0.5))[:, :, None, None]
+    """By how much the colours of a clip's condition frames are off: the object's by more than the background's."""
+    shifts = rng.standard_normal((2, 3, 1, 1), dtype=np.float32) * drift * (rng.random() < 0.5)
+    there = torch.from_numpy(shifts)
     numbers = pool.first[row] + np.arange(CONDITION.start, CONDITION.stop)
-    covered = object_masks([scene], numbers, size)[0, :, None]
-    off: Tensor = covered * of_object + (1 - covered) * of_background
-    return off
-
-
-def _slid(rng: np.random.Generator, scene: Scene, name: str) -> Float[np.ndarray, " 3"]:
-    palette, field = PALETTES[name]
-    way: Float[np.ndarray, " 3"] = np.subtract(
-        palette[nearest_word(palette, getattr(scene, name))], getattr(scene, field)
-    )
-    return np.float32(2 * rng.uniform(0, SLIDE[name])) * way.astype(np.float32)
+    covered = object_masks([pool.scenes[row]], numbers, size)[0, :, None]
+    return covered * there[0] + (1 - covered) * there[1] / 2

@@ -57,9 +57,7 @@ class MemoryParams:
     high_share: float = 0.0  # of the timesteps: in the noisiest tenth
     text_dropout: float = 0.1  # of the beginnings
     object_weight: float = 1.0  # of the loss where the object is: colours of small ones are learned late
-    # Above 0 a quarter of the clips have a condition that slides towards the nearest words' colours; in another quarter
-    # its colours are off at random, by this standard deviation on the scale of -1..1. The anchor has the right ones.
-    drift: float = 0.0
+    drift: float = 0.0  # of the condition's colours in half of the clips, standard deviation: the anchor has the right
     gate_rate: float = 10.0  # how many times as fast APM's gates learn
 
     def __post_init__(self) -> None:

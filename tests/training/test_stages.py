@@ -9,13 +9,12 @@ import pytest
 import torch
 
 from models.bundle import load_bundle
-from models.render import object_masks
-from models.training import memories, vae
+from models.training import vae
 from models.training.base import BaseStage, BaseTrainParams
 from models.training.captions import Captioner, swap_gaps, training_captions
 from models.training.clip import ClipParams, ClipStage, new_tokenizer, tokenize
 from models.training.diffusion import sample_timesteps
-from models.training.memories import CONDITION, SLIDE, MemoryPool, decode_memories
+from models.training.memories import MemoryPool, decode_memories
 from models.training.memory import MemoryParams, MemoryStage
 from models.training.pool import CLOSE, Pool, encode_pool, pool_scenes
 from models.training.refiner import RefinerStage, RefinerTrainParams, given_latents, mistaken
@@ -220,27 +219,6 @@ def test_the_colours_of_half_of_the_conditions_are_off_and_those_of_no_anchor(pa
     seen, same = decode_memories(parts["vae"], parts["image_encoder"], pool, 0, 0.0, drift=0.3)
     off = (np.abs(seen.astype(int) - true).mean((1, 2, 3, 4)) > 2).sum()
     assert 3 <= off <= 9 and torch.equal(anchors, same)
-
-
-def test_colours_of_a_condition_slide_towards_the_nearest_words_too():
-    """Olive towards brown, yellow towards orange: a quarter of the clips, straight and only part of the way."""
-    olive_yellow = {"background": "olive", "color": "yellow", "size": "large", "shape": "square"}
-    scenes = [sample_scene(np.random.default_rng(i), **olive_yellow) for i in range(400)]
-    pool = Pool(scenes, np.zeros(400, int), torch.zeros(400, 1, 1, 1, 1))
-    shares = {"background": [], "color": []}
-    for row, scene in enumerate(scenes):
-        frame = memories._drifted(np.random.default_rng(row), pool, row, 16, 0.25)[0].numpy() / 2
-        covered = object_masks([scene], np.array([CONDITION.start]), 16)[0, 0].numpy()
-        for (name, near), place in zip((("background", "brown"), ("color", "orange")), (0, 1), strict=True):
-            palette, field = PALETTES[name]
-            way = np.subtract(palette[near], getattr(scene, field))
-            there = frame[:, covered == place][:, 0]
-            share = there @ way / (way @ way)
-            shares[name].append(share if np.abs(there - share * way).max() < 1e-5 else None)
-    for name, most in SLIDE.items():
-        assert 0.4 < np.mean([share == 0 for share in shares[name]]) < 0.6  # as they were
-        slid = [share for share in shares[name] if share]
-        assert 0.15 < len(slid) / 400 < 0.35 and 0 < min(slid) and 0.9 * most < max(slid) <= most + 1e-4
 
 
 def test_a_frozen_base_is_left_alone(memory_stage):
