@@ -104,6 +104,12 @@ export class Screen {
       element("div", {}, element("dt", {textContent: name}), element("dd", {textContent: value}))));
   }
 
+  /** Another video is on its way: what is on the screen takes no more orders. */
+  release() {
+    this.#shownActions = "";
+    $("actions").replaceChildren();
+  }
+
   /** New buttons only when others are possible: the one that has the focus stays. */
   #actions(state) {
     const video = this.#video, key = `${video.id} ${isRunning(video)} ${state}`;

@@ -50,6 +50,7 @@ export class Viewer {
 
   /** The video of this id, as soon as the endpoint answers. */
   async attach(id) {
+    this.screen.release();
     try {
       await this.watch(await insist(`/v1/videos/${id}`));
     } catch (error) {
