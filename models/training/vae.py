@@ -70,7 +70,7 @@ class VaeStage(TrainStage):
         decoded = self.vae.decode(posterior.mean + posterior.std * noise).sample.float()
         squared = ((decoded - frames) ** 2 * weight).mean()
         absolute = ((decoded - frames).abs() * weight).mean()
-        grain = (_laplacian(decoded) - _laplacian(frames)).abs().mean()
+        grain = _laplacian(decoded - frames).abs().mean()
         loss = squared + 0.1 * absolute + self.params.laplacian * grain + self.params.kl * posterior.kl().mean()
         return loss, {"psnr": psnr(decoded, frames)}
 
