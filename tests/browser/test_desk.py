@@ -193,6 +193,23 @@ def test_an_earlier_video_is_played_remixed_extended_and_deleted(page, kit):
     assert first not in {take.id for take in kit.takes.all()}
 
 
+def test_the_buttons_of_a_video_go_as_soon_as_another_one_is_chosen(page):
+    """A quick "Extend" would extend the one that is still on the screen."""
+    first = page.make(num_frames=16, seed=3)
+    page.wait_state("completed")
+    page.make("a circle moves right")
+    page.wait_state("completed")
+    page.tab.wait_for_selector("#actions button:text('Extend')")
+    held = []
+    page.tab.route(f"**/v1/videos/{first}", lambda route: held.append(route), times=1)  # it takes its time
+    with page.tab.expect_request(f"**/v1/videos/{first}"):
+        page.tab.click(f"#shelf li[data-id={first}] a.card")
+    page.tab.wait_for_selector("#actions button", state="detached")
+    held[0].continue_()
+    page.tab.wait_for_selector("#actions button:text('Extend')")
+    assert page.id == first
+
+
 def test_settings_that_are_changed_make_a_new_video_and_no_remix(page, kit):
     first = page.make(num_frames=16, seed=3)
     page.wait_state("completed")
