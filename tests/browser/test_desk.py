@@ -73,6 +73,7 @@ def test_a_video_that_fails_says_why(page):
     page.make("a raise", num_frames=16)
     page.wait_state("failed")
     assert page.tab.inner_text("#status") == "This video failed."
+    page.tab.wait_for_selector("#reason:not(:empty)")  # the event says that it failed, the next answer why
     assert "the toy does not like it" in page.tab.inner_text("#reason")
 
 
