@@ -10,6 +10,7 @@ and values that it could make again.
 Shapes: t frames, c channels, h w latent rows and columns, H W pixel ones, r rows of guidance.
 """
 
+import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
@@ -50,6 +51,9 @@ class BaseParams:
     continuation_guidance_scale: float = 1.0
     anchor_guidance_scale: float | None = None  # a weight of its own for the anchor: three predictions instead of two
     guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
+    # The part of the steps that is guided, from the first on (1: all). The later ones draw the picture's shades, and
+    # those that guidance gives are not what the next chunk goes on with (arXiv 2404.07724, docs/results/tiny.md).
+    guidance_stop: float = 0.5
     sampler: str = "ddim"  # or dpmpp_2m_sde
     eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
     cam: bool = True  # False: chunks do not see the one before (for comparison)
@@ -63,7 +67,7 @@ class BaseParams:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1, which is no guidance")
         if self.anchor_guidance_scale is not None and self.anchor_guidance_scale < 0:
             raise ValueError(f"anchor_guidance_scale={self.anchor_guidance_scale} must be at least 0")
-        for name in ("guidance_rescale", "eta"):
+        for name in ("guidance_rescale", "guidance_stop", "eta"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
         sampler_for(self.sampler, self.eta)
@@ -120,12 +124,16 @@ class BaseModel:
         shape = (unet.config.in_channels, *self._size())
         # Frames that two chunks share have the same noise in both: the later one starts where the earlier one did.
         x, history = torch.from_numpy(noise_for(spec.seed, "base-start", 0, span, shape)), None
+        guided_steps = math.ceil(params.guidance_stop * len(self._timesteps))
         for step, timestep in enumerate(self._timesteps):
+            if step == guided_steps:
+                context, control = context.last(), None if control is None else control.last()
             batch = repeat(x, "t c h w -> r c t h w", r=context.batch).to(unet.device, unet.dtype)
             output = denoise(unet, batch, torch.tensor(round(timestep)), context, cam, condition, control)
             outputs = rearrange(output.float().cpu(), "r c t h w -> r t c h w")
             anchor_scale = params.anchor_guidance_scale if context.batch == 3 else None
-            guided = guide(outputs, text_scale, anchor_scale, params.guidance_rescale)
+            scale = text_scale if context.batch > 1 else 1.0
+            guided = guide(outputs, scale, anchor_scale, params.guidance_rescale)
             x0 = to_x0(self._schedule, guided, x, timestep)
             draws = draws_noise(params.sampler, params.eta)
             noise = torch.from_numpy(noise_for(spec.seed, "base", step, span, shape)) if draws else torch.zeros_like(x)

@@ -111,7 +111,8 @@ def test_an_anchor_weight_of_its_own_takes_a_third_prediction(bundle):
     one, strong = (frames_after(bundle, memory, anchor_guidance_scale=scale) for scale in (4.0, 7.5))
     assert not np.array_equal(one, strong)
     other = replace(memory, anchor=memory.anchor[:, ::-1].copy())
-    none = [frames_after(bundle, m, anchor_guidance_scale=0.0, guidance_rescale=0.0) for m in (memory, other)]
+    params = {"anchor_guidance_scale": 0.0, "guidance_rescale": 0.0, "guidance_stop": 1.0}
+    none = [frames_after(bundle, m, **params) for m in (memory, other)]
     assert np.array_equal(*none)  # a weight of 0 takes the anchor out again
 
 
@@ -127,6 +128,30 @@ def test_what_continues_has_a_guidance_of_its_own(bundle):
     assert np.array_equal(continued(2.5, 1.0, against), continued(1.0, 2.5, against))
     begun = bundle.base_model(replace(PARAMS, continuation_guidance_scale=4.0)).advance(SPEC, PLAN, 0, None)[1]
     assert np.array_equal(begun.frames, first.frames)
+
+
+def test_guidance_stops_after_its_part_of_the_steps(bundle):
+    memory, _ = bundle.base_model(PARAMS).advance(SPEC, PLAN, 0, None)
+    for what, scales in ((None, {}), (memory, {"anchor_guidance_scale": 3.0, "continuation_guidance_scale": 2.0})):
+
+        def frames(stop, begins=4.0, what=what, scales=scales):
+            params = replace(PARAMS, guidance_scale=begins, guidance_stop=stop, num_inference_steps=3, **scales)
+            return bundle.base_model(params).advance(SPEC, PLAN, int(what is not None), what)[1].frames
+
+        stops = {stop: frames(stop) for stop in (0.0, 0.3, 0.5, 1.0)}  # 0, 1, 2 and 3 of 3 steps
+        assert len({one.tobytes() for one in stops.values()}) == 4
+        assert np.array_equal(stops[0.5], frames(0.66))
+        unguided = replace(PARAMS, guidance_scale=1.0, num_inference_steps=3)
+        plain = bundle.base_model(unguided).advance(SPEC, PLAN, int(what is not None), what)[1].frames
+        assert np.abs(stops[0.0].astype(int) - plain).max() <= 1  # keys of one row or the last of several: other bits
+
+
+def test_unguided_steps_ask_the_network_once(bundle):
+    sizes, unet = [], bundle.parts["unet"]
+    hook = unet.conv_in.register_forward_hook(lambda _, given, __: sizes.append(len(given[0])))
+    bundle.base_model(replace(PARAMS, guidance_stop=0.5)).advance(SPEC, PLAN, 0, None)
+    hook.remove()
+    assert sizes == [2 * 16, 16]
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m_sde"])
@@ -150,6 +175,7 @@ def test_threads_of_the_caller_do_not_leak_gradients(bundle):
         ("continuation_guidance_scale", 0.5),
         ("anchor_guidance_scale", -1.0),
         ("guidance_rescale", 1.5),
+        ("guidance_stop", 1.5),
         ("eta", -0.1),
         ("sampler", "euler"),
     ],

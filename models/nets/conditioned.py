@@ -37,6 +37,10 @@ class Context:
     def batch(self) -> int:
         return next(iter(self.layers.values()))[0].shape[0] + self.copies
 
+    def last(self) -> "Context":
+        """The last video alone."""
+        return Context({name: (keys[-1:], values[-1:]) for name, (keys, values) in self.layers.items()})
+
 
 def video_context(
     unet: UNet3DConditionModel, apm: Apm | None, text: Float[Tensor, "b n d"], image: Float[Tensor, "b e"] | None
