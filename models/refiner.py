@@ -42,7 +42,7 @@ class RefinerParams:
     """How videos are refined. The defaults suit the tiny bundle."""
 
     num_inference_steps: int = 3  # that are run, whatever the strength
-    strength: float = 0.3  # fraction of the noise levels below which they start; 1 forgets the base frames
+    strength: float = 0.25  # fraction of the noise levels below which they start; 1 forgets the base frames
     guidance_scale: float = 1.0  # 1 is none: the tiny refiner keeps to the prompt without, and takes half the time
     guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
     sampler: str = "ddim"  # or dpmpp_2m_sde

@@ -3,6 +3,7 @@
     longtake ablate's videos, figures    80 frames: refined, low resolution, without CAM    64 prompts, 24 without CAM
                                          240 frames: the same, with and without APM         24 prompts, 8 refined
                                          80 frames: the refiner's variants                  24 prompts
+                                         the same with fresh noise at every step            24 prompts
                                          80 frames with many steps                          24 prompts
     pipelines/tiny_measures.py           VAE, words of a caption, refiner against truth, costs
 
@@ -47,6 +48,7 @@ RUNS = {
     "long": Run(24, 240, "[no-apm]"),
     "long-refined": Run(8, 240, "[symmetric]"),
     "even": Run(24, 80, "[causal,shared-noise,independent]"),
+    "noisy": Run(24, 80, "[noisy-symmetric,noisy-shared-noise,noisy-independent]"),
     "many": Run(24, 80, "[symmetric]", MANY),
 }
 
@@ -63,12 +65,12 @@ def run(conf_of: Callable[[Run], AblateConf], out: Path) -> None:
     conf = confs["short"]
     bundle, scenes = build_bundle(conf), scenes_of(conf)
     vae, swaps = vae_figures(bundle, scenes[:48]), swap_figures(bundle, scenes)
-    truth = refiner_figures(bundle, conf, scenes[:24])
+    truth = refiner_figures(bundle, conf, scenes)
     few = [row for row in rows["short"] if row["index"] < confs["many"].num_prompts]
     lines = [
         *attribute_aims(rows),
         *memory_aims(rows),
-        *refiner_aims(truth, rows["even"]),
+        *refiner_aims(truth, rows["even"], rows["noisy"]),
         *network_aims(vae, swaps, costs(bundle, conf, scenes[0])),
         *step_aims(few, rows["many"]),
     ]
