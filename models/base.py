@@ -1,6 +1,6 @@
 """The base model: a video chunk after chunk, each call continuing what the memory holds.
 
-    chunk 0      16 frames from the text alone; its first frame becomes the anchor
+    chunk 0      16 frames from the text alone; one of them becomes the anchor
     chunk i > 0  16 frames from text, anchor (APM) and the last 8 frames (CAM); the first 8 repeat those and are dropped
 
 The text of a chunk is the prompt at its first new frame: where the prompt changes, CAM and APM carry the picture on.
@@ -56,12 +56,17 @@ class BaseParams:
     guidance_stop: float = 0.5
     sampler: str = "ddim"  # or dpmpp_2m_sde
     eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
+    # The frame of the first chunk that is the anchor. The published code has 0, but the ends of a chunk are what the tiny
+    # base model draws least well, and APM hands that on.
+    anchor_frame: int = 8
     cam: bool = True  # False: chunks do not see the one before (for comparison)
     apm: bool = True  # False: chunks do not see the anchor (for comparison)
 
     def __post_init__(self) -> None:
         if self.num_inference_steps < 1:
             raise ValueError(f"num_inference_steps={self.num_inference_steps} must be at least 1")
+        if self.anchor_frame < 0:
+            raise ValueError(f"anchor_frame={self.anchor_frame} must be at least 0")
         for name in ("guidance_scale", "continuation_guidance_scale"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1, which is no guidance")
@@ -109,7 +114,7 @@ class BaseModel:
         latents = self._sample(spec, span, chunk_prompt(spec, plan, index), memory)
         images = decode_latents(self._nets.vae, latents[new.start - span.start :])
         frames = images.numpy()
-        anchor = frames[0] if memory is None else memory.anchor
+        anchor = frames[self._params.anchor_frame] if memory is None else memory.anchor
         return Memory(anchor, frames[-plan.params.condition_frames :]), Chunk(new, to_uint8(images))
 
     def _sample(self, spec: PromptSpec, span: Span, prompt: str, memory: Memory | None) -> Float[Tensor, "t c h w"]:

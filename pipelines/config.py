@@ -55,6 +55,9 @@ class Conf:
             raise ValueError(f"dtype={self.dtype} must be float32, bfloat16 or float16")
         if self.num_threads < 1:
             raise ValueError(f"num_threads={self.num_threads} must be at least 1")
+        if self.base.anchor_frame >= self.plan.chunk_frames:
+            which = f"base.anchor_frame={self.base.anchor_frame} must be below plan.chunk_frames"
+            raise ValueError(f"{which}={self.plan.chunk_frames}: it is a frame of the first chunk")
         for name in ("base", "refiner"):
             num_gpus = getattr(self.ray, name).num_gpus
             if self.device == "cpu" and num_gpus:

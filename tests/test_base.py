@@ -35,14 +35,14 @@ def test_chunks_have_the_frames_of_the_plan_and_the_memory_has_the_last_eight(bu
     assert np.array_equal(((memory.last + 1) * 127.5).round().astype(np.uint8), chunks[1].frames.transpose(0, 3, 1, 2))
 
 
-def test_the_anchor_is_the_first_frame_of_the_first_chunk_for_ever(bundle):
-    model = bundle.base_model(PARAMS)
-    first, chunks = model.advance(SPEC, PLAN, 0, None), None
+@pytest.mark.parametrize("anchor_frame", [0, 11])
+def test_the_anchor_is_one_frame_of_the_first_chunk_for_ever(bundle, anchor_frame):
+    model = bundle.base_model(replace(PARAMS, anchor_frame=anchor_frame))
+    first, _ = model.advance(SPEC, PLAN, 0, None)
     memory, chunks = chain(model, 3)
-    assert np.array_equal(memory.anchor, first[0].anchor)
-    assert np.array_equal(
-        ((memory.anchor + 1) * 127.5).round().astype(np.uint8), chunks[0].frames[0].transpose(2, 0, 1)
-    )
+    assert np.array_equal(memory.anchor, first.anchor)
+    shown = ((memory.anchor + 1) * 127.5).round().astype(np.uint8)
+    assert np.array_equal(shown, chunks[0].frames[anchor_frame].transpose(2, 0, 1))
 
 
 def test_a_call_is_a_pure_function_of_its_arguments(bundle):
@@ -174,6 +174,7 @@ def test_threads_of_the_caller_do_not_leak_gradients(bundle):
         ("guidance_scale", 0.5),
         ("continuation_guidance_scale", 0.5),
         ("anchor_guidance_scale", -1.0),
+        ("anchor_frame", -1),
         ("guidance_rescale", 1.5),
         ("guidance_stop", 1.5),
         ("eta", -0.1),

@@ -32,6 +32,7 @@ def test_every_part_can_be_overridden():
     ("override", "says"),
     [
         ("plan.chunk_frames=0", "plan.chunk_frames=0"),
+        ("base.anchor_frame=16", "base.anchor_frame=16 must be below plan.chunk_frames=16"),
         ("base.num_inference_steps=0", "base.num_inference_steps=0"),
         ("refiner.strength=1.5", "refiner.strength=1.5"),
         ("refiner.sampler=euler", "refiner"),
