@@ -56,8 +56,8 @@ class BaseParams:
     guidance_stop: float = 0.5
     sampler: str = "ddim"  # or dpmpp_2m_sde
     eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
-    # The frame of the first chunk that is the anchor. The published code has 0, but the ends of a chunk are what the tiny
-    # base model draws least well, and APM hands that on.
+    # The frame of the first chunk that is the anchor. The published code has 0; but the ends of a chunk are what the
+    # tiny base model draws least well, and APM hands that on.
     anchor_frame: int = 8
     cam: bool = True  # False: chunks do not see the one before (for comparison)
     apm: bool = True  # False: chunks do not see the anchor (for comparison)
