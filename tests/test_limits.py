@@ -16,7 +16,7 @@ WRONG = [
     ("refiner.width=8", "refiner.width=8 must be a multiple of 16, such as 16"),
     (
         "refiner.num_inference_steps=600",
-        "refiner.num_inference_steps=600 must be in 1..300, as strength=0.3 leaves 300",
+        "refiner.num_inference_steps=600 must be in 1..250, as strength=0.25 leaves 250",
     ),
     ("base.num_inference_steps=1001", "base.num_inference_steps=1001 must be in 1..1000"),
 ]
