@@ -77,6 +77,10 @@ class BaseParams:
                 raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
         sampler_for(self.sampler, self.eta)
 
+    def guided_steps(self, steps: int) -> int:
+        """How many of so many steps are guided, from the first on."""
+        return math.ceil(self.guidance_stop * steps)
+
 
 @dataclass(frozen=True, eq=False)
 class BaseNets:
@@ -129,7 +133,7 @@ class BaseModel:
         shape = (unet.config.in_channels, *self._size())
         # Frames that two chunks share have the same noise in both: the later one starts where the earlier one did.
         x, history = torch.from_numpy(noise_for(spec.seed, "base-start", 0, span, shape)), None
-        guided_steps = math.ceil(params.guidance_stop * len(self._timesteps))
+        guided_steps = params.guided_steps(len(self._timesteps))
         for step, timestep in enumerate(self._timesteps):
             if step == guided_steps:
                 context, control = context.last(), None if control is None else control.last()

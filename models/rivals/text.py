@@ -39,17 +39,20 @@ class TextModel:
         texts = null_and_prompt(nets.tokenizer, nets.text_encoder, spec.negative_prompt, spec.prompt)
         texts = texts[2 - rows(params.guidance_scale) :].to(nets.unet.device, nets.unet.dtype)
         self._context = video_context(nets.unet, None, texts, None)
+        self._guided_steps = params.guided_steps(len(self._timesteps))
 
     @torch.inference_mode()
     def x0(
         self, x: Float[Tensor, "t c h w"], step: int, passes: Callable[..., Pass] = Pass
     ) -> Float[Tensor, "t c h w"]:
-        """The guided prediction for frames that the UNet sees at once."""
+        """The prediction, guided in the first steps, for frames that the UNet sees at once."""
         unet, timestep = self._nets.unet, self._timesteps[step]
-        batch = repeat(x, "t c h w -> r c t h w", r=self._context.batch).to(unet.device, unet.dtype)
-        output = denoise(unet, batch, torch.tensor(round(timestep)), self._context, passes=passes)
+        context = self._context if step < self._guided_steps else self._context.last()
+        batch = repeat(x, "t c h w -> r c t h w", r=context.batch).to(unet.device, unet.dtype)
+        output = denoise(unet, batch, torch.tensor(round(timestep)), context, passes=passes)
         outputs = rearrange(output.float().cpu(), "r c t h w -> r t c h w")
-        guided = guide(outputs, self._params.guidance_scale, None, self._params.guidance_rescale)
+        scale = self._params.guidance_scale if context.batch > 1 else 1.0
+        guided = guide(outputs, scale, None, self._params.guidance_rescale)
         return to_x0(self._schedule, guided, x, timestep)
 
     def sample(
