@@ -134,8 +134,8 @@ def test_guidance_stops_after_its_part_of_the_steps(bundle):
     memory, _ = bundle.base_model(PARAMS).advance(SPEC, PLAN, 0, None)
     for what, scales in ((None, {}), (memory, {"anchor_guidance_scale": 3.0, "continuation_guidance_scale": 2.0})):
 
-        def frames(stop, begins=4.0, what=what, scales=scales):
-            params = replace(PARAMS, guidance_scale=begins, guidance_stop=stop, num_inference_steps=3, **scales)
+        def frames(stop, what=what, scales=scales):
+            params = replace(PARAMS, guidance_scale=4.0, guidance_stop=stop, num_inference_steps=3, **scales)
             return bundle.base_model(params).advance(SPEC, PLAN, int(what is not None), what)[1].frames
 
         stops = {stop: frames(stop) for stop in (0.0, 0.3, 0.5, 1.0)}  # 0, 1, 2 and 3 of 3 steps

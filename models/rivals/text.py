@@ -47,11 +47,11 @@ class TextModel:
     ) -> Float[Tensor, "t c h w"]:
         """The prediction, guided in the first steps, for frames that the UNet sees at once."""
         unet, timestep = self._nets.unet, self._timesteps[step]
-        context = self._context if step < self._guided_steps else self._context.last()
+        is_guided = step < self._guided_steps
+        context, scale = (self._context, self._params.guidance_scale) if is_guided else (self._context.last(), 1.0)
         batch = repeat(x, "t c h w -> r c t h w", r=context.batch).to(unet.device, unet.dtype)
         output = denoise(unet, batch, torch.tensor(round(timestep)), context, passes=passes)
         outputs = rearrange(output.float().cpu(), "r c t h w -> r t c h w")
-        scale = self._params.guidance_scale if context.batch > 1 else 1.0
         guided = guide(outputs, scale, None, self._params.guidance_rescale)
         return to_x0(self._schedule, guided, x, timestep)
 
