@@ -35,7 +35,7 @@ const actions = {
   remove: (video) => orSay($("shelf-error"), async () => {
     if (!(await askDelete(video))) return;
     await act("DELETE", `/v1/videos/${video.id}`);
-    if (viewer.video?.id === video.id) viewer.leave("The video is deleted.");
+    if (viewer.id === video.id) viewer.leave("The video is deleted.");
     await shelf.refresh();
     $("shelf-title").focus();
   }),
@@ -55,8 +55,8 @@ async function orSay(where, work) {
 
 function route() {
   const id = ID.exec(location.hash)?.[1];
-  if (id && id !== viewer.video?.id) viewer.attach(id);
-  if (!id && viewer.video) viewer.leave(EMPTY);
+  if (id && id !== viewer.id) viewer.attach(id);
+  if (!id && viewer.id) viewer.leave(EMPTY);
 }
 
 async function showShelf() {

@@ -15,6 +15,7 @@ const FOLDERS = {low: "preview", fine: "stream"};
 
 export class Viewer {
   #now = null; // {video, counts of fragments, seen, stop: of all, reading: of the fragments}
+  #coming = null; // {id} of the one that was chosen, until the endpoint answers: the last choice counts
 
   /** `actions` as of Screen; `onChange(hasEnded)` is called when a video has another state, or another is watched. */
   constructor(actions, onChange) {
@@ -38,9 +39,14 @@ export class Viewer {
     return this.#now?.video ?? null;
   }
 
+  /** Of what was chosen last, also before it can be watched; undefined when that is nothing. */
+  get id() {
+    return (this.#coming ?? this.video)?.id;
+  }
+
   leave(text) {
     this.#stop();
-    this.#now = null;
+    this.#now = this.#coming = null;
     this.player.detach();
     this.film.detach();
     this.screen.empty(text);
@@ -50,17 +56,22 @@ export class Viewer {
 
   /** The video of this id, as soon as the endpoint answers. */
   async attach(id) {
+    const mine = this.#coming = {id};
     this.screen.release();
+    let video;
     try {
-      await this.watch(await insist(`/v1/videos/${id}`));
+      video = await insist(`/v1/videos/${id}`);
     } catch (error) {
-      this.leave(error.message);
+      if (this.#coming === mine) this.leave(error.message);
+      return;
     }
+    if (this.#coming === mine) await this.watch(video);
   }
 
   /** Puts a video on the screen and follows it to its end. */
   async watch(video) {
     this.#stop();
+    this.#coming = null;
     const stop = new AbortController();
     const mine = this.#now = {video, counts: {low: 0, fine: 0}, seen: new Set(), stop, reading: null};
     say($("warnings"), "", true);
@@ -79,7 +90,7 @@ export class Viewer {
       if (this.#now === mine) this.update(last);
       this.onChange();
     } catch (error) {
-      if (this.#now !== mine) return;
+      if (this.#now !== mine || this.#coming) return;
       if (error.status !== 401) return this.leave(error.message);
       await signIn();
       await this.attach(video.id);
@@ -90,7 +101,7 @@ export class Viewer {
   update(more) {
     const {video} = this.#now;
     this.#now.video = {...video, ...more};
-    this.screen.show(this.#now.video);
+    if (!this.#coming) this.screen.show(this.#now.video); // else it would have its buttons back
     this.screen.status(this.#words());
     if (more.status !== video.status) this.onChange(isRunning(video) && !isRunning(this.video));
   }
