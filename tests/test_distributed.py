@@ -18,6 +18,7 @@ from pipelines.config import load as load_conf
 from pipelines.distributed import SegmentFinal, TaskDone, VideoFailed
 from tests.ray_toys import ToyFactory
 from tests.test_local import NUM_STEPS, frames_of, make_runner
+from tests.toy import ToyBundle
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -333,8 +334,11 @@ def test_real_networks_give_the_local_frames_bit_for_bit(ray_cluster, random_bun
             np.testing.assert_array_equal(frames_of(runner.stream(spec)), expected)
 
 
-def test_the_command_line_writes_the_same_file_with_either_runner(ray_cluster, random_bundle, tmp_path):
-    settings = [f"bundle={random_bundle}", "refiner.height=32", "refiner.width=32", "refiner.num_inference_steps=2"]
+def test_the_command_line_writes_the_same_file_with_either_runner(ray_cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.api.build_bundle", lambda conf: ToyBundle())
+    toys = {stage: ToyFactory(stage, rgb=True, num_steps=2) for stage in ("base", "refiner")}
+    monkeypatch.setattr("pipelines.build.stage_factories", lambda conf: toys)
+    settings = ["refiner.height=32", "refiner.width=32", "refiner.num_inference_steps=2"]
     for runner in ("local", "ray"):
         out = ["--out", f"{tmp_path}/{runner}.mp4", "--preview", f"{tmp_path}/{runner}-low.mp4", "--num-frames", "20"]
         assert main(["generate", "a red circle", "--runner", runner, *out, *settings]) == 0

@@ -43,6 +43,7 @@ def blocks(language: str) -> str:
 @pytest.mark.xdist_group("ray")
 def test_the_commands_and_the_python_of_the_readme_run(ray_cluster, monkeypatch):
     monkeypatch.setattr("pipelines.bulk.stage_factories", toy_factories)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)  # two videos are measured by one worker: each takes seconds to start
     Path("prompts.txt").write_text("a red circle\na blue circle\n")
     lines = blocks("sh").replace("\\\n", " ").splitlines()
     commands = [shlex.split(line) for line in lines if line.startswith("longtake ")]

@@ -15,6 +15,10 @@ SHOWN = {  # videos, pictures and tables
     "03_bulk_and_mlflow": (3, 2, 3),
     "04_throughput": (0, 1, 1),
 }
+SAID = {  # what it says, as a regular expression each
+    "03_bulk_and_mlflow": ("dataset: 3 videos made, 1 failed, 0 were there already", "FINISHED"),
+    "04_throughput": (r"at the same time: \d+% of the time",),
+}
 MAX_BYTES = 700_000
 CELL_TIMEOUT_S = 300
 
@@ -42,34 +46,25 @@ def text(notebook) -> str:
 @pytest.mark.parametrize("name", NAMES[:2])
 def test_a_notebook_runs_and_shows_what_it_speaks_of(name, tmp_path):
     notebook = execute(FOLDER / f"{name}.ipynb", tmp_path, CELL_TIMEOUT_S)
-    assert shown(notebook) == SHOWN[name]
+    assert_whole(name, notebook)
     assert not [
         output for output in outputs(notebook) if output.output_type == "error" or output.get("name") == "stderr"
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.chaos  # nothing dies, but three and two processes that load networks take two minutes of a core
 @pytest.mark.xdist_group("ray")
-def test_the_bulk_notebook_ends_with_three_videos_one_refusal_and_a_finished_run(on_cluster, tmp_path):
-    notebook = execute(FOLDER / "03_bulk_and_mlflow.ipynb", tmp_path, CELL_TIMEOUT_S)
-    assert shown(notebook) == SHOWN["03_bulk_and_mlflow"]
-    assert "dataset: 3 videos made, 1 failed, 0 were there already" in text(notebook)
-    assert "FINISHED" in text(notebook)
-
-
-@pytest.mark.slow
-@pytest.mark.xdist_group("ray")
-def test_the_throughput_notebook_draws_two_actors_that_overlap(on_cluster, tmp_path):
-    notebook = execute(FOLDER / "04_throughput.ipynb", tmp_path, CELL_TIMEOUT_S)
-    assert shown(notebook) == SHOWN["04_throughput"]
-    assert re.search(r"at the same time: \d+% of the time", text(notebook))
-
-
-@pytest.fixture
-def on_cluster(ray_cluster, monkeypatch):
+@pytest.mark.parametrize("name", NAMES[2:])
+def test_a_notebook_with_actors_runs_and_shows_what_it_speaks_of(name, ray_cluster, monkeypatch, tmp_path):
     """Ray in a notebook joins the tests' own: to start another takes ten seconds."""
     monkeypatch.setenv("RAY_ADDRESS", ray_cluster.get_runtime_context().gcs_address)
     assert os.environ["RAY_AUTH_MODE"] == "disabled"
+    assert_whole(name, execute(FOLDER / f"{name}.ipynb", tmp_path, CELL_TIMEOUT_S))
+
+
+def assert_whole(name, notebook):
+    assert shown(notebook) == SHOWN[name]
+    assert all(re.search(said, text(notebook)) for said in SAID.get(name, ()))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,7 +74,7 @@ def test_what_is_committed_was_executed_in_order_and_is_small(name):
     nbformat.validate(notebook)
     counts = [cell.execution_count for cell in notebook.cells if cell.cell_type == "code"]
     assert counts == list(range(1, len(counts) + 1))
-    assert shown(notebook) == SHOWN[name]
+    assert_whole(name, notebook)
     assert path.stat().st_size < MAX_BYTES
     assert notebook.metadata == METADATA and not any(cell.metadata for cell in notebook.cells)
 
