@@ -11,7 +11,7 @@ help:
 	@echo "make demo    four prompts to four videos, and a page that shows them: demo/index.html"
 	@echo "make test    format, lint, types, import rules and every test (what CI runs)"
 	@echo "make check   the same as make test"
-	@echo "make results what the shipped weights can do, measured: docs/results/tiny.md (about an hour)"
+	@echo "make results what the shipped weights can do, measured: docs/results/tiny.md (about an hour and a half)"
 	@echo "make bench   what streaming saves and costs, measured: docs/results/bench.md (about 12 minutes)"
 	@echo "make bench-serve  how long a client waits for the first picture: docs/results/serve.md (about 5 minutes)"
 	@echo "make weights the shipped weights anew, stage after stage: days on two cores; what was interrupted goes on"

@@ -1,9 +1,9 @@
 """`make results`: what the shipped weights do against what they aim at, on held-out prompts: docs/results/tiny.md.
 
     longtake ablate's videos, figures    80 frames: refined, low resolution, without CAM    64 prompts
-                                         240 frames: the same, with and without APM         64 prompts, 8 refined
+                                         240 frames: the same, with and without APM         48 prompts, 8 refined
                                          80 frames: the refiner's variants                  64 prompts
-                                         the same with fresh noise at every step            64 prompts
+                                         the same with fresh noise at every step            48 prompts
                                          80 frames with many steps                          24 prompts
     pipelines/tiny_measures.py           VAE, words of a caption, refiner against truth, costs
 
@@ -45,10 +45,10 @@ class Run:
 RUNS = {
     "short": Run(64, 80, "[symmetric]"),
     "no-cam": Run(64, 80, "[no-cam]"),
-    "long": Run(64, 240, "[no-apm]"),
+    "long": Run(48, 240, "[no-apm]"),
     "long-refined": Run(8, 240, "[symmetric]"),
     "even": Run(64, 80, "[causal,shared-noise,independent]"),
-    "noisy": Run(64, 80, "[noisy-symmetric,noisy-shared-noise,noisy-independent]"),
+    "noisy": Run(48, 80, "[noisy-symmetric,noisy-shared-noise,noisy-independent]"),
     "many": Run(24, 80, "[symmetric]", MANY),
 }
 
