@@ -4,7 +4,7 @@
                                          240 frames: the same, with and without APM         48 prompts, 8 refined
                                          80 frames: the refiner's variants                  64 prompts
                                          the same with fresh noise at every step            48 prompts
-                                         80 frames with many steps                          24 prompts
+                                         80 frames with many steps                          64 prompts
     pipelines/tiny_measures.py           VAE, words of a caption, refiner against truth, costs
 
 What is there is not made again.
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pipelines.ablate import frames_of, measured
+from pipelines.ablate import Row, frames_of, measured
 from pipelines.ablate_params import AblateConf, load_ablate
 from pipelines.ablate_report import BEGIN, END, around
 from pipelines.tiny_aims import Aim, Rows, attribute_aims, memory_aims, network_aims, refiner_aims, step_aims
@@ -49,7 +49,7 @@ RUNS = {
     "long-refined": Run(8, 240, "[symmetric]"),
     "even": Run(64, 80, "[causal,shared-noise,independent]"),
     "noisy": Run(48, 80, "[noisy-symmetric,noisy-shared-noise,noisy-independent]"),
-    "many": Run(24, 80, "[symmetric]", MANY),
+    "many": Run(64, 80, "[symmetric]", MANY),
 }
 
 
@@ -76,6 +76,7 @@ def run(conf_of: Callable[[Run], AblateConf], out: Path) -> None:
     ]
     write(out, lines, rows)
     _draw(confs, out / "tiny.png")
+    _draw_memory(confs["long"], rows["long"], out / "tiny-apm.png")
 
 
 def write(out: Path, lines: Sequence[Aim], rows: Rows) -> None:
@@ -107,6 +108,20 @@ def _draw(confs: Mapping[str, AblateConf], path: Path) -> None:
     widest = max(strip.shape[1] for strip in strips)
     even = [np.pad(strip, ((0, 0), (0, widest - strip.shape[1]), (0, 0)), constant_values=255) for strip in strips]
     Image.fromarray(np.concatenate(even)).save(path)
+
+
+def _draw_memory(conf: AblateConf, rows: Sequence[Row], path: Path) -> None:
+    """With APM above, without it below: the three prompts whose colours it holds best, then the three it holds least.
+
+    Frame 8, the anchor, and every 30th after it.
+    """
+    drift = {(row["index"], row["variant"]): row["drift_color"] for row in rows}
+    held = sorted(range(conf.num_prompts), key=lambda index: drift[index, "full"] - drift[index, "no-apm"])
+    strips: list[Any] = []
+    for index in dict.fromkeys(held[:3] + held[-3:]):
+        strips += [_strip(frames_of(conf, index, variant)[8::30]) for variant in ("full", "no-apm")]
+        strips.append(np.full((8, strips[-1].shape[1], 3), 255, np.uint8))
+    Image.fromarray(np.concatenate(strips)).save(path)
 
 
 def _strip(frames: np.ndarray) -> np.ndarray:

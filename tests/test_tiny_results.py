@@ -5,6 +5,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from models.training.pool import pool_scenes
 from pipelines import tiny_results
@@ -151,6 +152,8 @@ def test_the_command_makes_videos_measures_them_and_keeps_what_people_wrote(rand
     written = [json.loads(line) for line in (tmp_path / "tiny.jsonl").read_text().splitlines()]
     assert {row["run"] for row in written} == set(RUNS) and "curve" not in written[0]
     assert (tmp_path / "tiny.png").stat().st_size > 1000
+    with Image.open(tmp_path / "tiny-apm.png") as picture:
+        assert picture.size == (96, 2 * 96 + 8)  # one prompt of 24 frames, with and without
     torch.set_num_threads(threads)
 
 
