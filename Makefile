@@ -16,7 +16,7 @@ help:
 	@echo "make bench-serve  how long a client waits for the first picture: docs/results/serve.md (about 5 minutes)"
 	@echo "make weights the shipped weights anew, stage after stage: days on two cores; what was interrupted goes on"
 	@echo "make notebooks  execute the notebooks in place, outputs included (about 3 minutes)"
-	@echo "make chaos   kills of drivers, actors and machines, and a job of 2,000 prompts (about 25 minutes)"
+	@echo "make chaos   kills of drivers, actors and machines, and a job of 2,000 prompts (about 27 minutes)"
 	@echo "make format  let ruff rewrite the sources"
 	@echo "make clean   remove what was made here: the environment, the caches, demo/"
 

@@ -54,7 +54,7 @@ RUNS = {
 
 
 def run(conf_of: Callable[[Run], AblateConf], out: Path) -> None:
-    """Makes and measures what is missing, and writes the page, its rows and its picture."""
+    """Makes and measures what is missing, and writes the page, its rows and its pictures."""
     from pipelines.ablate import scenes_of
     from pipelines.build import build_bundle
     from pipelines.tiny_measures import costs, refiner_figures, swap_figures, vae_figures
@@ -111,17 +111,21 @@ def _draw(confs: Mapping[str, AblateConf], path: Path) -> None:
 
 
 def _draw_memory(conf: AblateConf, rows: Sequence[Row], path: Path) -> None:
-    """With APM above, without it below: the three prompts whose colours it holds best, then the three it holds least.
-
-    Frame 8, the anchor, and every 30th after it.
-    """
-    drift = {(row["index"], row["variant"]): row["drift_color"] for row in rows}
-    held = sorted(range(conf.num_prompts), key=lambda index: drift[index, "full"] - drift[index, "no-apm"])
+    """With APM above, without it below, at low resolution: the anchor, and every 30th frame after it."""
     strips: list[Any] = []
-    for index in dict.fromkeys(held[:3] + held[-3:]):
-        strips += [_strip(frames_of(conf, index, variant)[8::30]) for variant in ("full", "no-apm")]
+    for index in helped_and_harmed(rows):
+        strips += [
+            _strip(frames_of(conf, index, variant)[conf.base.anchor_frame :: 30]) for variant in ("full", "no-apm")
+        ]
         strips.append(np.full((8, strips[-1].shape[1], 3), 255, np.uint8))
     Image.fromarray(np.concatenate(strips)).save(path)
+
+
+def helped_and_harmed(rows: Sequence[Row]) -> list[int]:
+    """Prompts: the three whose colours APM spares most of their drift, then the three where it adds most."""
+    drift = {(row["index"], row["variant"]): row["drift_color"] for row in rows}
+    indices = sorted({row["index"] for row in rows}, key=lambda index: drift[index, "full"] - drift[index, "no-apm"])
+    return list(dict.fromkeys(indices[:3] + indices[-3:]))
 
 
 def _strip(frames: np.ndarray) -> np.ndarray:

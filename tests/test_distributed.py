@@ -335,13 +335,18 @@ def test_real_networks_give_the_local_frames_bit_for_bit(ray_cluster, random_bun
 
 
 def test_the_command_line_writes_the_same_file_with_either_runner(ray_cluster, tmp_path, monkeypatch):
+    """On toys: that networks are the same ones in actors is what the test before this one is about."""
     monkeypatch.setattr("pipelines.api.build_bundle", lambda conf: ToyBundle())
-    toys = {stage: ToyFactory(stage, rgb=True, num_steps=2) for stage in ("base", "refiner")}
-    monkeypatch.setattr("pipelines.build.stage_factories", lambda conf: toys)
-    settings = ["refiner.height=32", "refiner.width=32", "refiner.num_inference_steps=2"]
+
+    def toys(conf):
+        how = {"rgb": True, "size": conf.refiner.width, "num_steps": conf.refiner.num_inference_steps}
+        return {stage: ToyFactory(stage, **how) for stage in ("base", "refiner")}
+
+    monkeypatch.setattr("pipelines.build.stage_factories", toys)
+    settings = ["refiner.height=64", "refiner.width=64", "refiner.num_inference_steps=2"]
     for runner in ("local", "ray"):
         out = ["--out", f"{tmp_path}/{runner}.mp4", "--preview", f"{tmp_path}/{runner}-low.mp4", "--num-frames", "20"]
-        assert main(["generate", "a red circle", "--runner", runner, *out, *settings]) == 0
+        assert main(["generate", "a red circle", "--seed", "7", "--runner", runner, *out, *settings]) == 0
     assert (tmp_path / "ray.mp4").read_bytes() == (tmp_path / "local.mp4").read_bytes()
     assert (tmp_path / "ray-low.mp4").read_bytes() == (tmp_path / "local-low.mp4").read_bytes()
 

@@ -64,7 +64,8 @@ def test_a_notebook_with_actors_runs_and_shows_what_it_speaks_of(name, ray_clust
 
 def assert_whole(name, notebook):
     assert shown(notebook) == SHOWN[name]
-    assert all(re.search(said, text(notebook)) for said in SAID.get(name, ()))
+    for said in SAID.get(name, ()):
+        assert re.search(said, text(notebook)), said
 
 
 @pytest.mark.parametrize("name", NAMES)

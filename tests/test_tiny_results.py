@@ -14,7 +14,7 @@ from pipelines.ablate_report import BEGIN, END
 from pipelines.held_out import held_out_captions, held_out_scenes
 from pipelines.tiny_aims import attribute_aims, memory_aims, network_aims, refiner_aims, step_aims
 from pipelines.tiny_measures import edge_sharpness, rendered, ssim
-from pipelines.tiny_results import RUNS, Run, run
+from pipelines.tiny_results import RUNS, Run, helped_and_harmed, run
 
 PROBED = ("color", "background", "motion", "shape", "size")
 
@@ -102,6 +102,23 @@ def test_few_steps_may_lose_three_points():
     few[1]["color_end"] = few[3]["shape_end"] = few[5]["shape_end"] = False
     color, background, shape, motion = (line.met for line in step_aims(few, many))
     assert (color, background, shape, motion) == (False, True, False, True)
+
+
+@pytest.mark.parametrize(
+    "spared, shown",
+    [
+        ((0.1,), [0]),
+        ((0.3, 0.4, 0.5, -0.1, -0.05), [2, 1, 0, 4, 3]),
+        ((0.3, 0.4, 0.5, -0.1, -0.05, -0.3, 0.1, -0.4), [2, 1, 0, 3, 5, 7]),
+    ],
+)
+def test_the_prompts_that_a_memory_helps_most_and_harms_most_are_shown(spared, shown):
+    some = [
+        {"index": index, "variant": variant, "drift_color": drift}
+        for index, gap in enumerate(spared)
+        for variant, drift in (("full", 0.5), ("no-apm", 0.5 + gap))
+    ]
+    assert helped_and_harmed(some) == shown
 
 
 def test_structural_similarity_is_one_for_the_same_and_falls_with_noise():

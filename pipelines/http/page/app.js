@@ -21,7 +21,7 @@ function begin(video) {
 }
 
 const actions = {
-  cancel: (video) => orSay($("reason"), async () => {
+  cancel: (video) => orSay(() => viewer.id === video.id ? $("reason") : $("shelf-error"), async () => {
     const cancelled = await act("POST", `/v1/videos/${video.id}/cancel`);
     if (viewer.video?.id === video.id) viewer.update(cancelled);
   }),
@@ -32,7 +32,7 @@ const actions = {
   extend: (video) => askExtend(video, async (prompt, numFrames) => {
     begin(await act("POST", "/v1/videos/extensions", {prompt, video: {id: video.id}, num_frames: numFrames}));
   }),
-  remove: (video) => orSay($("shelf-error"), async () => {
+  remove: (video) => orSay(() => $("shelf-error"), async () => {
     if (!(await askDelete(video))) return;
     await act("DELETE", `/v1/videos/${video.id}`);
     if (viewer.id === video.id) viewer.leave("The video is deleted.");
@@ -41,15 +41,15 @@ const actions = {
   }),
 };
 
-/** An error of the API goes where it can be read. */
-async function orSay(where, work) {
+/** An error of the API goes where it can be read: to `place()`, as it is then. */
+async function orSay(place, work) {
   try {
     say($("shelf-error"), "");
     await work();
   } catch (error) {
     if (!(error instanceof Refusal || error instanceof Offline)) throw error;
-    say(where, error.message);
-    where.hidden = false;
+    say(place(), error.message);
+    place().hidden = false;
   }
 }
 

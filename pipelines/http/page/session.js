@@ -59,21 +59,26 @@ export async function request(method, path, body) {
   }
 }
 
-/** What the page cannot do without: again until there is an answer, or a refusal that waiting does not mend. */
-export async function insist(path) {
-  const who = Symbol(), never = new AbortController().signal;
-  for (let wait = 1; ; wait = Math.min(20, wait * 2)) {
-    try {
-      const answer = await request("GET", path);
-      patience.well(who);
-      return answer;
-    } catch (error) {
-      if (!(error instanceof Offline || (error instanceof Refusal && error.mends))) {
-        patience.well(who);
-        throw error;
+/**
+ * What the page cannot do without: again until there is an answer, or a refusal that waiting does not mend. Null when
+ * `signal` says before that nobody wants it any more.
+ */
+export async function insist(path, signal = new AbortController().signal) {
+  const who = Symbol();
+  try {
+    for (let wait = 1; !signal.aborted; wait = Math.min(20, wait * 2)) {
+      try {
+        const answer = await request("GET", path);
+        return signal.aborted ? null : answer;
+      } catch (error) {
+        if (signal.aborted) break;
+        if (!(error instanceof Offline || (error instanceof Refusal && error.mends))) throw error;
+        await patience.wait(who, error.retryAfterS ?? wait, signal, error);
       }
-      await patience.wait(who, error.retryAfterS ?? wait, never, error);
     }
+    return null;
+  } finally {
+    patience.well(who);
   }
 }
 

@@ -15,7 +15,7 @@ const FOLDERS = {low: "preview", fine: "stream"};
 
 export class Viewer {
   #now = null; // {video, counts of fragments, seen, stop: of all, reading: of the fragments}
-  #coming = null; // {id} of the one that was chosen, until the endpoint answers: the last choice counts
+  #coming = null; // {id, stop} of the one that was chosen, until the endpoint answers: the last choice counts
 
   /** `actions` as of Screen; `onChange(hasEnded)` is called when a video has another state, or another is watched. */
   constructor(actions, onChange) {
@@ -46,7 +46,8 @@ export class Viewer {
 
   leave(text) {
     this.#stop();
-    this.#now = this.#coming = null;
+    this.#choose(null);
+    this.#now = null;
     this.player.detach();
     this.film.detach();
     this.screen.empty(text);
@@ -56,22 +57,22 @@ export class Viewer {
 
   /** The video of this id, as soon as the endpoint answers. */
   async attach(id) {
-    const mine = this.#coming = {id};
+    const stop = new AbortController();
+    this.#choose({id, stop});
     this.screen.release();
     let video;
     try {
-      video = await insist(`/v1/videos/${id}`);
+      video = await insist(`/v1/videos/${id}`, stop.signal);
     } catch (error) {
-      if (this.#coming === mine) this.leave(error.message);
-      return;
+      return this.leave(error.message);
     }
-    if (this.#coming === mine) await this.watch(video);
+    if (video) await this.watch(video);
   }
 
   /** Puts a video on the screen and follows it to its end. */
   async watch(video) {
     this.#stop();
-    this.#coming = null;
+    this.#choose(null);
     const stop = new AbortController();
     const mine = this.#now = {video, counts: {low: 0, fine: 0}, seen: new Set(), stop, reading: null};
     say($("warnings"), "", true);
@@ -85,15 +86,17 @@ export class Viewer {
     const onEvent = (kind, data) => { if (this.#now === mine) this.#hear(kind, data); };
     try {
       await followEvents(`/v1/videos/${video.id}/events`, {onEvent, signal: mine.stop.signal, patience});
-      if (this.#now !== mine) return;
-      const {warnings, ...last} = await insist(`/v1/videos/${video.id}`); // only the first answer has warnings
-      if (this.#now === mine) this.update(last);
+      const last = await insist(`/v1/videos/${video.id}`, stop.signal);
+      if (!last) return;
+      delete last.warnings; // only the first answer has them
+      this.update(last);
       this.onChange();
     } catch (error) {
-      if (this.#now !== mine || this.#coming) return;
+      const isLeft = () => this.#now !== mine || this.#coming;
+      if (isLeft()) return;
       if (error.status !== 401) return this.leave(error.message);
       await signIn();
-      await this.attach(video.id);
+      if (!isLeft()) await this.attach(video.id);
     }
   }
 
@@ -104,6 +107,12 @@ export class Viewer {
     if (!this.#coming) this.screen.show(this.#now.video); // else it would have its buttons back
     this.screen.status(this.#words());
     if (more.status !== video.status) this.onChange(isRunning(video) && !isRunning(this.video));
+  }
+
+  /** What is on its way instead of what was; null: nothing. */
+  #choose(coming) {
+    this.#coming?.stop.abort();
+    this.#coming = coming;
   }
 
   #stop() {
