@@ -40,6 +40,12 @@ class ToyFactory:
         return ToyStage(self, ToyBase() if self.stage == "base" else ToyRefiner())
 
 
+def toy_factories(conf: Any) -> dict[str, ToyFactory]:
+    """In place of `pipelines.build.stage_factories`: toys of the size and the number of steps that `conf` has."""
+    how: dict[str, Any] = {"size": conf.refiner.width, "num_steps": conf.refiner.num_inference_steps}
+    return {stage: ToyFactory(stage, rgb=True, **how) for stage in ("base", "refiner")}
+
+
 class ToyStage:
     def __init__(self, how: ToyFactory, stage: Any) -> None:
         self.how, self.stage = how, stage

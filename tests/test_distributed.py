@@ -16,7 +16,7 @@ from pipelines.cluster import connect
 from pipelines.cluster_params import ClusterParams
 from pipelines.config import load as load_conf
 from pipelines.distributed import SegmentFinal, TaskDone, VideoFailed
-from tests.ray_toys import ToyFactory
+from tests.ray_toys import ToyFactory, toy_factories
 from tests.test_local import NUM_STEPS, frames_of, make_runner
 from tests.toy import ToyBundle
 
@@ -337,12 +337,7 @@ def test_real_networks_give_the_local_frames_bit_for_bit(ray_cluster, random_bun
 def test_the_command_line_writes_the_same_file_with_either_runner(ray_cluster, tmp_path, monkeypatch):
     """On toys: that networks are the same ones in actors is what the test before this one is about."""
     monkeypatch.setattr("pipelines.api.build_bundle", lambda conf: ToyBundle())
-
-    def toys(conf):
-        how = {"rgb": True, "size": conf.refiner.width, "num_steps": conf.refiner.num_inference_steps}
-        return {stage: ToyFactory(stage, **how) for stage in ("base", "refiner")}
-
-    monkeypatch.setattr("pipelines.build.stage_factories", toys)
+    monkeypatch.setattr("pipelines.build.stage_factories", toy_factories)
     settings = ["refiner.height=64", "refiner.width=64", "refiner.num_inference_steps=2"]
     for runner in ("local", "ray"):
         out = ["--out", f"{tmp_path}/{runner}.mp4", "--preview", f"{tmp_path}/{runner}-low.mp4", "--num-frames", "20"]

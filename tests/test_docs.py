@@ -13,7 +13,7 @@ from models.mp4 import decode
 from pipelines import api
 from pipelines.__main__ import main
 from tests.http_kit import running
-from tests.ray_toys import ToyFactory
+from tests.ray_toys import toy_factories
 from tests.toy import ToyBundle
 
 ROOT = Path(__file__).parent.parent
@@ -25,11 +25,6 @@ README = (ROOT / "README.md").read_text("utf-8")
 def toy(monkeypatch, tmp_path):
     monkeypatch.setattr(api, "build_bundle", lambda conf: ToyBundle())
     monkeypatch.chdir(tmp_path)
-
-
-def toy_factories(conf):
-    how = {"rgb": True, "size": conf.refiner.width, "num_steps": conf.refiner.num_inference_steps}
-    return {stage: ToyFactory(stage, **how) for stage in ("base", "refiner")}
 
 
 def python() -> list[str]:

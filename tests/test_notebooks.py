@@ -52,7 +52,7 @@ def test_a_notebook_runs_and_shows_what_it_speaks_of(name, tmp_path):
     ]
 
 
-@pytest.mark.chaos  # nothing dies, but three and two processes that load networks take two minutes of a core
+@pytest.mark.chaos  # nothing dies, but to start actors with networks takes both together two minutes
 @pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize("name", NAMES[2:])
 def test_a_notebook_with_actors_runs_and_shows_what_it_speaks_of(name, ray_cluster, monkeypatch, tmp_path):

@@ -288,16 +288,15 @@ def test_a_video_that_is_deleted_while_it_is_on_its_way_is_not_waited_for(page):
 
 
 def test_a_key_that_is_given_late_does_not_bring_back_what_was_left(open_page, kit):
-    """The events of one want a key, and so does the answer about the other: both wait for the same one."""
+    """The events of a video want a key; it is given when the video has been left."""
     page = open_page(kit.url)
     page.tab.wait_for_selector("#served:not(:empty)")
     first = page.make(num_frames=16)
     page.wait_state("completed")
     page.tab.goto("about:blank")
     refused = {"error": {"message": "a key is missing", "code": "invalid_api_key", "param": None, "type": "x"}}
-    refuse = lambda route: route.fulfill(status=401, json=refused)  # noqa: E731
     page.tab.route("**/login", lambda route: route.fulfill(status=204))
-    page.tab.route("**/events", refuse)
+    page.tab.route("**/events", lambda route: route.fulfill(status=401, json=refused))
     page.tab.goto(f"{kit.url}/#{first}")
     page.tab.wait_for_selector("#login:not([hidden])")
     page.tab.evaluate("location.hash = ''")

@@ -46,7 +46,6 @@ export class Viewer {
 
   leave(text) {
     this.#stop();
-    this.#choose(null);
     this.#now = null;
     this.player.detach();
     this.film.detach();
@@ -72,7 +71,6 @@ export class Viewer {
   /** Puts a video on the screen and follows it to its end. */
   async watch(video) {
     this.#stop();
-    this.#choose(null);
     const stop = new AbortController();
     const mine = this.#now = {video, counts: {low: 0, fine: 0}, seen: new Set(), stop, reading: null};
     say($("warnings"), "", true);
@@ -116,6 +114,7 @@ export class Viewer {
   }
 
   #stop() {
+    this.#choose(null);
     this.#now?.stop.abort();
     this.#now?.reading?.abort();
   }
