@@ -31,14 +31,14 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 demo: $(STAMP)
-	$(BIN)/python -m pipelines.demo
+	$(BIN)/python -m longtake.pipelines.dev.demo
 
 test: check
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy --strict models actors pipelines
+	$(BIN)/mypy --strict longtake
 	$(BIN)/lint-imports
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup -m "not gpu and not chaos"
 
@@ -47,19 +47,19 @@ chaos: $(STAMP)
 	CHAOS_FIGURES=docs/results/chaos.jsonl OMP_NUM_THREADS=1 $(BIN)/pytest -m chaos
 
 bench: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pipelines.bench
+	OMP_NUM_THREADS=1 $(BIN)/python -m longtake.pipelines.dev.bench
 
 bench-serve: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pipelines.serve_bench
+	OMP_NUM_THREADS=1 $(BIN)/python -m longtake.pipelines.dev.serve_bench
 
 results: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pipelines.tiny_results
+	OMP_NUM_THREADS=1 $(BIN)/python -m longtake.pipelines.dev.tiny_results
 
 weights: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pipelines.tiny_training
+	OMP_NUM_THREADS=1 $(BIN)/python -m longtake.pipelines.dev.tiny_training
 
 notebooks: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m tests.notebooks
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.end_to_end.notebooks
 
 format: $(STAMP)
 	$(BIN)/ruff format .

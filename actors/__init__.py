@@ -1,0 +1,1 @@
+"""Thin Ray actors: pools of workers, and calls that survive the loss of one."""

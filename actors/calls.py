@@ -24,8 +24,8 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from actors.pool import Pool, reason
-from actors.stage import Receipt
+from longtake.actors.pool import Pool, reason
+from longtake.actors.worker import Receipt
 
 LOST = (RayActorError, NodeDiedError, WorkerCrashedError, OutOfMemoryError)  # no common parent but RayError
 MISSING = (ObjectLostError, ObjectFetchTimedOutError)

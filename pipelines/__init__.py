@@ -1,3 +1,1 @@
-"""Entry points and wiring: what is run, and how the parts are put together."""
-
-__version__ = "0.1.0"
+"""Entry points and wiring: the commands, the endpoint, and how their parts are put together."""

@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from pipelines import __version__, commands
+from longtake import __version__
+from longtake.pipelines.cli import commands
 
 SETTINGS = "Every setting of the configuration can be given too, as section.key=value, such as refiner.coupling=causal."
 

@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from actors.writer import VideoWriter
-from models.bundle import Bundle
-from models.chunk_queue import ChunkQueue
-from models.nets.text import check_length
-from models.plan import Plan
-from models.prompt import Cue, PromptSpec
-from models.scheduler import Task
-from models.state import Chunk, Segment
-from pipelines.build import build_bundle, build_enhancer, build_generator
-from pipelines.config import DEFAULT_CONFIG, Conf
-from pipelines.config import load as load_conf
-from pipelines.video_source import probe_video
+from longtake.models.domain.chunk_queue import ChunkQueue
+from longtake.models.domain.plan import Plan
+from longtake.models.domain.prompt import Cue, PromptSpec
+from longtake.models.domain.scheduler import Task
+from longtake.models.domain.state import Chunk, Segment
+from longtake.models.nets.text import check_length
+from longtake.models.stages.bundle import Bundle
+from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
+from longtake.pipelines.config.conf import load as load_conf
+from longtake.pipelines.files.video_file import VideoWriter
+from longtake.pipelines.runners.stages import build_bundle, build_enhancer, build_generator
+from longtake.pipelines.runners.video_source import probe_video
 
 Observe = Callable[[Task, Any], None]
 

@@ -24,8 +24,8 @@ def pytest_collection_finish(session):
 
 @pytest.fixture(scope="session")
 def random_bundle(tmp_path_factory):
-    """Path of a bundle with random weights (see tests/random_bundle.py). Tests must not change it."""
-    from tests.random_bundle import write_random_bundle
+    """Path of a bundle with random weights (see tests/support/random_bundle.py). Tests must not change it."""
+    from tests.support.random_bundle import write_random_bundle
 
     return write_random_bundle(tmp_path_factory.mktemp("random"))
 
@@ -33,7 +33,7 @@ def random_bundle(tmp_path_factory):
 @pytest.fixture(scope="session")
 def s3_url():
     """An empty bucket on loopback, which the workers of `ray_cluster` find too."""
-    from tests.s3 import s3_bucket
+    from tests.support.s3 import s3_bucket
 
     with s3_bucket() as url:
         yield url
@@ -52,7 +52,7 @@ def threads():
 @pytest.fixture(params=["local", "s3"])
 def store(request, tmp_path):
     """An empty Store, on a disk and in a bucket."""
-    from pipelines.storage import Store
+    from longtake.pipelines.files.store import Store
 
     local = request.param == "local"
     return Store(tmp_path / "store" if local else f"{request.getfixturevalue('s3_url')}/{tmp_path.name}")

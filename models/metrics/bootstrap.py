@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from models.noise import rng_for
+from longtake.models.diffusion.noise import rng_for
 
 Interval = tuple[float, float, float]  # a mean, and from where to where it may lie
 

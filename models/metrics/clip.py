@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch.nn.functional import normalize
 
-from models.nets.image import embed_images
+from longtake.models.nets.image import embed_images
 
 BATCH = 32  # frames that the image encoder sees at once
 

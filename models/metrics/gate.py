@@ -17,9 +17,9 @@ from jaxtyping import Float, UInt8
 from scenedetect import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector
 
-from models.metrics.change import frame_differences
-from models.metrics.drift import color_statistics
-from models.quality import Figures
+from longtake.models.metrics.change import frame_differences
+from longtake.models.metrics.drift import color_statistics
+from longtake.models.metrics.quality import Figures
 
 FPS = 8.0  # the detector wants one, and counts in frames
 

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from models.metrics import change, drift, seams, warp
-from models.metrics.clip import Clip, anchor_scores, clip_scores
-from models.metrics.flow import Flow
-from models.metrics.scuts import scuts
+from longtake.models.metrics import change, drift, seams, warp
+from longtake.models.metrics.clip import Clip, anchor_scores, clip_scores
+from longtake.models.metrics.flow import Flow
+from longtake.models.metrics.scuts import scuts
 
 Figure = float | int | str | None
 

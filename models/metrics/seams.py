@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from models.metrics.change import frame_differences
+from longtake.models.metrics.change import frame_differences
 
 SCALES = (1, 2, 4)  # pixels of the frame in one of the picture that is looked at
 SOFT = 0.02  # contrast (0-1) below which a place counts as empty: noise is not drawn

@@ -3,7 +3,7 @@
     image embedding -> k tokens; cat(text, tokens) -> Conv1d over tokens -> LayerNorm -> mixed
     context of a cross attention = text + SiLU(alpha) * mixed,   alpha = 0 at first
 
-Tensor names are the published checkpoint's, see `models.convert.names`.
+Tensor names are the published checkpoint's, see `longtake.models.convert.names`.
 
 Shapes: b batch, n text tokens, k image tokens, d text channels, e channels of the image embedding.
 """
@@ -20,7 +20,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.nets.layers import cross_attentions
+from longtake.models.nets.layers import cross_attentions
 
 
 class Resampler(nn.Module):

@@ -4,7 +4,7 @@
     x[:, :, :f], t, text -> conv_in, transformer_in -(+)-> the UNet's down and mid blocks -> features of f frames
     each skip of the base UNet, and its mid output, attends over time to the feature at its own place: a merger
 
-Tensor names are the published checkpoint's, see `models.convert.names`.
+Tensor names are the published checkpoint's, see `longtake.models.convert.names`.
 
 Shapes: b batch, t frames, f condition frames, c channels, h w rows and columns.
 """
@@ -24,7 +24,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from models.nets.layers import attend, keys_values
+from longtake.models.nets.layers import attend, keys_values
 
 # What of UNet3DConditionModel's config shapes its encoder half.
 _MIRRORED = (

@@ -21,9 +21,9 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from models.nets.apm import Apm
-from models.nets.cam import Cam
-from models.nets.layers import KeysValues, Pass, cross_attentions, keys_values
+from longtake.models.nets.apm import Apm
+from longtake.models.nets.cam import Cam
+from longtake.models.nets.layers import KeysValues, Pass, cross_attentions, keys_values
 
 
 @dataclass(frozen=True)

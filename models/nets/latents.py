@@ -5,7 +5,7 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor
 
-from models.frames import check_finite
+from longtake.models.video.frames import check_finite
 
 # Frames in one call of the decoder: bounds its memory, and is part of what a frame's bits depend on.
 FRAMES_PER_CALL = 8

@@ -1,0 +1,1 @@
+"""Training of CAM and APM: the loss of a step, and what a training stage has to offer."""

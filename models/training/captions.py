@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.nets.text import encode_text
-from models.noise import rng_for
-from models.training.clip import sample_caption
-from models.world import ATTRIBUTES, Scene
+from longtake.models.diffusion.noise import rng_for
+from longtake.models.nets.text import encode_text
+from longtake.models.toy_world.clip_stage import sample_caption
+from longtake.models.toy_world.world import ATTRIBUTES, Scene
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from models.render import object_masks
-from models.sampling import NoiseSchedule
-from models.training.pool import Pool
-from models.world import Scene
+from longtake.models.diffusion.sampling import NoiseSchedule
+from longtake.models.toy_world.clip_pool import Pool
+from longtake.models.toy_world.render import object_masks
+from longtake.models.toy_world.world import Scene
 
 TINY_SCHEDULE = {
     "_class_name": "DDIMScheduler",

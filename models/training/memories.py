@@ -13,13 +13,13 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from models.frames import to_uint8
-from models.nets.image import embed_images
-from models.noise import rng_for
-from models.render import object_masks
-from models.training.captions import training_captions
-from models.training.diffusion import clip_weights
-from models.training.pool import Pool
+from longtake.models.diffusion.noise import rng_for
+from longtake.models.nets.image import embed_images
+from longtake.models.toy_world.clip_pool import Pool
+from longtake.models.toy_world.render import object_masks
+from longtake.models.training.captions import training_captions
+from longtake.models.training.diffusion import clip_weights
+from longtake.models.video.frames import to_uint8
 
 CLIP_FRAMES = 32
 CONDITION = slice(16, 24)

@@ -22,17 +22,17 @@ from diffusers import UNet3DConditionModel
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from models.nets.apm import Apm
-from models.nets.cam import Cam
-from models.nets.conditioned import control_context, denoise, encode_condition, video_context
-from models.nets.layers import without_dropout
-from models.noise import rng_for
-from models.training.base import clips
-from models.training.captions import Captioner, training_captions
-from models.training.diffusion import TINY_SCHEDULE, DiffusionLoss, clip_weights, sample_timesteps
-from models.training.memories import Memories, MemoryBatch
-from models.training.pool import Pool
-from models.training.stage import LoopParams, TrainStage
+from longtake.models.diffusion.noise import rng_for
+from longtake.models.nets.apm import Apm
+from longtake.models.nets.cam import Cam
+from longtake.models.nets.conditioned import control_context, denoise, encode_condition, video_context
+from longtake.models.nets.layers import without_dropout
+from longtake.models.toy_world.base_stage import clips
+from longtake.models.toy_world.clip_pool import Pool
+from longtake.models.training.captions import Captioner, training_captions
+from longtake.models.training.diffusion import TINY_SCHEDULE, DiffusionLoss, clip_weights, sample_timesteps
+from longtake.models.training.memories import Memories, MemoryBatch
+from longtake.models.training.stage import LoopParams, TrainStage
 
 LEVELS = (950, 800)  # of 1000 noise levels: where the gates look
 

@@ -1,0 +1,1 @@
+"""Diffusion arithmetic: noise levels, samplers, blending and addressed noise."""

@@ -1,0 +1,44 @@
+"""Where a video goes on that was begun before."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from longtake.models.domain.chunk_queue import Handle
+from longtake.models.domain.plan import Plan
+from longtake.models.domain.span import Span
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resume:
+    """What the windows of a causal video from `window` on need of what was made before.
+
+    `Resume(0, 0)` is a video from its beginning, in either coupling.
+    """
+
+    window: int  # those before it are final
+    chunk: int  # the first one to make: the first that `window` needs
+    memory: Handle = None  # what the call for the chunk before returned; None for chunk 0
+    boundaries: Mapping[Span, Handle] = field(default_factory=dict)  # of the window before, from its tasks but the last
+
+    def check(self, plan: Plan, blocks: tuple[Span, ...], causal: bool) -> None:
+        """Raises ValueError, with field, value and rule, if a video whose windows run in `blocks` cannot go on here."""
+        last = len(plan.windows) - 1
+        _require(0 <= self.window <= last, "window", self.window, f"the windows of this video are 0 to {last}")
+        rule = "in symmetric coupling it has to be 0, because no window is final before the next one"
+        _require(causal or self.window == 0, "window", self.window, rule)
+        first = plan.chunks_of(self.window)[0]
+        _require(self.chunk == first, "chunk", self.chunk, f"the first one that window {self.window} needs is {first}")
+        given = "none" if self.memory is None else "one"  # its frames are nothing to print
+        _require((self.memory is None) == (first == 0), "memory", given, "all chunks but 0 continue one")
+        needed = blocks[:-1] if self.window else ()
+        rule = f"the tasks that window {self.window} hears of are {_list(needed)}"
+        _require(set(self.boundaries) == set(needed), "boundaries", _list(self.boundaries), rule)
+
+
+def _list(spans: Mapping[Span, Handle] | tuple[Span, ...]) -> str:
+    return ", ".join(map(str, sorted(spans))) or "none"
+
+
+def _require(holds: bool, name: str, value: object, rule: str) -> None:
+    if not holds:
+        raise ValueError(f"resume.{name}={value}: {rule}")

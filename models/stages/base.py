@@ -1,0 +1,199 @@
+"""The base model: a video chunk after chunk, each call continuing what the memory holds.
+
+    chunk 0      16 frames from the text alone; one of them becomes the anchor
+    chunk i > 0  16 frames from text, anchor (APM) and the last 8 frames (CAM); the first 8 repeat those and are dropped
+
+The text of a chunk is the prompt at its first new frame: where the prompt changes, CAM and APM carry the picture on.
+
+StreamingT2V, section 4.1 and 4.2. Every call is a pure function of its arguments: `BaseModel` holds weights, and keys
+and values that it could make again.
+Shapes: t frames, c channels, h w latent rows and columns, H W pixel ones, r rows of guidance.
+"""
+
+import math
+from collections import OrderedDict
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, UNet3DConditionModel
+from einops import rearrange, repeat
+from jaxtyping import Float
+from torch import Tensor
+
+from longtake.models.diffusion.noise import noise_for
+from longtake.models.diffusion.sampling import NoiseSchedule, draws_noise, guide, rows, sampler_for, to_x0
+from longtake.models.domain.plan import Plan
+from longtake.models.domain.prompt import PromptSpec, chunk_prompt
+from longtake.models.domain.span import Span
+from longtake.models.domain.state import Chunk, Memory
+from longtake.models.nets.apm import Apm
+from longtake.models.nets.cam import Cam
+from longtake.models.nets.conditioned import Context, control_context, denoise, encode_condition, video_context
+from longtake.models.nets.image import embed_images
+from longtake.models.nets.latents import decode_latents
+from longtake.models.nets.text import null_and_prompt
+from longtake.models.video.frames import to_uint8
+
+KEPT = 8  # texts and contexts: as many videos as may take turns on one base model
+
+
+@dataclass(frozen=True, slots=True)
+class BaseParams:
+    """How the base model is sampled. The defaults suit the tiny bundle."""
+
+    num_inference_steps: int = 8
+    guidance_scale: float = 2.5  # 1 is none
+    # Of chunks with a memory (the published code has 9 and 7.5). 1: guidance weighs the anchor too, and carries colours
+    # away from it (docs/results/tiny.md). A negative prompt is heard nevertheless: then the others have guidance_scale.
+    continuation_guidance_scale: float = 1.0
+    anchor_guidance_scale: float | None = None  # a weight of its own for the anchor: three predictions instead of two
+    guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
+    # The part of the steps that is guided, from the first on (1: all). With the first half alone more first chunks are
+    # right, and shades move less where the second one goes on unguided (arXiv 2404.07724, docs/results/tiny.md).
+    guidance_stop: float = 0.5
+    sampler: str = "ddim"  # or dpmpp_2m_sde
+    eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
+    # The frame of the first chunk that is the anchor. The published code has 0; but the ends of a chunk are what the
+    # tiny base model draws least well, and APM hands that on.
+    anchor_frame: int = 8
+    cam: bool = True  # False: chunks do not see the one before (for comparison)
+    apm: bool = True  # False: chunks do not see the anchor (for comparison)
+
+    def __post_init__(self) -> None:
+        if self.num_inference_steps < 1:
+            raise ValueError(f"num_inference_steps={self.num_inference_steps} must be at least 1")
+        if self.anchor_frame < 0:
+            raise ValueError(f"anchor_frame={self.anchor_frame} must be at least 0")
+        for name in ("guidance_scale", "continuation_guidance_scale"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1, which is no guidance")
+        if self.anchor_guidance_scale is not None and self.anchor_guidance_scale < 0:
+            raise ValueError(f"anchor_guidance_scale={self.anchor_guidance_scale} must be at least 0")
+        for name in ("guidance_rescale", "guidance_stop", "eta"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
+        sampler_for(self.sampler, self.eta)
+
+    def guided_steps(self, steps: int) -> int:
+        """How many of so many steps are guided, from the first on."""
+        return math.ceil(self.guidance_stop * steps)
+
+
+@dataclass(frozen=True, eq=False)
+class BaseNets:
+    """What the base model is made of. `cam` and `apm` may be missing: then chunks do not know each other."""
+
+    unet: UNet3DConditionModel
+    vae: AutoencoderKL
+    tokenizer: Any
+    text_encoder: Any
+    image_encoder: Any | None = None
+    cam: Cam | None = None
+    apm: Apm | None = None
+
+
+class BaseModel:
+    """The GENERATE stage."""
+
+    def __init__(self, nets: BaseNets, schedule: NoiseSchedule, params: BaseParams) -> None:
+        """Raises ValueError if the schedule has not enough noise levels for the steps asked for."""
+        self._nets, self._schedule, self._params = nets, schedule, params
+        self._cam = nets.cam if params.cam else None
+        self._apm = nets.apm if params.apm else None
+        self._sampler = sampler_for(params.sampler, params.eta)
+        self._timesteps = schedule.timesteps(params.num_inference_steps)
+        self._null_anchor: Tensor | None = None  # the embedding of an all-zero image, once it is known
+        # Once a prompt: chunk 0 reads it without the anchor, the others with it.
+        self._texts = lru_cache(maxsize=KEPT)(self._encode)
+        self._contexts: OrderedDict[tuple[str, str, bytes], tuple[Context, Context | None]] = OrderedDict()
+
+    @torch.inference_mode()
+    def advance(self, spec: PromptSpec, plan: Plan, index: int, memory: Memory | None, /) -> tuple[Memory, Chunk]:
+        """Chunk `index`; `memory` is None for chunk 0, else what the call for the chunk before returned."""
+        new = plan.chunks[index]
+        span = Span(new.stop - plan.params.chunk_frames, new.stop)
+        latents = self._sample(spec, span, chunk_prompt(spec, plan, index), memory)
+        images = decode_latents(self._nets.vae, latents[new.start - span.start :])
+        frames = images.numpy()
+        anchor = frames[self._params.anchor_frame] if memory is None else memory.anchor
+        return Memory(anchor, frames[-plan.params.condition_frames :]), Chunk(new, to_uint8(images))
+
+    def _sample(self, spec: PromptSpec, span: Span, prompt: str, memory: Memory | None) -> Float[Tensor, "t c h w"]:
+        unet, params = self._nets.unet, self._params
+        context, control = self._context(prompt, spec.negative_prompt, memory)
+        text_scale = self._text_scale(spec.negative_prompt, memory)
+        condition = None
+        if self._cam is not None and memory is not None:
+            last = torch.from_numpy(np.array(memory.last))[None]
+            condition = encode_condition(self._cam, last.to(unet.device, unet.dtype))
+        cam = None if condition is None else self._cam
+        shape = (unet.config.in_channels, *self._size())
+        # Frames that two chunks share have the same noise in both: the later one starts where the earlier one did.
+        x, history = torch.from_numpy(noise_for(spec.seed, "base-start", 0, span, shape)), None
+        guided_steps = params.guided_steps(len(self._timesteps))
+        for step, timestep in enumerate(self._timesteps):
+            if step == guided_steps:
+                context, control, text_scale = context.last(), control and control.last(), 1.0
+            batch = repeat(x, "t c h w -> r c t h w", r=context.batch).to(unet.device, unet.dtype)
+            output = denoise(unet, batch, torch.tensor(round(timestep)), context, cam, condition, control)
+            outputs = rearrange(output.float().cpu(), "r c t h w -> r t c h w")
+            anchor_scale = params.anchor_guidance_scale if context.batch == 3 else None
+            guided = guide(outputs, text_scale, anchor_scale, params.guidance_rescale)
+            x0 = to_x0(self._schedule, guided, x, timestep)
+            draws = draws_noise(params.sampler, params.eta)
+            noise = torch.from_numpy(noise_for(spec.seed, "base", step, span, shape)) if draws else torch.zeros_like(x)
+            x, history = self._sampler(self._schedule, self._timesteps, step, x, x0, history, noise)
+        return x
+
+    def _text_scale(self, negative_prompt: str, memory: Memory | None) -> float:
+        """The weight of guidance: what continues a chunk needs the text less than what begins."""
+        begins, continued = self._params.guidance_scale, self._params.continuation_guidance_scale
+        return begins if memory is None or (negative_prompt and continued == 1) else continued
+
+    def _size(self) -> tuple[int, int]:
+        size = self._nets.unet.config.sample_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return height, width
+
+    def _context(self, prompt: str, negative_prompt: str, memory: Memory | None) -> tuple[Context, Context | None]:
+        """Keys and values for the rows of guidance, of the UNet and of CAM: constant while the prompt stays."""
+        key = (prompt, negative_prompt, b"" if memory is None else memory.anchor.tobytes())
+        if key not in self._contexts:
+            self._contexts[key] = self._new_context(prompt, negative_prompt, memory)
+            while len(self._contexts) > KEPT:
+                self._contexts.popitem(last=False)
+        self._contexts.move_to_end(key)  # the one that was not used for longest goes
+        return self._contexts[key]
+
+    def _new_context(self, prompt: str, negative_prompt: str, memory: Memory | None) -> tuple[Context, Context | None]:
+        nets, params = self._nets, self._params
+        texts = self._texts(prompt, negative_prompt)
+        null, own = texts[:1], texts[1:]
+        text_scale = self._text_scale(negative_prompt, memory)
+        if memory is None or self._apm is None:
+            text = torch.cat([null, own])[2 - rows(text_scale) :]
+            context = video_context(nets.unet, None, text, None)
+        else:
+            count = rows(text_scale, params.anchor_guidance_scale)
+            text = torch.cat({1: [own], 2: [null, own], 3: [null, own, own]}[count])
+            context = video_context(nets.unet, self._apm, text, self._anchors(memory, count))
+        if self._cam is None or memory is None:
+            return context, None
+        return context, control_context(self._cam, text[:2], copies=len(text[2:]))
+
+    def _encode(self, prompt: str, negative_prompt: str) -> Float[Tensor, "2 n d"]:
+        nets = self._nets
+        texts = null_and_prompt(nets.tokenizer, nets.text_encoder, negative_prompt, prompt)
+        return texts.to(nets.unet.device, nets.unet.dtype)
+
+    def _anchors(self, memory: Memory, count: int) -> Float[Tensor, "r e"]:
+        """The anchor's embedding for the last row of guidance, that of an all-zero image (mid grey) for the others."""
+        anchor = torch.from_numpy(np.array(memory.anchor))[None]
+        if self._null_anchor is None:
+            self._null_anchor = embed_images(self._nets.image_encoder, torch.zeros_like(anchor))
+        own = embed_images(self._nets.image_encoder, anchor)
+        embeds = torch.cat([self._null_anchor] * (count - 1) + [own])
+        return embeds.to(self._nets.unet.device, self._nets.unet.dtype)

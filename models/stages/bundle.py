@@ -1,0 +1,159 @@
+"""A bundle: a directory in the diffusers layout that holds every network of a model.
+
+    model_index.json        part -> [library, class], as diffusers writes it
+    unet/ vae/ text_encoder/ tokenizer/ scheduler/          a text-to-video pipeline
+    cam/ apm/ image_encoder/                                short-term and long-term memory (may be missing)
+    refiner/ refiner_scheduler/                             the enhancer
+    refiner_vae/ refiner_text_encoder/ refiner_tokenizer/   only where they are not the base model's
+
+This is the one file of `models` that opens files. Weights are safetensors; a pickle is never opened.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL, UNet3DConditionModel
+from safetensors import SafetensorError, safe_open
+from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
+
+from longtake.models.diffusion.sampling import NoiseSchedule
+from longtake.models.nets.apm import Apm
+from longtake.models.nets.cam import Cam
+from longtake.models.nets.text import unknown_words
+from longtake.models.stages.base import BaseModel, BaseNets, BaseParams
+from longtake.models.stages.refiner import Refiner, RefinerParams
+from longtake.models.stages.refiner_nets import BundleRefinerNets
+
+CLASSES: dict[str, Any] = {
+    cls.__name__: cls
+    for cls in (
+        UNet3DConditionModel,
+        AutoencoderKL,
+        CLIPTextModel,
+        CLIPTextModelWithProjection,
+        CLIPVisionModelWithProjection,
+        Cam,
+        Apm,
+    )
+}
+BASE_PARTS = ("unet", "vae", "tokenizer", "text_encoder", "image_encoder", "cam", "apm", "scheduler")
+REQUIRED = ("unet", "vae", "text_encoder", "tokenizer", "scheduler", "refiner", "refiner_scheduler")
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """The loaded networks; makes the two stages. `parts` are by the names of their folders."""
+
+    path: Path
+    parts: Mapping[str, Any]
+
+    def base_model(self, params: BaseParams) -> BaseModel:
+        """The GENERATE stage. Raises ValueError for params that the bundle cannot do."""
+        return BaseModel(self.base_nets(), NoiseSchedule.from_config(self.parts["scheduler"]), params)
+
+    def base_nets(self) -> BaseNets:
+        """What the GENERATE stage is made of."""
+        return BaseNets(**{name: self.parts.get(name) for name in BASE_PARTS if name != "scheduler"})
+
+    def refiner(self, params: RefinerParams) -> Refiner:
+        """The REFINE stage. Raises ValueError for params that the bundle cannot do."""
+        vae, tokenizer, text_encoder = (
+            self.parts.get(f"refiner_{name}", self.parts[name]) for name in ("vae", "tokenizer", "text_encoder")
+        )
+        nets = BundleRefinerNets(self.parts["refiner"], vae, tokenizer, text_encoder, params)
+        return Refiner(nets, NoiseSchedule.from_config(self.parts["refiner_scheduler"]), params)
+
+    def unknown_words(self, prompt: str) -> list[str]:
+        """Words of a prompt that the bundle does not know."""
+        return unknown_words(self.parts["tokenizer"], prompt)
+
+
+def load_bundle(
+    path: str | Path,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    wanted: Callable[[str], bool] = lambda name: True,
+    required: Sequence[str] = REQUIRED,
+) -> Bundle:
+    """Loads the bundle in directory `path`, onto `device`: the parts that are `wanted`, all by default.
+
+    `required` parts have to be there, whether they are wanted or not.
+
+    Raises ValueError if there is none, if a part is missing, or if a tensor is missing or has another shape than its
+    config asks for; the message names the tensor and both shapes.
+    """
+    path = Path(path)
+    index = read_json(path / "model_index.json", f"bundle={path} is not a bundle")
+    missing = [name for name in required if not isinstance(entry := index.get(name), list) or entry[1] is None]
+    if missing:
+        raise ValueError(f"bundle={path} is incomplete: model_index.json has no {', '.join(missing)}")
+    parts: dict[str, Any] = {}
+    for name, entry in index.items():
+        if not name.startswith("_") and isinstance(entry, list) and entry[1] is not None and wanted(name):
+            parts[name] = _load_part(path / name, entry[1], device, dtype)
+    return Bundle(path, parts)
+
+
+def _load_part(folder: Path, class_name: str, device: str, dtype: torch.dtype) -> Any:
+    if folder.name.endswith("scheduler"):
+        return read_json(folder / "scheduler_config.json", f"bundle part {folder} cannot be read")
+    if folder.name.endswith("tokenizer"):
+        if not folder.is_dir():
+            raise ValueError(f"bundle part {folder} is missing")
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if class_name not in CLASSES:
+        raise ValueError(f"{folder.name}={class_name!r} in model_index.json must be one of {', '.join(CLASSES)}")
+    cls = CLASSES[class_name]
+    check_tensors(cls, folder)
+    part = cls.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
+    return part.to(device).eval().requires_grad_(False)
+
+
+def check_tensors(cls: Any, folder: Path) -> None:
+    """Raises ValueError naming the first tensor of `folder` that is missing or misshapen for its own config."""
+    config = read_json(folder / "config.json", f"bundle part {folder} cannot be read")
+    found = _shapes(folder)
+    with torch.device("meta"):
+        wanted = _empty(cls, config).state_dict()
+    for name, tensor in wanted.items():
+        shape = tuple(tensor.shape)
+        if name not in found:
+            raise ValueError(f"bundle part {folder}: tensor {name} {shape} is missing")
+        if found[name] != shape:
+            raise ValueError(f"bundle part {folder}: tensor {name} is {found[name]}, its config asks for {shape}")
+
+
+def _empty(cls: Any, config: Mapping[str, Any]) -> Any:
+    if hasattr(cls, "from_config"):  # diffusers
+        return cls.from_config(config)
+    return cls(cls.config_class.from_dict(config))  # transformers
+
+
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ValueError(f"bundle part {folder} has no .safetensors file; other formats are not opened")
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"bundle part {file} cannot be read: {error}") from None
+    return shapes
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{what}: there is no {path.name} in {path.parent}") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{what}: {path} is not readable JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{what}: {path} must hold a JSON object")
+    return data

@@ -1,0 +1,60 @@
+"""The refiner's networks behind the three calls that models/stages/refiner.py makes."""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKL, UNet3DConditionModel
+from einops import rearrange, repeat
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from longtake.models.diffusion.sampling import guide, rows
+from longtake.models.domain.prompt import PromptSpec
+from longtake.models.nets.conditioned import Context, denoise, video_context
+from longtake.models.nets.latents import decode_latents, encode_images, factor
+from longtake.models.nets.text import null_and_prompt
+from longtake.models.stages.refiner import RefinerParams
+from longtake.models.video.frames import to_uint8
+
+
+class BundleRefinerNets:
+    """VAE, text encoder and UNet of a bundle. Holds weights, and the keys and values of the latest prompts."""
+
+    def __init__(
+        self, unet: UNet3DConditionModel, vae: AutoencoderKL, tokenizer: Any, text_encoder: Any, params: RefinerParams
+    ) -> None:
+        """Raises ValueError if the networks cannot take frames of the size that `params` asks for."""
+        self._unet, self._vae, self._params = unet, vae, params
+        self._tokenizer, self._text_encoder = tokenizer, text_encoder
+        self._context = lru_cache(maxsize=8)(self._new_context)
+        check_size(params, factor(vae) * 2**unet.num_upsamplers)
+
+    def encode(self, images: Float[Tensor, "t 3 H W"], /) -> Float[Tensor, "t c h w"]:
+        return encode_images(self._vae, images)
+
+    def decode(self, latents: Float[Tensor, "t c h w"], /) -> UInt8[np.ndarray, "t H W 3"]:
+        return to_uint8(decode_latents(self._vae, latents))
+
+    def predict(self, x: Float[Tensor, "t c h w"], timestep: int, spec: PromptSpec, /) -> Float[Tensor, "t c h w"]:
+        unet, params = self._unet, self._params
+        batch = repeat(x, "t c h w -> b c t h w", b=rows(params.guidance_scale)).to(unet.device, unet.dtype)
+        context = self._context(spec.prompt, spec.negative_prompt)
+        output = denoise(unet, batch, torch.tensor(timestep), context).float().cpu()
+        return guide(rearrange(output, "b c t h w -> b t c h w"), params.guidance_scale, None, params.guidance_rescale)
+
+    def _new_context(self, prompt: str, negative_prompt: str) -> Context:
+        text = null_and_prompt(self._tokenizer, self._text_encoder, negative_prompt, prompt)
+        text = text[2 - rows(self._params.guidance_scale) :]
+        return video_context(self._unet, None, text.to(self._unet.device, self._unet.dtype), None)
+
+
+def check_size(params: RefinerParams, multiple: int) -> None:
+    """Raises ValueError, naming legal sizes, for frames whose sides are no multiples of what the networks need."""
+    for name in ("height", "width"):
+        size = getattr(params, name)
+        if size % multiple:
+            below, above = size // multiple * multiple, (size // multiple + 1) * multiple
+            near = " or ".join(str(legal) for legal in (below, above) if legal)
+            raise ValueError(f"refiner.{name}={size} must be a multiple of {multiple}, such as {near}")

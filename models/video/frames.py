@@ -1,0 +1,54 @@
+"""Frames outside a network are uint8 RGB arrays; inside one they are float tensors in [-1, 1].
+
+Shapes: t frames, h w rows and columns, c = 3 channels (red, green, blue).
+"""
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from longtake.models.video.frame_checks import BadFrames
+
+
+def check_finite(images: Float[Tensor, "t c h w"]) -> None:
+    """Raises BadFrames for images or latents with NaN or infinite values, which `to_uint8` would turn into pixels."""
+    bad = int((~torch.isfinite(images)).flatten(1).any(1).sum())
+    if bad:
+        raise BadFrames(f"frames: {bad} of {len(images)} hold NaN or infinite values, there is nothing to show")
+
+
+def to_float(frames: UInt8[np.ndarray, "t h w c"]) -> Float[Tensor, "t c h w"]:
+    """0..255 becomes -1..1 in float32."""
+    # np.array copies: torch must neither alias nor warn about a read-only array, such as one out of an object store.
+    channels_first = torch.from_numpy(np.array(frames.transpose(0, 3, 1, 2), order="C"))
+    return channels_first.float() / 127.5 - 1.0
+
+
+def to_uint8(images: Float[Tensor, "t c h w"]) -> UInt8[np.ndarray, "t h w c"]:
+    """-1..1 becomes 0..255, to the nearest; what is outside is clipped."""
+    scaled = ((images.detach().float() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def upscale(frames: UInt8[np.ndarray, "t h0 w0 c"], height: int, width: int) -> Float[Tensor, "t c h w"]:
+    """Bilinear resize to height x width, in [-1, 1]; pixel centres stay where they are (align_corners=False).
+
+    A side that shrinks is low-pass filtered first, so that an enhanced full-HD video does not alias.
+    """
+    if height < 1 or width < 1:
+        raise ValueError(f"height={height}, width={width}: both must be at least 1 pixel")
+    images = to_float(frames)
+    if images.shape[-2:] == (height, width):
+        return images
+    shrinks = height < images.shape[-2] or width < images.shape[-1]
+    return interpolate(images, size=(height, width), mode="bilinear", align_corners=False, antialias=shrinks)
+
+
+def pad_last(frames: UInt8[np.ndarray, "t h w c"], num_frames: int) -> UInt8[np.ndarray, "n h w c"]:
+    """At least `num_frames` frames: the last one is repeated as often as needed; nothing is ever cut."""
+    if len(frames) == 0:
+        raise ValueError("frames has 0 frames: there is no last frame to pad with")
+    missing = max(0, num_frames - len(frames))
+    return np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])

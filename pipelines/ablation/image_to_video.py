@@ -1,0 +1,130 @@
+"""Image-to-video pipelines of diffusers, made autoregressive as the paper does: each call continues the last frame.
+
+    call 0     |-----------------|                      from the first frame of `full`
+    call 1                      x|-----------------|    from the last frame; the frame that repeats it (x) is dropped
+
+Stable Video Diffusion sees no text. SparseCtrl (on AnimateDiff) is given the last frame as condition of frame 0.
+Shapes: t frames, h w rows and columns.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline
+from jaxtyping import UInt8
+from PIL import Image
+
+from longtake.models.diffusion.noise import rng_for
+from longtake.models.domain.prompt import PromptSpec
+
+Frames = UInt8[np.ndarray, "t h w 3"]
+Arguments = Mapping[str, Any]
+CALL = ("height", "width", "num_frames", "num_inference_steps")  # settings of a call that are handed on as they are
+
+
+@dataclass(frozen=True, slots=True)
+class DiffusersParams:
+    """Folders of pipelines in the diffusers layout, and how they are run. None: the pipeline's own default."""
+
+    svd: str | None = None  # StableVideoDiffusionPipeline
+    i2vgen_xl: str | None = None  # I2VGenXLPipeline
+    sparse_ctrl: str | None = None  # AnimateDiffSparseControlNetPipeline
+    height: int | None = None
+    width: int | None = None
+    num_frames: int | None = None  # of one call
+    num_inference_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in CALL:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+
+    def folder(self, variant: str) -> str | None:
+        """Where the weights of a variant lie, if they were named."""
+        return {"svd": self.svd, "i2vgen-xl": self.i2vgen_xl, "sparse-ctrl": self.sparse_ctrl}.get(variant)
+
+
+def _svd(spec: PromptSpec, image: Image.Image) -> Arguments:
+    return {"image": image}
+
+
+def _i2vgen_xl(spec: PromptSpec, image: Image.Image) -> Arguments:
+    return {"prompt": spec.prompt, "negative_prompt": spec.negative_prompt, "image": image}
+
+
+def _sparse_ctrl(spec: PromptSpec, image: Image.Image) -> Arguments:
+    texts = {"prompt": spec.prompt, "negative_prompt": spec.negative_prompt}
+    return {**texts, "conditioning_frames": [image], "controlnet_frame_indices": [0]}
+
+
+# variant -> (class of the pipeline, what a call of it takes)
+PIPELINES: dict[str, tuple[str, Callable[[PromptSpec, Image.Image], Arguments]]] = {
+    "svd": ("StableVideoDiffusionPipeline", _svd),
+    "i2vgen-xl": ("I2VGenXLPipeline", _i2vgen_xl),
+    "sparse-ctrl": ("AnimateDiffSparseControlNetPipeline", _sparse_ctrl),
+}
+
+
+def check_folder(variant: str, folder: str) -> None:
+    """Raises ValueError if `folder` holds no pipeline, or another than the variant's."""
+    wanted, key = PIPELINES[variant][0], variant.replace("-", "_")
+    index = Path(folder) / "model_index.json"
+    try:
+        found = json.loads(index.read_text("utf-8")).get("_class_name")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"diffusers.{key}={folder} is no diffusers pipeline: {error}") from None
+    if found != wanted:
+        raise ValueError(f"diffusers.{key}={folder} holds a {found}: it has to be a {wanted}")
+
+
+@cache  # a process loads it once
+def load_pipeline(variant: str, folder: str, device: str, dtype: str) -> Any:
+    """The pipeline in `folder`. Raises ValueError as `check_folder` does."""
+    check_folder(variant, folder)
+    pipeline = DiffusionPipeline.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True).to(device)
+    pipeline.set_progress_bar_config(disable=True)
+    text_encoder = getattr(pipeline, "text_encoder", None)
+    if text_encoder is not None and not hasattr(text_encoder, "text_model"):
+        # I2VGenXLPipeline of diffusers 0.42 reads `text_encoder.text_model`; in transformers 5 that is the encoder.
+        # Past nn.Module's own setattr: as a submodule it would hold itself.
+        object.__setattr__(text_encoder, "text_model", text_encoder)
+    return pipeline
+
+
+def continued(
+    variant: str, pipeline: Any, params: DiffusersParams, spec: PromptSpec, first: UInt8[np.ndarray, "h w 3"]
+) -> tuple[Frames, tuple[int, ...]]:
+    """The video, and the frames at which calls begin. Raises ValueError for a pipeline that makes single frames."""
+    frames: list[Image.Image] = []
+    borders: list[int] = []
+    image = Image.fromarray(first)
+    while len(frames) < spec.num_frames:
+        made = _call(variant, pipeline, params, spec, image, len(borders))
+        if len(made) < 2:
+            raise ValueError(f"{variant} made {len(made)} frames in a call: a continuation needs at least 2")
+        borders.append(len(frames))
+        frames += made[1:] if frames else made
+        image = frames[-1]
+    return np.stack([np.asarray(frame.convert("RGB")) for frame in frames[: spec.num_frames]]), tuple(borders[1:])
+
+
+def _call(
+    variant: str, pipeline: Any, params: DiffusersParams, spec: PromptSpec, image: Image.Image, number: int
+) -> Sequence[Image.Image]:
+    seed = int(rng_for(spec.seed, f"diffusers/{variant}", 0, number).integers(2**62))
+    sizes = {name: getattr(params, name) for name in CALL}
+    chosen = {name: value for name, value in sizes.items() if value is not None}
+    arguments = PIPELINES[variant][1](spec, image)
+    # I2VGenXLPipeline draws the image's latent without the generator: from a global one that is ours for the call.
+    with torch.random.fork_rng():
+        generator = torch.manual_seed(seed)
+        made = pipeline(**arguments, **chosen, generator=generator, output_type="pil")
+    frames: Sequence[Image.Image] = made.frames[0]
+    return frames

@@ -1,0 +1,124 @@
+"""What `longtake ablate` is asked for, and the variants that it compares.
+
+    low resolution    full ── without CAM, condition added, without APM, and the rivals       each against `full`
+    refined           symmetric ── causal, shared noise, independent, overlap 4 and 12        each against `symmetric`
+    noisier           noisy-symmetric ── noisy shared noise, noisy independent                each against that
+
+All refined variants refine the same low-resolution video, that of `full`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+from pathlib import Path
+
+from longtake.pipelines.ablation.image_to_video import DiffusersParams
+from longtake.pipelines.config.conf import Conf
+from longtake.pipelines.config.loader import compose
+from longtake.pipelines.config.paths import CONF
+
+CONFIG = CONF / "ablate.yaml"
+
+
+class Kind(StrEnum):
+    """Who makes the frames."""
+
+    BASE = "base"  # the base model, chunk after chunk
+    ADDED = "added"  # the same with `longtake.models.baselines.added`
+    RIVAL = "rival"  # a function of `longtake.models.baselines`
+    REFINED = "refined"  # the refiner, of the video of `full`
+    DIFFUSERS = "diffusers"  # a pipeline of diffusers, continued from its last frame
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One way to make the video of a prompt and seed."""
+
+    name: str
+    kind: Kind
+    title: str  # what it is, for the page
+    settings: tuple[str, ...] = ()  # over the configuration
+    reference: str = "full"  # the variant that it is compared with, prompt by prompt
+
+
+NO_BLENDING = "refiner.blending=false"
+OWN_NOISE = "refiner.shared_noise=false"
+# As near to the paper's refiner as a bundle trained for low noise allows: fresh noise at every step, more to redraw.
+NOISY = ("refiner.eta=1", "refiner.strength=0.5", "refiner.sampler=ddim")
+
+
+def _refined(name: str, title: str, *settings: str, reference: str = "symmetric") -> Variant:
+    return Variant(name, Kind.REFINED, title, settings, reference)
+
+
+_noisy = partial(_refined, reference="noisy-symmetric")
+
+VARIANTS = {
+    variant.name: variant
+    for variant in (
+        Variant("full", Kind.BASE, "CAM and APM, low resolution"),
+        Variant("no-cam", Kind.BASE, "chunks do not see the one before", ("base.cam=false",)),
+        Variant("added", Kind.ADDED, "CAM's condition added frame by frame instead of attended to; nothing trained"),
+        Variant("no-apm", Kind.BASE, "chunks do not see the anchor frame", ("base.apm=false",)),
+        Variant("free-noise", Kind.RIVAL, "FreeNoise: repeated noise, temporal attention in windows, fused"),
+        Variant("co-denoising", Kind.RIVAL, "Gen-L-Video: overlapping windows averaged at every step"),
+        Variant("last-frame", Kind.RIVAL, "continued from the last frame, pinned by replacement"),
+        _refined("symmetric", "randomized blending and shared noise, both neighbours, overlap 8"),
+        _refined("causal", "the same, only the window before is heard", "refiner.coupling=causal"),
+        _refined("shared-noise", "windows share noise, nothing is blended", NO_BLENDING),
+        _refined("independent", "neither shared noise nor blending", NO_BLENDING, OWN_NOISE),
+        _refined("overlap-4", "symmetric, windows overlap by 4", "plan.overlap_frames=4"),
+        _refined("overlap-12", "symmetric, windows overlap by 12", "plan.overlap_frames=12"),
+        _noisy("noisy-symmetric", "symmetric, from strength .5 with fresh noise at every step", *NOISY),
+        _noisy("noisy-shared-noise", "shared noise, the same", *NOISY, NO_BLENDING),
+        _noisy("noisy-independent", "independent, the same", *NOISY, NO_BLENDING, OWN_NOISE),
+        Variant("svd", Kind.DIFFUSERS, "Stable Video Diffusion, continued from its last frame"),
+        Variant("i2vgen-xl", Kind.DIFFUSERS, "I2VGen-XL, continued from its last frame"),
+        Variant("sparse-ctrl", Kind.DIFFUSERS, "SparseCtrl on AnimateDiff, continued from its last frame"),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AblateConf(Conf):
+    """Conf and the comparison's own settings; `longtake ablate` takes all of them as key=value."""
+
+    num_prompts: int = 12
+    num_frames: int = 80
+    seed: int = 1000  # of the first prompt; the others count on
+    prompts: str | None = None  # a text file with a prompt a line; None: moving shapes that stood in no training
+    variants: tuple[str, ...] = ()  # none named: all that can be made
+    work: str = "runs/ablate"  # every video and its figures: what is there is not made again
+    out: str = "docs/results"  # ablations.md, ablations.jsonl and the plots
+    workers: int = 2  # processes, a prompt each; on a GPU, 1
+    flow_size: int = 720  # pixels a side at which flow is measured
+    diffusers: DiffusersParams = field(default_factory=DiffusersParams)  # rivals whose folder is named
+
+    def __post_init__(self) -> None:
+        Conf.__post_init__(self)
+        for name, least in (("num_prompts", 1), ("num_frames", 2), ("workers", 1), ("flow_size", 16)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
+        if not 0 <= self.seed < 2**62:
+            raise ValueError(f"seed={self.seed} must be at least 0 and less than 2**62")
+        for name in self.variants:
+            if name not in VARIANTS:
+                raise ValueError(f"variants={name}: it must be among {', '.join(VARIANTS)}")
+            if VARIANTS[name].kind is Kind.DIFFUSERS and self.diffusers.folder(name) is None:
+                raise ValueError(f"variants={name}: it needs diffusers.{name.replace('-', '_')}=FOLDER")
+
+    @property
+    def chosen(self) -> tuple[Variant, ...]:
+        """The variants to make, what they are compared with among them, in the order of the table."""
+        able = [
+            v for v in VARIANTS.values() if v.kind is not Kind.DIFFUSERS or self.diffusers.folder(v.name) is not None
+        ]
+        asked = set(self.variants) or {variant.name for variant in able}
+        asked |= {VARIANTS[name].reference for name in asked} | {"full"}
+        return tuple(variant for variant in able if variant.name in asked)
+
+
+def load_ablate(path: str | Path = CONFIG, overrides: Sequence[str] = ()) -> AblateConf:
+    """The settings of a comparison. Raises ValueError naming key, value and rule."""
+    return compose(AblateConf, path, overrides)

@@ -1,0 +1,1 @@
+"""The bulk job: rows of prompts in, a dataset of videos and its manifest out."""

@@ -1,0 +1,116 @@
+"""What follows when a row of a bulk job is finished: it is counted, and its record, shard and sample are seen to."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from longtake.pipelines.bulk.settings import BulkConf, Format
+from longtake.pipelines.bulk.video import failed_row
+from longtake.pipelines.datasets.manifest import VideoRow
+from longtake.pipelines.runners.writer_queue import Ended, Errand, Errands
+
+logger = logging.getLogger(__name__)
+COMPACT_ROWS = 500
+SAMPLES = 4  # videos that go to the tracking server
+SAMPLE_BYTES = 32 << 20  # of one at most: they pass through the driver, whose memory must not grow with the resolution
+
+
+@dataclass(slots=True)
+class Tally:
+    """How far the job is."""
+
+    total: int | None = None  # rows, once all are read
+    skipped: int = 0  # finished by an earlier run
+    done: int = 0
+    failed: int = 0
+    rejected: int = 0  # seeds whose video was stopped for its quality
+    flagged: int = 0  # done, though they break a limit
+    chunks: int = 0
+    windows: int = 0
+    frames: int = 0  # of finished videos
+    in_flight: int = 0
+    waiting_frames: int = 0
+    waiting_segments: int = 0
+
+    @property
+    def finished(self) -> int:
+        return self.skipped + self.done + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A finished video to be looked at, and its contact sheet (PNG)."""
+
+    path: str
+    video: bytes
+    sheet: bytes
+
+
+Observe = Callable[[Tally, Any], None]
+
+
+class Records:
+    """Puts the errands that follow from finished rows, and counts the rows in `tally`."""
+
+    def __init__(self, conf: BulkConf, errands: Errands, tally: Tally, observe: Observe) -> None:
+        """`observe` is told of every VideoRow that is finished and every Sample."""
+        self._errands, self._tally, self._observe = errands, tally, observe
+        self._shard_size = conf.shard_size if conf.format is Format.WEBDATASET else None
+        self._shards: Counter[int] = Counter()  # rows that are finished, of shards that are not whole yet
+        self._num_loose = 0  # records since the last compaction
+        self._samples = SAMPLES if conf.tracking.enabled else 0  # still wanted
+
+    def fail(self, row: VideoRow, why: str) -> None:
+        """The video of `row` will not be made."""
+        logger.warning("video failed id=%s source=%s reason=%s", row.id, row.source, why)
+        self._errands.put(Errand("record", (failed_row(row, why),)))
+
+    def skip(self, ordinal: int) -> None:
+        """An earlier run has finished the row with this place in the job."""
+        self._tally.skipped += 1
+        self._count_shard(ordinal)
+
+    def finished(self, row: VideoRow) -> None:
+        """A video is committed, or the failure of one recorded."""
+        self._tally.done += row.status == "done"
+        self._tally.failed += row.status == "failed"
+        self._tally.flagged += row.flagged is not None
+        self._tally.frames += (row.num_frames or 0) if row.status == "done" else 0
+        self._take_sample(row)  # before its shard is packed, which takes the file away
+        self._count_shard(row.ordinal)
+        self._num_loose += 1
+        if self._num_loose >= COMPACT_ROWS:
+            self._num_loose = 0
+            self._errands.put(Errand("compact", (COMPACT_ROWS,)))
+        self._observe(self._tally, row)
+
+    def sampled(self, ended: Ended) -> None:
+        with suppress(RayError):  # it died with a machine: one sample fewer
+            video, sheet = ray.get([ended.first, ended.second])
+            self._observe(self._tally, Sample(ended.errand.args[0], video, sheet))
+
+    def close(self) -> None:
+        """No row follows: shards that are not whole are packed as they are."""
+        for shard in self._shards:
+            self._errands.put(Errand("pack", (shard, self._shard_size)))
+        self._shards.clear()
+
+    def _take_sample(self, row: VideoRow) -> None:
+        if row.path is not None and self._samples and (row.size_bytes or 0) <= SAMPLE_BYTES:
+            self._samples -= 1
+            self._errands.put(Errand("sample", (row.path, row.num_frames)))
+
+    def _count_shard(self, ordinal: int) -> None:
+        if self._shard_size is None:
+            return
+        shard = ordinal // self._shard_size
+        self._shards[shard] += 1
+        if self._shards[shard] == self._shard_size:
+            del self._shards[shard]
+            self._errands.put(Errand("pack", (shard, self._shard_size)))

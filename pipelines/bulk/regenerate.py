@@ -1,0 +1,39 @@
+"""One video of a manifest again, from its row alone."""
+
+import json
+from collections.abc import Sequence
+from hashlib import sha256
+from pathlib import Path
+
+from longtake.pipelines.api import Longtake, write_mp4
+from longtake.pipelines.bulk.settings import hash_of
+from longtake.pipelines.config.conf import Conf, load
+from longtake.pipelines.datasets.manifest import Manifest, VideoRow, read_cues
+from longtake.pipelines.files.store import Store
+from longtake.pipelines.runners.stages import bundle_path
+
+
+def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoRow, Conf]:
+    """The row of a video and the configuration that made it; `overrides` may say where its bundle is now.
+
+    Raises ValueError for an id that is not there, for a video that failed, and for a bundle with other weights.
+    """
+    row = Manifest(Store(out)).find(video_id)
+    if row.status != "done" or row.settings is None:
+        raise ValueError(f"id={video_id!r}: its video was never made ({row.reason})")
+    settings = [f"{key}={'null' if value is None else value}" for key, value in json.loads(row.settings).items()]
+    conf = load(overrides=[f"bundle={row.bundle}", *settings, *overrides])
+    found = hash_of(bundle_path(conf.bundle))
+    if found != row.bundle_sha256:
+        raise ValueError(f"bundle={conf.bundle} has the hash {found[:12]}, the video was made with {row.bundle_sha256}")
+    return row, conf
+
+
+def remake(row: VideoRow, conf: Conf, out: Path) -> bool:
+    """Writes the video to `out`; whether its bytes are those of the manifest."""
+    longtake = Longtake(conf)
+    assert row.prompt is not None and row.num_frames is not None and row.seed is not None, "a done video has them"
+    negative_prompt, cues = row.negative_prompt or "", read_cues(row.cues)
+    segments = longtake.stream(row.prompt, row.num_frames, row.seed, negative_prompt, cues=cues)
+    write_mp4(segments, out, conf.fps)
+    return sha256(out.read_bytes()).hexdigest() == row.sha256

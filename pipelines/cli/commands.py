@@ -1,0 +1,294 @@
+"""What the commands do, each in two halves.
+
+What a command does before it returns is checking, so an error there is the caller's; what it returns is the work, so an
+error there is ours.
+
+Imports stand in the functions, the heavy ones as late as can be: a refusal comes before torch is loaded where it can.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from longtake.pipelines.config.paths import CONF
+
+if TYPE_CHECKING:
+    from longtake.models.domain.prompt import Cue, PromptSpec
+    from longtake.models.domain.state import Segment
+    from longtake.models.stages.refiner import RefinerParams
+    from longtake.pipelines.api import Longtake
+    from longtake.pipelines.cli.video_recorder import Observe, Places
+    from longtake.pipelines.config.conf import Conf
+    from longtake.pipelines.runners.video_source import VideoInfo
+
+Work = Callable[[], None]
+
+
+def generate(args: argparse.Namespace) -> Work:
+    spec = _spec(args, args.num_frames)
+    places = _places(args)
+    conf = _conf(args)
+    if args.runner == "ray":
+        _check_texts(conf, spec)
+        _warn_of_cues(conf, spec)
+        return lambda: _record_on_ray(spec, conf, places)
+    longtake = _load(conf, spec)
+    _warn_of_cues(conf, spec)
+    asked = (spec.prompt, spec.num_frames, spec.seed, spec.negative_prompt)
+    stream = partial(longtake.stream, *asked, cues=spec.cues)
+    return lambda: _record(stream, spec, longtake.conf, longtake.conf.fps, places, "base model")
+
+
+def enhance(args: argparse.Namespace) -> Work:
+    from longtake.pipelines.runners.video_source import probe_video
+
+    _spec(args, 1)  # a bad prompt, name or setting is said before a long video is decoded
+    places = _places(args, source=args.video)
+    conf = _conf(args)
+    video = probe_video(args.video)
+    spec = _spec(args, video.num_frames)
+    longtake = _load(conf, spec)
+    _warn_if_stretched(args.video, video, conf.refiner)
+    stream = partial(longtake.enhance, args.video, spec.prompt, spec.num_frames, spec.seed, spec.negative_prompt)
+    return lambda: _record(stream, spec, conf, conf.video.fps or video.fps, places, "reading")
+
+
+def plan(args: argparse.Namespace) -> Work:
+    from longtake.models.domain.plan import Plan
+    from longtake.pipelines.cli.plan_drawing import draw
+
+    drawing = draw(Plan(args.num_frames, _conf(args).plan))
+    return lambda: print(drawing)
+
+
+def bulk(args: argparse.Namespace) -> Work:
+    from longtake.pipelines.bulk.settings import load_bulk
+
+    conf = load_bulk(args.config or CONF / "tiny.yaml", args.overrides)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    from longtake.pipelines.bulk.command import check, run
+
+    store, bundle_sha256 = check(conf)
+
+    def work() -> None:
+        tally = run(conf, store, bundle_sha256)
+        print(f"{conf.out}: {tally.done} videos made, {tally.failed} failed, {tally.skipped} were there already")
+
+    return work
+
+
+def regenerate(args: argparse.Namespace) -> Work:
+    from longtake.pipelines.bulk.regenerate import find, remake
+
+    places = _places_of(args.out)
+    row, conf = find(args.manifest, args.id, args.overrides)
+
+    def work() -> None:
+        if not remake(row, conf, places.out):
+            raise RuntimeError(
+                f"{places.out} has other bytes than {args.manifest}/{row.path}: another kind of machine or another "
+                "release of a library made that one"
+            )
+        print(f"{places.out}: the same bytes as {args.manifest}/{row.path}")
+
+    return work
+
+
+def serve(args: argparse.Namespace) -> Work:
+    from longtake.pipelines.serve.settings import load_serve
+
+    flags = {"serve.host": args.host, "serve.port": args.port}
+    chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    conf = load_serve(args.config or CONF / "tiny.yaml", [*chosen, *args.overrides])
+    from longtake.pipelines.serve.deployment import check, check_port, serve_forever
+
+    check(conf)
+    conf = check_port(conf)
+    return lambda: serve_forever(conf)
+
+
+def evaluate(args: argparse.Namespace) -> Work:
+    from longtake.pipelines.evaluate.settings import load_evaluate
+
+    if args.compare:
+        return _compare(args)
+    conf = load_evaluate(args.config or CONF / "evaluate.yaml", args.overrides)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    from longtake.pipelines.evaluate.command import check, run
+
+    evaluation, videos, flow = check(conf)
+
+    def work() -> None:
+        rows = run(conf, evaluation, videos, flow)
+        failed = sum(row["status"] != "done" for row in rows)
+        print(f"{conf.out}: {len(rows) - failed} videos measured, {failed} failed; look at {conf.out}/index.html")
+
+    return work
+
+
+def _compare(args: argparse.Namespace) -> Work:
+    from longtake.pipelines.evaluate.compare import check, compare
+
+    folders = [word for word in args.compare if "=" not in word]
+    options = dict(word.split("=", 1) for word in (*args.compare, *args.overrides) if "=" in word)
+    store, evaluations = check(folders, options)
+
+    def work() -> None:
+        for line in compare(store, folders, evaluations):
+            print(line)
+        print(f"look at {store}/index.html")
+
+    return work
+
+
+def train(args: argparse.Namespace) -> Work:
+    from longtake.pipelines.train.command import CONFIG, check, load_train, run
+
+    conf = load_train(args.config or CONFIG, args.overrides)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    videos = check(conf)
+
+    def work() -> None:
+        run(conf, videos)
+        print(f"{conf.out}: a bundle; the log and sheets of its training are in {conf.work}")
+
+    return work
+
+
+def ablate(args: argparse.Namespace) -> Work:
+    from longtake.pipelines.ablation.settings import CONFIG, load_ablate
+
+    conf = load_ablate(args.config or CONFIG, args.overrides)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    from longtake.pipelines.ablation.command import check, run
+
+    check(conf)
+    return lambda: run(conf)
+
+
+def _spec(args: argparse.Namespace, num_frames: int) -> "PromptSpec":
+    from longtake.models.domain.prompt import PromptSpec
+
+    cues = _cues(getattr(args, "prompt_at", None) or [])
+    return PromptSpec("take", args.prompt, args.negative_prompt, num_frames, args.seed, cues=cues)
+
+
+def _cues(asked: "list[list[str]]") -> "tuple[Cue, ...]":
+    """The cues of `--prompt-at FRAME TEXT`, which may come in any order. Raises ValueError naming the option."""
+    from longtake.models.domain.prompt import Cue
+
+    cues = []
+    for frame, text in asked:
+        try:
+            number = int(frame)
+        except ValueError:
+            raise ValueError(f"--prompt-at: {frame!r} is not a whole number") from None
+        try:
+            cues.append(Cue(number, text))
+        except ValueError as error:
+            raise ValueError(f"--prompt-at {frame}: {error}") from None
+    return tuple(sorted(cues, key=lambda cue: cue.from_frame))
+
+
+def _places_of(out: Path) -> "Places":
+    from longtake.pipelines.cli.video_recorder import Places
+
+    places = Places(out)
+    places.check()
+    return places
+
+
+def _places(args: argparse.Namespace, source: Path | None = None) -> "Places":
+    from longtake.pipelines.cli.video_recorder import Places
+
+    places = Places(args.out, getattr(args, "preview", None), args.contact_sheet)
+    places.check(source)
+    return places
+
+
+def _conf(args: argparse.Namespace) -> "Conf":
+    from longtake.pipelines.config.conf import load
+
+    flags = {"bundle": getattr(args, "bundle", None), "video.fps": getattr(args, "fps", None)}
+    chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
+    return load(args.config or CONF / "tiny.yaml", [*chosen, *args.overrides])
+
+
+def _load(conf: "Conf", spec: "PromptSpec") -> "Longtake":
+    from longtake.pipelines.api import Longtake
+
+    longtake = Longtake(conf)
+    _warn_of(longtake.check(spec))
+    return longtake
+
+
+def _check_texts(conf: "Conf", spec: "PromptSpec") -> None:
+    """As `_load`, where the actors of a cluster hold the networks."""
+    from longtake.pipelines.api import check_spec
+    from longtake.pipelines.runners.bundle_limits import limits_of
+    from longtake.pipelines.runners.stages import build_texts
+
+    limits_of(conf).check(conf)
+    _warn_of(check_spec(conf, build_texts(conf), spec))
+
+
+def _warn_of_cues(conf: "Conf", spec: "PromptSpec") -> None:
+    from longtake.models.domain.plan import Plan
+    from longtake.models.domain.prompt import never_shown
+
+    for cue in never_shown(spec, Plan(spec.num_frames, conf.plan)):
+        _warn(
+            f"--prompt-at {cue.from_frame}: it shows in no frame, for no chunk begins before the next prompt or the end"
+        )
+
+
+def _warn_of(unknown: "list[str]") -> None:
+    if unknown:
+        _warn(f"the bundle does not know these words: {', '.join(dict.fromkeys(unknown))}")
+
+
+def _warn_if_stretched(path: Path, video: "VideoInfo", refiner: "RefinerParams") -> None:
+    if abs(video.width * refiner.height / (video.height * refiner.width) - 1) > 0.02:
+        _warn(
+            f"{path} is {video.width}x{video.height} and will be stretched to {refiner.width}x{refiner.height}; "
+            "refiner.width=W refiner.height=H keeps its shape"
+        )
+
+
+def _warn(message: str) -> None:
+    print(f"longtake: warning: {message}", file=sys.stderr)
+
+
+def _record_on_ray(spec: "PromptSpec", conf: "Conf", places: "Places") -> None:
+    from longtake.pipelines.runners.ray_cluster import connect
+    from longtake.pipelines.runners.ray_runner import running
+    from longtake.pipelines.runners.stages import stage_factories
+
+    connect(conf.ray)
+    with running(conf, stage_factories(conf)) as runner:
+        _record(partial(runner.stream, spec), spec, conf, conf.fps, places, "base model")
+
+
+def _record(
+    stream: "Callable[[Observe], Iterator[Segment]]",
+    spec: "PromptSpec",
+    conf: "Conf",
+    fps: float | Fraction,
+    places: "Places",
+    source: str,
+) -> None:
+    from longtake.models.domain.plan import Plan
+    from longtake.pipelines.cli.progress_bars import Progress
+    from longtake.pipelines.cli.video_recorder import record
+
+    with Progress(Plan(spec.num_frames, conf.plan), conf.refiner.num_inference_steps, source) as progress:
+        report = record(stream, spec.num_frames, fps, places, progress.observe)
+    print(f"{places.out}: {report}")
+    for path in (places.preview, places.contact_sheet):
+        if path is not None:
+            print(path)

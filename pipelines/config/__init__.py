@@ -1,0 +1,1 @@
+"""Settings: text into frozen dataclasses, checked before anything heavy is imported."""

@@ -1,0 +1,1 @@
+"""The laboratory: the demo, the benches, and how the shipped weights were made. Not installed."""

@@ -1,0 +1,158 @@
+"""`make results`: what the shipped weights do against what they aim at, on held-out prompts: docs/results/tiny.md.
+
+    longtake ablate's videos, figures    80 frames: refined, low resolution, without CAM    64 prompts
+                                         240 frames: the same, with and without APM         48 prompts, 8 refined
+                                         80 frames: the refiner's variants                  64 prompts
+                                         the same with fresh noise at every step            48 prompts
+                                         80 frames with many steps                          64 prompts
+    pipelines/dev/tiny_measures.py           VAE, words of a caption, refiner against truth, costs
+
+What is there is not made again.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from longtake.pipelines.ablation.command import Row, frames_of, measured
+from longtake.pipelines.ablation.report import BEGIN, END, around
+from longtake.pipelines.ablation.settings import AblateConf, load_ablate
+from longtake.pipelines.dev.tiny_aims import (
+    Aim,
+    Rows,
+    attribute_aims,
+    memory_aims,
+    network_aims,
+    refiner_aims,
+    step_aims,
+)
+
+MANY = (
+    "base.num_inference_steps=24",
+    "refiner.num_inference_steps=12",
+)  # the full version; the default is the fast one
+OUT = Path("docs/results")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Videos of `longtake ablate`."""
+
+    num_prompts: int
+    num_frames: int
+    variants: str
+    settings: tuple[str, ...] = ()
+
+
+RUNS = {
+    "short": Run(64, 80, "[symmetric]"),
+    "no-cam": Run(64, 80, "[no-cam]"),
+    "long": Run(48, 240, "[no-apm]"),
+    "long-refined": Run(8, 240, "[symmetric]"),
+    "even": Run(64, 80, "[causal,shared-noise,independent]"),
+    "noisy": Run(48, 80, "[noisy-symmetric,noisy-shared-noise,noisy-independent]"),
+    "many": Run(64, 80, "[symmetric]", MANY),
+}
+
+
+def run(conf_of: Callable[[Run], AblateConf], out: Path) -> None:
+    """Makes and measures what is missing, and writes the page, its rows and its pictures."""
+    from longtake.pipelines.ablation.command import scenes_of
+    from longtake.pipelines.dev.tiny_measures import costs, refiner_figures, swap_figures, vae_figures
+    from longtake.pipelines.runners.stages import build_bundle
+
+    around(out / "tiny.md")
+    confs = {name: conf_of(one) for name, one in RUNS.items()}
+    rows = {name: measured(conf) for name, conf in confs.items()}
+    conf = confs["short"]
+    bundle, scenes = build_bundle(conf), scenes_of(conf)
+    vae, swaps = vae_figures(bundle, scenes[:48]), swap_figures(bundle, scenes)
+    truth = refiner_figures(bundle, conf, scenes)
+    few = [row for row in rows["short"] if row["index"] < confs["many"].num_prompts]
+    lines = [
+        *attribute_aims(rows),
+        *memory_aims(rows),
+        *refiner_aims(truth, rows["even"], rows["noisy"]),
+        *network_aims(vae, swaps, costs(bundle, conf, scenes[0])),
+        *step_aims(few, rows["many"]),
+    ]
+    write(out, lines, rows)
+    _draw(confs, out / "tiny.png")
+    _draw_memory(confs["long"], rows["long"], out / "tiny-apm.png")
+
+
+def write(out: Path, lines: Sequence[Aim], rows: Rows) -> None:
+    """The table between the markers of tiny.md, and a line a video in tiny.jsonl."""
+    page = out / "tiny.md"
+    before, after = around(page)
+    head = ["| figure | aim | measured | met |", "|---|---|---|---|"]
+    table = "\n".join([*head, *map(str, lines)])
+    met = sum(line.met for line in lines)
+    text = f"{met} of {len(lines)} aims are met.\n\n{table}"
+    page.write_text(f"{before}{BEGIN}{text}\n{END}{after}")
+    with (out / "tiny.jsonl").open("w") as file:
+        for name, some in rows.items():
+            for row in some:
+                kept = {key: value for key, value in row.items() if key != "curve"}
+                file.write(json.dumps({"run": name, **kept}) + "\n")
+
+
+def _draw(confs: Mapping[str, AblateConf], path: Path) -> None:
+    """Every tenth frame of the first eight videos: refined, low resolution, without CAM; then long ones, every 30th."""
+    strips: list[Any] = []
+    shown = ("short", "no-cam", "long")
+    for index in range(min(8, *(conf.num_prompts for name, conf in confs.items() if name in shown))):
+        for name, variant, every in (("short", "symmetric", 10), ("short", "full", 10), ("no-cam", "no-cam", 10)):
+            strips.append(_strip(frames_of(confs[name], index, variant)[::every]))
+        for variant in ("full", "no-apm"):
+            strips.append(_strip(frames_of(confs["long"], index, variant)[::30]))
+        strips.append(np.full((8, strips[-1].shape[1], 3), 255, np.uint8))
+    widest = max(strip.shape[1] for strip in strips)
+    even = [np.pad(strip, ((0, 0), (0, widest - strip.shape[1]), (0, 0)), constant_values=255) for strip in strips]
+    Image.fromarray(np.concatenate(even)).save(path)
+
+
+def _draw_memory(conf: AblateConf, rows: Sequence[Row], path: Path) -> None:
+    """With APM above, without it below, at low resolution: the anchor, and every 30th frame after it."""
+    strips: list[Any] = []
+    for index in helped_and_harmed(rows):
+        strips += [
+            _strip(frames_of(conf, index, variant)[conf.base.anchor_frame :: 30]) for variant in ("full", "no-apm")
+        ]
+        strips.append(np.full((8, strips[-1].shape[1], 3), 255, np.uint8))
+    Image.fromarray(np.concatenate(strips)).save(path)
+
+
+def helped_and_harmed(rows: Sequence[Row]) -> list[int]:
+    """Prompts: the three whose colours APM spares most of their drift, then the three where it adds most."""
+    drift = {(row["index"], row["variant"]): row["drift_color"] for row in rows}
+    indices = sorted({row["index"] for row in rows}, key=lambda index: drift[index, "full"] - drift[index, "no-apm"])
+    return list(dict.fromkeys(indices[:3] + indices[-3:]))
+
+
+def _strip(frames: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.asarray(Image.fromarray(frame).resize((96, 96))) for frame in frames], axis=1)
+
+
+def main(words: Sequence[str]) -> None:
+    """`tiny_results [run=count ...] [key=value ...]`: other counts, settings of ablate."""
+    counts = {key: int(value) for key, _, value in (word.partition("=") for word in words) if key in RUNS}
+    others = [word for word in words if word.partition("=")[0] not in RUNS]
+
+    def conf_of(one: Run) -> AblateConf:
+        about = [f"num_prompts={one.num_prompts}", f"num_frames={one.num_frames}", f"variants={one.variants}"]
+        return load_ablate(overrides=[*about, *one.settings, *others])
+
+    for name, count in counts.items():
+        RUNS[name] = replace(RUNS[name], num_prompts=count)
+    run(conf_of, OUT)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,1 @@
+"""The evaluation: videos in, a row of figures each and a page out."""

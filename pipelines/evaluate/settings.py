@@ -1,0 +1,47 @@
+"""What an evaluation is asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from longtake.pipelines.config.cluster import ClusterParams
+from longtake.pipelines.config.loader import compose
+from longtake.pipelines.config.paths import CONF
+from longtake.pipelines.tracking.tracker import TrackingParams
+
+FLOWS = ("auto", "raft_large", "dis")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluateConf:
+    """`longtake evaluate` takes all of them as key=value."""
+
+    manifest: str  # folder of a bulk job, a videofolder, a table with a column path, or a folder or glob of videos
+    out: str  # folder on any fsspec path
+    flow: str = "auto"  # raft_large (where torchvision and its weights are there), dis, or the better one that is there
+    size: int = 720  # pixels a side at which flow is measured; 720 is the paper's
+    clip: str | None = "tiny"  # a bundle, or a folder with a transformers CLIP; null: no CLIP figures
+    num_workers: int | None = None  # videos that are measured at a time; null: one for each CPU
+    ray: ClusterParams = field(default_factory=ClusterParams)
+    tracking: TrackingParams = field(default_factory=TrackingParams)
+
+    def __post_init__(self) -> None:
+        if self.flow not in FLOWS:
+            raise ValueError(f"flow={self.flow} must be one of {', '.join(FLOWS)}")
+        if not 64 <= self.size <= 4096:
+            raise ValueError(f"size={self.size} must be between 64 and 4096 pixels")
+        if self.num_workers is not None and self.num_workers < 1:
+            raise ValueError(f"num_workers={self.num_workers} must be at least 1, or null")
+
+
+DEFAULT_CONFIG = CONF / "evaluate.yaml"
+
+
+def load_evaluate(path: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = ()) -> EvaluateConf:
+    """The settings of an evaluation. Raises ValueError naming key, value and rule."""
+    return compose(EvaluateConf, path, overrides)
+
+
+def measured_by(conf: EvaluateConf, flow: str) -> dict[str, object]:
+    """What the figures depend on: an evaluation that is resumed has to have the same."""
+    return {"flow": flow, "size": conf.size, "clip": conf.clip, "manifest": conf.manifest}

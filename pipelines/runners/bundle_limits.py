@@ -1,0 +1,49 @@
+"""What a bundle can do, by its networks' own configs: known before any weights are loaded or actors started."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longtake.models.diffusion.sampling import NoiseSchedule
+from longtake.models.stages.bundle import read_json
+from longtake.models.stages.refiner_nets import check_size
+from longtake.pipelines.config.conf import Conf
+from longtake.pipelines.runners.stages import bundle_path
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`size_multiple`: of what a refined frame's sides have to be multiples, the VAE's factor times the UNet's."""
+
+    size_multiple: int
+    base: NoiseSchedule
+    refiner: NoiseSchedule
+
+    def check(self, conf: Conf) -> None:
+        """Raises ValueError, naming key, value and rule, for settings that the bundle cannot do."""
+        check_size(conf.refiner, self.size_multiple)
+        _check_steps("base", self.base, conf.base.num_inference_steps, 1.0)
+        _check_steps("refiner", self.refiner, conf.refiner.num_inference_steps, conf.refiner.strength)
+
+
+def limits_of(conf: Conf) -> Limits:
+    """Those of the bundle of `conf`. Raises ValueError when its files cannot be read."""
+    bundle = bundle_path(conf.bundle)
+    vae = bundle / "refiner_vae" if (bundle / "refiner_vae").is_dir() else bundle / "vae"
+    try:
+        halvings = len(_config(vae)["block_out_channels"]) + len(_config(bundle / "refiner")["up_block_types"]) - 2
+    except KeyError as error:
+        raise ValueError(f"bundle={conf.bundle}: a config has no {error}") from None
+    schedules = (_config(bundle / name, "scheduler_config.json") for name in ("scheduler", "refiner_scheduler"))
+    return Limits(2**halvings, *map(NoiseSchedule.from_config, schedules))
+
+
+def _check_steps(section: str, schedule: NoiseSchedule, steps: int, strength: float) -> None:
+    try:
+        schedule.timesteps(steps, strength)
+    except ValueError as error:
+        raise ValueError(f"{section}.{error}") from None
+
+
+def _config(part: Path, name: str = "config.json") -> Any:
+    return read_json(part / name, f"bundle part {part} cannot be read")

@@ -1,0 +1,159 @@
+"""Conf -> stages and runner: the one place where things are put together."""
+
+import gc
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+import transformers
+
+from longtake.models.domain.plan import Plan
+from longtake.models.domain.prompt import PromptSpec
+from longtake.models.domain.scheduler import Stage
+from longtake.models.domain.span import Span
+from longtake.models.domain.state import Chunk
+from longtake.models.stages.bundle import BASE_PARTS, Bundle, load_bundle
+from longtake.pipelines.config.conf import Conf, for_video
+from longtake.pipelines.config.paths import BUNDLES
+from longtake.pipelines.runners.black_frame_check import Looked
+from longtake.pipelines.runners.local import Advances, LocalRunner
+from longtake.pipelines.runners.video_source import VideoSource
+
+
+def bundle_path(bundle: str) -> Path:
+    """Raises ValueError if `bundle` is neither a folder nor the name of a bundle that ships."""
+    if Path(bundle).is_dir():
+        return Path(bundle)
+    shipped = sorted(path.name for path in BUNDLES.glob("*") if path.is_dir())
+    if bundle in shipped:
+        return BUNDLES / bundle
+    raise ValueError(f"bundle={bundle} is neither a folder nor a bundle that ships ({', '.join(shipped) or 'none'})")
+
+
+def quiet() -> None:
+    """Loading is seconds: no bars. Their warnings speak of things that a user of this program cannot change."""
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    diffusers.utils.logging.set_verbosity_error()
+
+
+def build_bundle(conf: Conf, stage: Stage | None = None) -> Bundle:
+    """What `conf.bundle` holds for `stage`, or for both. Raises ValueError if it is no bundle, or a broken one."""
+    quiet()
+    if conf.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda: torch sees no GPU here; ask for one (ray.base.num_gpus=1), or set device=cpu")
+    if conf.device == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32: products of float32 on tensor cores (convolutions have it)
+
+    def wanted(part: str) -> bool:
+        return {
+            None: True,
+            Stage.GENERATE: part in BASE_PARTS,
+            Stage.REFINE: part.startswith("refiner") or part in ("vae", "tokenizer", "text_encoder"),
+        }[stage]
+
+    return load_bundle(bundle_path(conf.bundle), conf.device, getattr(torch, conf.dtype), wanted)
+
+
+def build_texts(conf: Conf) -> Bundle:
+    """Tokenizers and text encoders alone, here: what a prompt is checked with when others hold the networks."""
+    quiet()
+    return load_bundle(bundle_path(conf.bundle), wanted=lambda part: part.endswith(("tokenizer", "text_encoder")))
+
+
+def build_generator(conf: Conf, bundle: Bundle) -> LocalRunner:
+    """A prompt to a video."""
+    base, refiner = Looked(bundle.base_model(conf.base)), Looked(bundle.refiner(conf.refiner))
+    return _runner(conf, {Stage.GENERATE: base, Stage.REFINE: refiner})
+
+
+def build_enhancer(conf: Conf, bundle: Bundle, video: Path) -> LocalRunner:
+    """A video that exists takes the place of the base model, and may have black frames."""
+    return _runner(conf, {Stage.GENERATE: VideoSource(video), Stage.REFINE: bundle.refiner(conf.refiner)})
+
+
+def _runner(conf: Conf, stages: Mapping[Stage, Advances]) -> LocalRunner:
+    refiner = conf.refiner
+    if conf.device == "cpu":
+        stages = {name: Threaded(stage, conf.num_threads) for name, stage in stages.items()}
+    return LocalRunner(
+        stages, conf.plan, refiner.num_inference_steps, refiner.coupling, refiner.steps_per_task, conf.scheduler
+    )
+
+
+class Threaded:
+    """A stage that computes with as many threads as an actor would, whatever the process around it does.
+
+    oneDNN chooses how to do a convolution by the number of threads, and so its last bits: three-dimensional ones of the
+    tiny bundle's sizes differed between one thread and two (two-dimensional ones, as they are done now, do not).
+    """
+
+    def __init__(self, stage: Advances, count: int) -> None:
+        self._stage, self._count = stage, count
+
+    def advance(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        """As the stage's own."""
+        before = torch.get_num_threads()
+        torch.set_num_threads(self._count)
+        try:
+            return self._stage.advance(*args, **kwargs)
+        finally:
+            torch.set_num_threads(before)
+
+
+@dataclass(frozen=True, slots=True)
+class StageFactory:
+    """How an actor gets its stage: small enough to be sent to every one of them."""
+
+    conf: Conf
+    stage: Stage
+
+    def __call__(self) -> "BundleStage":
+        if self.conf.device == "cpu":
+            torch.set_num_threads(self.conf.num_threads)
+        stage = BundleStage(self.conf, build_bundle(self.conf, self.stage), self.stage)
+        gc.freeze()  # what was imported and loaded stays: it need not be looked through again and again
+        return stage
+
+
+def stage_factories(conf: Conf) -> dict[str, StageFactory]:
+    """What the actors of the two pools hold."""
+    return {"base": StageFactory(conf, Stage.GENERATE), "refiner": StageFactory(conf, Stage.REFINE)}
+
+
+class BundleStage:
+    """One stage of a bundle for many videos: one with settings of its own gets the params that it asks for."""
+
+    def __init__(self, conf: Conf, bundle: Bundle, stage: Stage) -> None:
+        self._conf, self._bundle, self._stage = conf, bundle, stage
+        self._made: OrderedDict[tuple[str, ...], Advances] = OrderedDict()
+
+    def advance(self, spec: PromptSpec, *args: Any) -> tuple[Any, Any]:
+        """As the stage's own. Raises ValueError for settings that the bundle cannot do, BadFrames for black ones."""
+        return Looked(self._for(spec.settings)).advance(spec, *args)
+
+    def warm_up(self) -> None:
+        """The stage's first call of a short video, whose result nobody needs."""
+        plan, spec = Plan(1, self._conf.plan), PromptSpec("warm-up", "a")
+        if self._stage is Stage.GENERATE:
+            self._for(()).advance(spec, plan, 0, None)
+        else:
+            chunks = (Chunk(span, np.zeros((len(span), 8, 8, 3), np.uint8)) for span in plan.chunks)
+            self._for(()).advance(spec, plan, 0, Span(0, 1), None, *chunks)
+
+    def _for(self, settings: tuple[str, ...]) -> Advances:
+        if settings not in self._made:
+            conf = for_video(self._conf, settings)
+            generates = self._stage is Stage.GENERATE
+            self._made[settings] = (
+                self._bundle.base_model(conf.base) if generates else self._bundle.refiner(conf.refiner)
+            )
+            while len(self._made) > 8:  # as many kinds as may take turns; weights are shared, caches are not
+                self._made.popitem(last=False)
+        self._made.move_to_end(settings)
+        return self._made[settings]

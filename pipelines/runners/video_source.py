@@ -1,0 +1,125 @@
+"""A video that exists, in the place of the base model: `longtake enhance` runs the refinement stage alone on it.
+
+Size and length are found by decoding, since headers lie: files are cut short, phones film sideways, packets break.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from os import PathLike
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+from jaxtyping import UInt8
+
+from longtake.models.domain.plan import Plan
+from longtake.models.domain.prompt import PromptSpec
+from longtake.models.domain.span import Span
+from longtake.models.domain.state import Chunk
+from longtake.models.video.frames import pad_last
+from longtake.models.video.mp4 import decode_stream, video_stream
+
+logger = logging.getLogger(__name__)
+
+FALLBACK_FPS = Fraction(25)  # FFmpeg's own guess for a stream that does not say
+
+
+@dataclass(frozen=True, slots=True)
+class VideoInfo:
+    """What `probe_video` found: frames that really decode, frames a second, and pixels of the upright picture."""
+
+    num_frames: int
+    fps: Fraction
+    width: int
+    height: int
+
+
+def probe_video(path: str | PathLike[str]) -> VideoInfo:
+    """Decodes the whole video once, holding one frame at a time.
+
+    Raises ValueError naming the path and the reason when it holds nothing to enhance.
+    """
+    with _open(path) as container:
+        height, width, num_frames = 0, 0, 0
+        for frame in _frames(container, path):
+            (height, width), num_frames = frame.shape[:2], num_frames + 1
+        return VideoInfo(num_frames, _rate(container), width=width, height=height)
+
+
+class VideoSource:
+    """A stage: chunk after chunk of one video. Any order works; the order of the video opens the file once.
+
+    The result depends on the arguments alone; the open decoder is kept only for speed.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        """Opens nothing yet: the file is read by whichever process runs the stage."""
+        self.path = path
+        self._frames: Iterator[UInt8[np.ndarray, "h w c"]] = iter(())
+        self._next = 0  # the frame that the iterator gives next, had the video no end
+        self._last: list[UInt8[np.ndarray, "h w c"]] = []  # the frame before it, if there was one
+
+    def advance(self, spec: PromptSpec, plan: Plan, index: int, memory: None, /) -> tuple[None, Chunk]:
+        """The frames of chunk `index` at the video's own size; past its end the last frame is repeated.
+
+        Raises ValueError naming the path and the reason when the video cannot be read.
+        """
+        span = plan.chunks[index]
+        return None, Chunk(span, self._read(span))
+
+    def _read(self, span: Span) -> UInt8[np.ndarray, "t h w c"]:
+        if not self._last or span.start < self._next:
+            self._frames, self._next = _read_all(self.path), 0
+        for frame in islice(self._frames, span.start - self._next):
+            self._last = [frame]
+        frames = list(islice(self._frames, len(span))) or self._last
+        self._next, self._last = span.stop, frames[-1:]
+        return pad_last(np.stack(frames), len(span))
+
+
+def _read_all(path: str | PathLike[str]) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+    with _open(path) as container:
+        yield from _frames(container, path)
+
+
+def _open(path: str | PathLike[str]) -> InputContainer:
+    try:
+        return av.open(str(path))
+    except (av.FFmpegError, OSError) as error:
+        raise ValueError(f"{path}: not a video that can be read ({error.strerror})") from None
+
+
+def _frames(container: InputContainer, path: str | PathLike[str]) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+    """At least one frame, or a ValueError; what cannot be decoded is left out with a warning."""
+    damaged: list[av.FFmpegError] = []
+    num_frames = 0
+    try:
+        for frame in decode_stream(container, _stream(container, path), damaged):
+            num_frames += 1
+            yield frame
+    except av.FFmpegError as error:  # the container breaks off: the video is what came before
+        damaged.append(error)
+    reason = damaged[0].strerror if damaged else "it is empty"
+    if num_frames == 0:
+        raise ValueError(f"{path}: no frame of it can be decoded ({reason})")
+    if damaged:
+        logger.warning("%s: damaged parts were left out, num_errors=%d, the first: %s", path, len(damaged), reason)
+
+
+def _stream(container: InputContainer, path: str | PathLike[str]) -> VideoStream:
+    try:
+        return video_stream(container)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _rate(container: InputContainer) -> Fraction:
+    stream = video_stream(container)
+    for rate in (stream.average_rate, stream.guessed_rate):
+        if rate is not None and 0 < rate < 1000:
+            return rate
+    return FALLBACK_FPS

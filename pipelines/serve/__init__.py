@@ -1,0 +1,1 @@
+"""The endpoint: videos on demand over HTTP, on Ray Serve."""

@@ -1,0 +1,1 @@
+"""The HTTP side of the endpoint: requests, answers and the page."""

@@ -1,0 +1,55 @@
+"""A file, or a part of it (RFC 9110): one range, `If-None-Match`, `If-Range`, HEAD. What is not sent is not read."""
+
+import re
+from collections.abc import AsyncIterator, Callable
+
+from fastapi import Request
+from fastapi.responses import Response, StreamingResponse
+
+from longtake.models.domain.span import Span
+from longtake.pipelines.serve.http.errors import ApiError
+
+Read = Callable[[Span], AsyncIterator[bytes]]
+_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+
+
+def ranged(request: Request, size: int, etag: str, media: str, read: Read) -> Response:
+    """The answer to a request for `size` bytes that never change while `etag` is their name. Raises ApiError 416."""
+    headers = {"Accept-Ranges": "bytes", "ETag": etag, "Cache-Control": "private, max-age=0, must-revalidate"}
+    if _matches(request.headers.get("if-none-match", ""), etag):
+        return Response(status_code=304, headers=headers)
+    part = _asked(request, size, etag)
+    span = part or Span(0, size)
+    headers["Content-Length"] = str(len(span))
+    if part is not None:
+        headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
+    status = 200 if part is None else 206
+    if request.method == "HEAD":
+        return Response(status_code=status, headers=headers, media_type=media)
+    return StreamingResponse(read(span), status, headers, media)
+
+
+def _asked(request: Request, size: int, etag: str) -> Span | None:
+    """The range; None for the whole: nothing was asked, or what nobody needs to understand, or of other bytes."""
+    asked = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
+    if asked is None or request.headers.get("if-range", etag) != etag:
+        return None
+    first, last = asked.groups()
+    if not first and not last:
+        return None
+    if not first:
+        start, stop = max(0, size - int(last)), size
+    else:
+        start, stop = int(first), min(size, int(last) + 1) if last else size
+        if last and int(last) < int(first):
+            return None
+    if start >= stop:
+        refusal = ApiError(416, "range_not_satisfiable", f"Range: there are {size} bytes.", "range")
+        refusal.headers["Content-Range"] = f"bytes */{size}"
+        raise refusal
+    return Span(start, stop)
+
+
+def _matches(header: str, etag: str) -> bool:
+    names = [name.strip().removeprefix("W/") for name in header.split(",")]
+    return etag in names or names == ["*"]

@@ -1,0 +1,25 @@
+// How a video is cut, as in models/domain/plan.py: chunks of the base model, windows of the refiner, segments for viewers.
+//
+//     frames    0       8       16      24      32      40
+//     chunks    |---------------|-------|-------|-------|
+//     windows   |-----------------------|
+//                               |-----------------------|
+//     segments  |---------------|-----------------------|
+
+/** {chunks, windows, segments} of a video: lists of [start, stop), in frames. `sizes` are those of its pieces. */
+export function plan({num_frames: numFrames, plan: sizes}) {
+  const {chunk_frames: chunk, window_frames: window} = sizes;
+  const added = chunk - sizes.condition_frames, stride = window - sizes.overlap_frames;
+  const count = 1 + Math.max(0, Math.ceil((numFrames - window) / stride));
+  const windows = Array.from({length: count}, (_, k) => [k * stride, k * stride + window]);
+  const last = windows[count - 1][1];
+  const chunks = [[0, chunk]];
+  for (let start = chunk; start < last; start += added) chunks.push([start, start + added]);
+  const segments = windows.map(([start], k) => [start, k + 1 < count ? windows[k + 1][0] : numFrames]);
+  return {chunks, windows, segments};
+}
+
+/** The prompt in effect at `frame`: `prompts` is the schedule of a video, a list of {from_frame, prompt}. */
+export function promptAt(prompts, frame) {
+  return prompts.findLast((one) => one.from_frame <= frame) ?? prompts[0];
+}

@@ -1,0 +1,97 @@
+"""HLS for players without Media Source (Safari on a phone): a playlist over the same bytes as the stream.
+
+fragment 0 = ftyp moov | moof mdat        init.mp4 is what stands before the bar, 0.m4s what stands behind it
+fragment k =             moof mdat        k.m4s
+"""
+
+import asyncio
+import math
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import Response
+
+from longtake.models.domain.plan import Plan
+from longtake.pipelines.serve.http.dependencies import TheDesk, TheTake
+from longtake.pipelines.serve.http.errors import ApiError
+from longtake.pipelines.serve.http.file_responses import MP4, bytes_response, no_such_part
+from longtake.pipelines.serve.http.live_feed import FRAGMENT, fragments, read_fragment
+from longtake.pipelines.serve.http.request_body import refusals
+from longtake.pipelines.serve.http.video_service import Desk
+from longtake.pipelines.serve.library.takes import Take
+
+router = APIRouter(prefix="/v1/videos/{video_id}/hls", tags=["Streams"])
+PLAYLIST = "application/vnd.apple.mpegurl"
+PATIENCE_S = 20.0  # that a player waits for a playlist that has something to play
+Index = Annotated[int, Path(ge=0, le=10**6)]
+
+
+@router.get(
+    "/playlist.m3u8",
+    response_class=Response,
+    responses={200: {"description": "The playlist.", "content": {PLAYLIST: {}}}, **refusals(404, 409)},
+)
+async def hls_playlist(take: TheTake, desk: TheDesk) -> Response:
+    """Waits for the first fragment; has an end when the video has."""
+    await _wait_for_first(desk, take)
+    now = desk.find(take.id, take.owner)
+    if not now.fragments:
+        raise ApiError(409, "video_not_ready", "There is no fragment yet.", retry_after_s=2)
+    return Response(_playlist(now), media_type=PLAYLIST)
+
+
+@router.get("/init.mp4", response_class=Response, responses={200: {"content": {MP4: {}}}, **refusals(404, 416)})
+async def hls_init(request: Request, take: TheTake, desk: TheDesk) -> Response:
+    """What every segment needs before it."""
+    head, _ = await _fragment(desk, take, 0)
+    return bytes_response(request, take, "hls-init", head)
+
+
+@router.get("/{index}.m4s", response_class=Response, responses={200: {"content": {MP4: {}}}, **refusals(404, 416)})
+async def hls_segment(request: Request, take: TheTake, desk: TheDesk, index: Index) -> Response:
+    """One fragment."""
+    _, rest = await _fragment(desk, take, index)
+    return bytes_response(request, take, f"hls-{index}", rest)
+
+
+async def _wait_for_first(desk: Desk, take: Take) -> None:
+    source = fragments(desk, take)
+    try:
+        await asyncio.wait_for(anext(source, None), PATIENCE_S)
+    except TimeoutError:
+        return
+    finally:
+        await source.aclose()
+
+
+async def _fragment(desk: Desk, take: Take, index: int) -> tuple[bytes, bytes]:
+    """(ftyp and moov, the rest); the first is empty but for fragment 0. Raises ApiError 404."""
+    try:
+        data = await read_fragment(desk, take, FRAGMENT, index)
+    except FileNotFoundError:
+        raise no_such_part("segment", index) from None
+    return split_head(data) if index == 0 else (b"", data)
+
+
+def split_head(data: bytes) -> tuple[bytes, bytes]:
+    """The first two boxes, and what follows. A box begins with its length."""
+    ftyp = int.from_bytes(data[:4])
+    stop = ftyp + int.from_bytes(data[ftyp : ftyp + 4])
+    return data[:stop], data[stop:]
+
+
+def _playlist(take: Take) -> str:
+    seconds = [len(span) / take.fps for span in Plan(take.num_frames, take.plan).segments]
+    lines = [
+        "#EXTM3U",
+        "#EXT-X-VERSION:7",
+        f"#EXT-X-TARGETDURATION:{math.ceil(max(seconds))}",
+        "#EXT-X-PLAYLIST-TYPE:EVENT",
+        "#EXT-X-INDEPENDENT-SEGMENTS",
+        '#EXT-X-MAP:URI="init.mp4"',
+    ]
+    for index in range(len(take.fragments)):
+        lines += [f"#EXTINF:{seconds[index]:.6f},", f"{index}.m4s"]
+    if not take.is_active:
+        lines.append("#EXT-X-ENDLIST")
+    return "\n".join([*lines, ""])

@@ -1,0 +1,262 @@
+"""What requests and answers look like. The OpenAPI document is made of these classes.
+
+The names are those of the videos API that clients already speak; fields that it does not have say so.
+"""
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from longtake.models.domain.prompt import Cue, read_prompt
+from longtake.models.domain.scheduler import Coupling
+
+PROMPT = "a large red circle moves right over a plain navy background"
+VIDEO_ID = "video_0123456789abcdef0123456789abcdef"
+ID_PATTERN = r"^video_[0-9a-f]{32}$"
+_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
+
+PROMPT_SCHEMA = {
+    "description": "What the video shows. A list changes it on the way: each text holds from the first chunk that "
+    "begins at or after its `from_frame`; the first one begins at frame 0.",
+    "anyOf": [
+        {"type": "string", "minLength": 1},
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "type": "object",
+                "additionalProperties": False,
+                "required": ["from_frame", "prompt"],
+                "properties": {
+                    "from_frame": {"type": "integer", "minimum": 0},
+                    "prompt": {"type": "string", "minLength": 1},
+                },
+            },
+        },
+    ],
+    "examples": [PROMPT, [{"from_frame": 0, "prompt": PROMPT}, {"from_frame": 24, "prompt": "a blue square"}]],
+}
+SECONDS_SCHEMA = {
+    "anyOf": [
+        {"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,6})?$"},
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 999999},
+    ],
+    "examples": ["4", 2.5],
+}
+
+
+def _text(value: str) -> str:
+    """Half of a surrogate pair is no text: nothing could write it to a file."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it is no valid Unicode text") from None
+    return value
+
+
+def _prompt(value: Any) -> tuple[str, tuple[Cue, ...]]:
+    text, cues = read_prompt(value)
+    for one in (text, *(cue.prompt for cue in cues)):
+        _text(one)
+    return text, cues
+
+
+def _seconds(value: Any) -> Any:
+    text = f"{value:f}" if isinstance(value, int | float) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not _SECONDS.fullmatch(text):
+        raise ValueError("it has to be a number of seconds, such as 4 or 2.5")
+    return text
+
+
+PromptField = Annotated[Any, AfterValidator(_prompt), WithJsonSchema(PROMPT_SCHEMA)]
+Seconds = Annotated[str, BeforeValidator(_seconds), WithJsonSchema(SECONDS_SCHEMA)]
+Text = Annotated[str, AfterValidator(_text)]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class VideoRequest(_Request):
+    """A new video. `size` or `width` and `height`, `seconds` or `num_frames`."""
+
+    prompt: PromptField
+    model: Text | None = Field(None, description="The one that `GET /v1/models` lists, which is also the default.")
+    seconds: Seconds | None = Field(None, description="Length; 4 when neither it nor `num_frames` is given.")
+    size: str | None = Field(
+        None,
+        pattern=r"^[0-9]{1,5}x[0-9]{1,5}$",
+        description="Width and height in pixels; the bundle's own size when it is not given.",
+        examples=["128x128"],
+    )
+    num_frames: int | None = Field(None, ge=1, description="Length in frames, to the frame. (Extension.)")
+    fps: int | None = Field(None, ge=1, le=240, description="Frames a second. (Extension.)")
+    width: int | None = Field(None, ge=2, description="In pixels; needs `height`. (Extension.)")
+    height: int | None = Field(None, ge=2, description="In pixels; needs `width`. (Extension.)")
+    num_inference_steps: int | None = Field(
+        None, ge=1, description="Denoising steps of the base model; the refiner keeps its own. (Extension.)"
+    )
+    guidance_scale: float | None = Field(
+        None, ge=1, le=100, description="How strictly a video begins as the prompt says; 1 is none. (Extension.)"
+    )
+    negative_prompt: Text = Field("", description="What the video should not show. (Extension.)")
+    seed: int | None = Field(
+        None, ge=0, lt=2**63, description="The same request with the same seed gives the same bytes. (Extension.)"
+    )
+    coupling: Coupling | None = Field(
+        None, description="`causal` shows frames early, `symmetric` is the paper's and shows them late. (Extension.)"
+    )
+
+
+class RemixRequest(_Request):
+    """The same video, seed included, of another prompt."""
+
+    prompt: PromptField
+
+
+class VideoReference(_Request):
+    id: str = Field(description="Of a completed video.", examples=[VIDEO_ID])
+
+
+class ExtensionRequest(_Request):
+    """More of a completed video: `seconds` or `num_frames` are what is added."""
+
+    prompt: Text = Field(description="From the end of the video on.", examples=[PROMPT])
+    video: VideoReference
+    seconds: Seconds | None = Field(None, description="To add; 4 when neither it nor `num_frames` is given.")
+    num_frames: int | None = Field(None, ge=1, description="Frames to add. (Extension.)")
+
+
+class PromptChange(_Request):
+    """A message of the WebSocket."""
+
+    type: Literal["prompt"]
+    prompt: Text = Field(description="From the next chunk on.")
+
+
+class LoginRequest(_Request):
+    key: str = Field(description="An API key. It comes back as a cookie that scripts cannot read.")
+
+
+class VideoError(BaseModel):
+    code: str
+    message: str
+
+
+class PromptAt(BaseModel):
+    from_frame: int
+    prompt: str
+
+
+class Cut(BaseModel):
+    """How a video is made piece by piece, in frames."""
+
+    chunk_frames: int = Field(description="Of the first call of the base model.")
+    condition_frames: int = Field(description="Of each later one, frames of the chunk before.")
+    window_frames: int = Field(description="Of a call of the refiner.")
+    overlap_frames: int = Field(description="Of these, frames of the window before.")
+
+
+class Video(BaseModel):
+    """A video: what was asked, and how far it is."""
+
+    id: str = Field(examples=[VIDEO_ID])
+    object: Literal["video"] = "video"
+    model: str
+    status: Literal["queued", "in_progress", "completed", "failed"]
+    progress: int = Field(ge=0, le=100)
+    created_at: int = Field(description="Unix time in seconds, as all times here.")
+    completed_at: int | None
+    expires_at: int | None = Field(description="When its files go.")
+    prompt: str = Field(description="At frame 0.")
+    size: str = Field(examples=["128x128"])
+    seconds: str = Field(examples=["4"])
+    remixed_from_video_id: str | None
+    error: VideoError | None
+    num_frames: int
+    fps: int
+    width: int
+    height: int
+    num_inference_steps: int
+    guidance_scale: float
+    negative_prompt: str
+    seed: int
+    coupling: Coupling
+    prompts: list[PromptAt] = Field(description="The whole schedule.")
+    extends_video_id: str | None
+    plan: Cut
+    warnings: list[str] = Field([], description="Of a new video: words that the model does not know.")
+
+
+class VideoList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Video]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class VideoDeleted(BaseModel):
+    id: str
+    object: Literal["video.deleted"] = "video.deleted"
+    deleted: Literal[True] = True
+
+
+class Defaults(BaseModel):
+    """What a video has that does not say."""
+
+    seconds: str
+    fps: int
+    width: int
+    height: int
+    num_inference_steps: int
+    guidance_scale: float
+    coupling: Coupling
+    plan: Cut
+
+
+class Limits(BaseModel):
+    """What a request may ask for at most."""
+
+    max_frames: int
+    max_prompt_chars: int
+    max_cues: int
+    max_pixels: int
+    max_steps: int
+    size_multiple: int = Field(description="Width and height have to be multiples of it.")
+
+
+class Model(BaseModel):
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "longtake"
+    defaults: Defaults
+    limits: Limits
+
+
+class ModelList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Model]
+
+
+class Health(BaseModel):
+    status: Literal["ready"] = "ready"
+
+
+class ErrorDetail(BaseModel):
+    message: str
+    type: str = Field(examples=["invalid_request_error"])
+    param: str | None = Field(description="The field that was wrong.", examples=["num_frames"])
+    code: str = Field(examples=["invalid_value"])
+
+
+class ErrorBody(BaseModel):
+    """The form of every refusal."""
+
+    error: ErrorDetail
+
+
+# FastAPI sees them in no signature.
+UNSEEN: tuple[type[BaseModel], ...] = (VideoRequest, RemixRequest, ExtensionRequest, LoginRequest, ErrorBody)

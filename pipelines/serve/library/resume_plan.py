@@ -1,0 +1,143 @@
+"""What follows from the files of a take: where it goes on, what can no longer change, how far it is.
+
+Names of files say what is made; nothing here reads one.
+"""
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import count
+
+from longtake.models.domain.plan import Plan
+from longtake.models.domain.prompt import PromptSpec
+from longtake.models.domain.scheduler import Coupling, task_blocks
+from longtake.models.domain.span import Span
+from longtake.pipelines.bulk.settings import video_settings
+from longtake.pipelines.config.conf import Conf
+from longtake.pipelines.serve.library.paths import THUMBNAIL, boundary_name, chunk_name, fragment_name, preview_name
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a take is cut into calls. Window k gives segment k, which becomes fragment k."""
+
+    plan: Plan
+    num_steps: int
+    blocks: tuple[Span, ...]  # steps of each task of a window; the last one decodes
+    causal: bool
+
+    @property
+    def num_fragments(self) -> int:
+        return len(self.plan.segments)
+
+    def boundaries(self, window: int) -> list[str]:
+        """Files of what the window after this one needs of it."""
+        return [boundary_name(window, steps) for steps in self.blocks[:-1]]
+
+    def basis(self, window: int) -> list[str]:
+        """Files that `window` needs to go on when those before it are final, which is so in causal coupling alone."""
+        if not self.causal or not 0 < window < len(self.plan.windows):
+            return []
+        first = self.plan.chunks_of(window)[0]
+        return [*self.boundaries(window - 1), *([chunk_name(first - 1)] if first else [])]
+
+
+def shape_of(spec: PromptSpec, conf: Conf) -> Shape:
+    """`conf` is that of the take. Raises ValueError for what cannot be planned."""
+    refiner = conf.refiner
+    blocks = task_blocks(refiner.num_inference_steps, refiner.steps_per_task, refiner.coupling)
+    causal = refiner.coupling == Coupling.CAUSAL
+    return Shape(Plan(spec.num_frames, conf.plan), refiner.num_inference_steps, blocks, causal)
+
+
+def made_with(conf: Conf, bundle_sha256: str) -> str:
+    """Names all that the bytes of a take depend on beside what was asked for. `conf` is that of the take."""
+    return sha256(json.dumps([bundle_sha256, video_settings(conf)], sort_keys=True).encode()).hexdigest()
+
+
+def count_fragments(names: Collection[str]) -> int:
+    """From the first one on, without a gap."""
+    return _count(names, fragment_name)
+
+
+def count_previews(names: Collection[str]) -> int:
+    """From the first one on, without a gap."""
+    return _count(names, preview_name)
+
+
+def next_window(shape: Shape, names: Collection[str]) -> int:
+    """Where a take goes on: windows before it are final, and what it needs of them is there.
+
+    The number of windows when all fragments are there.
+    """
+    num_final = count_fragments(names)
+    if num_final == shape.num_fragments:
+        return num_final
+    for window in range(num_final if shape.causal else 0, 0, -1):
+        if all(name in names for name in shape.basis(window)):
+            return window
+    return 0
+
+
+def num_reached(shape: Shape, names: Collection[str]) -> int:
+    """Chunks whose prompt can no longer change: something of them, or of a later one, is there for a viewer."""
+    chunks = range(len(shape.plan.chunks))
+    reached = [i + 1 for i in chunks if chunk_name(i) in names or preview_name(i) in names]
+    windows = range(shape.num_fragments)
+    reached += [shape.plan.chunks_of(k)[-1] + 1 for k in windows if fragment_name(k) in names]
+    return max(reached, default=0)
+
+
+def figures_of(shape: Shape, names: Collection[str]) -> "Figures":
+    """How far a take is by its files alone."""
+    windows, steps = len(shape.plan.windows), shape.num_steps
+    chunks = (num_reached(shape, names), len(shape.plan.chunks))
+    refined = (next_window(shape, names) * steps, windows * steps)
+    return Figures(chunks, refined, (count_fragments(names), shape.num_fragments))
+
+
+def old_boundaries(shape: Shape, names: Collection[str]) -> list[str]:
+    """Files of windows before the two latest final ones: nothing goes on from them."""
+    windows = range(count_fragments(names) - 2)
+    return [name for window in windows for name in shape.boundaries(window) if name in names]
+
+
+def inherited(source: Shape) -> list[str]:
+    """Files of a finished take that are the same in one that goes on from its end, in the order of what needs what.
+
+    The last window is not among them: it had frames past the end. Chunks from there on have another prompt.
+    """
+    plan, names = source.plan, []
+    for index, chunk in enumerate(plan.chunks):
+        if chunk.stop <= plan.num_frames:
+            names.append(preview_name(index))
+        if chunk.start < plan.num_frames:
+            names.append(chunk_name(index))
+    last = len(plan.windows) - 1
+    if source.causal and last:
+        names += [*source.boundaries(last - 1), THUMBNAIL, *map(fragment_name, range(last))]
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How far a take is: (done, total) of chunks, of denoising steps of windows, and of fragments."""
+
+    generate: tuple[int, int]
+    refine: tuple[int, int]
+    segments: tuple[int, int]
+
+    @property
+    def parts(self) -> dict[str, tuple[int, int]]:
+        return {"generate": self.generate, "refine": self.refine, "segments": self.segments}
+
+    @property
+    def percent(self) -> int:
+        """At most 99: it is finished when its files are, and not before."""
+        done, total = (sum(part[i] for part in self.parts.values()) for i in (0, 1))
+        return min(99, 100 * done // total)
+
+
+def _count(names: Collection[str], name_of: Callable[[int], str]) -> int:
+    return next(index for index in count() if name_of(index) not in names)

@@ -1,0 +1,1 @@
+"""MLflow runs. No other room imports mlflow."""

@@ -1,0 +1,178 @@
+"""A run in MLflow's store, as `longtake.pipelines.tracking.tracker` fills it. Only these two files import mlflow.
+
+Everything here waits for the store and raises what it raises.
+"""
+
+import logging
+import re
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+logger = logging.getLogger(__name__)
+
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+KEY_TAG = "longtake.key"
+MAX_POINTS_BATCH = 1000  # in one call, MLflow's limit
+MAX_FACTS_BATCH = 100  # params or tags in one call, MLflow's limit
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A number that was measured. Without a step: seconds since the run began."""
+
+    key: str
+    value: float
+    time_ms: int
+    step: int | None
+
+
+class MlflowRun:
+    """Every method may be called again with what it was called with before."""
+
+    def __init__(self, client: Any, run: Any, monitors: Sequence[Any]) -> None:
+        self.client, self.run_id = client, run.info.run_id
+        self._began_ms: int = run.info.start_time
+        self._params: dict[str, str] = dict(run.data.params)
+        self._tags: dict[str, str] = dict(run.data.tags)
+        self._monitors = monitors
+
+    def params(self, values: Mapping[str, str]) -> None:
+        from mlflow.entities import Param
+
+        new, changed = self._compare(values, self._params)
+        for part in _batches(new):
+            self.client.log_batch(self.run_id, params=[Param(*item) for item in part.items()])
+            self._params |= part
+        self.tags(changed)
+
+    def origin(self, values: Mapping[str, str]) -> None:
+        """Tags that tell where a result came from: the first ones stay, later ones stand beside them."""
+        new, changed = self._compare(values, self._tags)
+        self.tags(new | changed)
+
+    def tags(self, values: Mapping[str, str]) -> None:
+        from mlflow.entities import RunTag
+
+        for part in _batches(values):
+            self.client.log_batch(self.run_id, tags=[RunTag(*item) for item in part.items()])
+            self._tags |= part
+
+    def _compare(self, values: Mapping[str, str], known: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+        """Values not known yet, and, under `changed.KEY`, those that are not what was said last."""
+        said = {key: self._tags.get(f"changed.{key}", known.get(key)) for key in values}
+        new = {key: value for key, value in values.items() if said[key] is None}
+        changed = {f"changed.{k}": value for k, value in values.items() if k not in new and said[k] != value}
+        return new, changed
+
+    def points(self, points: Sequence[Point]) -> None:
+        from mlflow.entities import Metric
+
+        metrics = [Metric(point.key, point.value, point.time_ms, self._step(point)) for point in points]
+        self.client.log_batch(self.run_id, metrics=metrics)
+
+    def _step(self, point: Point) -> int:
+        return (point.time_ms - self._began_ms) // 1000 if point.step is None else point.step
+
+    def file(self, data: bytes | Path, place: str) -> None:
+        """MLflow keeps a file's own name, so it gets one in a folder of its own."""
+        at = PurePosixPath(place)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, at.name)
+            if isinstance(data, bytes):
+                path.write_bytes(data)
+            else:
+                path.symlink_to(data.absolute())
+            self.client.log_artifact(self.run_id, str(path), None if at.parent == PurePosixPath() else str(at.parent))
+
+    def machine(self) -> list[Point]:
+        """What MLflow's pages show as system metrics, now."""
+        # MLflow's own thread for them dies of the first call that fails, and its end waits for the store without limit.
+        now = now_ms()
+        values: dict[str, float] = {}
+        for monitor in self._monitors:
+            with suppress(Exception):  # a device that fails says nothing
+                monitor.collect_metrics()
+                values |= monitor.aggregate_metrics()
+            monitor.clear_metrics()
+        return [Point(f"system/{key}", value, now, None) for key, value in values.items()]
+
+    def end(self, status: Status) -> None:
+        self.client.set_terminated(self.run_id, status)
+
+
+def begin_run(
+    uri: str, key: str, experiment: str, name: str, began_ms: int, resumed: bool, system_metrics: bool
+) -> MlflowRun:
+    """The run with this key, running again, or a new one that is called `name`."""
+    from mlflow import MlflowClient
+
+    client = MlflowClient(uri)
+    experiment_id = _experiment(client, experiment, uri)
+    run = next(iter(client.search_runs([experiment_id], f"tags.`{KEY_TAG}` = '{key}'", max_results=1)), None)
+    if run is not None:
+        client.update_run(run.info.run_id, "RUNNING")
+    else:
+        run = client.create_run(experiment_id, began_ms, {KEY_TAG: key}, name)
+        if resumed:
+            logger.warning("tracking: experiment %s has no run with key %s: a new one begins", experiment, key)
+    logger.info("tracking key=%s run=%s store=%s", key, run.info.run_id, masked(uri))
+    return MlflowRun(client, run, _monitors() if system_metrics else ())
+
+
+def _experiment(client: Any, name: str, uri: str) -> str:
+    """Its id. In a local file its artifacts lie beside the file; a server knows where to put them."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    local = uri.startswith("sqlite:///")
+    path = Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
+    return str(client.create_experiment(name, (path.parent / "mlflow-artifacts").as_uri() if local else None))
+
+
+def _monitors() -> list[Any]:
+    from mlflow.system_metrics.metrics.cpu_monitor import CPUMonitor
+    from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
+    from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
+    from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
+
+    monitors: list[Any] = []
+    kinds: tuple[Any, ...] = (CPUMonitor, DiskMonitor, NetworkMonitor, GPUMonitor)
+    for kind in kinds:
+        with suppress(Exception):  # no GPU, no driver or no nvidia-ml-py: each raises something else
+            monitors.append(kind())
+    return monitors
+
+
+def is_final(error: Exception) -> bool:
+    """Whether asking again is of no use: it is our question that is wrong, not the store that is away."""
+    from mlflow.exceptions import MlflowException
+
+    answer: Any = error
+    if isinstance(error, MlflowException):
+        status = answer.get_http_status_code()
+    else:
+        status = getattr(getattr(answer, "response", None), "status_code", 0)
+    # 401, 403: somebody may renew the credentials; 408, 429: later it may work
+    return isinstance(error, FileNotFoundError | PermissionError) or (
+        400 <= status < 500 and status not in (401, 403, 408, 429)
+    )
+
+
+def masked(text: str) -> str:
+    """Without the passwords that URIs may hold."""
+    return re.sub(r"//[^/@\s]*@", "//", text)
+
+
+def _batches(values: Mapping[str, str]) -> list[dict[str, str]]:
+    items = list(values.items())
+    return [dict(items[i : i + MAX_FACTS_BATCH]) for i in range(0, len(items), MAX_FACTS_BATCH)]
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000

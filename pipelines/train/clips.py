@@ -1,0 +1,244 @@
+"""Captioned videos into clips to learn from, on Ray Data: one parquet file a video, one row group a clip.
+
+    list_videos ──► Ray Data: ClipEncoder on every worker ──► work/clips/<video>.parquet ──► ClipFolder (each trainer)
+
+Networks that are not trained see every clip once, here. A file is there whole or not at all, so a preparation that was
+killed goes on, and trainers draw any clip by its number: a training that is resumed draws the same ones.
+Shapes: t frames of the target, f condition frames, c h w latent channels, rows, columns, H W pixels, e embedding.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from longtake.models.diffusion.noise import rng_for
+from longtake.models.nets.image import embed_images
+from longtake.models.nets.latents import encode_images, factor
+from longtake.models.nets.text import check_length
+from longtake.models.stages.bundle import load_bundle
+from longtake.models.training.memories import CLIP_FRAMES, CONDITION, TARGET, MemoryBatch
+from longtake.models.video.frames import to_float, to_uint8, upscale
+from longtake.models.video.mp4 import decode_stream, video_stream
+from longtake.pipelines.datasets.video_list import Listed
+from longtake.pipelines.evaluate.measurer import read_bytes
+from longtake.pipelines.runners.stages import bundle_path, quiet
+
+NEEDED = ("unet", "vae", "image_encoder", "tokenizer", "text_encoder", "scheduler")  # of a bundle
+ATTEMPTS = 3
+ARRAYS = ("latents", "condition", "anchor", "anchor_frame")
+
+
+@dataclass(frozen=True, slots=True)
+class CutParams:
+    """How clips are cut out of videos."""
+
+    stride: int = 1  # frames of the video from one frame of a clip to the next
+    per_video: int = 16  # clips, at most, spread over the video; a clip has 32 frames
+    latent_noise: float = 0.15  # at most, on the latents that condition and anchor are decoded from
+
+    def __post_init__(self) -> None:
+        for name in ("stride", "per_video"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if not 0 <= self.latent_noise <= 1:
+            raise ValueError(f"latent_noise={self.latent_noise} must be in 0..1")
+
+
+class ClipEncoder:
+    """`encoder(video)`: writes the clips of one video, and says how many there are. Built once in each worker."""
+
+    def __init__(self, bundle: str, folder: Path, params: CutParams, seed: int, device: str) -> None:
+        quiet()
+        torch.set_num_threads(1)
+        self._folder, self._params, self._seed, self._device = folder, params, seed, device
+        parts = load_bundle(bundle_path(bundle), device, wanted=lambda name: name in NEEDED, required=NEEDED).parts
+        self._vae, self._images, self._tokenizer = parts["vae"], parts["image_encoder"], parts["tokenizer"]
+        self._limit = parts["text_encoder"].config.max_position_embeddings
+        side = parts["unet"].config.sample_size
+        rows, columns = (side, side) if isinstance(side, int) else side
+        self._size = rows * factor(self._vae), columns * factor(self._vae)
+
+    def __call__(self, video: Listed) -> dict[str, Any]:
+        """{"path", "clips", "reason"}: a video of which there are none is a reason, never the end of the others."""
+        try:
+            return {"path": video.path, "clips": self._write(video), "reason": None}
+        except Exception as error:  # each library has its own
+            return {"path": video.path, "clips": 0, "reason": " ".join(str(error).split()) or type(error).__name__}
+
+    @torch.inference_mode()
+    def _write(self, video: Listed) -> int:
+        if video.reason is not None:
+            raise ValueError(f"it was not made: {video.reason}")
+        if not (video.prompt or "").strip():
+            raise ValueError("it has no caption: a column prompt, text or caption")
+        check_length(self._tokenizer, video.prompt or "", self._limit)
+        data = read_bytes(video)
+        starts = clip_starts(sum(1 for _ in _frames(data)), self._params)
+        spread = np.arange(CLIP_FRAMES) * self._params.stride
+        needed = {start + int(offset) for start in starts for offset in spread}
+        # Twice through the file, and only what is needed is kept, small: a long video does not fit into memory.
+        kept = {n: self._small(frame) for n, frame in enumerate(_frames(data)) if n in needed}
+        target = clip_file(self._folder, video)
+        part = target.with_name(f"{target.name}.{os.getpid()}.part")
+        with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
+            for start in starts:
+                clip = np.stack([kept[start + int(offset)] for offset in spread])
+                writer.write_table(self._table(clip, video, start), row_group_size=1)
+        part.replace(target)
+        return len(starts)
+
+    def _small(self, frame: UInt8[np.ndarray, "h0 w0 3"]) -> UInt8[np.ndarray, "H W 3"]:
+        small: UInt8[np.ndarray, "H W 3"] = to_uint8(upscale(_cropped(frame[None], *self._size), *self._size))[0]
+        return small
+
+    def _table(self, clip: UInt8[np.ndarray, "32 H W 3"], video: Listed, start: int) -> pa.Table:
+        latents = torch.cat([encode_images(self._vae, image[None]) for image in to_float(clip)])
+        rng = rng_for(self._seed, f"train-clip/{video.path}", start, 0)
+        seen = torch.cat([latents[int(rng.integers(CONDITION.start))][None], latents[CONDITION]])
+        noise = torch.from_numpy(rng.standard_normal(seen.shape, dtype=np.float32))
+        noisy = (seen + rng.uniform(0, self._params.latent_noise) * noise) / self._vae.config.scaling_factor
+        decoded = to_uint8(self._vae.decode(noisy.to(self._device)).sample)
+        embed = embed_images(self._images, to_float(decoded[:1]).to(self._device))[0].cpu().numpy()
+        arrays = (latents[TARGET].half().numpy(), decoded[1:], embed, decoded[0])
+        columns: dict[str, Any] = {"path": [video.path], "start": [start], "caption": [video.prompt]}
+        for name, array in zip(ARRAYS, arrays, strict=True):
+            columns |= {name: [array.tobytes()], f"{name}_shape": [list(array.shape)]}
+        return pa.table(columns, SCHEMA)
+
+
+SCHEMA = pa.schema(
+    [("path", pa.string()), ("start", pa.int64()), ("caption", pa.string())]
+    + [column for name in ARRAYS for column in ((name, pa.binary()), (f"{name}_shape", pa.list_(pa.int64())))]
+)
+
+
+def clip_starts(num_frames: int, params: CutParams) -> list[int]:
+    """First frames of a video's clips. Raises ValueError for a video that is shorter than one clip."""
+    spread = (CLIP_FRAMES - 1) * params.stride + 1
+    if num_frames < spread:
+        raise ValueError(f"it has {num_frames} frames: a clip needs {spread} (clips.stride={params.stride})")
+    last = num_frames - spread
+    return [round(start) for start in np.linspace(0, last, min(params.per_video, last + 1))]
+
+
+def clip_file(folder: Path, video: Listed) -> Path:
+    """Where the clips of a video lie; with another caption it is another one."""
+    about = json.dumps([video.url, video.member, video.prompt])
+    return folder / f"{hashlib.sha256(about.encode()).hexdigest()[:24]}.parquet"
+
+
+def _frames(data: bytes) -> Iterator[UInt8[np.ndarray, "h0 w0 3"]]:
+    with av.open(io.BytesIO(data), "r") as container:
+        yield from decode_stream(container, video_stream(container))
+
+
+def encode_clips(
+    videos: Sequence[Listed], bundle: str, folder: Path, params: CutParams, seed: int, device: str
+) -> Iterator[dict[str, Any]]:
+    """What ClipEncoder says of each of the videos, as they are done, by workers of a cluster that was joined.
+
+    A video that takes its worker with it, ATTEMPTS times, is a reason like any other: each is a block of its own, and
+    blocks that fail end nothing.
+    """
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    there = ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1)  # type: ignore[no-untyped-call]
+    workers = int(max(1, min(len(videos), there)))
+    rows = [{"item": video.as_text()} for video in videos]
+    items = ray.data.from_items(rows, override_num_blocks=len(videos))
+    items.context.enable_progress_bars = False
+    items.context.max_errored_blocks = -1
+    done = items.map_batches(
+        _Batches,
+        fn_constructor_args=(bundle, folder, params, seed, device),
+        batch_size=1,
+        batch_format="numpy",
+        num_cpus=1,
+        num_gpus=1 if device == "cuda" else 0,
+        ray_remote_args_fn=_attempts,
+        # It grows while videos wait. A worker has one at a time: its death costs whatever it was given an attempt.
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, max_tasks_in_flight_per_actor=1),
+    )
+    lost = {video.path for video in videos}
+    for row in done.iter_rows():
+        lost.discard(row["path"])
+        yield row
+    for path in sorted(lost):
+        yield {"path": path, "clips": 0, "reason": f"no worker had an answer in {ATTEMPTS} attempts"}
+
+
+def _attempts() -> dict[str, int]:
+    """A video is tried ATTEMPTS times; workers start again without limit: Ray's pool waits for ever for a dead one."""
+    return {"max_restarts": -1, "max_task_retries": ATTEMPTS - 1}
+
+
+class _Batches:
+    """A ClipEncoder as Ray Data calls it."""
+
+    def __init__(self, *args: Any) -> None:
+        self._encode = ClipEncoder(*args)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        rows = [self._encode(Listed.of_text(item)) for item in batch["item"]]
+        return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+class ClipFolder:
+    """The clips of some files (file, number of clips), as `longtake.models.training.memory` asks for them."""
+
+    def __init__(self, files: Sequence[tuple[Path, int]]) -> None:
+        self._places = [(file, row) for file, count in files for row in range(count)]
+
+    @staticmethod
+    def count(file: Path) -> int:
+        """How many clips a file has."""
+        return int(pq.ParquetFile(file).num_row_groups)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def batch(self, rows: np.ndarray, rng: np.random.Generator | None = None) -> MemoryBatch:
+        clips = [self.clip(int(row)) for row in rows]
+        latents, anchors = (
+            torch.from_numpy(np.stack([clip[name] for clip in clips])) for name in ("latents", "anchor")
+        )
+        condition = np.stack([clip["condition"] for clip in clips])
+        return MemoryBatch(latents, condition, anchors, [clip["caption"] for clip in clips])
+
+    def weight(self, rows: np.ndarray, timestep: Tensor, weight: float) -> Float[Tensor, "b 1 t h w"] | None:
+        """Nobody knows where the object is: every latent counts alike."""
+        return None
+
+    def clip(self, row: int) -> dict[str, Any]:
+        """Every column of one clip, arrays as arrays."""
+        file, group = self._places[row]
+        (values,) = pq.ParquetFile(file).read_row_group(group).to_pylist()
+        kinds = {"latents": np.float16, "anchor": np.float32}
+        for name in ARRAYS:
+            flat = np.frombuffer(values[name], kinds.get(name, np.uint8))
+            values[name] = flat.reshape(values[f"{name}_shape"]).copy()
+        return dict(values)
+
+
+def _cropped(clip: UInt8[np.ndarray, "t h0 w0 3"], height: int, width: int) -> UInt8[np.ndarray, "t h1 w1 3"]:
+    """The largest middle part of that shape."""
+    rows, columns = clip.shape[1:3]
+    scale = min(rows / height, columns / width)
+    tall, wide = round(height * scale), round(width * scale)
+    top, left = (rows - tall) // 2, (columns - wide) // 2
+    return clip[:, top : top + tall, left : left + wide]

@@ -1,0 +1,332 @@
+"""The command line as a contract: what is written, what is said, and the exit code."""
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from longtake.models.video.mp4 import Mp4Encoder, decode
+from longtake.pipelines import api
+from longtake.pipelines.__main__ import main
+from longtake.pipelines.cli.video_recorder import save_sheet
+from longtake.pipelines.files.video_file import VideoWriter
+from tests.support.places import ROOT
+from tests.support.toy import ToyBundle, ToyRefiner
+
+PROMPT = "a red circle moves right"
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch, tmp_path):
+    """The weights are a toy's; everything else is what a user runs. Files land in a folder of the test's own."""
+    build_bundle = api.build_bundle
+    monkeypatch.setattr(api, "build_bundle", lambda conf: ToyBundle() if conf.bundle == "tiny" else build_bundle(conf))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs the command line, which has to say no: exit code 2, one line on stderr, nothing else, no file."""
+
+    def run(*argv: str, code: int = 2) -> str:
+        before = set(Path().rglob("*"))
+        assert main(argv) == code
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert err.startswith("longtake: error: ") and err.count("\n") == 1, err
+        assert set(Path().rglob("*")) == before
+        return err
+
+    return run
+
+
+def frames_of(path: str) -> np.ndarray:
+    return np.stack(list(decode(path)))
+
+
+def write_video(path: str, frames: np.ndarray, fps: int = 12) -> None:
+    encoder = Mp4Encoder(fps, frames.shape[2], frames.shape[1])
+    Path(path).write_bytes(encoder.encode(frames) + encoder.finish())
+
+
+@pytest.mark.parametrize("num_frames", [1, 17, 24, 25, 80])
+def test_exactly_the_frames_asked_for_are_written(num_frames, capsys):
+    assert main(["generate", PROMPT, "--num-frames", str(num_frames), "--out", "take.mp4"]) == 0
+    out, err = capsys.readouterr()
+    assert frames_of("take.mp4").shape == (num_frames, 128, 128, 3)
+    assert out.startswith(f"take.mp4: {num_frames} frames of 128x128 in ") and "first segment after" in out
+    assert "frames per second" in out
+    assert err == ""
+    assert os.listdir() == ["take.mp4"]
+
+
+def test_preview_and_contact_sheet_are_kept_beside_the_video(capsys):
+    argv = ["generate", PROMPT, "--num-frames", "30", "--out", "take.mp4", "--preview", "low.mp4"]
+    assert main([*argv, "--contact-sheet", "sheet.png"]) == 0
+    assert frames_of("low.mp4").shape == (30, 16, 16, 3)
+    with Image.open("sheet.png") as sheet:
+        assert sheet.width > 300
+    assert capsys.readouterr().out.splitlines()[1:] == ["low.mp4", "sheet.png"]
+
+
+def test_the_same_command_gives_the_same_bytes_and_another_seed_others():
+    for name, seed in (("a.mp4", "7"), ("b.mp4", "7"), ("c.mp4", "8")):
+        assert main(["generate", PROMPT, "--num-frames", "20", "--seed", seed, "--out", name]) == 0
+    a, b, c = (Path(name).read_bytes() for name in ("a.mp4", "b.mp4", "c.mp4"))
+    assert a == b
+    assert a != c
+
+
+@pytest.mark.parametrize("coupling", ["symmetric", "causal"])
+def test_settings_may_stand_anywhere_after_the_command(coupling):
+    argv = ["generate", PROMPT, f"refiner.coupling={coupling}", "--out", "take.mp4", "refiner.height=32", "video.fps=5"]
+    assert main([*argv, "--num-frames", "40", "refiner.steps_per_task=3"]) == 0
+    assert frames_of("take.mp4").shape == (40, 32, 128, 3)
+
+
+def test_a_config_file_is_read_and_an_override_wins(tmp_path):
+    Path("mine.yaml").write_text("refiner:\n  height: 32\n  width: 32\n")
+    argv = ["generate", PROMPT, "--num-frames", "1", "--out", "a.mp4", "--config", "mine.yaml", "refiner.width=64"]
+    assert main(argv) == 0
+    assert frames_of("a.mp4").shape == (1, 32, 64, 3)
+
+
+def test_unknown_words_are_named_once_in_a_warning(capsys):
+    argv = [
+        "generate",
+        "a purple circle moves purple",
+        "--negative-prompt",
+        "ugly",
+        "--num-frames",
+        "1",
+        "--out",
+        "a.mp4",
+    ]
+    assert main(argv) == 0
+    assert capsys.readouterr().err == "longtake: warning: the bundle does not know these words: purple, ugly\n"
+
+
+def test_unknown_words_of_all_prompts_are_named(capsys):
+    argv = ["generate", PROMPT, "--num-frames", "40", "--out", "a.mp4", "--negative-prompt", "ugly"]
+    assert main([*argv, "--prompt-at", "32", "a purple circle", "--prompt-at", "16", "a lilac circle"]) == 0
+    assert capsys.readouterr().err == "longtake: warning: the bundle does not know these words: lilac, purple, ugly\n"
+
+
+def test_a_prompt_that_shows_in_no_frame_is_a_warning(capsys):
+    argv = ["generate", PROMPT, "--num-frames", "40", "--out", "a.mp4", "--prompt-at", "33", "a red circle"]
+    assert main(argv) == 0
+    says = "--prompt-at 33: it shows in no frame, for no chunk begins before the next prompt or the end"
+    assert capsys.readouterr().err == f"longtake: warning: {says}\n"
+
+
+def test_enhance_keeps_length_and_rate_and_refines_to_the_size_asked_for(capsys):
+    write_video("in.mp4", np.random.default_rng(0).integers(0, 255, (30, 32, 32, 3), np.uint8))
+    assert main(["enhance", "in.mp4", "--prompt", PROMPT, "--out", "out.mp4", "--contact-sheet", "s.png"]) == 0
+    assert frames_of("out.mp4").shape == (30, 128, 128, 3)
+    assert capsys.readouterr().err == ""
+
+
+def test_enhance_says_when_it_stretches(capsys):
+    write_video("in.mp4", np.zeros((3, 32, 64, 3), np.uint8))
+    assert main(["enhance", "in.mp4", "--prompt", PROMPT, "--out", "out.mp4"]) == 0
+    assert "in.mp4 is 64x32 and will be stretched to 128x128" in capsys.readouterr().err
+
+
+def test_plan_draws_the_pieces(capsys):
+    assert main(["plan", "--num-frames", "40"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "40 frames: 4 chunks, 2 windows and segments",
+        "frames    0       8       16      24      32      40",
+        "chunks    |---------------|-------|-------|-------|",
+        "windows   |-----------------------|",
+        "                          |-----------------------|",
+        "segments  |---------------|-----------------------|",
+    ]
+
+
+def test_plan_cuts_the_drawing_of_a_long_video_but_not_its_counts(capsys):
+    assert main(["plan", "--num-frames", "1200"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("1200 frames: 150 chunks, 75 windows and segments, drawn up to frame ")
+    assert max(map(len, lines)) <= 110
+
+
+OUT = ("--out", "take.mp4")
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        ((), "COMMAND"),
+        (("generate",), "PROMPT, --out"),
+        (("generate", PROMPT), "--out"),
+        (("generate", "", *OUT), "prompt=''"),
+        (("generate", "  \n ", *OUT), "it must not be empty or blank"),
+        (("generate", "a " * 23, *OUT), "prompt has 23 tokens: at most 22"),
+        (("generate", "a", "--negative-prompt", "a " * 23, *OUT), "23 tokens"),
+        (("generate", "a", "red", "circle", *OUT), "a prompt of several words needs quotes"),
+        (("generate", PROMPT, "--num-frames", "0", *OUT), "num_frames=0: a video has at least 1 frame"),
+        (("generate", PROMPT, "--num-frames", "-3", *OUT), "num_frames=-3"),
+        (("generate", PROMPT, "--num-frames", "many", *OUT), "--num-frames: 'many' is not a whole number"),
+        (("generate", PROMPT, "--num-frames", "2.5", *OUT), "--num-frames: '2.5' is not a whole number"),
+        (("generate", PROMPT, "--prompt-at", "x", "a", *OUT), "--prompt-at: 'x' is not a whole number"),
+        (("generate", PROMPT, "--prompt-at", "8", *OUT), "--prompt-at: expected 2 arguments"),
+        (("generate", PROMPT, "--prompt-at", "0", "a", *OUT), "--prompt-at 0: from_frame=0: a later prompt begins at"),
+        (("generate", PROMPT, "--prompt-at", "-8", "a", *OUT), "--prompt-at -8: from_frame=-8"),
+        (("generate", PROMPT, "--prompt-at", "8", " ", *OUT), "--prompt-at 8: prompt=' ': it must not be empty"),
+        (("generate", PROMPT, "--prompt-at", "80", "a", *OUT), "from_frame=80: the video ends before it, at 80"),
+        (
+            ("generate", PROMPT, "--prompt-at", "8", "a", "--prompt-at", "8", "b", *OUT),
+            "from_frame=8: it has to be later",
+        ),
+        (("generate", PROMPT, "--prompt-at", "8", "a " * 23, *OUT), "prompt has 23 tokens: at most 22"),
+        (("enhance", "in.mp4", "--prompt", PROMPT, "--prompt-at", "8", "a", *OUT), "'--prompt-at' is no option"),
+        (("generate", PROMPT, "--seed", "-1", *OUT), "seed=-1"),
+        (("generate", PROMPT, "--seed", str(2**63), *OUT), "less than 2**63"),
+        (("generate", PROMPT, "--fps", "0", *OUT), "video.fps=0 must be between 1 and 240"),
+        (
+            ("generate", PROMPT, "--runner", "slurm", *OUT),
+            "--runner: invalid choice: 'slurm' (choose from 'local', 'ray')",
+        ),
+        (("generate", PROMPT, "--outt", "x.mp4", *OUT), "'--outt' is no option"),
+        (("generate", PROMPT, "--num", "3", *OUT), "'--num' is no option"),
+        (("generate", PROMPT, "--out", "take.avi"), "out=take.avi must end in .mp4"),
+        (("generate", PROMPT, "--out", "."), "out=. is a folder"),
+        (("generate", PROMPT, "--out", ""), "is a folder"),
+        (("generate", PROMPT, "--out", "nowhere/take.mp4"), "out=nowhere/take.mp4: there is no folder nowhere"),
+        (("generate", PROMPT, *OUT, "--preview", "take.mp4"), "preview=take.mp4 is also out"),
+        (("generate", PROMPT, *OUT, "--preview", "./x/../take.mp4"), "preview="),
+        (("generate", PROMPT, *OUT, "--contact-sheet", "sheet.gif"), "must end in .png or .jpg or .jpeg"),
+        (("generate", PROMPT, *OUT, "--bundle", "nowhere"), "nowhere"),
+        (("generate", PROMPT, *OUT, "--config", "none.yaml"), "config=none.yaml cannot be read: No such file"),
+        (("generate", PROMPT, *OUT, "refiner.num_inference_step=4"), "did you mean refiner.num_inference_steps?"),
+        (("generate", PROMPT, *OUT, "refiner.num_inference_steps=x"), "must be a whole number, not text"),
+        (("generate", PROMPT, *OUT, "refiner.num_inference_steps=0"), "refiner.num_inference_steps=0"),
+        (("generate", PROMPT, *OUT, "refiner.coupling=loose"), "must be one of symmetric, causal"),
+        (("generate", PROMPT, *OUT, "refiner.strength=2"), "refiner.strength=2.0"),
+        (("generate", PROMPT, *OUT, "refiner.height=100"), "multiples of 16"),
+        (("generate", PROMPT, *OUT, "plan.overlap_frames=20"), "plan.overlap_frames=20"),
+        (("generate", PROMPT, *OUT, "scheduler.lookahead_frames=8"), "lookahead_frames=8"),
+        (("enhance", "nowhere.mp4", "--prompt", PROMPT, *OUT), "nowhere.mp4"),
+        (("enhance", ".", "--prompt", PROMPT, *OUT), "."),
+        (("enhance", "in.mp4", *OUT), "--prompt"),
+        (("plan", "--num-frames", "0"), "num_frames=0"),
+        (("plan", "plan.chunk_frames=0"), "plan.chunk_frames=0"),
+        (("bulk",), "prompts is missing: it has no default"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(refused, argv, says):
+    assert says in refused(*argv)
+
+
+def test_a_prompt_may_start_with_a_dash_after_two():
+    assert main(["generate", "--num-frames", "1", *OUT, "--", "-red circle"]) == 0
+
+
+def test_an_unreadable_video_is_refused(refused):
+    Path("text.mp4").write_text("not a video")
+    Path("empty.mp4").write_bytes(b"")
+    for name in ("text.mp4", "empty.mp4"):
+        assert name in refused("enhance", name, "--prompt", PROMPT, *OUT)
+
+
+def test_the_video_that_is_read_is_never_overwritten(refused):
+    write_video("in.mp4", np.zeros((3, 32, 32, 3), np.uint8))
+    assert "out=in.mp4 is also the video that is read" in refused(
+        "enhance", "in.mp4", "--prompt", PROMPT, "--out", "in.mp4"
+    )
+
+
+def test_a_failure_of_ours_is_one_line_and_exit_code_1(refused, monkeypatch):
+    monkeypatch.setattr("tests.support.toy.ToyRefiner.advance", lambda *_: 1 / 0)
+    assert "ZeroDivisionError: division by zero" in refused("generate", PROMPT, *OUT, code=1)
+
+
+def test_a_value_error_while_a_model_runs_is_ours_too(refused, monkeypatch):
+    monkeypatch.setattr("tests.support.toy.ToyRefiner.advance", lambda *_: int("x"))
+    assert "invalid literal" in refused("generate", PROMPT, *OUT, code=1)
+
+
+def test_debug_shows_where_an_error_came_from(capsys):
+    assert main(["generate", PROMPT, *OUT, "--debug", "--num-frames", "0"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.fixture
+def full_disk():
+    """A limit on the size of files is what a full disk looks like to a process: write() says no."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_said_and_leaves_no_file(refused, full_disk):
+    assert "take.mp4" in refused("generate", PROMPT, *OUT, code=1)
+
+
+def test_a_disk_that_is_full_when_the_contact_sheet_comes_leaves_the_one_before(full_disk):
+    sheet, frames = Path("sheet.png"), np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+    sheet.write_bytes(b"before")
+    with pytest.raises(OSError, match=r"cannot write, File too large: '.*sheet.png'"):
+        save_sheet(sheet, [0, 1], frames, frames)
+    assert sheet.read_bytes() == b"before" and os.listdir() == ["sheet.png"]
+
+
+@pytest.fixture
+def strike(monkeypatch):
+    """Sends this process a signal in the middle of the n-th call of a method, as Ctrl-C and kill do."""
+
+    def install(owner: type, method: str, call: int, sent: signal.Signals) -> None:
+        original, calls = getattr(owner, method), count(1)
+
+        def struck(self: object, *args: object) -> object:
+            if next(calls) == call:
+                signal.raise_signal(sent)
+            return original(self, *args)
+
+        monkeypatch.setattr(owner, method, struck)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # of a job in the background it is ignored
+    yield install
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("owner", "method", "call", "num_frames"),
+    [(ToyRefiner, "advance", 40, 48), (VideoWriter, "write", 3, 48), (Mp4Encoder, "encode", 2, 32)],
+)
+def test_a_stopped_run_leaves_whole_segments_that_play(strike, capsys, sent, code, owner, method, call, num_frames):
+    strike(owner, method, call, sent)
+    argv = ["generate", PROMPT, "--num-frames", "400", "--out", "take.mp4", "--contact-sheet", "s.png"]
+    assert main([*argv, "refiner.num_inference_steps=10", "refiner.coupling=causal"]) == code
+    assert capsys.readouterr().err == f"longtake: stopped: take.mp4 holds the first {num_frames} of 400 frames\n"
+    assert len(frames_of("take.mp4")) == num_frames
+    assert os.listdir() == ["take.mp4"]
+
+
+def test_a_run_stopped_before_its_first_segment_leaves_nothing(strike, capsys):
+    strike(ToyRefiner, "advance", 1, signal.SIGINT)
+    assert main(["generate", PROMPT, "--out", "take.mp4", "--preview", "low.mp4"]) == 130
+    assert capsys.readouterr().err == "longtake: stopped\n"
+    assert "take.mp4" not in os.listdir()
+
+
+def test_help_and_refusals_come_without_loading_torch():
+    script = (
+        "import sys; from longtake.pipelines.__main__ import main\n"
+        "main(['generate', '', '--out', 'x.mp4']); print('torch' in sys.modules)"
+    )
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"

@@ -1,0 +1,76 @@
+"""What the README says is run as written, on the toy's weights."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from longtake.models.video.mp4 import decode
+from longtake.pipelines import api
+from longtake.pipelines.__main__ import main
+from tests.support.http_kit import running
+from tests.support.places import ROOT
+from tests.support.ray_toys import toy_factories
+from tests.support.toy import ToyBundle
+
+SERVED = "http://127.0.0.1:8000"
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch, tmp_path):
+    monkeypatch.setattr(api, "build_bundle", lambda conf: ToyBundle())
+    monkeypatch.chdir(tmp_path)
+
+
+def python() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def blocks(language: str) -> str:
+    return "\n".join(re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL))
+
+
+@pytest.mark.xdist_group("ray")
+def test_the_commands_and_the_python_of_the_readme_run(ray_cluster, monkeypatch):
+    monkeypatch.setattr("longtake.pipelines.bulk.command.stage_factories", toy_factories)
+    Path("prompts.txt").write_text("a red circle\na blue circle\n")
+    lines = blocks("sh").replace("\\\n", " ").splitlines()
+    commands = [shlex.split(line) for line in lines if line.startswith("longtake ")]
+    commands = [argv for argv in commands if argv[1] not in ("train", "serve")]
+    assert len(commands) >= 7
+    for argv in commands:
+        if argv[1:] == ["evaluate", "manifest=milder", "out=figures-milder"]:
+            argv.append("num_workers=1")  # each takes seconds to start; the other evaluation has one for each CPU
+        assert main(argv[1:]) == 0, argv
+    exec(compile("\n".join(one for one in python() if SERVED not in one), "README.md", "exec"), {})
+    assert len(list(decode("take.mp4"))) == 80
+
+
+@pytest.mark.xdist_group("ray")
+def test_the_requests_of_the_readme_are_answered(ray_cluster, tmp_path):
+    with running(tmp_path) as kit:
+        for block in python():
+            if SERVED in block:
+                exec(compile(block.replace(SERVED, kit.url), "README.md", "exec"), {})
+        assert len(list(decode("ring.mp4"))) == 32
+        post, stream = re.findall(r"^curl .*?[^\\]$", blocks("sh"), re.DOTALL | re.MULTILINE)
+        video = json.loads(curl(post.replace(SERVED, kit.url)))
+        curl(stream.partition("  #")[0].replace(SERVED, kit.url).replace("ID", video["id"]))
+    assert len(list(decode("take.mp4"))) == 80
+
+
+def curl(command: str) -> bytes:
+    if shutil.which("curl") is None:
+        pytest.skip("there is no curl")
+    return subprocess.run(shlex.split(command.replace("\\\n", " ")), check=True, capture_output=True).stdout
+
+
+def test_links_in_the_documents_lead_somewhere():
+    for page in (ROOT / "README.md", ROOT / "docs" / "ARCHITECTURE.md", ROOT / "CHANGELOG.md"):
+        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8")):
+            assert (page.parent / link).exists(), f"{page.name}: {link}"

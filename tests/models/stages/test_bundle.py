@@ -1,0 +1,118 @@
+import json
+import shutil
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from longtake.models.stages.base import BaseParams
+from longtake.models.stages.bundle import load_bundle
+from longtake.models.stages.refiner import RefinerParams
+
+
+@pytest.fixture
+def copy(random_bundle, tmp_path):
+    return shutil.copytree(random_bundle, tmp_path / "copy")
+
+
+def change(folder, part, edit):
+    file = next((folder / part).glob("*.safetensors"))
+    tensors = load_file(file)
+    edit(tensors)
+    save_file(tensors, file, metadata={"format": "pt"})
+
+
+def test_a_loaded_bundle_holds_the_weights_that_were_packed(random_bundle):
+    bundle = load_bundle(random_bundle)
+    packed = load_file(next((random_bundle / "cam").glob("*.safetensors")))
+    loaded = bundle.parts["cam"].state_dict()
+    assert packed.keys() == loaded.keys()
+    assert all(torch.equal(loaded[name], tensor.float()) for name, tensor in packed.items())
+    assert not any(p.requires_grad for p in bundle.parts["unet"].parameters())
+
+
+def test_loading_twice_gives_the_same_stages_bit_for_bit(random_bundle):
+    one, two = (load_bundle(random_bundle).parts["text_encoder"].state_dict() for _ in range(2))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_folder_that_is_no_bundle_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"bundle=.* is not a bundle.*no model_index.json"):
+        load_bundle(tmp_path)
+
+
+def test_a_missing_part_is_named(copy):
+    index = json.loads((copy / "model_index.json").read_text())
+    del index["refiner"]
+    (copy / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=r"incomplete: model_index.json has no refiner"):
+        load_bundle(copy)
+
+
+def test_a_missing_tensor_is_named_with_its_shape(copy):
+    change(copy, "unet", lambda tensors: tensors.pop("conv_in.weight"))
+    with pytest.raises(ValueError, match=r"unet: tensor conv_in.weight \(16, 4, 3, 3\) is missing"):
+        load_bundle(copy)
+
+
+def test_a_misshapen_tensor_is_named_with_both_shapes(copy):
+    def edit(tensors):
+        tensors["conv_in.weight"] = torch.zeros(16, 5, 3, 3, dtype=torch.float16)
+
+    change(copy, "unet", edit)
+    with pytest.raises(ValueError, match=r"conv_in.weight is \(16, 5, 3, 3\), its config asks for \(16, 4, 3, 3\)"):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize("part", ["text_encoder", "image_encoder", "apm", "vae", "cam"])
+def test_every_part_is_checked(copy, part):
+    names = []
+
+    def edit(tensors):
+        names.append(sorted(tensors)[0])
+        del tensors[names[0]]
+
+    change(copy, part, edit)
+    with pytest.raises(ValueError, match=f"{part}: tensor {names[0]} .* is missing"):
+        load_bundle(copy)
+
+
+def test_a_pickle_is_never_opened(copy):
+    for file in (copy / "unet").glob("*.safetensors"):
+        file.unlink()
+    (copy / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"whatever")
+    with pytest.raises(ValueError, match=r"unet has no \.safetensors file"):
+        load_bundle(copy)
+
+
+def test_a_truncated_file_is_named(copy):
+    file = next((copy / "vae").glob("*.safetensors"))
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ValueError, match="vae.*cannot be read"):
+        load_bundle(copy)
+
+
+def test_broken_json_is_named(copy):
+    (copy / "vae" / "config.json").write_text("{")
+    with pytest.raises(ValueError, match=r"vae.*config.json is not readable JSON"):
+        load_bundle(copy)
+
+
+def test_a_bundle_without_memories_still_makes_a_base_model(copy):
+    index = json.loads((copy / "model_index.json").read_text())
+    for part in ("cam", "apm", "image_encoder"):
+        del index[part]
+    (copy / "model_index.json").write_text(json.dumps(index))
+    assert load_bundle(copy).base_model(BaseParams())
+
+
+def test_sizes_that_the_refiner_cannot_take_are_answered_with_those_that_it_can(random_bundle):
+    bundle = load_bundle(random_bundle)
+    with pytest.raises(ValueError, match=r"refiner.width=100 must be a multiple of 16, such as 96 or 112"):
+        bundle.refiner(RefinerParams(width=100))
+
+
+def test_words_outside_the_world_are_listed_once_and_in_order(random_bundle):
+    bundle = load_bundle(random_bundle)
+    assert bundle.unknown_words("A big red ball, a big dog.") == ["big", "ball", "dog"]
+    assert bundle.unknown_words("a large red circle moves right over a plain navy background") == []

@@ -1,0 +1,111 @@
+"""The refiner's promises hold with real networks too: a VAE, a UNet and guidance, untrained but whole."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from longtake.models.diffusion.noise import noise_for, rng_for
+from longtake.models.diffusion.sampling import NoiseSchedule, dpmpp_2m_sde, start, to_x0
+from longtake.models.domain.plan import Plan, PlanParams
+from longtake.models.domain.prompt import PromptSpec
+from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, Stage
+from longtake.models.domain.span import Span
+from longtake.models.domain.state import Chunk
+from longtake.models.stages.bundle import load_bundle
+from longtake.models.stages.refiner import Refiner, RefinerParams
+from longtake.models.stages.refiner_nets import BundleRefinerNets
+from longtake.models.video.frames import upscale
+from longtake.pipelines.config.paths import BUNDLES
+
+SPEC = PromptSpec("v", "a large red circle moves right", "a small ring", 42, 3)
+PLAN = Plan(SPEC.num_frames, PlanParams())
+PARAMS = RefinerParams(
+    num_inference_steps=3, sampler="dpmpp_2m_sde", coupling=Coupling.SYMMETRIC, height=32, width=48, guidance_scale=4.0
+)
+
+
+@pytest.fixture(scope="module")
+def parts(random_bundle):
+    return load_bundle(random_bundle).parts
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    return load_bundle(BUNDLES / "tiny").parts
+
+
+def nets_of(parts, params=PARAMS):
+    return BundleRefinerNets(parts["refiner"], parts["vae"], parts["tokenizer"], parts["text_encoder"], params)
+
+
+def frames_of(span):
+    return np.stack([np.random.default_rng(f).integers(0, 256, (16, 24, 3), np.uint8) for f in span])
+
+
+def through_the_scheduler(parts, params, seed):
+    """Every call on an actor of its own, as it were: fresh networks' shells, random order of completion."""
+    rng, scheduler = random.Random(seed), Scheduler(SchedulerParams())
+    schedule = NoiseSchedule.from_config(parts["refiner_scheduler"])
+    scheduler.submit(SPEC, PLAN, params.num_inference_steps, params.coupling, params.steps_per_task)
+    segments, running = [], []
+    while not scheduler.finished:
+        for stage in Stage:
+            while task := scheduler.next(stage):
+                running.append(task)
+        task = running.pop(rng.randrange(len(running)))
+        if task.stage is Stage.GENERATE:
+            span = PLAN.chunks[task.index]
+            carry, output = None, Chunk(span, frames_of(span))
+        else:
+            carry, output = Refiner(nets_of(parts, params), schedule, params).advance(*task.args)
+        segments += scheduler.done(task, carry, output)
+    return np.concatenate([segment.frames for segment in segments])
+
+
+@torch.inference_mode()
+def lockstep(parts):
+    """The paper's loop over the latent of the whole video, windows from left to right at each step."""
+    nets, schedule = nets_of(parts), NoiseSchedule.from_config(parts["refiner_scheduler"])
+    timesteps = schedule.timesteps(PARAMS.num_inference_steps, PARAMS.strength)
+    video = Span(0, PLAN.windows[-1].stop)
+    z = torch.cat([nets.encode(upscale(frame[None], PARAMS.height, PARAMS.width)) for frame in frames_of(video)])
+    x = start(schedule, timesteps, z, torch.from_numpy(noise_for(SPEC.seed, "refine-start", 0, video, z.shape[1:])))
+    history = None
+    for i, t in enumerate(timesteps):
+        x0 = torch.empty_like(x)
+        for k, window in enumerate(PLAN.windows):
+            part = x[window.start : window.stop].clone()
+            own = to_x0(schedule, nets.predict(part, t, SPEC), part, t)
+            cut = 0 if k == 0 else int(rng_for(SPEC.seed, "cut", i, k - 1).integers(9))
+            x0[window.start + cut : window.stop] = own[cut:]
+        noise = torch.from_numpy(noise_for(SPEC.seed, "refine", i, video, x.shape[1:]))
+        x, history = dpmpp_2m_sde(schedule, timesteps, i, x, x0, history, noise)
+    pieces = [nets.decode(x[segment.start : segment.stop]) for segment in PLAN.segments]
+    return np.concatenate(pieces)
+
+
+@pytest.mark.parametrize("weights", ["parts", "shipped"])
+def test_the_symmetric_grid_equals_the_lockstep_loop_bit_for_bit(request, weights):
+    parts = request.getfixturevalue(weights)
+    expected = lockstep(parts)
+    assert expected.shape == (42, 32, 48, 3) and expected.std() > 1
+    assert np.array_equal(through_the_scheduler(parts, PARAMS, 0), expected)
+    assert np.array_equal(through_the_scheduler(parts, PARAMS, 1), expected)
+
+
+def test_causal_frames_are_the_same_for_every_steps_per_task(parts):
+    params = replace(PARAMS, coupling=Coupling.CAUSAL)
+    frames = [through_the_scheduler(parts, replace(params, steps_per_task=steps), steps) for steps in (1, 2, 3)]
+    assert np.array_equal(frames[0], frames[1]) and np.array_equal(frames[0], frames[2])
+
+
+def test_a_negative_prompt_and_the_weight_of_guidance_matter(parts):
+    x, t = torch.from_numpy(noise_for(0, "x", 0, Span(0, 24), (4, 4, 6))), 500
+    with torch.inference_mode():
+        out = nets_of(parts).predict(x, t, SPEC)
+        assert not torch.equal(out, nets_of(parts).predict(x, t, replace(SPEC, negative_prompt="")))
+        alone = nets_of(parts, replace(PARAMS, guidance_scale=1.0))
+        assert torch.equal(alone.predict(x, t, SPEC), alone.predict(x, t, replace(SPEC, negative_prompt="")))

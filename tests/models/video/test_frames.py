@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longtake.models.video.frames import pad_last, to_float, to_uint8, upscale
+
+RNG = np.random.default_rng(0)
+
+
+def _frames(t: int, h: int, w: int) -> np.ndarray:
+    return RNG.integers(0, 256, (t, h, w, 3), dtype=np.uint8)
+
+
+def test_every_value_survives_the_way_to_float_and_back():
+    frames = np.arange(256 * 3, dtype=np.uint16).astype(np.uint8).reshape(1, 16, 16, 3)
+    images = to_float(frames)
+    assert images.shape == (1, 3, 16, 16) and images.dtype == torch.float32
+    assert images.min() == -1 and images.max() == 1
+    assert np.array_equal(to_uint8(images), frames)
+
+
+def test_what_is_outside_is_clipped_and_what_is_between_goes_to_the_nearest():
+    images = torch.tensor([-9.0, -1.0, 0.0, 0.0059, 1.0, 9.0]).reshape(1, 1, 1, 6).expand(1, 3, 1, 6)
+    assert to_uint8(images)[0, 0, :, 0].tolist() == [0, 0, 128, 128, 255, 255]
+
+
+def test_a_read_only_array_is_read_and_not_shared():
+    frames = _frames(2, 4, 4)
+    before = frames.copy()
+    frames.flags.writeable = False
+    to_float(frames).zero_()
+    assert np.array_equal(frames, before)
+
+
+def test_bfloat16_and_gradients_are_no_obstacle():
+    images = torch.zeros(1, 3, 2, 2, dtype=torch.bfloat16, requires_grad=True)
+    assert to_uint8(images).tolist() == np.full((1, 2, 2, 3), 128).tolist()
+
+
+def test_upscale_keeps_the_size_it_has():
+    frames = _frames(2, 8, 12)
+    assert torch.equal(upscale(frames, 8, 12), to_float(frames))
+
+
+def test_upscale_is_bilinear_between_pixel_centres():
+    frames = np.zeros((1, 1, 2, 3), np.uint8)
+    frames[0, 0, 1] = 255
+    assert upscale(frames, 1, 4)[0, 0, 0].tolist() == [-1.0, -0.5, 0.5, 1.0]
+
+
+def test_upscale_of_a_shrinking_side_averages_instead_of_picking():
+    stripes = np.zeros((1, 64, 64, 3), np.uint8)
+    stripes[:, :, ::2] = 255
+    small = upscale(stripes, 128, 16)
+    assert small.shape == (1, 3, 128, 16)
+    assert small[..., 2:-2].abs().max() < 0.15  # grey, not black or white
+
+
+@given(
+    t=st.integers(1, 3), h=st.integers(1, 9), w=st.integers(1, 9), height=st.integers(1, 20), width=st.integers(1, 20)
+)
+def test_upscale_stays_in_range_at_every_size(t, h, w, height, width):
+    images = upscale(_frames(t, h, w), height, width)
+    assert images.shape == (t, 3, height, width)
+    assert images.abs().max() <= 1 + 1e-5
+
+
+def test_upscale_names_an_impossible_size():
+    with pytest.raises(ValueError, match="height=0, width=8"):
+        upscale(_frames(1, 4, 4), 0, 8)
+
+
+@given(t=st.integers(1, 9), n=st.integers(0, 20))
+def test_padding_repeats_the_last_frame_and_cuts_nothing(t, n):
+    frames = _frames(t, 2, 2)
+    padded = pad_last(frames, n)
+    assert len(padded) == max(t, n)
+    assert np.array_equal(padded[:t], frames)
+    assert all(np.array_equal(frame, frames[-1]) for frame in padded[t:])
+
+
+def test_nothing_cannot_be_padded():
+    with pytest.raises(ValueError, match="0 frames"):
+        pad_last(_frames(1, 2, 2)[:0], 4)

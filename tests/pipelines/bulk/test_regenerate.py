@@ -1,0 +1,79 @@
+"""A row of a manifest makes its video again."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from hashlib import sha256
+
+import pytest
+
+from longtake.models.domain.prompt import Cue
+from longtake.pipelines.api import Longtake, write_mp4
+from longtake.pipelines.bulk.regenerate import find, remake
+from longtake.pipelines.bulk.settings import hash_of, video_settings
+from longtake.pipelines.config.conf import load
+from longtake.pipelines.datasets.manifest import Manifest, VideoRow, cues_text
+from longtake.pipelines.files.store import Store
+
+PROMPT, CUES = "a large red circle moves right", (Cue(16, "a small blue ring bounces"),)
+FAST = ["base.num_inference_steps=2", "refiner.num_inference_steps=2", "refiner.height=32", "refiner.width=32"]
+
+
+@pytest.fixture(scope="module")
+def made(random_bundle, tmp_path_factory):
+    """A job's folder, and the row of its one video, whose prompt changes."""
+    folder = tmp_path_factory.mktemp("job")
+    conf = load(overrides=[f"bundle={random_bundle}", *FAST])
+    write_mp4(Longtake(conf).stream(PROMPT, 20, 7, "a ring", cues=CUES), folder / "a.mp4")
+    video = (folder / "a.mp4").read_bytes()
+    row = VideoRow(
+        id="a",
+        prompt=PROMPT,
+        cues=cues_text(CUES),
+        negative_prompt="a ring",
+        status="done",
+        source="prompts.jsonl:1",
+        ordinal=0,
+        path="a.mp4",
+        sha256=sha256(video).hexdigest(),
+        size_bytes=len(video),
+        num_frames=20,
+        fps=8.0,
+        width=32,
+        height=32,
+        seed=7,
+        bundle=str(random_bundle),
+        bundle_sha256=hash_of(random_bundle),
+        settings=json.dumps(video_settings(conf)),
+        generate_s=1.0,
+        refine_s=1.0,
+        encode_s=1.0,
+        finished_at=datetime.now(UTC),
+    )
+    Manifest(Store(folder)).record(row)
+    return folder, row
+
+
+def test_a_video_whose_prompt_changed_is_made_again_with_the_same_bytes(made, tmp_path):
+    folder, row = made
+    found, conf = find(str(folder), "a")
+    assert found == row
+    assert remake(found, conf, tmp_path / "again.mp4")
+    assert (tmp_path / "again.mp4").read_bytes() == (folder / "a.mp4").read_bytes()
+
+
+def test_without_its_cues_it_would_be_another_video(made, tmp_path):
+    folder, row = made
+    assert not remake(replace(row, cues=None), find(str(folder), "a")[1], tmp_path / "other.mp4")
+
+
+def test_a_video_that_failed_or_has_other_weights_cannot_be_made_again(made):
+    folder, row = made
+    unknown = {"sha256": None, "path": None}
+    manifest = Manifest(Store(folder))
+    manifest.record(replace(row, id="b", status="failed", reason="no", **unknown))
+    manifest.record(replace(row, id="c", bundle_sha256="0" * 64))
+    with pytest.raises(ValueError, match=r"id='b': its video was never made \(no\)"):
+        find(str(folder), "b")
+    with pytest.raises(ValueError, match="the video was made with 0000"):
+        find(str(folder), "c")

@@ -1,0 +1,181 @@
+"""One at a time may write in a folder, on a disk and in a bucket."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+import pytest
+
+from longtake.pipelines.files.folder_lock import LEASE, LeaseTimes, alone
+from longtake.pipelines.files.store import Store
+from tests.support.places import ROOT
+
+QUICK = LeaseTimes(renew_s=0.2, dead_s=1.5, settle_s=0.3)
+
+HOLDS = """
+import sys, time
+from longtake.pipelines.files.folder_lock import LeaseTimes, alone
+from longtake.pipelines.files.store import Store
+with alone(Store(sys.argv[1]), times=LeaseTimes(renew_s=0.2)):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def folder(store):
+    """A Store whose folder is there."""
+    store.put("job.json", b"{}")
+    return store
+
+
+@pytest.fixture
+def bucket(s3_url, tmp_path):
+    return Store(f"{s3_url}/{tmp_path.name}")
+
+
+def write_lease(store, token, age_s):
+    store.put(LEASE, json.dumps({"token": token, "renewed_s": time.time() - age_s}).encode())
+
+
+def lease_of(store):
+    return json.loads(store.get(LEASE))
+
+
+def wait_until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came"
+        time.sleep(0.02)
+
+
+def test_a_second_one_is_refused_until_the_first_has_ended(folder):
+    with alone(folder, times=QUICK) as hold:
+        with pytest.raises(ValueError, match=r"^out=.*: another job is writing there now"), alone(folder, times=QUICK):
+            pass
+        assert not hold.lost
+    with alone(folder, times=QUICK):
+        pass
+    assert not folder.exists(LEASE)
+
+
+def test_the_refusal_names_who_else_may_be_there(folder):
+    refusal = r"library=.*: another endpoint is writing there now"
+    with (
+        alone(folder, times=QUICK),
+        pytest.raises(ValueError, match=refusal),
+        alone(folder, "library", "another endpoint"),
+    ):
+        pass
+
+
+def test_the_folder_is_free_again_after_an_error(folder):
+    with pytest.raises(OSError, match="disk full"), alone(folder, times=QUICK):
+        raise OSError("disk full")
+    with alone(folder, times=QUICK):
+        pass
+
+
+def test_a_lease_outlives_its_time_for_as_long_as_its_holder_works(bucket):
+    with alone(bucket, times=QUICK) as hold:
+        began = lease_of(bucket)
+        wait_until(lambda: lease_of(bucket)["renewed_s"] > began["renewed_s"] + 2 * QUICK.dead_s)
+        with pytest.raises(ValueError, match="another job"), alone(bucket, times=QUICK):
+            pass
+        assert not hold.lost and lease_of(bucket)["token"] == began["token"]
+
+
+def test_the_refusal_says_when_the_other_was_last_heard_of(bucket):
+    bucket.put(LEASE, json.dumps({"token": "x", "renewed_s": 4102444800}).encode())  # its clock is ahead
+    rule = "it last said so at 2100-01-01 00:00:00 UTC, and is taken for dead 120 s after that"
+    with pytest.raises(ValueError, match=rule), alone(bucket):
+        pass
+    assert lease_of(bucket)["token"] == "x"
+
+
+def test_a_killed_holder_keeps_the_folder_until_its_lease_is_dead(bucket):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", HOLDS, bucket.url]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    process.kill()
+    process.communicate()
+    with pytest.raises(ValueError, match="another job"), alone(bucket, times=LeaseTimes(dead_s=60)):
+        pass
+    wait_until(lambda: time.time() - lease_of(bucket)["renewed_s"] > QUICK.dead_s)
+    with alone(bucket, times=QUICK), pytest.raises(ValueError, match="another job"), alone(bucket, times=QUICK):
+        pass
+    assert not bucket.exists(LEASE)
+
+
+class SlowStore(Store):
+    """Waits, before it first writes over a file, until all others are about to, and then for `seconds`."""
+
+    def __init__(self, url, together, seconds):
+        super().__init__(url)
+        self.together, self.seconds, self.begun = together, seconds, False
+
+    def put(self, path, data):
+        if not self.begun:
+            self.begun = True
+            self.together.wait(20)
+            time.sleep(self.seconds)
+        super().put(path, data)
+
+
+@pytest.mark.parametrize("dead", [True, False])
+def test_of_many_who_come_at_once_one_gets_the_folder(bucket, dead):
+    if dead:
+        write_lease(bucket, "gone", age_s=60)
+    together, ended = threading.Barrier(6), threading.Event()
+
+    def come(i):
+        with ExitStack() as stack:
+            one = SlowStore(bucket.url, together, 0.1 * i) if dead else bucket
+            try:
+                stack.enter_context(alone(one, times=LeaseTimes(renew_s=5, dead_s=30, settle_s=2)))
+            except ValueError:
+                return False
+            ended.wait(20)  # it holds the folder while the others ask
+            return True
+
+    with ThreadPoolExecutor(6) as pool:
+        came = [pool.submit(come, i) for i in range(6)]
+        try:
+            wait_until(lambda: sum(one.done() for one in came) >= 5)
+        finally:
+            ended.set()
+        assert sorted(one.result() for one in came) == [False] * 5 + [True]
+
+
+def test_a_holder_whose_folder_was_taken_over_learns_of_it_and_leaves_the_lease_alone(bucket, caplog):
+    with alone(bucket, times=QUICK) as hold:
+        write_lease(bucket, "another", age_s=0)
+        wait_until(lambda: hold.lost)
+    assert lease_of(bucket)["token"] == "another"
+    assert "somebody else has taken the folder over" in caplog.text
+
+
+def test_a_lease_that_was_deleted_by_hand_is_written_again(bucket):
+    with alone(bucket, times=QUICK) as hold:
+        bucket.delete(LEASE)
+        wait_until(lambda: bucket.exists(LEASE))
+        assert not hold.lost
+
+
+def test_a_store_that_is_away_for_a_while_costs_a_warning(bucket, monkeypatch, caplog):
+    def refuse(*_):
+        raise OSError("no route to host")
+
+    with alone(bucket, times=QUICK) as hold:
+        before = lease_of(bucket)["renewed_s"]
+        with monkeypatch.context() as away:
+            away.setattr(Store, "get", refuse)
+            wait_until(lambda: "could not be renewed: no route to host" in caplog.text)
+        wait_until(lambda: lease_of(bucket)["renewed_s"] > before)
+        assert not hold.lost

@@ -1,0 +1,87 @@
+"""Frames that are nothing to show end their video before they become pixels or cost more work."""
+
+import numpy as np
+import pytest
+import torch
+
+from longtake.models.domain.plan import Plan, PlanParams
+from longtake.models.domain.prompt import PromptSpec
+from longtake.models.domain.scheduler import Stage
+from longtake.models.domain.span import Span
+from longtake.models.domain.state import Chunk
+from longtake.models.stages.base import BaseParams
+from longtake.models.stages.bundle import load_bundle
+from longtake.models.stages.refiner import Refiner, RefinerParams
+from longtake.models.video.frame_checks import BLACK, BadFrames, check_not_black
+from longtake.models.video.frames import check_finite
+from longtake.pipelines.config.conf import load
+from longtake.pipelines.runners import stages as build
+from longtake.pipelines.runners.black_frame_check import Looked
+from tests.models.stages.test_refiner import SCHEDULE, ToyNets
+
+PLAN = Plan(20, PlanParams())
+SPEC = PromptSpec("v", "a large red circle moves right", num_frames=20)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_frames_with_a_value_that_is_no_number_are_counted(value):
+    images = torch.zeros(5, 3, 4, 4)
+    check_finite(images)
+    images[1, 0, 0, 0] = images[3, 2, 1, 1] = value
+    with pytest.raises(BadFrames, match="frames: 2 of 5 hold NaN or infinite values"):
+        check_finite(images)
+
+
+def test_a_frame_is_black_when_no_value_is_above_the_limit():
+    frames = np.zeros((4, 8, 8, 3), np.uint8)
+    frames[:, 3, 3, 2] = [200, BLACK + 1, BLACK, 0]
+    check_not_black(frames[:2], 40)
+    with pytest.raises(BadFrames, match="frame 42 is black"):
+        check_not_black(frames, 40)
+
+
+@pytest.mark.parametrize("weight", ["unet.conv_out.weight", "vae.decoder.conv_out.weight"])
+def test_a_base_model_that_says_nan_raises_instead_of_making_pixels(random_bundle, weight):
+    bundle = load_bundle(random_bundle)
+    part, _, name = weight.partition(".")
+    with torch.no_grad():
+        bundle.parts[part].get_parameter(name).fill_(float("nan"))
+    with pytest.raises(BadFrames, match="frames: 16 of 16 hold NaN"):
+        bundle.base_model(BaseParams(num_inference_steps=2)).advance(SPEC, PLAN, 0, None)
+
+
+class NanNets(ToyNets):
+    def predict(self, x, timestep, spec, /):
+        return super().predict(x, timestep, spec) * float("nan")
+
+
+def test_a_refiner_whose_prediction_is_nan_raises_at_its_first_step():
+    chunks = [Chunk(span, np.full((len(span), 8, 8, 3), 99, np.uint8)) for span in PLAN.chunks]
+    refiner = Refiner(NanNets(), SCHEDULE, RefinerParams(height=8, width=8))
+    with pytest.raises(BadFrames, match="24 of 24 hold NaN"):
+        refiner.advance(SPEC, PLAN, 0, Span(0, 1), None, *chunks)
+
+
+class Dark:
+    """A stage, and a bundle of it, whose frames are black."""
+
+    def advance(self, spec, plan, index, memory, /):
+        return None, Chunk(plan.chunks[index], np.zeros((len(plan.chunks[index]), 8, 8, 3), np.uint8))
+
+    def base_model(self, params):
+        return self
+
+    def refiner(self, params):
+        return self
+
+
+def test_every_runner_of_new_videos_looks_at_their_frames():
+    conf = load()
+    with pytest.raises(BadFrames, match="frame 0 is black"):
+        list(build.build_generator(conf, Dark()).stream(SPEC))
+    stage = build.BundleStage(conf, Dark(), Stage.GENERATE)
+    stage.warm_up()  # a prompt that nobody asked for may be dark
+    with pytest.raises(BadFrames, match="frame 16 is black"):
+        stage.advance(SPEC, PLAN, 1, None)
+    with pytest.raises(BadFrames, match="frame 0 is black"):
+        Looked(Dark()).advance(SPEC, PLAN, 0, None)

@@ -1,0 +1,62 @@
+"""What a bundle cannot do is refused before its weights are loaded: in one line, or in one row of a job."""
+
+import pytest
+
+from longtake.pipelines.__main__ import main
+from longtake.pipelines.bulk.rows import Rows
+from longtake.pipelines.bulk.settings import load_bulk
+from longtake.pipelines.config.conf import load
+from longtake.pipelines.datasets.manifest import Done
+from longtake.pipelines.datasets.prompt_rows import Row
+from longtake.pipelines.runners.bundle_limits import limits_of
+
+PROMPT = "a red circle moves right"
+WRONG = [
+    ("refiner.height=100", "refiner.height=100 must be a multiple of 16, such as 96 or 112"),
+    ("refiner.width=8", "refiner.width=8 must be a multiple of 16, such as 16"),
+    (
+        "refiner.num_inference_steps=600",
+        "refiner.num_inference_steps=600 must be in 1..250, as strength=0.25 leaves 250",
+    ),
+    ("base.num_inference_steps=1001", "base.num_inference_steps=1001 must be in 1..1000"),
+]
+
+
+def test_limits_are_those_of_the_shipped_networks():
+    limits = limits_of(load())
+    assert limits.size_multiple == 16
+    limits.check(load())
+
+
+@pytest.mark.parametrize(("setting", "says"), WRONG)
+def test_settings_beyond_them_are_named(setting, says):
+    with pytest.raises(ValueError, match=says):
+        limits_of(load()).check(load(overrides=[setting]))
+
+
+@pytest.mark.parametrize(("setting", "says"), WRONG)
+def test_a_command_that_would_start_actors_says_so_before(tmp_path, capsys, setting, says):
+    (tmp_path / "prompts.txt").write_text(PROMPT)
+    bulk = ("bulk", f"prompts={tmp_path}/prompts.txt", f"out={tmp_path}/out", setting)
+    for argv in (bulk, ("generate", PROMPT, "--runner", "ray", "--out", f"{tmp_path}/x.mp4", setting)):
+        assert main(argv) == 2
+        assert says in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["prompts.txt"]
+
+
+@pytest.mark.parametrize(("setting", "says"), WRONG)
+def test_a_row_of_a_job_that_asks_for_them_is_refused_as_a_row(tmp_path, setting, says):
+    rows = Rows(load_bulk(overrides=["prompts=x", "out=y"]), Done())
+    name, _, value = setting.partition("=")
+    with pytest.raises(ValueError, match=says):
+        rows.request(Row("x:1", 0, {"prompt": PROMPT, name: int(value)}, None))
+
+
+def test_a_bundle_without_configs_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"bundle part .*vae cannot be read"):
+        limits_of(load(overrides=[f"bundle={tmp_path}"]))
+    for part, text in (("vae", '{"block_out_channels": [1]}'), ("refiner", "{}")):
+        (tmp_path / part).mkdir()
+        (tmp_path / part / "config.json").write_text(text)
+    with pytest.raises(ValueError, match="a config has no 'up_block_types'"):
+        limits_of(load(overrides=[f"bundle={tmp_path}"]))

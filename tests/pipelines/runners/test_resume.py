@@ -1,0 +1,191 @@
+"""A video that goes on where it was, or whose prompt changes on the way, has the frames of one that was left alone."""
+
+import pickle
+import random
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+
+from longtake.models.domain.plan import Plan, PlanParams
+from longtake.models.domain.prompt import Cue, PromptSpec, chunk_prompt
+from longtake.models.domain.resume import Resume
+from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, Stage, task_blocks
+from longtake.models.domain.span import Span
+from longtake.models.stages.base import BaseParams
+from longtake.models.stages.bundle import load_bundle
+from longtake.models.stages.refiner import RefinerParams
+from tests.pipelines.runners.test_local import NUM_STEPS, ToyBase, ToyRefiner, frames_of, make_runner
+
+TOYS = {Stage.GENERATE: ToyBase(), Stage.REFINE: ToyRefiner()}
+CUES = (Cue(20, "a blue ring"), Cue(41, "a large green square"), Cue(60, "a red circle"))
+
+
+@dataclass
+class Life:
+    """Runs one video with the Scheduler; its tasks are done in a random order and are sometimes lost."""
+
+    stages: dict
+    num_steps: int
+    coupling: Coupling = Coupling.CAUSAL
+    steps_per_task: int = 1
+
+    def run(self, spec, seed=0, resume=None, change=lambda scheduler, turn: None):
+        """Its segments; `kept` has every Memory and Boundary, as an endpoint would keep them."""
+        rng, plan, self.kept = random.Random(seed), Plan(spec.num_frames, PlanParams()), {}
+        scheduler, running, segments = Scheduler(SchedulerParams()), [], []
+        scheduler.submit(spec, plan, self.num_steps, self.coupling, self.steps_per_task, resume)
+        turn = 0
+        while not scheduler.finished:
+            change(scheduler, turn)
+            for stage in Stage:
+                while task := scheduler.next(stage):
+                    running.append(task)
+            task = running.pop(rng.randrange(len(running)))
+            if rng.random() < 0.2:
+                scheduler.lost(task)
+                continue
+            carry, output = self.stages[task.stage].advance(*pickle.loads(pickle.dumps(task.args)))
+            if task.steps is None:
+                self.kept[task.index] = carry
+            else:
+                self.kept[task.index, task.steps] = output
+            segments += scheduler.done(task, carry, output)
+            turn += 1
+        return segments
+
+    def resume_at(self, plan, window):
+        """What `kept` has for a life that begins at `window`."""
+        if window == 0:
+            return Resume(0, 0)
+        chunk = plan.chunks_of(window)[0]
+        blocks = task_blocks(self.num_steps, self.steps_per_task, self.coupling)[:-1]
+        boundaries = {steps: self.kept[window - 1, steps] for steps in blocks}
+        return Resume(window, chunk, self.kept[chunk - 1] if chunk else None, boundaries)
+
+
+def spec_of(num_frames=100, cues=CUES):
+    return PromptSpec("a", "a red circle", num_frames=num_frames, seed=3, cues=cues)
+
+
+def assert_equal(segments, expected):
+    assert [segment.span for segment in segments] == [segment.span for segment in expected]
+    np.testing.assert_array_equal(frames_of(segments), frames_of(expected))
+
+
+@pytest.mark.parametrize("steps_per_task", [1, 3, NUM_STEPS])
+def test_from_any_window_on_a_causal_video_has_the_segments_of_the_whole_one(steps_per_task):
+    life, plan = Life(TOYS, NUM_STEPS, steps_per_task=steps_per_task), Plan(100, PlanParams())
+    whole = life.run(spec_of())
+    assert len(whole) == len(plan.windows) == 6
+    resumes = [life.resume_at(plan, window) for window in range(6)]
+    for window, resume in enumerate(resumes):
+        assert_equal(life.run(spec_of(), window, resume), whole[window:])
+    assert_equal(list(make_runner(steps_per_task=steps_per_task).stream(spec_of())), whole)
+
+
+def test_a_longer_video_goes_on_from_the_one_but_last_window_of_a_shorter_one():
+    life, source = Life(TOYS, NUM_STEPS), spec_of(50, (Cue(20, "a blue ring"),))
+    longer = replace(source, num_frames=100, cues=(*source.cues, Cue(50, "a large green square")))
+    short = life.run(source)
+    rest = life.run(longer, 1, life.resume_at(Plan(50, PlanParams()), 2))
+    assert_equal([*short[:2], *rest], life.run(longer, 2))
+
+
+@pytest.fixture(scope="module")
+def networks(random_bundle):
+    bundle = load_bundle(random_bundle)
+    refiner = RefinerParams(num_inference_steps=3, height=32, width=32, coupling=Coupling.CAUSAL)
+    return {
+        Stage.GENERATE: bundle.base_model(BaseParams(num_inference_steps=2)),
+        Stage.REFINE: bundle.refiner(refiner),
+    }
+
+
+def test_from_any_window_on_networks_give_the_same_bits(networks):
+    life, plan = Life(networks, 3, steps_per_task=2), Plan(50, PlanParams())
+    cues = (Cue(20, "a small blue ring bounces"),)
+    whole = life.run(spec_of(50, cues))
+    resumes = [life.resume_at(plan, window) for window in range(3)]
+    for window in (1, 2):
+        assert_equal(life.run(spec_of(50, cues), window, resumes[window]), whole[window:])
+    assert not np.array_equal(frames_of(whole)[24:], frames_of(life.run(spec_of(50, ())))[24:])
+
+
+def test_a_symmetric_video_is_resumed_at_its_beginning():
+    life = Life(TOYS, NUM_STEPS, Coupling.SYMMETRIC)
+    assert_equal(life.run(spec_of(), 0, Resume(0, 0)), life.run(spec_of(), 1))
+
+
+@pytest.mark.parametrize("coupling", Coupling)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_prompt_that_is_changed_on_the_way_is_a_cue_from_the_start(coupling, seed):
+    life, texts, specs = Life(TOYS, NUM_STEPS, coupling), iter(["a blue ring", "b", "a large green square"]), []
+
+    def change(scheduler, turn):
+        """Three times: at the first chunk that is neither done nor running."""
+        specs.append(specs[-1] if specs else spec_of(160, ()))
+        if turn in (5, 12, 13) and scheduler.next_chunk("a") < len(plan.chunks) and (text := next(texts, None)):
+            cue = Cue(plan.chunks[scheduler.next_chunk("a")].start, text)
+            kept = (cue for cue in specs[-1].cues if cue.from_frame < plan.chunks[scheduler.next_chunk("a")].start)
+            specs.append(replace(specs[-1], cues=(*kept, cue)))
+            scheduler.change("a", specs[-1])
+
+    plan = Plan(160, PlanParams())
+    live = life.run(spec_of(160, ()), seed, change=change)
+    assert len(specs[-1].cues) >= 2
+    shown = {chunk_prompt(specs[-1], plan, index) for index in range(len(plan.chunks))}
+    assert shown == {"a red circle", *(cue.prompt for cue in specs[-1].cues)}
+    assert_equal(life.run(specs[-1], seed + 1), live)
+    assert_equal(list(make_runner(coupling).stream(specs[-1])), live)
+    assert not np.array_equal(frames_of(live), frames_of(life.run(spec_of(160, ()))))
+
+
+BLOCKS = task_blocks(4, 3, Coupling.CAUSAL)
+HEARD = dict.fromkeys(BLOCKS[:-1], "boundary")
+
+
+@pytest.mark.parametrize("window", [0, 1, 4])
+def test_a_resume_that_fits_is_taken(window):
+    resume = Resume(window, 2 * window - (window > 0), "memory", HEARD) if window else Resume(0, 0)
+    assert resume.check(Plan(80, PlanParams()), BLOCKS, causal=True) is None
+
+
+@pytest.mark.parametrize(
+    ("resume", "causal", "reason"),
+    [
+        (Resume(5, 9, "memory", HEARD), True, "resume.window=5: the windows of this video are 0 to 4"),
+        (Resume(-1, 0), True, "resume.window=-1: the windows of this video are 0 to 4"),
+        (Resume(1, 1, "memory", HEARD), False, "resume.window=1: in symmetric coupling it has to be 0, because no "),
+        (Resume(1, 2, "memory", HEARD), True, "resume.chunk=2: the first one that window 1 needs is 1"),
+        (Resume(0, 1, "memory"), True, "resume.chunk=1: the first one that window 0 needs is 0"),
+        (Resume(1, 1, None, HEARD), True, "resume.memory=none: all chunks but 0 continue one"),
+        (Resume(0, 0, "memory"), True, "resume.memory=one: all chunks but 0 continue one"),
+        (
+            Resume(1, 1, "memory"),
+            True,
+            "resume.boundaries=none: the tasks that window 1 hears of are [0, 3), [3, 4)",
+        ),
+        (
+            Resume(1, 1, "memory", {Span(0, 4): "boundary"}),
+            True,
+            "resume.boundaries=[0, 4): the tasks that window 1 hears of are [0, 3), [3, 4)",
+        ),
+        (
+            Resume(1, 1, "memory", dict.fromkeys(BLOCKS, "boundary")),
+            True,
+            "resume.boundaries=[0, 3), [3, 4), [4, 5): the tasks that window 1 hears of are [0, 3), [3, 4)",
+        ),
+        (
+            Resume(0, 0, None, HEARD),
+            True,
+            "resume.boundaries=[0, 3), [3, 4): the tasks that window 0 hears of are none",
+        ),
+    ],
+)
+def test_a_resume_that_does_not_fit_is_refused_and_nothing_of_it_stays(resume, causal, reason):
+    scheduler, coupling = Scheduler(SchedulerParams()), Coupling.CAUSAL if causal else Coupling.SYMMETRIC
+    with pytest.raises(ValueError) as refusal:
+        scheduler.submit(spec_of(80), Plan(80, PlanParams()), 4, coupling, 3, resume)
+    assert str(refusal.value).startswith(reason)
+    assert scheduler.finished

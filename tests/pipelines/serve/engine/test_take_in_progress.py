@@ -1,0 +1,145 @@
+"""A take in work, without Ray: any order of calls and errands, and an end of the process at any moment."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, Stage
+from longtake.pipelines.config.conf import Conf, for_video
+from longtake.pipelines.serve.engine.take_in_progress import Work
+from longtake.pipelines.serve.library.events import Live
+from longtake.pipelines.serve.library.paths import boundary_name, chunk_name, fragment_name, preview_name
+from longtake.pipelines.serve.library.resume_plan import count_fragments, figures_of
+from tests.pipelines.serve.library.test_takes import take_of
+
+
+class Process:
+    """Makes a take until `calls` calls have ended; `disk` is what is left of it then."""
+
+    def __init__(self, take, disk, rng):
+        self.take, self.disk, self.rng = take, disk, rng
+        self.conf = for_video(Conf(), take.spec.settings)
+        self.work = Work(take, self.conf, Live())
+        self.scheduler = Scheduler(SchedulerParams())
+        self.submitted = self.finished = False
+        self.work.found(dict(disk))
+        self.errands, self.tasks = self.work.begin(), []
+        self.next_final = self.work._window
+        self.made = []  # tasks that were run
+
+    def run(self, calls):
+        for _ in range(calls):
+            if self.finished and not self.errands:
+                return
+            self.hand_out()
+            waiting = [*self.errands, *self.tasks]
+            assert waiting, "nothing runs and nothing is ready"
+            one = self.rng.choice(waiting)
+            if one in self.errands:
+                self.errands.remove(one)
+                self.errands += self.write(one)
+            else:
+                self.tasks.remove(one)
+                self.errands += self.ran(one)
+
+    def hand_out(self):
+        if not self.submitted and (resume := self.work.resume) is not None:
+            shape = self.work.shape
+            self.scheduler.submit(self.take.spec, shape.plan, shape.num_steps, self.take.coupling, 1, resume)
+            self.submitted = True
+        for stage in Stage:
+            while task := self.scheduler.next(stage):
+                self.tasks.append(task)
+
+    def ran(self, task):
+        generated = task.stage is Stage.GENERATE
+        if not (generated and chunk_name(task.index) in self.disk):  # it would be read
+            self.made.append(task)
+        output = f"chunk {task.index}" if generated else boundary_name(task.index, task.steps)
+        segments = self.scheduler.done(task, "carry", output)
+        errands = (
+            self.work.chunk_made(task.index, "carry", output) if generated else self.work.window_done(task, output)
+        )
+        for _ in segments:
+            errands = [*errands, *self.work.segment_final(self.next_final, "segment")]
+            self.next_final += 1
+        return errands
+
+    def write(self, errand):
+        if errand.about:
+            assert errand.about in self.disk
+            self.work.loaded(errand.about, "handle")
+            return []
+        if errand.method == "drop":
+            for name in errand.args[1]:
+                del self.disk[name]
+            return []
+        names = self.names(errand)
+        assert errand.method == "finish" or not set(names) <= set(self.disk), f"{names} are there"
+        if errand.method == "keep_fragment":
+            assert all(name in self.disk for name in self.work.shape.basis(errand.args[1] + 1))
+        self.disk |= dict.fromkeys(names, 1)
+        self.finished |= errand.method == "finish"
+        return self.work.wrote(dict.fromkeys(names, 1))
+
+    def names(self, errand):
+        if errand.method == "keep_chunk":
+            index = errand.args[1]
+            inside = self.work.shape.plan.chunks[index].start < self.take.num_frames
+            return [*([preview_name(index)] if inside else []), chunk_name(index)]
+        if errand.method == "keep_boundary":
+            return [errand.args[1]]
+        return [fragment_name(errand.args[1])] if errand.method == "keep_fragment" else ["video.mp4"]
+
+
+takes = st.builds(take_of, st.integers(1, 150), st.sampled_from(Coupling))
+
+
+@given(take=takes, seed=st.integers(0, 2**32), ends=st.lists(st.integers(0, 120), max_size=3))
+def test_it_is_whole_in_the_end_whatever_happens_and_nothing_is_written_twice(take, seed, ends):
+    disk, rng = {}, random.Random(seed)
+    for calls in ends:
+        Process(take, disk, rng).run(calls)
+    before = dict(disk)
+    last = Process(take, disk, rng)
+    num_final = last.work._window
+    last.run(10_000)
+    assert last.finished
+    shape = last.work.shape
+    assert {fragment_name(index) for index in range(shape.num_fragments)} <= set(disk)
+    assert {chunk_name(index) for index in range(len(shape.plan.chunks))} <= set(disk) or "video.mp4" in before
+    kept = {index for index in range(len(shape.plan.chunks)) if chunk_name(index) in before}
+    assert not kept & {task.index for task in last.made if task.stage is Stage.GENERATE}
+    if take.coupling is Coupling.CAUSAL:
+        assert num_final == count_fragments(before)
+        assert len({name.split("-")[0] for name in disk if name.startswith("boundaries/")}) <= 2
+
+
+@given(take=takes, seed=st.integers(0, 2**32), calls=st.integers(0, 120))
+def test_it_is_told_of_every_piece_once_and_in_order_also_after_a_restart(take, seed, calls):
+    disk, rng = {}, random.Random(seed)
+    Process(take, disk, rng).run(calls)
+    process = Process(take, disk, rng)
+    assert process.work.take.progress == figures_of(process.work.shape, disk).percent
+    process.run(10_000)
+    events, shape = process.work.live._events, process.work.shape
+    for kind, count in (("fragment", shape.num_fragments), ("chunk", len(shape.plan.chunks))):
+        told = [event.data["index"] for event in events if event.kind == kind]
+        assert told == [*range(count)]
+    shown = sum(chunk.start < take.num_frames for chunk in shape.plan.chunks)
+    assert [event.data["index"] for event in events if event.kind == "preview"] == [*range(shown)]
+    percents = [event.data["progress"] for event in events if event.kind == "progress"]
+    assert percents == sorted(percents) and percents[-1] == 99 == process.work.take.progress
+
+
+def test_a_file_that_is_unreadable_is_made_again():
+    take, disk, rng = take_of(120), {}, random.Random(0)
+    first = Process(take, disk, rng)
+    while count_fragments(disk) < 3:
+        first.run(1)
+    process = Process(take, disk, rng)
+    window = process.work._window
+    process.work.unreadable(process.errands[-1].about)
+    assert all(errand.method.startswith("load_") for errand in process.work.begin())
+    assert process.work._window == window - 1  # boundaries of two windows are kept

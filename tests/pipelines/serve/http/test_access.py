@@ -1,0 +1,197 @@
+"""What stands before every request: keys, rates, hosts, origins, bodies; and what no answer lacks."""
+
+import asyncio
+
+import httpx2
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, StreamingResponse
+from starlette.routing import Route
+
+from longtake.pipelines.serve.http.access import COOKIE, Guard
+from longtake.pipelines.serve.http.errors import HANDLERS
+from longtake.pipelines.serve.http.keys import Keys, Rates, read_keys
+from longtake.pipelines.serve.settings import ServeParams
+
+KEY, OTHER = "k" * 32, "o" * 32
+
+
+async def echo(request: Request):
+    return JSONResponse({"owner": request.state.owner, "bytes": len(await request.body())})
+
+
+async def broken(request: Request):
+    raise RuntimeError("secret of /etc/longtake")
+
+
+async def breaks_later(request: Request):
+    async def body():
+        yield b"begun"
+        raise RuntimeError("secret")
+
+    return StreamingResponse(body())
+
+
+def app_of(keys=(), **params):
+    if keys:
+        params = {"keys_file": "given", **params}
+    routes = [
+        Route("/v1/x", echo, methods=["GET", "POST"]),
+        Route("/health", echo),
+        Route("/broken", broken),
+        Route("/later", breaks_later),
+    ]
+    guard = Middleware(Guard, params=ServeParams(**params), keys=Keys(keys))
+    return Starlette(routes=routes, exception_handlers=HANDLERS, middleware=[guard])
+
+
+def ask(app, method="GET", path="/v1/x", host="127.0.0.1", address="127.0.0.1", **options):
+    async def run():
+        transport = httpx2.ASGITransport(app, client=(address, 1), raise_app_exceptions=False)
+        async with httpx2.AsyncClient(transport=transport, base_url=f"http://{host}") as client:
+            return await client.request(method, path, **options)
+
+    return asyncio.run(run())
+
+
+def bearer(key):
+    return {"Authorization": f"Bearer {key}"}
+
+
+def refusal(response):
+    assert set(response.json()) == {"error"}
+    assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+    return response.status_code, response.json()["error"]["code"]
+
+
+def test_without_keys_everybody_on_this_machine_may_ask():
+    assert ask(app_of()).json() == {"owner": "", "bytes": 0}
+
+
+def test_with_keys_a_known_one_is_needed_and_names_its_owner():
+    app = app_of([KEY, OTHER])
+    assert refusal(ask(app)) == (401, "missing_api_key")
+    assert refusal(ask(app, headers=bearer("x" * 32))) == (401, "invalid_api_key")
+    assert refusal(ask(app, headers=bearer(KEY[:-1]))) == (401, "invalid_api_key")
+    assert ask(app).headers["www-authenticate"] == "Bearer"
+    owners = {ask(app, headers=bearer(key)).json()["owner"] for key in (KEY, OTHER)}
+    assert len(owners) == 2 and all(len(owner) == 32 and KEY not in owner for owner in owners)
+    assert ask(app, headers={"Cookie": f"{COOKIE}={KEY}"}).json()["owner"] in owners
+    assert ask(app, path="/health").status_code == 200
+
+
+@settings(max_examples=30)
+@given(header=st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=40))
+def test_no_header_lets_anybody_in(header):
+    app = app_of([KEY])
+    assert ask(app, headers={"Authorization": header.encode("latin-1")}).status_code == 401
+    assert ask(app, headers={"Cookie": header.encode("latin-1")}).status_code == 401
+
+
+def test_a_file_of_keys_is_checked_line_by_line(tmp_path):
+    path = tmp_path / "keys"
+    path.write_text(f"# ours\n{KEY}  # alice\n\n{OTHER}\n")
+    keys = read_keys(str(path))
+    assert keys.owner(KEY) != keys.owner(OTHER) and keys.owner("# ours") is None
+    for text, said in {"": "has no key", "short\n": ":1: a key has at least 16", f"{KEY}\n{'ä' * 20}": ":2:"}.items():
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f"serve.keys_file=.*{said}"):
+            read_keys(str(path))
+    with pytest.raises(ValueError, match="serve.keys_file=.*/missing cannot be read"):
+        read_keys(str(tmp_path / "missing"))
+
+
+def test_the_hash_of_a_key_is_all_that_is_kept():
+    assert KEY not in repr(vars(Keys([KEY])))
+
+
+def test_each_key_has_a_rate_of_its_own_and_is_told_when_to_come_again():
+    app = app_of([KEY, OTHER], requests_per_minute=3)
+    assert [ask(app, headers=bearer(KEY)).status_code for _ in range(4)] == [200, 200, 200, 429]
+    late = ask(app, headers=bearer(KEY))
+    assert refusal(late) == (429, "rate_limit_exceeded") and 1 <= int(late.headers["retry-after"]) <= 21
+    assert ask(app, headers=bearer(OTHER)).status_code == 200
+    assert [ask(app, headers=bearer("wrong")).status_code for _ in range(4)] == [401, 401, 401, 429]
+    assert ask(app, headers=bearer("wrong"), address="127.0.0.2").status_code == 401
+
+
+def test_a_bucket_fills_again_with_time_and_buckets_do_not_pile_up(monkeypatch):
+    now = [0.0]
+    rates = Rates(60, clock=lambda: now[0])
+    assert [rates.wait_s("a") for _ in range(60)] == [0] * 60
+    assert rates.wait_s("a") == pytest.approx(1)
+    now[0] = 1.01
+    assert (rates.wait_s("a"), rates.wait_s("a") > 0) == (0, True)
+    monkeypatch.setattr("longtake.pipelines.serve.http.keys.MAX_BUCKETS", 10)
+    for i in range(100):
+        rates.wait_s(str(i))
+    assert len(rates._buckets) == 10
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8000", "127.9.9.9:1", "[::1]:8000"])
+def test_loopback_names_are_served(host):
+    assert ask(app_of(), headers={"Host": host}).status_code == 200
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "", "[::1", "localhost@evil"])
+def test_without_keys_no_other_name_is_served(host):
+    assert refusal(ask(app_of(), headers={"Host": host})) == (403, "host_not_allowed")
+    assert ask(app_of([KEY]), headers={"Host": host, **bearer(KEY)}).status_code == 200
+
+
+def test_without_keys_no_other_machine_is_served():
+    assert refusal(ask(app_of(), address="10.0.0.7")) == (403, "address_not_allowed")
+    assert ask(app_of([KEY]), headers=bearer(KEY), address="10.0.0.7").status_code == 200
+
+
+def test_another_page_may_read_but_not_change_anything():
+    theirs, ours = {"Origin": "http://evil.example"}, {"Origin": "http://127.0.0.1"}
+    app = app_of()
+    assert ask(app, headers=theirs).status_code == 200  # a browser does not show it the answer
+    assert refusal(ask(app, "POST", headers=theirs)) == (403, "origin_not_allowed")
+    assert refusal(ask(app, "POST", headers={"Origin": "null"})) == (403, "origin_not_allowed")
+    assert ask(app, "POST", headers=ours).status_code == 200
+    allowed = app_of(cors_origins=("http://evil.example",))
+    assert ask(allowed, "POST", headers=theirs).status_code == 200
+
+
+def test_a_body_is_read_up_to_its_limit_however_it_is_sent():
+    app = app_of(max_body_bytes=1000)
+
+    async def pieces():
+        for _ in range(11):
+            yield b"x" * 100
+
+    assert ask(app, "POST", content=b"x" * 1000).json()["bytes"] == 1000
+    assert refusal(ask(app, "POST", content=b"x" * 1001)) == (413, "body_too_large")
+    assert refusal(ask(app, "POST", content=pieces())) == (413, "body_too_large")
+    assert refusal(ask(app, "POST", headers={"Content-Length": "9" * 40})) == (413, "body_too_large")
+
+
+def test_an_error_of_ours_says_nothing_of_its_cause_and_is_logged(caplog):
+    answer = ask(app_of(), path="/broken")
+    assert refusal(answer) == (500, "internal_error")
+    assert "secret" not in answer.text and "Traceback" not in answer.text
+    assert "secret of /etc/longtake" in caplog.text
+    assert "secret" not in ask(app_of(), path="/later").text
+
+
+def test_every_answer_has_the_headers_that_keep_browsers_strict():
+    for answer in (ask(app_of()), ask(app_of(), path="/nowhere"), ask(app_of([KEY])), ask(app_of(), path="/broken")):
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["cache-control"] == "no-store"
+
+
+def test_unknown_routes_and_methods_have_the_form_of_all_refusals():
+    assert refusal(ask(app_of(), path="/nowhere")) == (404, "not_found")
+    assert refusal(ask(app_of(), "DELETE")) == (405, "method_not_allowed")
+
+
+def test_the_header_that_would_hide_a_client_that_leaves_is_refused():
+    assert refusal(ask(app_of(), headers={"x-request-disconnect-disabled": "?1"})) == (400, "invalid_value")

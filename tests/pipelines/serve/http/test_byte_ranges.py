@@ -1,0 +1,88 @@
+"""Parts of a file over HTTP."""
+
+import asyncio
+
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from longtake.pipelines.serve.http.byte_ranges import ranged
+from longtake.pipelines.serve.http.errors import HANDLERS
+
+DATA = bytes(range(200))
+ETAG = '"abc-200"'
+
+
+def ask(method="GET", **headers):
+    async def read(span):
+        for at in range(span.start, span.stop, 7):
+            yield DATA[at : min(at + 7, span.stop)]
+
+    async def file(request):
+        return ranged(request, len(DATA), ETAG, "video/mp4", read)
+
+    async def run():
+        app = Starlette(routes=[Route("/", file)], exception_handlers=HANDLERS)
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://x") as client:
+            return await client.request(method, "/", headers={name.replace("_", "-"): v for name, v in headers.items()})
+
+    return asyncio.run(run())
+
+
+def test_the_whole_file_says_that_parts_can_be_had():
+    answer = ask()
+    assert (answer.status_code, answer.content) == (200, DATA)
+    assert answer.headers["accept-ranges"] == "bytes" and answer.headers["etag"] == ETAG
+    assert answer.headers["content-length"] == "200" and answer.headers["content-type"] == "video/mp4"
+
+
+@given(first=st.integers(0, 250), last=st.integers(0, 250))
+def test_a_range_is_the_bytes_from_first_to_last(first, last):
+    answer = ask(range=f"bytes={first}-{last}")
+    if last < first:
+        assert (answer.status_code, answer.content) == (200, DATA)
+    elif first >= 200:
+        assert answer.status_code == 416 and answer.headers["content-range"] == "bytes */200"
+        assert answer.json()["error"]["code"] == "range_not_satisfiable"
+    else:
+        stop = min(last + 1, 200)
+        assert (answer.status_code, answer.content) == (206, DATA[first:stop])
+        assert answer.headers["content-range"] == f"bytes {first}-{stop - 1}/200"
+        assert answer.headers["content-length"] == str(stop - first)
+
+
+@pytest.mark.parametrize(
+    "asked, got", [("bytes=190-", DATA[190:]), ("bytes=-5", DATA[195:]), ("bytes=-999", DATA), ("bytes=0-0", DATA[:1])]
+)
+def test_open_ranges_reach_to_the_end(asked, got):
+    answer = ask(range=asked)
+    assert (answer.status_code, answer.content) == (206, got)
+
+
+@pytest.mark.parametrize("asked", ["bytes=-", "bytes=a-b", "lines=0-1", "bytes=0-1,5-9", "bytes 0-1", "", "bytes=--1"])
+def test_what_is_no_single_range_gives_the_whole(asked):
+    assert ask(range=asked).content == DATA
+
+
+def test_nothing_at_the_end_of_nothing():
+    assert ask(range="bytes=-0").status_code == 416
+
+
+def test_a_range_of_a_file_that_has_changed_gives_the_whole():
+    assert ask(range="bytes=0-4", if_range='"old"').status_code == 200
+    assert ask(range="bytes=0-4", if_range=ETAG).status_code == 206
+
+
+@pytest.mark.parametrize("known", [ETAG, f'"x", {ETAG}', f"W/{ETAG}", "*"])
+def test_what_the_client_has_is_not_sent_again(known):
+    answer = ask(if_none_match=known)
+    assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", ETAG)
+    assert ask(if_none_match='"old"').status_code == 200
+
+
+def test_head_has_the_headers_alone():
+    answer = ask("HEAD", range="bytes=3-9")
+    assert (answer.status_code, answer.content, answer.headers["content-length"]) == (206, b"", "7")

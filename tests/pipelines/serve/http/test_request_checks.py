@@ -1,0 +1,257 @@
+"""What may be asked, in JSON and in forms, and how what may not is refused."""
+
+import asyncio
+import json
+
+import httpx2
+import pytest
+from fastapi import Request
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from longtake.models.domain.prompt import Cue
+from longtake.pipelines.serve.http.errors import HANDLERS
+from longtake.pipelines.serve.http.request_body import read
+from longtake.pipelines.serve.http.request_checks import Checker, seconds_of
+from longtake.pipelines.serve.http.schema import ExtensionRequest, VideoRequest
+from longtake.pipelines.serve.library.takes import write_take
+from longtake.pipelines.serve.settings import load_serve
+from tests.support.toy import ToyBundle
+
+PROMPT = "a red circle moves right"
+LIMITS = ("serve.max_frames=400", "serve.max_prompt_chars=60", "serve.max_cues=3", "serve.max_steps=50")
+CHECKER = Checker(load_serve(overrides=LIMITS), ToyBundle(), 16)
+
+
+async def take(request: Request):
+    asked = CHECKER.take(await read(request, VideoRequest), "owner")
+    return JSONResponse({**json.loads(write_take(asked)), "warnings": CHECKER.check(asked)})
+
+
+async def extension(request: Request):
+    return JSONResponse((await read(request, ExtensionRequest)).model_dump())
+
+
+APP = Starlette(
+    routes=[Route(f"/{f.__name__}", f, methods=["POST"]) for f in (take, extension)], exception_handlers=HANDLERS
+)
+
+
+def post(path="/take", **options):
+    async def run():
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(APP), base_url="http://x") as client:
+            return await client.post(path, **options)
+
+    return asyncio.run(run())
+
+
+def asked(**fields):
+    answer = post(json={"prompt": PROMPT, **fields})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def refused(status=400, **fields):
+    """(param, code) of the refusal."""
+    answer = post(json={"prompt": PROMPT, **fields})
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert error["type"] == "invalid_request_error" and error["param"] in error["message"]
+    return error["param"], error["code"]
+
+
+def test_a_prompt_is_enough_and_the_rest_is_the_bundles_own():
+    one = asked()
+    assert (one["num_frames"], one["fps"], one["width"], one["height"]) == (32, 8, 128, 128)
+    assert (one["coupling"], one["owner"], one["status"], one["model"]) == ("causal", "owner", "queued", "tiny")
+    base = CHECKER.conf.base
+    steps, guidance = base.num_inference_steps, base.guidance_scale
+    assert one["settings"] == [f"base.num_inference_steps={steps}", f"base.guidance_scale={guidance}"]
+    assert one["seed"] != asked()["seed"] and one["id"] != asked()["id"]
+
+
+def test_every_field_becomes_what_it_says():
+    one = asked(
+        model="tiny", size="64x32", num_frames=40, fps=12, num_inference_steps=20, guidance_scale=3,
+        negative_prompt="a circle", seed=7, coupling="symmetric",
+    )  # fmt: skip
+    assert (one["width"], one["height"], one["num_frames"], one["fps"], one["seed"]) == (64, 32, 40, 12, 7)
+    assert (one["negative_prompt"], one["coupling"]) == ("a circle", "symmetric")
+    assert one["settings"] == ["base.num_inference_steps=20", "base.guidance_scale=3.0"]
+    assert (asked(width=64, height=32)["width"], asked(width=64, height=32)["height"]) == (64, 32)
+
+
+@pytest.mark.parametrize("seconds, num_frames", [("4", 32), ("2.5", 20), (2.5, 20), (1, 8), ("0.125", 1), ("50", 400)])
+def test_seconds_become_frames(seconds, num_frames):
+    assert asked(seconds=seconds)["num_frames"] == num_frames
+    assert float(seconds_of(num_frames, 8)) == float(seconds)
+
+
+def test_a_schedule_becomes_cues():
+    one = asked(prompt=[{"from_frame": 0, "prompt": "a red circle"}, {"from_frame": 16, "prompt": "a circle"}])
+    assert (one["prompt"], one["cues"]) == ("a red circle", [{"from_frame": 16, "prompt": "a circle"}])
+
+
+def test_words_that_the_model_does_not_know_and_prompts_that_never_show_are_warned_of():
+    schedule = [{"from_frame": 0, "prompt": "a purple circle"}, {"from_frame": 31, "prompt": "a circle"}]
+    warnings = asked(prompt=schedule, negative_prompt="purple ugly")["warnings"]
+    assert [word in warning for word, warning in zip(("purple", "ugly", "frame 31"), warnings, strict=True)] == [
+        True
+    ] * 3
+
+
+@pytest.mark.parametrize(
+    "fields, param",
+    [
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": "  "}, "prompt"),
+        ({"prompt": None}, "prompt"),
+        ({"prompt": 7}, "prompt"),
+        ({"prompt": []}, "prompt"),
+        ({"prompt": "a" * 61}, "prompt"),
+        ({"prompt": [{"from_frame": 1, "prompt": "a"}]}, "prompt[0].from_frame"),
+        ({"prompt": [{"from_frame": 0, "prompt": "a"}, {"from_frame": 0, "prompt": "a"}]}, "prompt[1].from_frame"),
+        ({"prompt": [{"from_frame": 0, "prompt": "a"}, {"from_frame": 32, "prompt": "a"}]}, "prompt[1].from_frame"),
+        ({"prompt": [{"from_frame": 0, "prompt": "a"}, {"from_frame": 8, "prompt": "a" * 61}]}, "prompt[1].prompt"),
+        ({"prompt": [{"from_frame": i, "prompt": "a"} for i in range(4)]}, "prompt"),
+        ({"prompt": [{"prompt": "a"}]}, "prompt[0].from_frame"),
+        ({"prompt": [{"from_frame": 0, "prompt": "a", "x": 1}]}, "prompt[0].x"),
+        ({"negative_prompt": "a" * 61}, "negative_prompt"),
+        ({"negative_prompt": 1}, "negative_prompt"),
+        ({"prompt": "a " * 23}, "prompt"),
+        ({"negative_prompt": "a " * 23}, "negative_prompt"),
+        ({"prompt": [{"from_frame": 0, "prompt": "a"}, {"from_frame": 8, "prompt": "a " * 23}]}, "prompt[1].prompt"),
+        ({"seconds": "0"}, "seconds"),
+        ({"seconds": "-1"}, "seconds"),
+        ({"seconds": "51"}, "seconds"),
+        ({"seconds": "1e3"}, "seconds"),
+        ({"seconds": True}, "seconds"),
+        ({"seconds": "4", "num_frames": 32}, "seconds"),
+        ({"num_frames": 0}, "num_frames"),
+        ({"num_frames": 401}, "num_frames"),
+        ({"num_frames": 8.5}, "num_frames"),
+        ({"num_frames": "8"}, "num_frames"),
+        ({"num_frames": True}, "num_frames"),
+        ({"fps": 0}, "fps"),
+        ({"fps": 241}, "fps"),
+        ({"size": "64"}, "size"),
+        ({"size": "64x33"}, "size"),
+        ({"size": "0x0"}, "size"),
+        ({"size": "64x64", "width": 64}, "size"),
+        ({"size": "99984x99984"}, "size"),
+        ({"width": 64}, "height"),
+        ({"width": 65, "height": 64}, "width"),
+        ({"width": 1600, "height": 1600}, "width"),
+        ({"num_inference_steps": 51}, "num_inference_steps"),
+        ({"num_inference_steps": 0}, "num_inference_steps"),
+        ({"guidance_scale": 0.5}, "guidance_scale"),
+        ({"seed": -1}, "seed"),
+        ({"seed": 2**63}, "seed"),
+        ({"coupling": "loose"}, "coupling"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_the_name_of_the_field(fields, param):
+    assert refused(**fields)[0] == param
+
+
+def test_unknown_missing_and_foreign_fields_have_codes_of_their_own():
+    assert refused(num_frame=8) == ("num_frame", "unknown_parameter")
+    assert refused(status=404, model="sora-2") == ("model", "model_not_found")
+    answer = post(json={"seed": 1}).json()["error"]
+    assert (answer["param"], answer["code"]) == ("prompt", "missing_parameter")
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"prompt": "a"', b"\xff", b'{"prompt": "\\ud800"}'])
+def test_what_is_no_json_object_is_refused(body):
+    answer = post(content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 400 and answer.json()["error"]["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("media", ["text/plain", "application/xml", "", "application/jsonx"])
+def test_other_kinds_of_bodies_are_refused(media):
+    answer = post(content=b"{}", headers={"Content-Type": media})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
+
+
+def test_forms_say_the_same_as_json():
+    fields = {"prompt": PROMPT, "num_frames": "40", "guidance_scale": "2.5", "seed": "3", "coupling": "symmetric"}
+    for form in ({"data": fields}, {"files": {name: (None, value) for name, value in fields.items()}}):
+        one = post(**form).json()
+        assert (one["num_frames"], one["seed"], one["coupling"]) == (40, 3, "symmetric")
+        assert one["settings"][1] == "base.guidance_scale=2.5"
+
+
+def test_forms_can_hold_a_schedule_and_a_reference():
+    schedule = [{"from_frame": 0, "prompt": "a red circle"}, {"from_frame": 16, "prompt": "a circle"}]
+    flat = {"prompt[][from_frame]": ["0", "16"], "prompt[][prompt]": ["a red circle", "a circle"]}
+    for form in ({"prompt": json.dumps(schedule)}, flat):
+        assert post(data=form).json()["cues"] == [{"from_frame": 16, "prompt": "a circle"}]
+    reference = post("/extension", data={"prompt": "a", "video[id]": "video_x", "seconds": "4"})
+    assert reference.json()["video"] == {"id": "video_x"}
+
+
+def test_a_prompt_that_only_looks_like_a_list_stays_a_text():
+    assert post(data={"prompt": "[a red circle"}).json()["prompt"] == "[a red circle"
+    assert post(data={"prompt": "[1]"}).json()["prompt"] == "[1]"
+
+
+@pytest.mark.parametrize(
+    "form, param",
+    [
+        ({"data": {"prompt": PROMPT, "num_frames": "x"}}, "num_frames"),
+        ({"data": {"prompt": ["a", "a"]}}, "prompt"),
+        ({"data": {"prompt": "a", "prompt[x]": "a"}}, "prompt"),
+        ({"files": {"prompt": ("p.txt", b"a")}}, "prompt"),
+        ({"data": {"prompt": "a"}, "files": {"input_reference": ("p.png", b"a")}}, "input_reference"),
+    ],
+)
+def test_forms_are_refused_as_json_is(form, param):
+    answer = post(**form)
+    assert answer.status_code == 400 and answer.json()["error"]["param"] == param
+
+
+def test_a_form_that_is_none_is_refused():
+    for media in ("multipart/form-data", "multipart/form-data; boundary=x"):
+        answer = post(content=b"--y\r\nnothing", headers={"Content-Type": media})
+        assert answer.status_code == 400, answer.text
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = st.sampled_from(list(VideoRequest.model_fields)) | st.text(max_size=9)
+
+
+@settings(max_examples=300)
+@given(body=st.dictionaries(NAMES, VALUES, max_size=6))
+@example(body={"prompt": PROMPT, "seed": 10**4000})
+@example(body={"\ud800": 1})
+def test_no_json_whatever_it_says_is_an_error_of_ours(body):
+    answer = post(content=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
+    assert answer.status_code in (200, 400, 404), answer.text
+
+
+@settings(max_examples=150)
+@given(
+    st.binary(max_size=80),
+    st.sampled_from(["application/json", "multipart/form-data; boundary=b", "application/x-www-form-urlencoded"]),
+)
+@example(b"--b\r\nContent-Disposition: form-data\r\n\r\n--b--", "multipart/form-data; boundary=b")
+@example(b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na\r\n--b--', "multipart/form-data; boundary=b")
+@example(b"[" * 79, "application/json")
+def test_no_bytes_whatever_they_are_are_an_error_of_ours(body, media):
+    answer = post(content=body, headers={"Content-Type": media})
+    assert answer.status_code in (200, 400, 404), answer.text
+
+
+def test_a_remix_is_the_same_request_with_another_prompt():
+    source = CHECKER.take(VideoRequest(prompt=PROMPT, seed=5, fps=6, num_frames=17), "owner", transient=True)
+    again = CHECKER.remixed(source, "a circle", (Cue(8, "a red circle"),))
+    assert (again.prompt, again.seed, again.fps, again.num_frames) == ("a circle", 5, 6, 17)
+    assert again.settings == source.settings and again.remixed_from == source.id and again.id != source.id
+    assert not again.transient and again.owner == "owner"

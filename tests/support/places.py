@@ -1,0 +1,6 @@
+"""Folders that tests look into."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]  # of the checkout
+SHARED = ROOT.parent / "shared"  # vectors and key tables of the published networks, beside the checkout

@@ -1,0 +1,41 @@
+"""A bundle of untrained networks, smaller than the tiny one: what is true for any weights is tested on it."""
+
+from pathlib import Path
+
+import torch
+
+from longtake.models.nets.apm import Apm
+from longtake.models.nets.cam import Cam
+from longtake.models.toy_world.base_stage import new_unet
+from longtake.models.toy_world.clip_stage import ClipParams, ClipStage
+from longtake.models.toy_world.vae_stage import VaeParams, new_vae
+from longtake.models.training.stage import LoopParams
+from longtake.pipelines.train.bundle_files import pack
+
+LOOP = LoopParams(steps=1)
+
+
+def write_random_bundle(folder: Path) -> Path:
+    """Writes the bundle below `folder` and returns its path."""
+    torch.manual_seed(0)
+    clip = ClipStage(ClipParams(LOOP, width=32, text_layers=1, image_layers=1), seed=0)
+    unet, refiner = (new_unet((16, 32), 16, channels=4, text_width=32, size=4) for _ in range(2))
+    cam = Cam.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 8, 8), merger_head_dim=16)
+    apm = Apm.from_unet(unet, image_embed_dim=32, hidden_dim=32, num_tokens=2, text_tokens=24)
+    for module in (cam, apm):  # as if trained: gates and projections that start at zero are opened
+        for parameter in module.parameters():
+            parameter.data += 0.05 * torch.randn_like(parameter)
+    parts = {
+        "unet": unet,
+        "cam": cam,
+        "apm": apm,
+        "image_encoder": clip.image,
+        "text_encoder": clip.text,
+        "vae": new_vae(VaeParams(LOOP, block_out_channels=(8, 8, 8, 8), latent_channels=4)),
+        "refiner": refiner,
+        "tokenizer": clip.tokenizer,
+    }
+    for name, part in parts.items():
+        part.save_pretrained(folder / "parts" / name)
+    pack(folder / "parts", folder / "bundle")
+    return folder / "bundle"

@@ -1,0 +1,79 @@
+"""A bundle without networks: its stages make frames by arithmetic, so that all around them runs for real, and fast."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from longtake.models.domain.plan import Plan
+from longtake.models.domain.prompt import PromptSpec
+from longtake.models.domain.span import Span
+from longtake.models.domain.state import Boundary, Chunk, Memory, Segment, WindowState
+
+if TYPE_CHECKING:
+    from longtake.models.stages.refiner import RefinerParams
+
+SIZE = 16
+WORDS = {"a", "red", "circle", "moves", "right"}
+
+
+class ToyBundle:
+    """What `pipelines` asks of a bundle."""
+
+    parts: Mapping[str, object] = MappingProxyType({})
+
+    def base_model(self, params: object) -> "ToyBase":
+        return ToyBase()
+
+    def refiner(self, params: "RefinerParams") -> "ToyRefiner":
+        if params.height % 16 or params.width % 16:
+            raise ValueError(f"height={params.height}, width={params.width}: both have to be multiples of 16")
+        return ToyRefiner(params)
+
+    def unknown_words(self, text: str) -> list[str]:
+        words = text.split()
+        if len(words) > 22:
+            raise ValueError(f"prompt has {len(words)} tokens: at most 22")
+        return [word for word in words if word not in WORDS]
+
+
+class ToyBase:
+    """Frame i is a grey of its own with a bright column at i; the seed moves it."""
+
+    def advance(self, spec: PromptSpec, plan: Plan, index: int, memory: Memory | None, /) -> tuple[Memory, Chunk]:
+        span = plan.chunks[index]
+        frames = np.stack([self._frame(i, spec.seed) for i in span])
+        last = np.zeros((plan.params.condition_frames, 3, SIZE, SIZE), np.float32)
+        return Memory(last[0], last), Chunk(span, frames)
+
+    def _frame(self, i: int, seed: int) -> np.ndarray:
+        frame = np.full((SIZE, SIZE, 3), 40 + i % 100, np.uint8)
+        frame[:, (i + seed) % SIZE] = 250
+        return frame
+
+
+class ToyRefiner:
+    """Enlarges by repeating pixels; the cells before the last only pass the frames on."""
+
+    def __init__(self, params: "RefinerParams") -> None:
+        self.params = params
+
+    def advance(
+        self, spec: PromptSpec, plan: Plan, window: int, steps: Span, state: WindowState | None, /, *inputs: object
+    ) -> tuple[WindowState | None, Boundary | Segment]:
+        if state is None:
+            chunks = [one for one in inputs if isinstance(one, Chunk)]
+            first, span = chunks[0].span.start, plan.windows[window]
+            frames = np.concatenate([one.frames for one in chunks])[span.start - first : span.stop - first]
+            x = np.moveaxis(frames, -1, 1).astype(np.float32)
+        else:
+            x = state.x
+        if steps.start < self.params.num_inference_steps:
+            overlap = np.stack([x[-plan.params.overlap_frames :]] * len(steps))
+            return WindowState(x, None, x), Boundary(window, steps, overlap, overlap)
+        segment, start = plan.segments[window], plan.windows[window].start
+        shown = np.moveaxis(x[segment.start - start : segment.stop - start], 1, -1).astype(np.uint8)
+        rows = np.arange(self.params.height) * shown.shape[1] // self.params.height
+        columns = np.arange(self.params.width) * shown.shape[2] // self.params.width
+        return None, Segment(segment, shown[:, rows][:, :, columns])
