@@ -12,9 +12,8 @@ from longtake.models.domain.prompt import Cue, PromptSpec, chunk_prompt
 from longtake.models.domain.resume import Resume
 from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, Stage, task_blocks
 from longtake.models.domain.span import Span
-from longtake.models.stages.base import BaseParams
 from longtake.models.stages.bundle import load_bundle
-from longtake.models.stages.refiner import RefinerParams
+from longtake.models.stages.params import BaseParams, RefinerParams
 from tests.pipelines.runners.test_local import NUM_STEPS, ToyBase, ToyRefiner, frames_of, make_runner
 
 TOYS = {Stage.GENERATE: ToyBase(), Stage.REFINE: ToyRefiner()}
