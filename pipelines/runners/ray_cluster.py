@@ -14,13 +14,13 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from longtake.actors.pool import Pool
-from longtake.actors.worker import Held, StageActor
+from longtake.actors.worker import Callee, WorkerActor
 from longtake.pipelines.config.cluster import ClusterParams, PoolParams
 
 logger = logging.getLogger(__name__)
 WAIT_QUIETLY_S = 10.0
 POOL = "LONGTAKE_POOL"  # in an actor's environment: whose it is, for those who look at processes
-Factories = Mapping[str, Callable[[], Held]]  # base, refiner, writer -> what its actors hold
+Factories = Mapping[str, Callable[[], Callee]]  # base, refiner, writer -> what its actors hold
 
 
 def connect(params: ClusterParams) -> None:
@@ -93,10 +93,10 @@ def pools(params: ClusterParams, factories: Factories) -> Iterator[dict[str, Poo
 
 
 def _start(
-    pool: str, factory: Callable[[], Held], wants: PoolParams, group: PlacementGroup | None, first: int, index: int
+    pool: str, factory: Callable[[], Callee], wants: PoolParams, group: PlacementGroup | None, first: int, index: int
 ) -> Any:
     place = PlacementGroupSchedulingStrategy(group, first + index) if group is not None else "DEFAULT"
-    return StageActor.options(
+    return WorkerActor.options(
         num_cpus=wants.num_cpus,
         num_gpus=wants.num_gpus,
         max_restarts=-1,

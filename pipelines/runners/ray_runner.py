@@ -13,7 +13,7 @@ What the stages hand to each other goes from actor to actor by reference; here a
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -23,7 +23,7 @@ from longtake.actors.calls import Calls, Fate, Outcome
 from longtake.actors.pool import Pool, reason
 from longtake.actors.worker import Receipt
 from longtake.models.domain.plan import Plan
-from longtake.models.domain.prompt import Cue, PromptSpec
+from longtake.models.domain.prompt import PromptSpec, with_prompt
 from longtake.models.domain.resume import Resume
 from longtake.models.domain.scheduler import Scheduler, Stage, Task
 from longtake.models.domain.state import Segment
@@ -102,11 +102,6 @@ class RayRunner:
         self._attempts: Counter[tuple[str, Any]] = Counter()  # of tasks that were lost, and of videos begun anew
 
     @property
-    def num_videos(self) -> int:
-        """Videos in work."""
-        return len(self._videos)
-
-    @property
     def waiting_frames(self) -> dict[str, int]:
         """Low-resolution frames in the ChunkQueue of each video."""
         return self._scheduler.waiting_frames
@@ -116,17 +111,23 @@ class RayRunner:
         return sum(count for (video, _), count in self._attempts.items() if video == video_id)
 
     def submit(
-        self, spec: PromptSpec, conf: Conf | None = None, resume: Resume | None = None, reached: int = 0
+        self,
+        spec: PromptSpec,
+        conf: Conf | None = None,
+        plan: Plan | None = None,
+        resume: Resume | None = None,
+        reached: int = 0,
     ) -> Plan:
-        """Begins a video, or goes on with it at `resume`, whose handles have to outlive what may be lost.
+        """Begins a video, or continues it at `resume`, whose handles must outlive the loss of an actor's results.
 
-        `conf` is `for_video` of its settings, where the caller has it already. The prompts of the first `reached`
-        chunks can no longer be changed: of a video that was begun before, those that are kept somewhere. Raises
-        ValueError for what can never run, a resume that does not fit, and an id that is in work.
+        `conf` is `for_video` of its settings and `plan` its Plan, from callers who have them. The prompts of the first
+        `reached` chunks can no longer change: those that an earlier run made. Raises ValueError for a video that can
+        never run, a resume that does not fit, and an id that is in work.
         """
         conf = conf or for_video(self._conf, spec.settings)
+        plan = plan or Plan(spec.num_frames, conf.plan)
         resume = resume or Resume(0, 0)
-        video = _Video(spec, conf, Plan(spec.num_frames, conf.plan), resume, resume.window, reached)
+        video = _Video(spec, conf, plan, resume, resume.window, reached)
         self._schedule(video)
         self._videos[spec.video_id] = video
         return video.plan
@@ -147,7 +148,7 @@ class RayRunner:
         start = chunks[index].start if index < len(chunks) else num_frames
         if start >= num_frames:  # the base model may run on past the end
             raise ValueError(f"prompt={prompt!r}: it comes too late, all frames of the video are made or being made")
-        spec = _with_prompt(video.spec, start, prompt)
+        spec = with_prompt(video.spec, start, prompt)
         self._scheduler.change(video_id, spec)
         video.spec = spec
         return start
@@ -195,8 +196,8 @@ class RayRunner:
             return []
         if outcome.fate is Fate.DONE:
             assert outcome.receipt is not None
-            done = TaskDone(task, outcome.receipt, outcome.seconds, outcome.call.first, outcome.call.second)
-            segments = self._scheduler.done(task, outcome.call.first, outcome.call.second)
+            done = TaskDone(task, outcome.receipt, outcome.seconds, outcome.call.carry, outcome.call.output)
+            segments = self._scheduler.done(task, outcome.call.carry, outcome.call.output)
             return [done, *(self._segment(task.video_id, segment) for segment in segments)]
         if outcome.fate is Fate.RAISED:
             return self._fail(task.video_id, outcome.why)
@@ -286,11 +287,3 @@ class RayRunner:
         failed = VideoFailed(video_id, why, self.attempts(video_id))
         self.cancel(video_id)
         return [failed]
-
-
-def _with_prompt(spec: PromptSpec, frame: int, prompt: str) -> PromptSpec:
-    """`spec` with another prompt from `frame` up to its next cue. Raises ValueError if it is none."""
-    if frame == 0:
-        return replace(spec, prompt=prompt)
-    cues = (*(cue for cue in spec.cues if cue.from_frame != frame), Cue(frame, prompt))
-    return replace(spec, cues=tuple(sorted(cues, key=lambda cue: cue.from_frame)))
