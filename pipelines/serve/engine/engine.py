@@ -70,7 +70,7 @@ def _in_thread(method: "Callable[Concatenate[Engine, P], T]") -> "Callable[Conca
     """Runs a method in the engine's thread; other threads wait for its result, and get NotReady when it is not open."""
 
     @wraps(method)
-    def call(engine: "Engine", *args: P.args, **kwargs: P.kwargs) -> T:
+    def call(engine: "Engine", /, *args: P.args, **kwargs: P.kwargs) -> T:
         if threading.current_thread() is engine._thread:
             return method(engine, *args, **kwargs)
         return engine._calls.ask(lambda: method(engine, *args, **kwargs))
