@@ -3,7 +3,7 @@
     rows ──► VideoDriver ──► final segments ──► encode ──► commit: files whole, then record ──► parts of the manifest
              base, refiner actors               jobs of the writer actors
 
-With limits on quality, a writer measures each chunk before the runner is told of it: neither the next chunk nor a
+With limits on quality, a writer measures each chunk before the runner gets it: neither the next chunk nor a
 window over it begins before it has passed. A video that breaks a limit, or whose frames cannot be shown, ends there
 with all its work. Earlier windows may have been refined by then: both stages overlap.
 """

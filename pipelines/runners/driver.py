@@ -113,7 +113,7 @@ class VideoDriver(Generic[V]):
         return {subject.video_id for subject in self._calls.subjects(self._writer)}
 
     def repeats(self, video_id: str) -> int:
-        """How many calls of a video, or all of it, had to be made again."""
+        """Number of calls of a video that were made again, and of its restarts."""
         return self._num_repeats[video_id] + self.runner.attempts(video_id)
 
     def hand_out(self, tasks: bool = True) -> None:

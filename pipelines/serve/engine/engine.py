@@ -1,4 +1,4 @@
-"""The endpoint's engine: takes wait, are made, and end; whatever becomes of this process, none is lost.
+"""The endpoint's engine: takes wait, are made, and end; none is lost when the process dies.
 
 One thread owns all of it. Calls from other threads run there too, and wait a moment for their turn; the library and
 the events of a take can be read at once.

@@ -82,7 +82,7 @@ class TakeInProgress:
 
     @property
     def resume(self) -> Resume | None:
-        """Where its tasks begin; None while a job of `begin` has not ended."""
+        """The start of its tasks; None while a job of `begin` has not ended."""
         if self._window == self.shape.num_fragments or any(handle is None for handle in self._basis.values()):
             return None
         blocks = self.shape.blocks[:-1] if self._window else ()

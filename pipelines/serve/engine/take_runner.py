@@ -79,11 +79,11 @@ class TakeRunner:
         take = replace(take, status=Status.IN_PROGRESS, started_at=take.started_at or int(time.time()))
         try:
             conf = for_video(self._conf, take.spec.settings)
-            made = made_with(conf, self._bundle_sha256)
-            video = TakeInProgress(replace(take, made_with=made, plan=conf.plan), conf, events)
+            origin = made_with(conf, self._bundle_sha256)
+            video = TakeInProgress(replace(take, made_with=origin, plan=conf.plan), conf, events)
         except ValueError as error:
             return self._end(take, not_made(str(error)))
-        if take.made_with not in ("", made):
+        if take.made_with not in ("", origin):
             return self._end(take, OTHER_SETTINGS)
         self._in_progress[take.id] = video
         if self._save(video):
@@ -199,13 +199,13 @@ class TakeRunner:
         else:
             self._found(video, {})
 
-    def _source(self, take_id: str, made: str) -> Take | None:
+    def _source(self, take_id: str, origin: str) -> Take | None:
         """The extended take, if it exists and has the same weights and settings: otherwise all is made."""
         try:
             source = self._takes.get(take_id)
         except NoSuchTake:
             return None
-        return source if source.status is Status.COMPLETED and source.made_with == made else None
+        return source if source.status is Status.COMPLETED and source.made_with == origin else None
 
     def _found(self, video: TakeInProgress, sizes: Mapping[str, int]) -> None:
         video.found(sizes)
