@@ -1,4 +1,4 @@
-"""The library of takes on a disk and in a bucket, and what follows from the files of one."""
+"""The library of takes on a disk and in a bucket, and the conclusions from the files of one."""
 
 import json
 import logging
@@ -264,7 +264,7 @@ def test_a_causal_take_goes_on_at_the_first_window_that_is_not_final(num_frames,
     assert next_window(cut, names) == final
     if 0 < final < cut.num_fragments:
         lost = data.draw(st.sampled_from(sorted(cut.basis(final))))
-        assert next_window(cut, names - {lost}) < final  # further back, but never where something is missing
+        assert next_window(cut, names - {lost}) < final  # further back, but never at a window whose basis is incomplete
         assert all(name in names - {lost} for name in cut.basis(next_window(cut, names - {lost})))
 
 
