@@ -229,8 +229,8 @@ def _load(conf: "Conf", spec: "PromptSpec") -> "Longtake":
 
 def _check_texts(conf: "Conf", spec: "PromptSpec") -> None:
     """As `_load`, where the actors of a cluster hold the networks."""
-    from longtake.pipelines.api import check_spec
     from longtake.pipelines.runners.bundle_limits import limits_of
+    from longtake.pipelines.runners.spec_check import check_spec
     from longtake.pipelines.runners.stages import build_texts
 
     limits_of(conf).check(conf)

@@ -9,7 +9,7 @@ import json
 import logging
 import re
 import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -17,7 +17,8 @@ from hashlib import blake2b
 from typing import Any
 from unicodedata import category
 
-from longtake.models.domain.prompt import Cue, PromptSpec, read_prompt
+from longtake.models.domain.prompt import Cue, PromptSpec, Settings, read_prompt, read_prompt_text
+from longtake.pipelines.config.conf import read_settings
 from longtake.pipelines.datasets.prompt_files import PromptFile, find_files, read_file
 
 COLUMNS = ("prompt", "id", "negative_prompt", "num_frames", "seed")
@@ -65,20 +66,20 @@ def read_rows(prompts: str) -> Iterator[Row]:
     return _stream(find_files(prompts))
 
 
-def to_request(row: Row, defaults: Defaults, settings_allowed: Callable[[Sequence[str]], object]) -> PromptSpec:
-    """The video that a row asks for; `settings_allowed` raises ValueError for settings that cannot be.
+def to_request(row: Row, defaults: Defaults, check_settings: Callable[[Settings], object]) -> PromptSpec:
+    """The spec of a row's video. `check_settings` raises ValueError for invalid settings.
 
-    Without an id it is named after file and line; without a seed it gets one from the job's seed and its id, so
-    neither depends on the other rows. Raises ValueError with the reason for a row that is bad.
+    A row without an id is named after its file and line; one without a seed gets a seed from the job's seed and its id.
+    So neither depends on the other rows. Raises ValueError with the reason for an invalid row.
     """
     if row.fields is None:
         raise ValueError(row.reason)
     fields = {name: value for name, value in row.fields.items() if not _is_blank(value)}
     _check_names(row.fields)
     video_id = _id(fields["id"]) if "id" in fields else _default_id(row.source)
-    settings = tuple(f"{name}={_setting(value)}" for name, value in fields.items() if "." in name)
+    settings = read_settings({name: value for name, value in fields.items() if "." in name})
     if settings:
-        settings_allowed(settings)
+        check_settings(settings)
     prompt, cues = _prompts(fields.get("prompt", ""))
     return PromptSpec(
         video_id,
@@ -165,20 +166,10 @@ def _default_id(source: str) -> str:
 
 def _prompts(value: Any) -> tuple[str, tuple[Cue, ...]]:
     """The prompt and the cues of a row."""
-    prompt, cues = read_prompt(_parsed(value) if isinstance(value, str) else value)
+    prompt, cues = read_prompt(read_prompt_text(value) if isinstance(value, str) else value)
     for i, cue in enumerate(cues, 1):
         _plain(f"prompt[{i}].prompt", cue.prompt)
     return _plain("prompt", prompt), cues
-
-
-def _parsed(text: str) -> Any:
-    """A list of objects, if `text` is one in JSON; any other text is a prompt."""
-    try:
-        value = json.loads(text) if text.lstrip().startswith("[") else None
-    except (ValueError, RecursionError):
-        return text
-    is_list = isinstance(value, list) and value and all(isinstance(one, dict) for one in value)
-    return value if is_list else text
 
 
 def _plain(name: str, text: Any) -> str:
@@ -202,9 +193,3 @@ def _whole(name: str, value: Any) -> int:
 
 def _seed(job_seed: int, video_id: str) -> int:
     return int.from_bytes(blake2b(f"{job_seed}/{video_id}".encode()).digest()[:8], "big") % 2**63
-
-
-def _setting(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
-        value = int(value)  # what wants a float takes a whole number too, not the other way round
-    return value if isinstance(value, str) else json.dumps(value)
