@@ -1,8 +1,8 @@
-"""Rows of files -> PromptSpecs. A bad row is a reason, never the end of the job.
+"""Rows of prompt files -> PromptSpecs. An invalid row gives a reason and does not end the job.
 
-Columns: prompt, and optionally id, negative_prompt, num_frames, seed; `refiner.strength` and any other name with a dot
-is a setting for this video alone. Other columns are ignored, but not those that look like a slip of the pen.
-A prompt that changes on the way is a list of {from_frame, prompt}, or such a list as JSON where a file holds texts.
+Columns: prompt, and optionally id, negative_prompt, num_frames and seed. A name with a dot, such as `refiner.strength`,
+is a setting for this video alone. Other columns are ignored, unless they look like a typing error.
+A prompt that changes along the way is a list of {from_frame, prompt}, or such a list as JSON where a file holds texts.
 """
 
 import json
@@ -23,7 +23,7 @@ from longtake.pipelines.datasets.prompt_files import PromptFile, find_files, rea
 
 COLUMNS = ("prompt", "id", "negative_prompt", "num_frames", "seed")
 
-# What else people call them, and names too short to be guessed by likeness ("speed" is like "seed").
+# Other names for the columns, and names too short to be guessed by similarity ("speed" is like "seed").
 MEANT = {
     "frames": "num_frames",
     "nframes": "num_frames",
@@ -35,13 +35,13 @@ MEANT = {
 }
 GUESSED = {"prompt": "prompt", "negativeprompt": "negative_prompt", "numframes": "num_frames"}
 
-# What Ray Data may hold of rows that are read and not yet taken.
+# Rows that Ray Data has read and that are not taken yet, at most.
 BUFFER_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a job: its fields, or the reason why it has none."""
+    """One row of a job: its fields, or the reason for their absence."""
 
     source: str  # prompts.jsonl:12, from 1: the line, in parquet the row
     ordinal: int  # among the rows of all files, from 0
@@ -51,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a row that does not say gets. The seed is not the video's but that of the job: see `to_request`."""
+    """Defaults for columns that a row leaves out. The seed is that of the job: see `to_request`."""
 
     num_frames: int
     negative_prompt: str
@@ -59,9 +59,9 @@ class Defaults:
 
 
 def read_rows(prompts: str) -> Iterator[Row]:
-    """The rows of a file, a folder or a glob on any fsspec path, file by file, in order, as fast as they are taken.
+    """The rows of a file, a folder or a glob on any fsspec path, file by file, in order, read as they are taken.
 
-    Raises ValueError naming `prompts` before the first row: nothing there, a file of another kind, no column prompt.
+    Raises ValueError naming `prompts` before the first row: no file, a file of another kind, no column prompt.
     """
     return _stream(find_files(prompts))
 
@@ -93,19 +93,19 @@ def to_request(row: Row, defaults: Defaults, check_settings: Callable[[Settings]
 
 
 def _stream(files: list[PromptFile]) -> Iterator[Row]:
-    """Ray Data reads one file after the other in another process, as far ahead as its buffer goes."""
-    import ray.data  # seconds, and the rest of this module does not need it
+    """Reads one file after the other with Ray Data, in another process, up to its buffer ahead."""
+    import ray.data  # takes seconds; the rest of this module does not need it
 
-    # Of no use to a user: three lines on what it executes, and a warning that its bars are off.
+    # Three lines about its execution plan, and a warning that its progress bars are off, are of no use to a user.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     items = ray.data.from_items([asdict(file) for file in files], override_num_blocks=len(files))
     context = items.context
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=BUFFER_BYTES)
-    context.target_max_block_size = BUFFER_BYTES // 64  # the first rows come while the file is still being read
-    # No CPU of the budget: the pools hold all of them. One at a time: of two, the second one fills the buffer with rows
-    # that have to wait for those of the first, and both stand still for seconds.
+    context.target_max_block_size = BUFFER_BYTES // 64  # the first rows arrive while the file is still being read
+    # No CPU: the pools reserve all of them. One file at a time: of two, the second fills the buffer with rows that wait
+    # for those of the first, and both stop for seconds.
     rows = items.flat_map(_read, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=1))
     for ordinal, item in enumerate(rows.iter_rows()):
         fields = None if item["fields_json"] is None else json.loads(item["fields_json"])
@@ -125,7 +125,7 @@ def _is_kept(name: str) -> bool:
 
 @lru_cache(4096)
 def _meant(name: str) -> str | None:
-    """The column whose name `name` is a slip of: other case or separators, another word for it, a letter or two."""
+    """The column that `name` misspells: by case or separators, another word for it, or a letter or two."""
     words = re.findall(r"[a-z0-9]+", name.lower())
     plain = "".join(words)
     if name in COLUMNS or "." in name:
@@ -133,7 +133,7 @@ def _meant(name: str) -> str | None:
     if plain in MEANT or plain in GUESSED:
         return {**MEANT, **GUESSED}[plain]
     if set(words) & set(COLUMNS) or re.search(r"\d", plain):
-        return None  # prompt_en, prompt2: another column, and meant to be
+        return None  # prompt_en, prompt2: other columns, on purpose
     close = get_close_matches(plain, GUESSED, n=1, cutoff=0.8)
     return GUESSED[close[0]] if close else None
 
@@ -142,7 +142,7 @@ def _check_names(fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
         meant = _meant(name)
         if meant is not None and meant not in fields:
-            raise ValueError(f"{name}={reprlib.repr(value)}: there is no such column; {meant} is meant")
+            raise ValueError(f"{name}={reprlib.repr(value)}: no such column; did you mean {meant}?")
 
 
 def _is_blank(value: Any) -> bool:

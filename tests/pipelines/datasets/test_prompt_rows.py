@@ -196,8 +196,8 @@ def test_a_bad_value_is_a_reason_with_field_value_and_rule(fields, reason):
 
 
 def test_a_row_that_could_not_be_read_keeps_its_reason():
-    with pytest.raises(ValueError, match="^the line is no JSON$"):
-        to_request(Row("a.jsonl:1", 0, None, "the line is no JSON"), DEFAULTS, _refuse_unknown)
+    with pytest.raises(ValueError, match="^the line is not JSON$"):
+        to_request(Row("a.jsonl:1", 0, None, "the line is not JSON"), DEFAULTS, _refuse_unknown)
 
 
 @pytest.mark.parametrize(
@@ -214,14 +214,14 @@ def test_a_row_that_could_not_be_read_keeps_its_reason():
     ],
 )
 def test_a_slip_in_the_name_of_a_column_is_a_bad_row_that_says_what_is_meant(name, meant):
-    with pytest.raises(ValueError, match=f"^{name}=3: there is no such column; {meant} is meant$"):
+    with pytest.raises(ValueError, match=f"^{name}=3: no such column; did you mean {meant}\\?$"):
         _request(**{name: 3})
     assert _request(**{name: 3, meant: "5"}) == _request(**{meant: "5"}), "with the column itself it is another one"
 
 
 @pytest.mark.parametrize("name", ["Prompt", "promt", "prompts"])
 def test_a_slip_in_prompt_is_named_too(name):
-    with pytest.raises(ValueError, match=f"^{name}='x': there is no such column; prompt is meant$"):
+    with pytest.raises(ValueError, match=f"^{name}='x': no such column; did you mean prompt\\?$"):
         to_request(Row("a.jsonl:1", 0, {name: "x"}, None), DEFAULTS, _refuse_unknown)
 
 
@@ -248,7 +248,7 @@ def test_other_columns_are_ignored(name):
 
 
 def test_a_place_without_prompts_is_an_error_before_any_row(tmp_path):
-    with pytest.raises(ValueError, match=rf"^prompts={tmp_path}: there is no such file"):
+    with pytest.raises(ValueError, match=rf"^prompts={tmp_path}: no such file"):
         read_rows(str(tmp_path))
 
 
@@ -282,7 +282,7 @@ def test_rows_of_all_files_come_in_order_while_no_cpu_is_free(tmp_path, busy_clu
     assert [row.ordinal for row in rows] == list(range(3 * count + 2))
     assert rows[:count] == [Row(f"a/1.txt:{n + 1}", n, {"prompt": f"line {n}"}, None) for n in range(count)]
     assert rows[2 * count - 1] == Row(f"b.jsonl:{count}", 2 * count - 1, {"prompt": "object 2999", "seed": 2999}, None)
-    assert rows[2 * count].fields is None and str(rows[2 * count].reason).startswith("the line is no JSON")
+    assert rows[2 * count].fields is None and str(rows[2 * count].reason).startswith("the line is not JSON")
     assert [row.fields for row in rows[2 * count + 1 : -1]] == [{"prompt": f"row {n}"} for n in range(count)]
     assert rows[-1] == Row("d.csv:2", 3 * count + 1, {"prompt": "last", "promt": "x"}, None)
 

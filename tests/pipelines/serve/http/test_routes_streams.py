@@ -188,7 +188,7 @@ def test_silence_is_broken_by_comments(kit, client, monkeypatch):
     monkeypatch.setattr("longtake.pipelines.serve.http.live_feed.HEARTBEAT_S", 0.01)
     video_id = post(client, num_frames=24)
     text = b"".join(piece for piece, _ in pieces(client, f"/v1/videos/{video_id}/events")).decode()
-    assert ": ping\n\n" in text and text.count("event: completed") == 1
+    assert ": still here\n\n" in text and text.count("event: completed") == 1
 
 
 def test_cancelling_ends_streams_and_what_was_made_can_still_be_played(kit, client):
