@@ -28,9 +28,9 @@ from longtake.pipelines.datasets.manifest import Manifest, VideoRow
 from longtake.pipelines.datasets.prompt_files import find_files
 from longtake.pipelines.files.folder_lock import Hold, alone
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import limits_of
+from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
-from longtake.pipelines.runners.stages import bundle_path, stage_factories
+from longtake.pipelines.runners.stages import stage_factories
 from longtake.pipelines.tracking.tracker import Tracker, open_tracker
 
 logger = logging.getLogger(__name__)

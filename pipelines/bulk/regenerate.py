@@ -10,7 +10,7 @@ from longtake.pipelines.bulk.settings import hash_of
 from longtake.pipelines.config.conf import Conf, load
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow, read_cues
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.stages import bundle_path
+from longtake.pipelines.runners.bundle_limits import bundle_path
 
 
 def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoRow, Conf]:

@@ -14,8 +14,7 @@ from longtake.models.domain.checks import FieldError
 from longtake.models.domain.plan import PlanParams
 from longtake.models.domain.prompt import Settings, Value
 from longtake.models.domain.scheduler import SchedulerParams
-from longtake.models.stages.base import BaseParams
-from longtake.models.stages.refiner import RefinerParams
+from longtake.models.stages.params import BaseParams, RefinerParams
 from longtake.pipelines.config.cluster import ClusterParams
 from longtake.pipelines.config.loader import amend, compose, read_setting
 from longtake.pipelines.config.paths import CONF

@@ -22,7 +22,8 @@ from longtake.models.video.mp4 import decode_stream, video_stream
 from longtake.pipelines.config.paths import BUNDLES
 from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.evaluate.settings import EvaluateConf
-from longtake.pipelines.runners.stages import bundle_path, quiet
+from longtake.pipelines.runners.bundle_limits import bundle_path
+from longtake.pipelines.runners.stages import quiet
 
 logger = logging.getLogger(__name__)
 RAFT_FILE = "raft_large_C_T_SKHT_V2-ff5fadd5.pth"  # torchvision's Raft_Large_Weights.DEFAULT

@@ -30,9 +30,8 @@ from ray.serve.handle import DeploymentHandle
 
 from longtake.pipelines.config.conf import DEFAULT_CONFIG
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import limits_of
+from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
 from longtake.pipelines.runners.ray_cluster import Factories, connect
-from longtake.pipelines.runners.stages import bundle_path
 from longtake.pipelines.serve.engine.engine import Engine
 from longtake.pipelines.serve.http.app import create_app
 from longtake.pipelines.serve.http.backpressure import PROXY_CALLBACK, proxy_middleware

@@ -14,16 +14,16 @@ import torch
 from longtake.models.diffusion.noise import rng_for
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.tracking.tracker import Tracker, TrackingParams, open_tracker
-from longtake.pipelines.train.worker_group import Team
+from longtake.pipelines.train.worker_group import WorkerGroup
 
 KNOWN = "tracking.json"
 
 
 @contextmanager
-def tracked(params: TrackingParams, folder: Path, team: Team, about: Mapping[str, object]) -> Iterator[Tracker]:
+def tracked(params: TrackingParams, folder: Path, group: WorkerGroup, about: Mapping[str, object]) -> Iterator[Tracker]:
     """The tracker of the leading worker; those of the others record nothing. `about` are the run's params."""
     store = Store(folder)
-    if not team.leads:
+    if not group.leads:
         with open_tracker(replace(params, enabled=False), folder, "train") as tracker:
             yield tracker
         return

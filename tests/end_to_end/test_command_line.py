@@ -211,7 +211,10 @@ OUT = ("--out", "take.mp4")
         (("generate", PROMPT, *OUT, "refiner.num_inference_steps=0"), "refiner.num_inference_steps=0"),
         (("generate", PROMPT, *OUT, "refiner.coupling=loose"), "must be one of symmetric, causal"),
         (("generate", PROMPT, *OUT, "refiner.strength=2"), "refiner.strength=2.0"),
-        (("generate", PROMPT, *OUT, "refiner.height=100"), "multiples of 16"),
+        (
+            ("generate", PROMPT, *OUT, "refiner.height=100"),
+            "height=100 must be a multiple of 16, such as 96 or 112",
+        ),
         (("generate", PROMPT, *OUT, "plan.overlap_frames=20"), "plan.overlap_frames=20"),
         (("generate", PROMPT, *OUT, "scheduler.lookahead_frames=8"), "lookahead_frames=8"),
         (("enhance", "nowhere.mp4", "--prompt", PROMPT, *OUT), "nowhere.mp4"),

@@ -13,7 +13,7 @@ from longtake.models.domain.span import Span
 from longtake.models.domain.state import Boundary, Chunk, Memory, Segment, WindowState
 
 if TYPE_CHECKING:
-    from longtake.models.stages.refiner import RefinerParams
+    from longtake.models.stages.params import RefinerParams
 
 SIZE = 16
 WORDS = {"a", "red", "circle", "moves", "right"}

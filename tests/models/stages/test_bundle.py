@@ -5,9 +5,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from longtake.models.stages.base import BaseParams
 from longtake.models.stages.bundle import load_bundle
-from longtake.models.stages.refiner import RefinerParams
+from longtake.models.stages.params import BaseParams, RefinerParams
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from openai import APIStatusError, OpenAI, omit
 
 from longtake.models.domain.plan import PlanParams
 from longtake.models.domain.scheduler import Coupling, Stage
-from longtake.models.stages.refiner import RefinerParams
+from longtake.models.stages.params import RefinerParams
 from longtake.models.video.mp4 import decode
 from longtake.pipelines.api import write_mp4
 from longtake.pipelines.runners.local import LocalRunner
