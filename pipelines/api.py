@@ -9,17 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from longtake.models.domain.chunk_queue import ChunkQueue
-from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.scheduler import Task
 from longtake.models.domain.state import Chunk, Segment
-from longtake.models.nets.text import check_length
-from longtake.models.stages.bundle import Bundle
 from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
 from longtake.pipelines.config.conf import load as load_conf
 from longtake.pipelines.files.video_file import VideoWriter
 from longtake.pipelines.runners.local import LocalRunner
+from longtake.pipelines.runners.spec_check import check_spec
 from longtake.pipelines.runners.stages import build_bundle, build_enhancer, build_generator
 from longtake.pipelines.runners.video_source import probe_video
 
@@ -78,18 +75,6 @@ class Longtake:
     def check(self, spec: PromptSpec) -> list[str]:
         """The words that the bundle does not know. Raises ValueError if the request is invalid."""
         return check_spec(self.conf, self.bundle, spec)
-
-
-def check_spec(conf: Conf, bundle: Bundle, spec: PromptSpec) -> list[str]:
-    """The words of `spec` that the bundle does not know. Raises ValueError if the video can never be made."""
-    ChunkQueue(Plan(spec.num_frames, conf.plan), conf.scheduler.lookahead_frames)  # has to hold a window
-    texts = (spec.prompt, *(cue.prompt for cue in spec.cues), spec.negative_prompt)
-    for part in ("", "refiner_"):  # the refiner may have a tokenizer of its own
-        if f"{part}tokenizer" in bundle.parts:
-            tokenizer, encoder = bundle.parts[f"{part}tokenizer"], bundle.parts[f"{part}text_encoder"]
-            for text in texts:
-                check_length(tokenizer, text, encoder.config.max_position_embeddings)
-    return [word for text in texts for word in bundle.unknown_words(text)]
 
 
 def load(

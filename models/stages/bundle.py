@@ -22,7 +22,7 @@ from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjecti
 from longtake.models.diffusion.sampling import NoiseSchedule
 from longtake.models.nets.apm import Apm
 from longtake.models.nets.cam import Cam
-from longtake.models.nets.text import unknown_words
+from longtake.models.nets.text import check_length, unknown_words
 from longtake.models.stages.base import BaseModel, BaseNets
 from longtake.models.stages.files import BASE_PARTS, REQUIRED, read_index, read_json
 from longtake.models.stages.params import BaseParams, RefinerParams
@@ -65,6 +65,13 @@ class Bundle:
         )
         nets = BundleRefinerNets(self.parts["refiner"], vae, tokenizer, text_encoder, params)
         return Refiner(nets, NoiseSchedule.from_config(self.parts["refiner_scheduler"]), params)
+
+    def check_text(self, name: str, text: str) -> None:
+        """Raises FieldError, of the field `name`, for a text with too many tokens for one of the text encoders."""
+        for part in ("", "refiner_"):  # the refiner may have a tokenizer of its own
+            if f"{part}tokenizer" in self.parts:
+                tokenizer, encoder = self.parts[f"{part}tokenizer"], self.parts[f"{part}text_encoder"]
+                check_length(tokenizer, text, encoder.config.max_position_embeddings, name)
 
     def unknown_words(self, prompt: str) -> list[str]:
         """Words of a prompt that the bundle does not know."""

@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 
 from longtake.models.diffusion.names import check_sampler
+from longtake.models.domain.checks import require
 from longtake.models.domain.scheduler import Coupling
 
 
@@ -68,23 +69,18 @@ class RefinerParams:
 
     def __post_init__(self) -> None:
         at_least_one = "it has to be at least 1"
-        _require(self.num_inference_steps >= 1, "num_inference_steps", self.num_inference_steps, at_least_one)
-        _require(0 < self.strength <= 1, "strength", self.strength, "it has to be above 0 and at most 1")
-        _require(1 <= self.guidance_scale < math.inf, "guidance_scale", self.guidance_scale, at_least_one)
-        _require(0 <= self.guidance_rescale <= 1, "guidance_rescale", self.guidance_rescale, "it has to be in 0..1")
+        require(self.num_inference_steps >= 1, "num_inference_steps", self.num_inference_steps, at_least_one)
+        require(0 < self.strength <= 1, "strength", self.strength, "it has to be above 0 and at most 1")
+        require(1 <= self.guidance_scale < math.inf, "guidance_scale", self.guidance_scale, at_least_one)
+        require(0 <= self.guidance_rescale <= 1, "guidance_rescale", self.guidance_rescale, "it has to be in 0..1")
         check_sampler(self.sampler)
-        _require(0 <= self.eta <= 1, "eta", self.eta, "it has to be in 0..1")
-        _require(isinstance(self.coupling, Coupling), "coupling", self.coupling, "it has to be a Coupling")
-        _require(self.steps_per_task >= 1, "steps_per_task", self.steps_per_task, at_least_one)
+        require(0 <= self.eta <= 1, "eta", self.eta, "it has to be in 0..1")
+        require(isinstance(self.coupling, Coupling), "coupling", self.coupling, "it has to be a Coupling")
+        require(self.steps_per_task >= 1, "steps_per_task", self.steps_per_task, at_least_one)
         for name in ("height", "width"):
             size = getattr(self, name)
             # The video format halves its colour planes. What the networks can take, they say themselves.
-            _require(size >= 2 and size % 2 == 0, name, size, "it has to be even and at least 2")
-
-
-def _require(holds: bool, field: str, value: object, rule: str) -> None:
-    if not holds:
-        raise ValueError(f"{field}={value!r}: {rule}")
+            require(size >= 2 and size % 2 == 0, name, size, "it has to be even and at least 2")
 
 
 def check_size(params: RefinerParams, multiple: int) -> None:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
+from longtake.models.domain.prompt import Settings, Value
 from longtake.pipelines.config.conf import Conf
 from longtake.pipelines.config.loader import compose
 from longtake.pipelines.config.paths import CONF
@@ -44,17 +45,17 @@ class Variant:
     name: str
     kind: Kind
     title: str  # what it is, for the page
-    settings: tuple[str, ...] = ()  # over the configuration
+    settings: Settings = ()  # over the configuration
     reference: str = "full"  # the variant that it is compared with, prompt by prompt
 
 
-NO_BLENDING = "refiner.blending=false"
-OWN_NOISE = "refiner.shared_noise=false"
+NO_BLENDING = ("refiner.blending", False)
+OWN_NOISE = ("refiner.shared_noise", False)
 # As near to the paper's refiner as a bundle trained for low noise allows: fresh noise at every step, more to redraw.
-NOISY = ("refiner.eta=1", "refiner.strength=0.5", "refiner.sampler=ddim")
+NOISY = (("refiner.eta", 1), ("refiner.strength", 0.5), ("refiner.sampler", "ddim"))
 
 
-def _refined(name: str, title: str, *settings: str, reference: str = "symmetric") -> Variant:
+def _refined(name: str, title: str, *settings: tuple[str, Value], reference: str = "symmetric") -> Variant:
     return Variant(name, Kind.REFINED, title, settings, reference)
 
 
@@ -64,18 +65,18 @@ VARIANTS = {
     variant.name: variant
     for variant in (
         Variant("full", Kind.BASE, "CAM and APM, low resolution"),
-        Variant("no-cam", Kind.BASE, "chunks do not see the one before", ("base.cam=false",)),
+        Variant("no-cam", Kind.BASE, "chunks do not see the one before", (("base.cam", False),)),
         Variant("added", Kind.ADDED, "CAM's condition added frame by frame instead of attended to; nothing trained"),
-        Variant("no-apm", Kind.BASE, "chunks do not see the anchor frame", ("base.apm=false",)),
+        Variant("no-apm", Kind.BASE, "chunks do not see the anchor frame", (("base.apm", False),)),
         Variant("free-noise", Kind.BASELINE, "FreeNoise: repeated noise, temporal attention in windows, fused"),
         Variant("co-denoising", Kind.BASELINE, "Gen-L-Video: overlapping windows averaged at every step"),
         Variant("last-frame", Kind.BASELINE, "continued from the last frame, pinned by replacement"),
         _refined("symmetric", "randomized blending and shared noise, both neighbours, overlap 8"),
-        _refined("causal", "the same, only the window before is heard", "refiner.coupling=causal"),
+        _refined("causal", "the same, only the window before is heard", ("refiner.coupling", "causal")),
         _refined("shared-noise", "windows share noise, nothing is blended", NO_BLENDING),
         _refined("independent", "neither shared noise nor blending", NO_BLENDING, OWN_NOISE),
-        _refined("overlap-4", "symmetric, windows overlap by 4", "plan.overlap_frames=4"),
-        _refined("overlap-12", "symmetric, windows overlap by 12", "plan.overlap_frames=12"),
+        _refined("overlap-4", "symmetric, windows overlap by 4", ("plan.overlap_frames", 4)),
+        _refined("overlap-12", "symmetric, windows overlap by 12", ("plan.overlap_frames", 12)),
         _noisy("noisy-symmetric", "symmetric, from strength .5 with fresh noise at every step", *NOISY),
         _noisy("noisy-shared-noise", "shared noise, the same", *NOISY, NO_BLENDING),
         _noisy("noisy-independent", "independent, the same", *NOISY, NO_BLENDING, OWN_NOISE),

@@ -250,7 +250,7 @@ def _load(conf: "Conf", spec: "PromptSpec") -> "Longtake":
 
 def _check_texts(conf: "Conf", spec: "PromptSpec") -> None:
     """Like `_load`, when the actors of a cluster hold the networks."""
-    from longtake.pipelines.api import check_spec
+    from longtake.pipelines.runners.spec_check import check_spec
     from longtake.pipelines.runners.stages import build_texts
 
     _warn_of(check_spec(conf, build_texts(conf), spec))

@@ -56,7 +56,7 @@ def main(num_frames: int = 80, folder: Path = FOLDER) -> None:
         works(runner, specs[:1])  # what is built at the first call is built now
         published = works(runner, specs, in_order=True)
         streaming = works(runner, specs)
-        causal = works(runner, [replace(spec, settings=("refiner.coupling=causal",)) for spec in specs])
+        causal = works(runner, [replace(spec, settings=(("refiner.coupling", "causal"),)) for spec in specs])
         pace_s = float(np.median([work.ended_s - work.began_s for work in streaming]))
         first = dict(_first_segments(runner))
         chunks = _chunks(runner, specs[0])
@@ -74,7 +74,7 @@ def main(num_frames: int = 80, folder: Path = FOLDER) -> None:
 def _first_segments(runner: RayRunner) -> Iterator[tuple[str, float]]:
     """Seconds to the first segment of a video of 80 frames, in each coupling and in the published order."""
     for name, coupling in (("causal", "causal"), ("symmetric", "symmetric"), ("published order", "symmetric")):
-        settings = (f"refiner.coupling={coupling}",)
+        settings = (("refiner.coupling", coupling),)
         spec = PromptSpec("0", PROMPTS[0], num_frames=80, settings=settings)
         began = time.monotonic()
         if name == "published order":

@@ -14,7 +14,7 @@ import torch
 import transformers
 
 from longtake.models.domain.plan import Plan
-from longtake.models.domain.prompt import PromptSpec
+from longtake.models.domain.prompt import PromptSpec, Settings
 from longtake.models.domain.scheduler import Stage
 from longtake.models.domain.span import Span
 from longtake.models.domain.stage import Advances
@@ -143,7 +143,7 @@ class BundleStage:
 
     def __init__(self, conf: Conf, bundle: Bundle, stage: Stage) -> None:
         self._conf, self._bundle, self._stage = conf, bundle, stage
-        self._made: OrderedDict[tuple[str, ...], Advances] = OrderedDict()
+        self._made: OrderedDict[Settings, Advances] = OrderedDict()
 
     def advance(self, spec: PromptSpec, *args: Any) -> tuple[Any, Any]:
         """As the stage's own. Raises ValueError for settings that the bundle cannot do, BadFrames for black ones."""
@@ -160,7 +160,7 @@ class BundleStage:
             chunks = (Chunk(span, np.zeros((len(span), 8, 8, 3), np.uint8)) for span in plan.chunks)
             self._for(()).advance(spec, plan, 0, Span(0, 1), None, *chunks)
 
-    def _for(self, settings: tuple[str, ...]) -> Advances:
+    def _for(self, settings: Settings) -> Advances:
         if settings not in self._made:
             conf = for_video(self._conf, settings)
             generates = self._stage is Stage.GENERATE

@@ -35,6 +35,7 @@ from types import TracebackType
 from typing import Literal
 
 from longtake import __version__
+from longtake.models.domain.checks import require
 from longtake.pipelines.config.paths import PACKAGE
 from longtake.pipelines.tracking.mlflow_run import (
     MAX_POINTS_BATCH,
@@ -81,19 +82,14 @@ class TrackingParams:
 
     def __post_init__(self) -> None:
         for field in ("enabled", "system_metrics"):
-            _require(isinstance(getattr(self, field), bool), field, getattr(self, field), "it has to be true or false")
+            require(isinstance(getattr(self, field), bool), field, getattr(self, field), "it has to be true or false")
         for field in ("uri", "experiment", "name"):
             value = getattr(self, field)
             holds = (value is None and field != "experiment") or (isinstance(value, str) and bool(value.strip()))
-            _require(holds, field, value, "it has to be a text that is not blank")
+            require(holds, field, value, "it has to be a text that is not blank")
         number = isinstance(self.interval_s, int | float) and not isinstance(self.interval_s, bool)
         rule = "it has to be a number of seconds, more than 0 and at most 3600"
-        _require(number and 0 < self.interval_s <= 3600, "interval_s", self.interval_s, rule)
-
-
-def _require(holds: bool, field: str, value: object, rule: str) -> None:
-    if not holds:
-        raise ValueError(f"{field}={value!r}: {rule}")
+        require(number and 0 < self.interval_s <= 3600, "interval_s", self.interval_s, rule)
 
 
 def open_tracker(params: TrackingParams, folder: Path | None, kind: Kind, key: str | None = None) -> "Tracker":
@@ -125,7 +121,7 @@ def _store(params: TrackingParams, folder: Path | None) -> str:
     if uri:
         return uri
     place = (folder or Path()).absolute()
-    _require("?" not in str(place), "folder", str(place), "mlflow.db cannot lie under a name with ?; set tracking.uri")
+    require("?" not in str(place), "folder", str(place), "mlflow.db cannot lie under a name with ?; set tracking.uri")
     return f"sqlite:///{place}/mlflow.db"
 
 
@@ -196,7 +192,7 @@ class Tracker:
         """
         plain = re.fullmatch(r"[\w.-]+(/[\w.-]+)*", place) is not None and not {".", ".."} & {*place.split("/")}
         rule = "it has to be a relative path of letters, digits, ., _, - and /, at most 250 bytes"
-        _require(plain and len(place.encode()) <= 250, "place", place, rule)
+        require(plain and len(place.encode()) <= 250, "place", place, rule)
         size_bytes = len(data) if isinstance(data, bytes) else 0
         self._put(self._files, lambda run: run.file(data, place), size_bytes)
 
