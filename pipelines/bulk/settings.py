@@ -12,7 +12,7 @@ from longtake import __version__
 from longtake.models.metrics.quality import QualityParams
 from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
 from longtake.pipelines.config.loader import compose, flatten
-from longtake.pipelines.tracking.tracker import TrackingParams
+from longtake.pipelines.tracking.settings import TrackingParams
 
 
 class Format(StrEnum):

@@ -14,7 +14,7 @@ from longtake.pipelines.bulk.command import check, run
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.cli.video_recorder import save_sheet
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
-from longtake.pipelines.evaluate.gallery import Take, write_gallery
+from longtake.pipelines.evaluate.gallery import GalleryVideo, write_gallery
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import Factories
 
@@ -50,18 +50,18 @@ def main(
     conf = load_bulk(overrides=job)
     store, bundle_sha256 = check(conf)
     run(conf, store, bundle_sha256, factories)
-    takes = [_take(row, store, folder) for row in sorted(Manifest(store).rows(), key=lambda row: row.ordinal)]
-    return write_gallery(folder / "index.html", takes, "Longtake: four long takes", NOTE)
+    videos = [_shown(row, store, folder) for row in sorted(Manifest(store).rows(), key=lambda row: row.ordinal)]
+    return write_gallery(folder / "index.html", videos, "Longtake: four long takes", NOTE)
 
 
-def _take(row: VideoRow, store: Store, folder: Path) -> Take:
+def _shown(row: VideoRow, store: Store, folder: Path) -> GalleryVideo:
     if row.path is None or row.preview is None:
         raise RuntimeError(f"video {row.id} failed: {row.reason}")
     sheet = folder / f"{row.id}-frames.png"
     refined, before = (list(decode(io.BytesIO(store.get(path)))) for path in (row.path, row.preview))
     save_sheet(sheet, sheet_numbers(len(refined)), before, refined)
     assert None not in (row.prompt, row.num_frames, row.fps, row.generate_s, row.refine_s), "a done video has them"
-    return Take(
+    return GalleryVideo(
         row.prompt or "",
         folder / row.path,
         row.num_frames or 0,

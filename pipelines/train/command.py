@@ -33,7 +33,7 @@ from longtake.pipelines.datasets.video_list import Listed, list_videos
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import connect
 from longtake.pipelines.runners.stages import bundle_path, quiet
-from longtake.pipelines.tracking.tracker import TrackingParams
+from longtake.pipelines.tracking.settings import TrackingParams
 from longtake.pipelines.train.allocator import keep_freed_memory
 from longtake.pipelines.train.bundle_files import halve
 from longtake.pipelines.train.clips import NEEDED, ClipFolder, CutParams

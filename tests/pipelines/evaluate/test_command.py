@@ -40,10 +40,10 @@ def videos(folder, speeds, offset=0):
 
 def measured(folder, out, *overrides):
     conf = load_evaluate(overrides=[f"manifest={folder}", f"out={out}", *FAST, *overrides])
-    evaluation, listed, flow = check(conf)
-    measure = Measurer(conf)
-    evaluation.begin({"flow": flow, "size": conf.size, "clip": conf.clip, "manifest": conf.manifest})
-    evaluation.add([measure(video) for video in listed])
+    prepared = check(conf)
+    evaluation, measure = prepared.evaluation, Measurer(conf)
+    evaluation.begin({"flow": prepared.flow, "size": conf.size, "clip": conf.clip, "manifest": conf.manifest})
+    evaluation.add([measure(video) for video in prepared.videos])
     return evaluation
 
 
@@ -64,12 +64,12 @@ def test_a_killed_evaluation_goes_on_and_every_video_has_one_row(ray_cluster, fo
         "path\n" + "".join(f"{name}\n" for name in ("0.mp4", "1.mp4", "2.mp4", "broken.mp4"))
     )
     conf = load_evaluate(overrides=[f"manifest={folder}/list.csv", f"out={tmp_path}/out", *FAST])
-    evaluation, listed, flow = check(conf)
-    measure = Measurer(conf)
-    evaluation.begin({"flow": flow, "size": conf.size, "clip": conf.clip, "manifest": conf.manifest})
-    evaluation.add([{**measure(listed[0]), "reason": "measured before the kill"}])
+    prepared = check(conf)
+    evaluation, measure = prepared.evaluation, Measurer(conf)
+    evaluation.begin({"flow": prepared.flow, "size": conf.size, "clip": conf.clip, "manifest": conf.manifest})
+    evaluation.add([{**measure(prepared.videos[0]), "reason": "measured before the kill"}])
     (tmp_path / "out" / "metrics" / ".part-000002.parquet.0123abcd.part").write_bytes(b"half")
-    rows = run(conf, *check(conf))
+    rows = run(check(conf))
     assert [row["path"] for row in rows] == ["0.mp4", "1.mp4", "2.mp4", "broken.mp4"]
     assert rows[0]["reason"] == "measured before the kill" and rows[1]["reason"] is None
     assert rows[3]["status"] == "failed" and rows[3]["reason"]
@@ -127,10 +127,10 @@ def test_a_verdict_wants_enough_pairs(folder, tmp_path, monkeypatch, capsys):
     page = tmp_path / "page" / "index.html"
     argv = ["evaluate", "--compare", slow.store.url, fast.store.url, f"out={page.parent}"]
     assert main(argv) == 0
-    assert "too few for a verdict" in page.read_text() and "class='worse'" not in page.read_text()
+    assert "too few for a verdict" in page.read_text() and 'class="worse"' not in page.read_text()
     monkeypatch.setattr(comparing, "MIN_PAIRS", 4)
     assert main(argv) == 0
-    assert "too few for a verdict" not in page.read_text() and "class='worse'" in page.read_text()
+    assert "too few for a verdict" not in page.read_text() and 'class="worse"' in page.read_text()
 
 
 def test_the_same_videos_do_not_differ(folder, tmp_path):
@@ -158,7 +158,7 @@ def test_evaluations_of_different_kinds_are_not_compared(folder, tmp_path, capsy
         (["manifest={folder}", "out=x", "colour=red"], "colour"),
         (["--compare", "{folder}", "out=x"], "two folders at least"),
         (["--compare", "{folder}", "{folder}"], "out is missing"),
-        (["--compare", "{folder}", "{folder}", "out=x"], "no evaluation is there"),
+        (["--compare", "{folder}", "{folder}", "out=x"], "it holds no evaluation"),
         (["--compare", "{folder}", "{folder}", "out=x", "size=64"], "only out can be set"),
     ],
 )

@@ -17,8 +17,11 @@ import pytest
 import requests
 
 import longtake.pipelines.tracking.tracker
+from longtake.pipelines.tracking.job_run import ENVIRONMENT, open_tracker
 from longtake.pipelines.tracking.mlflow_run import is_final
-from longtake.pipelines.tracking.tracker import ENVIRONMENT, HOME, MAX_CHARS, TrackingParams, open_tracker
+from longtake.pipelines.tracking.origin import HOME
+from longtake.pipelines.tracking.settings import TrackingParams
+from longtake.pipelines.tracking.tracker import MAX_CHARS
 
 os.environ.update(ENVIRONMENT)  # before mlflow is imported: its telemetry and its log are set up then
 
@@ -32,7 +35,8 @@ QUIET = """
 import sys, threading, time
 sys.addaudithook(lambda event, args: event in ("socket.connect", "socket.getaddrinfo") and print(event, args))
 from pathlib import Path
-from longtake.pipelines.tracking.tracker import TrackingParams, open_tracker
+from longtake.pipelines.tracking.job_run import open_tracker
+from longtake.pipelines.tracking.settings import TrackingParams
 with open_tracker(TrackingParams(), Path(sys.argv[1]), "bulk") as tracker:
     tracker.params({"seed": 1})
     tracker.metrics({"loss": 0.5})
@@ -45,7 +49,8 @@ print([thread.name for thread in threading.enumerate() if not thread.daemon])
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
-from longtake.pipelines.tracking.tracker import TrackingParams, open_tracker
+from longtake.pipelines.tracking.job_run import open_tracker
+from longtake.pipelines.tracking.settings import TrackingParams
 tracker = open_tracker(TrackingParams(interval_s=0.05), Path(sys.argv[1]), "bulk")
 from mlflow import MlflowClient
 tracker.metrics({"videos": 1.0})
@@ -61,7 +66,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 FORGOTTEN = """
 import sys
-from longtake.pipelines.tracking.tracker import TrackingParams, open_tracker
+from longtake.pipelines.tracking.job_run import open_tracker
+from longtake.pipelines.tracking.settings import TrackingParams
 tracker = open_tracker(TrackingParams(uri=sys.argv[1]), None, "bulk")
 tracker.metrics({"videos": 1.0})
 """
@@ -161,27 +167,6 @@ def test_a_run_says_which_sources_and_packages_made_it(folder):
     if (HOME / ".git").exists():
         head = subprocess.run(["git", "-C", HOME, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
         assert tags["git"].removesuffix("-dirty") == head.stdout.strip()
-
-
-@pytest.mark.parametrize("change", [False, True])
-def test_a_changed_working_tree_is_called_dirty(tmp_path, monkeypatch, change):
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    (tmp_path / "a.py").write_text("a = 1")
-    subprocess.run([*git, "add", "a.py"], check=True)
-    subprocess.run([*git, "commit", "-q", "-m", "a"], check=True)
-    if change:
-        (tmp_path / "a.py").write_text("a = 2")
-    monkeypatch.setattr(longtake.pipelines.tracking.tracker, "HOME", tmp_path)
-    assert longtake.pipelines.tracking.tracker._origin("bulk")["git"].endswith("-dirty") == change
-
-
-@pytest.mark.parametrize("broken", [False, True])
-def test_without_a_working_tree_no_revision_is_made_up(tmp_path, monkeypatch, broken):
-    if broken:
-        (tmp_path / ".git").write_text("gitdir: nowhere")
-    monkeypatch.setattr(longtake.pipelines.tracking.tracker, "HOME", tmp_path)
-    assert "git" not in longtake.pipelines.tracking.tracker._origin("bulk")
 
 
 def test_metrics_are_sent_once_an_interval_with_their_newest_value(folder):
@@ -643,39 +628,8 @@ def test_a_server_that_dies_in_the_middle_does_not_hold_up_the_job(mlflow_server
 
 
 @pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ({"enabled": "yes"}, "enabled='yes': it has to be true or false"),
-        ({"system_metrics": 1}, "system_metrics=1: it has to be true or false"),
-        ({"uri": " "}, "uri=' ': it has to be a text that is not blank"),
-        ({"experiment": None}, "experiment=None: it has to be a text that is not blank"),
-        ({"experiment": ""}, "experiment='': it has to be a text that is not blank"),
-        ({"name": 5}, "name=5: it has to be a text that is not blank"),
-        ({"interval_s": 0}, "interval_s=0: it has to be a number of seconds, more than 0 and at most 3600"),
-        ({"interval_s": True}, "interval_s=True: it has to be a number of seconds"),
-        ({"interval_s": math.nan}, "interval_s=nan: it has to be a number of seconds"),
-    ],
-)
-def test_a_setting_that_cannot_be_is_refused(setting, message):
-    with pytest.raises(ValueError) as caught:
-        TrackingParams(**setting)
-    assert str(caught.value).startswith(message)
-
-
-@pytest.mark.parametrize(
     "place", ["", "/a.png", "a//b.png", "a/", "../a.png", "a/./b.png", "what?.png", "a b.png", "a" * 251]
 )
 def test_a_place_that_some_store_would_misread_is_refused(place):
     with pytest.raises(ValueError, match=r"place=.*: it has to be a relative path of letters, digits, ., _, - and /"):
         open_tracker(TrackingParams(enabled=False), None, "bulk").artifact(b"png", place)
-
-
-@pytest.mark.parametrize("key", ["", "a' OR '", "a" * 65])
-def test_a_key_that_no_tracker_made_is_refused(key):
-    with pytest.raises(ValueError, match="key=.*it has to be the key of an earlier tracker"):
-        open_tracker(TrackingParams(), None, "bulk", key)
-
-
-def test_a_folder_that_sqlite_cannot_name_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="folder=.*what.*a name with .; set tracking.uri"):
-        open_tracker(TrackingParams(), tmp_path / "what?", "bulk")
