@@ -6,7 +6,6 @@ A page needs only the videos that it shows, by relative paths: its folder can be
 import math
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from longtake.pipelines.evaluate.results import Row, video_of
 from longtake.pipelines.files.store import Store
@@ -29,9 +28,9 @@ _ENVIRONMENT = Environment(
 _ENVIRONMENT.filters["number"] = number
 
 
-def render(template: str, **values: object) -> Markup:
-    """The template with these values. The result can be a value of another template."""
-    return Markup(_ENVIRONMENT.get_template(template).render(values))
+def render(template: str, **values: object) -> str:
+    """The template with these values."""
+    return _ENVIRONMENT.get_template(template).render(values)
 
 
 def copy_video(store: Store, row: Row, name: str) -> bool:

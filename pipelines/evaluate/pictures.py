@@ -38,4 +38,4 @@ def curve(values: Sequence[float], label: str) -> Markup:
 def _picture(
     label: str, bars: Sequence[tuple[float, float, float, float]] = (), points: Sequence[tuple[float, float]] = ()
 ) -> Markup:
-    return render("picture.svg.j2", label=label, bars=bars, points=points, width=WIDTH, height=HEIGHT)
+    return Markup(render("picture.svg.j2", label=label, bars=bars, points=points, width=WIDTH, height=HEIGHT))
