@@ -23,10 +23,12 @@ from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.state import Chunk
 from longtake.models.metrics.gate import measure
 from longtake.pipelines.config.conf import load
-from longtake.pipelines.dev.timeline import Work, draw_timeline, works
+from longtake.pipelines.dev.timeline import TimedTask, draw_timeline, timed_tasks
 from longtake.pipelines.runners.ray_cluster import connect
 from longtake.pipelines.runners.ray_runner import RayRunner, running
 from longtake.pipelines.runners.stages import stage_factories
+
+Tasks = Sequence[TimedTask]
 
 FOLDER = Path("docs/results")
 # With guidance in the refiner, both stages of the tiny bundle work about equally long: neither hides behind the other.
@@ -53,10 +55,10 @@ def main(num_frames: int = 80, folder: Path = FOLDER) -> None:
     connect(conf.ray)
     specs = [PromptSpec(f"{i}", prompt, num_frames=num_frames, seed=i) for i, prompt in enumerate(PROMPTS)]
     with running(conf, stage_factories(conf)) as runner:
-        works(runner, specs[:1])  # what is built at the first call is built now
-        published = works(runner, specs, in_order=True)
-        streaming = works(runner, specs)
-        causal = works(runner, [replace(spec, settings=("refiner.coupling=causal",)) for spec in specs])
+        timed_tasks(runner, specs[:1])  # what is built at the first call is built now
+        published = timed_tasks(runner, specs, in_order=True)
+        streaming = timed_tasks(runner, specs)
+        causal = timed_tasks(runner, [replace(spec, settings=("refiner.coupling=causal",)) for spec in specs])
         pace_s = float(np.median([work.ended_s - work.began_s for work in streaming]))
         first = dict(_first_segments(runner))
         chunks = _chunks(runner, specs[0])
@@ -66,7 +68,7 @@ def main(num_frames: int = 80, folder: Path = FOLDER) -> None:
     runs = {"published": [asdict(work) for work in published], "streaming": [asdict(work) for work in streaming]}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bench.json").write_text(json.dumps({"figures": figures, **runs}))
-    draw_timeline({"published": published, "streaming": streaming}).save(folder / "bench.png")
+    draw_timeline({"published": published, "streaming": streaming}).savefig(folder / "bench.png")
     (folder / "bench.md").write_text(_page(figures, num_frames))
     print((folder / "bench.md").read_text())
 
@@ -78,7 +80,7 @@ def _first_segments(runner: RayRunner) -> Iterator[tuple[str, float]]:
         spec = PromptSpec("0", PROMPTS[0], num_frames=80, settings=settings)
         began = time.monotonic()
         if name == "published order":
-            alone = works(runner, [spec], in_order=True)
+            alone = timed_tasks(runner, [spec], in_order=True)
             yield name, max(work.ended_s for work in alone)  # its file is there when all of it is
         else:
             stream = runner.stream(spec)
@@ -89,7 +91,9 @@ def _first_segments(runner: RayRunner) -> Iterator[tuple[str, float]]:
                 runner.events()
 
 
-def _figures(published: Sequence[Work], streaming: Sequence[Work], causal: Sequence[Work]) -> dict[str, float]:
+def _figures(
+    published: Sequence[TimedTask], streaming: Sequence[TimedTask], causal: Sequence[TimedTask]
+) -> dict[str, float]:
     published_s, streaming_s, causal_s = (max(w.ended_s for w in some) for some in (published, streaming, causal))
     base_s, refiner_s = (_worked_s(streaming, stage) for stage in ("generate", "refine"))
     tail_s = streaming_s - max(work.ended_s for work in streaming if work.stage == "generate")
@@ -111,7 +115,7 @@ def _figures(published: Sequence[Work], streaming: Sequence[Work], causal: Seque
     }
 
 
-def _worked_s(some: Sequence[Work], stage: str) -> float:
+def _worked_s(some: Tasks, stage: str) -> float:
     return sum(work.ended_s - work.began_s for work in some if work.stage == stage)
 
 

@@ -17,19 +17,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.request import ProxyHandler, Request, build_opener
-
-from PIL import Image, ImageDraw
 
 from longtake.pipelines.dev.bench import FOLDER, PROMPTS
 from longtake.pipelines.dev.timeline import COLORS
 from longtake.pipelines.serve.settings import ServeConf, load_serve
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 SETTINGS = ("serve.in_flight=4", "ray.base.num_actors=1", "ray.refiner.num_actors=1")
 COUNTS = (1, 2, 4)  # videos at once
 COUPLINGS = ("causal", "symmetric")
-FIGURES = {"preview_s": "first preview chunk", "fragment_s": "first refined fragment", "end_s": "end"}
+TIMES = {"preview_s": "first preview chunk", "fragment_s": "first refined fragment", "end_s": "end"}
 TIMEOUT_S = 1800.0
 _OPEN = build_opener(ProxyHandler({})).open  # never through somebody's proxy
 
@@ -57,7 +58,7 @@ def main(num_frames: int = 48, folder: Path = FOLDER) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = [asdict(wait) for wait in waits]
     (folder / "serve.json").write_text(json.dumps({"conditions": conditions, "videos": rows}, indent=1) + "\n")
-    _draw(waits).save(folder / "serve.png")
+    _draw(waits).savefig(folder / "serve.png")
     (folder / "serve.md").write_text(_page(waits, conditions))
     print((folder / "serve.md").read_text())
 
@@ -66,7 +67,16 @@ def main(num_frames: int = 48, folder: Path = FOLDER) -> None:
 def _endpoint() -> Iterator[str]:
     """The URL of the command, that runs until the end. Raises RuntimeError with what it said when it does not start."""
     with TemporaryDirectory(prefix="longtake-serve-") as folder, open(f"{folder}/log", "w+") as log:
-        command = [sys.executable, "-m", "pipelines", "serve", "--port", "0", f"serve.takes={folder}/takes", *SETTINGS]
+        command = [
+            sys.executable,
+            "-m",
+            "longtake.pipelines",
+            "serve",
+            "--port",
+            "0",
+            f"serve.takes={folder}/takes",
+            *SETTINGS,
+        ]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
             assert process.stdout is not None, "it is a pipe"
@@ -147,7 +157,7 @@ def _groups(waits: Sequence[Wait]) -> Iterator[tuple[str, int, dict[str, list[fl
     for coupling in COUPLINGS:
         for count in COUNTS:
             group = [wait for wait in waits if (wait.coupling, wait.at_once) == (coupling, count)]
-            yield coupling, count, {name: [getattr(wait, name) for wait in group] for name in FIGURES}
+            yield coupling, count, {name: [getattr(wait, name) for wait in group] for name in TIMES}
 
 
 def _page(waits: Sequence[Wait], conditions: dict[str, Any]) -> str:
@@ -155,33 +165,38 @@ def _page(waits: Sequence[Wait], conditions: dict[str, Any]) -> str:
     for coupling, count, seconds in _groups(waits):
         cells = (f"{mean(values):.1f} ({max(values):.1f})" for values in seconds.values())
         rows.append(f"| {coupling} | {count} | {' | '.join(cells)} |")
-    head = f"| coupling | videos at once | {' | '.join(FIGURES.values())} |\n|{'---|' * (2 + len(FIGURES))}"
+    head = f"| coupling | videos at once | {' | '.join(TIMES.values())} |\n|{'---|' * (2 + len(TIMES))}"
     return PAGE.format(
         **conditions, table="\n".join([head, *rows]), video_s=conditions["num_frames"] / conditions["fps"]
     )
 
 
-def _draw(waits: Sequence[Wait]) -> Image.Image:
-    """A group of bars a row, a colour a figure; each bar is the mean, with a tick at the longest wait."""
-    width, bar, left, top = 1000, 14, 150, 34
+def _draw(waits: Sequence[Wait]) -> "Figure":
+    """A group of bars per coupling and count, a colour per time; a bar is the mean, a black tick the longest wait."""
+    from matplotlib.figure import Figure
+
     groups = list(_groups(waits))
-    row = (len(FIGURES) + 1) * bar
-    scale = (width - left - 150) / max(wait.end_s for wait in waits)
-    image = Image.new("RGB", (width, top + len(groups) * row), "white")
-    draw = ImageDraw.Draw(image)
-    for place, (label, color) in enumerate(zip(FIGURES.values(), COLORS, strict=False)):
-        draw.rectangle((left + place * 200, 10, left + place * 200 + 10, 20), color)
-        draw.text((left + place * 200 + 16, 9), label, "black")
-    for index, (coupling, count, seconds) in enumerate(groups):
-        y = top + index * row
-        draw.text((8, y + bar), f"{coupling}, {count} at once", "black")
-        for place, (values, color) in enumerate(zip(seconds.values(), COLORS, strict=False)):
-            at, longest = y + place * bar, left + max(values) * scale
-            draw.rectangle((left, at, left + mean(values) * scale, at + bar - 3), color)
-            draw.line((longest, at, longest, at + bar - 3), "black")
+    figure = Figure(figsize=(10, 0.4 + 0.75 * len(groups)), dpi=100, layout="constrained")
+    chart = figure.subplots()
+    for place, (label, color) in enumerate(zip(TIMES.values(), COLORS, strict=False)):
+        lanes = [index + (place - (len(TIMES) - 1) / 2) * 0.27 for index in range(len(groups))]
+        seconds = [list(times.values())[place] for _, _, times in groups]
+        longest = [max(values) for values in seconds]
+        chart.barh(lanes, [mean(values) for values in seconds], 0.22, color=color, label=label)
+        chart.scatter(longest, lanes, marker="|", color="black", s=60, linewidths=1.2)
+        for lane, values in zip(lanes, seconds, strict=True):
             at_most = f", at most {max(values):.1f} s" if len(values) > 1 else ""
-            draw.text((longest + 5, at), f"{mean(values):.1f} s{at_most}", "black")
-    return image
+            text = f"{mean(values):.1f} s{at_most}"
+            chart.annotate(text, (max(values), lane), (6, 0), textcoords="offset points", va="center", fontsize=8)
+    chart.set_yticks(range(len(groups)), [f"{coupling}, {count} at once" for coupling, count, _ in groups])
+    chart.set_ylim(len(groups) - 0.5, -0.5)
+    chart.set_xlim(0, 1.2 * max(wait.end_s for wait in waits))
+    chart.xaxis.set_major_formatter("{x:g} s")
+    chart.tick_params(labelsize=9)
+    chart.tick_params(axis="y", length=0)
+    chart.spines[["top", "right", "left"]].set_visible(False)
+    figure.legend(loc="outside upper left", ncols=len(TIMES), frameon=False, fontsize=9)
+    return figure
 
 
 PAGE = """# The endpoint, measured
