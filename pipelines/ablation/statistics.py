@@ -1,7 +1,7 @@
-"""What the rows of a comparison say: means, paired differences and claims, each with its 95 % bootstrap interval.
+"""Statistics of an ablation: means, paired differences and claims, each with its 95 % bootstrap interval.
 
-A difference is taken within a prompt and seed, so what prompts differ in falls out. Figures that are ratios by nature
-(MAWE, warp error) are compared as ratios: the mean of their logarithms.
+A difference is taken within a prompt and seed, which cancels the differences between prompts. Metrics that are ratios
+by nature (MAWE, warp error) are compared as ratios, by the mean of their logarithms.
 """
 
 import math
@@ -17,7 +17,7 @@ MIN_PAIRS = 6  # for a verdict: five are all on one side by chance more often th
 
 
 class Scale(StrEnum):
-    """How a metric is compared and written."""
+    """The scale on which a metric is compared and written."""
 
     PLAIN = "plain"
     RATIO = "ratio"
@@ -26,11 +26,11 @@ class Scale(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A column of the rows."""
+    """A column of the rows: one metric."""
 
     name: str
     title: str
-    better: str  # "lower", "higher" or "" where neither is
+    better: str  # "lower", "higher" or "" for neither
     scale: Scale = Scale.PLAIN
 
 
@@ -87,36 +87,36 @@ class Claim:
 
 
 class Verdict(StrEnum):
-    """What the interval of a claim's difference says."""
+    """The answer of a claim's interval."""
 
     HOLDS = "holds"
     FAILS = "does not hold"
-    OPEN = "cannot be told"
+    OPEN = "undecided"
 
 
 def mean(rows: Iterable[Row], metric: Metric, variant: str) -> Estimate | None:
-    """A variant's mean (of a ratio metric the geometric one); None if no video has a value."""
+    """The mean of a variant, geometric for a ratio; None if no video has a value."""
     values = [_value(row.get(metric.name), metric) for row in rows if row["variant"] == variant]
     return _estimate(values, metric)
 
 
 def difference(rows: Sequence[Row], metric: Metric, variant: str, reference: str) -> Estimate | None:
-    """How much greater the metric is than the reference's (of a ratio metric, how many times)."""
+    """The paired difference to the reference, or the ratio for a ratio metric; None without pairs."""
     by = {(row["variant"], row["index"]): _value(row.get(metric.name), metric) for row in rows}
     pairs = [(by[variant, i], by[reference, i]) for name, i in by if name == variant and (reference, i) in by]
     return _estimate([None if a is None or b is None else a - b for a, b in pairs], metric)
 
 
 def verdict(rows: Sequence[Row], claim: Claim) -> tuple[Verdict, Estimate | None]:
-    """A claim holds if the whole interval is on its side, fails if it is on the other, and is open in between."""
+    """HOLDS if the whole interval is on the claimed side, FAILS if it is on the other side, else OPEN."""
     metric = METRICS[claim.metric]
     found = difference(rows, metric, claim.greater, claim.lesser)
     if found is None or found.count < MIN_PAIRS:
         return Verdict.OPEN, found
-    nothing = 1.0 if metric.scale is Scale.RATIO else 0.0
-    if found.low > nothing:
+    no_effect = 1.0 if metric.scale is Scale.RATIO else 0.0
+    if found.low > no_effect:
         return Verdict.HOLDS, found
-    return (Verdict.FAILS if found.high < nothing else Verdict.OPEN), found
+    return (Verdict.FAILS if found.high < no_effect else Verdict.OPEN), found
 
 
 def _value(value: Any, metric: Metric) -> float | None:

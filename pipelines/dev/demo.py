@@ -1,4 +1,4 @@
-"""`make demo`: four prompts become four videos, a bulk job on a Ray of its own, and a page shows them side by side."""
+"""`make demo`: a bulk job makes four videos on a Ray of its own, and a page shows them with their previews."""
 
 import io
 import json
@@ -26,7 +26,7 @@ PROMPTS = (
 )
 NUM_FRAMES = 80
 SEED = 7
-NOTE = "Made on this machine by make demo. Left: the finished video. Right: what the base model made before refinement."
+NOTE = "Made on this machine by make demo. Left: the finished video. Right: the base model's video, before refinement."
 PARTS = ("job.json", "manifest", "previews", "videos")  # of an earlier demo
 
 
@@ -38,7 +38,7 @@ def main(
 ) -> Path:
     """Writes videos, previews, contact sheets and the page into `folder`, and returns the page's path.
 
-    `factories` stand in for the bundle's stages in tests. Raises RuntimeError when a video failed.
+    `factories` replace the bundle's stages in tests. Raises RuntimeError if a video failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
@@ -60,7 +60,7 @@ def _shown(row: VideoRow, store: Store, folder: Path) -> GalleryVideo:
     sheet = folder / f"{row.id}-frames.png"
     refined, before = (list(decode(io.BytesIO(store.get(path)))) for path in (row.path, row.preview))
     save_sheet(sheet, sheet_numbers(len(refined)), before, refined)
-    assert None not in (row.prompt, row.num_frames, row.fps, row.generate_s, row.refine_s), "a done video has them"
+    assert None not in (row.prompt, row.num_frames, row.fps, row.generate_s, row.refine_s), "a video that is done"
     return GalleryVideo(
         row.prompt or "",
         folder / row.path,
@@ -77,6 +77,6 @@ def _shown(row: VideoRow, store: Store, folder: Path) -> GalleryVideo:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
-        print(f"Look at it: {main().resolve().as_uri()}")
+        print(f"Open {main().resolve().as_uri()}")
     except KeyboardInterrupt:
         sys.exit("stopped")

@@ -1,7 +1,7 @@
-"""`make bench-serve`: how long a client of the endpoint waits for the first picture, measured over HTTP.
+"""`make bench-serve`: the time that a client of the endpoint waits for the first picture, measured over HTTP.
 
 `longtake serve` runs as a process of its own, with one base actor and one refiner actor, one core and one thread each.
-Clients ask for videos at the same moment, and each follows its own: by its events and by its stream.
+Clients request videos at the same moment, and each follows its own video by events and by stream.
 """
 
 import json
@@ -32,12 +32,12 @@ COUNTS = (1, 2, 4)  # videos at once
 COUPLINGS = ("causal", "symmetric")
 TIMES = {"preview_s": "first preview chunk", "fragment_s": "first refined fragment", "end_s": "end"}
 TIMEOUT_S = 1800.0
-_OPEN = build_opener(ProxyHandler({})).open  # never through somebody's proxy
+_OPEN = build_opener(ProxyHandler({})).open  # without a proxy from the environment
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Of one video: seconds from before its POST until something was at its client."""
+    """Waiting times of one client: seconds since just before its POST."""
 
     coupling: str
     at_once: int
@@ -50,7 +50,7 @@ def main(num_frames: int = 48, folder: Path = FOLDER) -> None:
     """Writes serve.json, serve.md and serve.png into `folder`."""
     conf = load_serve(overrides=SETTINGS)
     with _endpoint() as url:
-        _measure(url, "causal", 1, num_frames)  # what is built at the first call is built now
+        _measure(url, "causal", 1, num_frames)  # not measured: the first call builds caches
         waits = [
             wait for coupling in COUPLINGS for count in COUNTS for wait in _measure(url, coupling, count, num_frames)
         ]
@@ -65,7 +65,7 @@ def main(num_frames: int = 48, folder: Path = FOLDER) -> None:
 
 @contextmanager
 def _endpoint() -> Iterator[str]:
-    """The URL of the command, that runs until the end. Raises RuntimeError with what it said when it does not start."""
+    """The URL of an endpoint that runs inside the context. Raises RuntimeError with its log if it does not start."""
     with TemporaryDirectory(prefix="longtake-serve-") as folder, open(f"{folder}/log", "w+") as log:
         command = [
             sys.executable,
@@ -91,11 +91,11 @@ def _endpoint() -> Iterator[str]:
 
 
 def _measure(url: str, coupling: str, count: int, num_frames: int) -> list[Wait]:
-    """`count` videos that are asked for at the same moment."""
+    """`count` videos requested at the same moment."""
     gate = threading.Barrier(count)
     with ThreadPoolExecutor(count) as pool:
-        asked = [pool.submit(_watch, url, gate, coupling, seed, num_frames) for seed in range(count)]
-        return [one.result() for one in asked]
+        futures = [pool.submit(_watch, url, gate, coupling, seed, num_frames) for seed in range(count)]
+        return [future.result() for future in futures]
 
 
 def _watch(url: str, gate: threading.Barrier, coupling: str, seed: int, num_frames: int) -> Wait:
@@ -114,7 +114,7 @@ def _watch(url: str, gate: threading.Barrier, coupling: str, seed: int, num_fram
 
 
 def _first_preview(video: str) -> float:
-    """When the event came, by the monotonic clock."""
+    """The time of the event by the monotonic clock."""
     with _OPEN(f"{video}/events", timeout=TIMEOUT_S) as answer:
         for line in answer:
             if line.strip() == b"event: preview":
@@ -123,7 +123,7 @@ def _first_preview(video: str) -> float:
 
 
 def _stream(video: str) -> tuple[float, float]:
-    """When its first bytes and its last ones came. Raises RuntimeError for a video that is not completed."""
+    """The times of the first and the last bytes. Raises RuntimeError for a video that is not completed."""
     with _OPEN(f"{video}/stream", timeout=TIMEOUT_S) as answer:
         answer.read(1)
         first = time.monotonic()
@@ -131,7 +131,10 @@ def _stream(video: str) -> tuple[float, float]:
             pass
         last = time.monotonic()
     with _OPEN(video, timeout=TIMEOUT_S) as answer:
-        if (status := json.load(answer)["status"]) not in ("completed", "in_progress"):  # its plain file comes last
+        if (status := json.load(answer)["status"]) not in (
+            "completed",
+            "in_progress",
+        ):  # the plain file comes last
             raise RuntimeError(f"{video}: {status}")
     return first, last
 
@@ -153,7 +156,7 @@ def _conditions(conf: ServeConf, num_frames: int) -> dict[str, Any]:
 
 
 def _groups(waits: Sequence[Wait]) -> Iterator[tuple[str, int, dict[str, list[float]]]]:
-    """(coupling, videos at once, the seconds of all of them by figure)."""
+    """(coupling, videos at once, their seconds by the names of TIMES)."""
     for coupling in COUPLINGS:
         for count in COUNTS:
             group = [wait for wait in waits if (wait.coupling, wait.at_once) == (coupling, count)]
@@ -203,13 +206,14 @@ PAGE = """# The endpoint, measured
 
 `make bench-serve`: `longtake serve` as a process of its own, with the {bundle} bundle on {cores} cores;
 {base_actors} base actor and {refiner_actors} refiner actor, one thread each, serve.in_flight={in_flight}.
-Videos of {num_frames} frames ({video_s:g} s at {fps} frames a second) of {width}x{height}; {base_steps} steps of the
-base model, {refiner_steps} of the refiner. The clients run on the same machine, and ask at the same moment.
+Videos of {num_frames} frames ({video_s:g} s at {fps} frames per second) of {width}x{height}; {base_steps} steps of the
+base model, {refiner_steps} of the refiner. The clients are on the same machine and start at the same moment.
 
 {table}
 
-Seconds from before the POST, as a mean over the videos, the longest in brackets. *first preview chunk*: its event has
-come, and it can be fetched. *first refined fragment*: the first bytes of `/stream` have come. *end*: the last have.
+Seconds since just before the POST: the mean over the videos, and the longest in brackets. *first preview chunk*: its
+event has arrived, and it can be fetched. *first refined fragment*: the first bytes of `/stream` have arrived. *end*:
+the last bytes have.
 
 ![The means as bars, the longest as ticks](serve.png)
 """

@@ -80,7 +80,7 @@ def draw_timeline(runs: Mapping[str, Sequence[TimedTask]]) -> "Figure":
     from matplotlib.figure import Figure
 
     if not runs or not all(runs.values()):
-        raise ValueError(f"runs {list(runs)}: each has to have at least one task")
+        raise ValueError(f"runs {list(runs)}: each needs at least one task")
     lanes = [sorted({task.actor for task in tasks}) for tasks in runs.values()]
     videos = list(dict.fromkeys(task.video for tasks in runs.values() for task in tasks))
     figure = Figure(figsize=(11, sum(0.45 + 0.33 * len(actors) for actors in lanes) + 0.3), dpi=100)

@@ -27,7 +27,7 @@ LOG_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedEvaluation:
     """An evaluation that has been checked and can run."""
 
     conf: EvaluateConf
@@ -40,7 +40,7 @@ class Prepared:
         return self.conf.num_workers or os.cpu_count() or 1
 
 
-def check(conf: EvaluateConf) -> Prepared:
+def check(conf: EvaluateConf) -> PreparedEvaluation:
     """Checks everything that needs no cluster: the videos, the folder, flow and CLIP.
 
     Raises ValueError naming field, value and rule, also when `out` holds figures measured with other settings.
@@ -61,10 +61,10 @@ def check(conf: EvaluateConf) -> Prepared:
         raise ValueError(
             f"out={conf.out} holds figures that were measured with {'; '.join(changed)}. Choose another out"
         )
-    return Prepared(conf, evaluation, videos, flow)
+    return PreparedEvaluation(conf, evaluation, videos, flow)
 
 
-def run(prepared: Prepared) -> list[Row]:
+def run(prepared: PreparedEvaluation) -> list[Row]:
     """Measures the videos that have no row yet, writes the report, and returns all rows."""
     from longtake.pipelines.evaluate.report import write_report
     from longtake.pipelines.runners.ray_cluster import connect
@@ -102,7 +102,7 @@ def summary(rows: Sequence[Row]) -> dict[str, float]:
     return means
 
 
-def _measured(prepared: Prepared, videos: Sequence[Listed]) -> Iterator[Row]:
+def _measured(prepared: PreparedEvaluation, videos: Sequence[Listed]) -> Iterator[Row]:
     """Rows in order of completion."""
     from ray.data import ActorPoolStrategy
 

@@ -38,11 +38,11 @@ class Change:
     mean: float
     low: float
     high: float
-    verdict: str  # "better", "worse" or "" where it cannot be told
+    verdict: str  # "better", "worse", or "" if undecided
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class MetricChanges:
     """A row of the table: one metric in all folders."""
 
     entry: Entry
@@ -135,13 +135,13 @@ def _has_key(row: Row) -> bool:
 
 def _lines(
     first: Table, shared: Sequence[Key], found: Mapping[str, Mapping[str, list[float] | None]]
-) -> Iterator[Line]:
+) -> Iterator[MetricChanges]:
     for entry in CATALOG:
         values = [float(first[key][entry.name]) for key in shared if first[key][entry.name] is not None]
         finite = [value for value in values if math.isfinite(value)]
         if finite:
             changes = [_change(entry, one[entry.name], len(shared) >= MIN_PAIRS) for one in found.values()]
-            yield Line(entry, sum(finite) / len(finite), changes)
+            yield MetricChanges(entry, sum(finite) / len(finite), changes)
 
 
 def _change(entry: Entry, estimate: list[float] | None, judged: bool) -> Change | None:

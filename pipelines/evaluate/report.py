@@ -20,7 +20,7 @@ CURVES = {"flow": "motion", "warp_error": "warp error", "difference": "frame dif
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class MetricSummary:
     """A row of the table: one metric over all videos."""
 
     entry: Entry
@@ -90,14 +90,14 @@ def _copied(store: Store, rows: Iterable[Row]) -> dict[str, str]:
     return files
 
 
-def _lines(rows: Sequence[Row]) -> Iterator[Line]:
+def _lines(rows: Sequence[Row]) -> Iterator[MetricSummary]:
     for entry in CATALOG:
         known = [float(row[entry.name]) for row in rows if row[entry.name] is not None]
         finite = [value for value in known if math.isfinite(value)]
         if known:
             mean, low, high = interval(finite) if finite else (math.inf, math.inf, math.inf)
             picture = histogram(finite, f"{entry.title}: {len(finite)} videos") if len(finite) > 1 else Markup()
-            yield Line(entry, mean, low, high, len(known) - len(finite), picture)
+            yield MetricSummary(entry, mean, low, high, len(known) - len(finite), picture)
 
 
 def _card(row: Row, file: str) -> Card:

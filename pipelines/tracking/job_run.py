@@ -12,7 +12,7 @@ from pathlib import Path
 
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.tracking.mlflow_run import begin_run, now_ms
-from longtake.pipelines.tracking.origin import Kind, origin_tags
+from longtake.pipelines.tracking.origin import JobKind, origin_tags
 from longtake.pipelines.tracking.settings import TrackingParams
 from longtake.pipelines.tracking.tracker import Tracker
 
@@ -30,7 +30,7 @@ def job_run(
     params: TrackingParams,
     store: Store,
     file: str,
-    kind: Kind,
+    kind: JobKind,
     settings: Mapping[str, object],
     also: Mapping[str, object] | None = None,
 ) -> Iterator[Tracker]:
@@ -46,7 +46,7 @@ def job_run(
         yield tracker
 
 
-def open_tracker(params: TrackingParams, folder: Path | None, kind: Kind, key: str | None = None) -> Tracker:
+def open_tracker(params: TrackingParams, folder: Path | None, kind: JobKind, key: str | None = None) -> Tracker:
     """Begins the run of a job, or continues the run that an earlier Tracker with this `key` began.
 
     `folder` is the local output folder, which gets `mlflow.db` and `mlflow-artifacts` unless the settings name another

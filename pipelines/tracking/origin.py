@@ -9,13 +9,13 @@ from typing import Literal
 from longtake import __version__
 from longtake.pipelines.config.paths import PACKAGE
 
-Kind = Literal["bulk", "train", "evaluate"]
+JobKind = Literal["bulk", "train", "evaluate"]
 
 HOME = PACKAGE.parent
 PACKAGES = ("ray", "torch", "diffusers", "transformers", "av")
 
 
-def origin_tags(kind: Kind) -> dict[str, str]:
+def origin_tags(kind: JobKind) -> dict[str, str]:
     """The kind of job, the versions of packages, and the git revision of a source checkout."""
     tags = {"kind": kind, "version.longtake": __version__}
     for package in PACKAGES:
