@@ -24,13 +24,13 @@ CUTS = Claim("c", "s", "scuts", "no-cam", "full")
 
 
 @given(st.lists(st.floats(0, 1e3), min_size=1, max_size=9), st.floats(-10, 10))
-def test_a_difference_is_paired_so_what_prompts_differ_in_falls_out(values, shift):
+def test_a_paired_difference_cancels_the_differences_between_prompts(values, shift):
     found = difference(rows(full=values, no_cam=[v + shift for v in values]), METRICS["scuts"], "no-cam", "full")
     assert found.low - 1e-9 <= found.mean <= found.high + 1e-9
     assert found.mean == pytest.approx(shift, abs=1e-9) and found.high - found.low == pytest.approx(0, abs=1e-9)
 
 
-def test_a_ratio_figure_is_compared_by_how_many_times_it_is():
+def test_a_ratio_metric_is_compared_as_a_ratio():
     found = difference(rows(full=[1, 10, 100], no_cam=[2, 20, 200]), METRICS["mawe_cvpr"], "no-cam", "full")
     assert found.mean == pytest.approx(2) and found.low == pytest.approx(2) and found.count == 3
 
@@ -68,12 +68,12 @@ def test_a_claim_is_decided_only_by_six_pairs_or_more_and_an_interval_on_one_sid
 
 
 @pytest.mark.parametrize(("no_cam", "said"), [([2, 3, 4] * 2, Verdict.HOLDS), ([0.5, 0.4] * 3, Verdict.FAILS)])
-def test_for_a_ratio_nothing_is_one(no_cam, said):
+def test_for_a_ratio_no_effect_is_one(no_cam, said):
     claim = Claim("c", "s", "mawe_cvpr", "no-cam", "full")
     assert verdict(rows(full=[1] * 6, no_cam=no_cam), claim)[0] is said
 
 
-def test_claims_name_figures_and_variants_that_there_are():
+def test_claims_name_existing_metrics_and_variants():
     assert {claim.metric for claim in CLAIMS} <= set(METRICS)
     assert {v for claim in CLAIMS for v in (claim.greater, claim.lesser)} <= set(VARIANTS)
     asked = [(claim.greater, claim.lesser) for claim in CLAIMS if claim.metric == "flow_std"]

@@ -45,7 +45,7 @@ def _task(actor: str, video: str, began_s: float, ended_s: float) -> TimedTask:
     return TimedTask("refine", actor, video, 0, began_s, ended_s, 0.0)
 
 
-def test_the_picture_has_a_lane_an_actor_and_a_colour_a_video():
+def test_the_chart_has_a_lane_per_actor_and_a_colour_per_video():
     first = [_task("base 1", "a", 0, 5), _task("refiner 1", "b", 5, 10)]
     figure = draw_timeline({"one": first, "two": [_task("refiner 1", "a", 0, 2)]})
     canvas = FigureCanvasAgg(figure)
@@ -67,6 +67,6 @@ def test_the_picture_has_a_lane_an_actor_and_a_colour_a_video():
     assert [text.get_text() for text in (*one.texts, *two.texts)] == ["0", "0", "0"]
 
 
-def test_a_run_without_work_is_no_picture():
+def test_a_run_without_tasks_is_refused():
     with pytest.raises(ValueError, match=r"runs \['empty'\]"):
         draw_timeline({"empty": []})

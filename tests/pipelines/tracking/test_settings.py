@@ -21,7 +21,7 @@ from longtake.pipelines.tracking.settings import TrackingParams
         ({"interval_s": math.nan}, "interval_s=nan: it has to be a number of seconds"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused(setting, message):
+def test_an_invalid_setting_is_refused(setting, message):
     with pytest.raises(ValueError) as caught:
         TrackingParams(**setting)
     assert str(caught.value).startswith(message)

@@ -30,7 +30,7 @@ from mlflow.exceptions import ErrorCode, MlflowException
 
 FAST = {"interval_s": 0.05, "system_metrics": False}
 
-# Says where it connects to, and which threads would keep a process from ending.
+# Prints its connections, and the threads that would keep a process from ending.
 QUIET = """
 import sys, threading, time
 sys.addaudithook(lambda event, args: event in ("socket.connect", "socket.getaddrinfo") and print(event, args))
@@ -83,7 +83,7 @@ def _no_store_of_the_user(monkeypatch):
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory):
-    """An mlflow.db with tables and nothing in them: making one takes 3 s, copying it none."""
+    """An empty mlflow.db with tables: creating one takes 3 s, copying it none."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
@@ -135,7 +135,7 @@ def _free_port():
         return probe.getsockname()[1]
 
 
-def test_what_a_job_says_is_in_its_run(folder):
+def test_params_tags_and_metrics_of_a_job_are_in_its_run(folder):
     with open_tracker(TrackingParams(**FAST), folder, "bulk") as tracker:
         tracker.params({"refiner.strength": 0.97, "seed": 0, "video.negative_prompt": ""})
         tracker.tags({"bundle_sha256": "ab" * 32})
@@ -216,7 +216,7 @@ def test_how_a_job_ended_is_in_its_run(folder, error, status):
     assert _run(folder).info.status == status
 
 
-def test_after_the_end_nothing_is_taken(folder):
+def test_after_the_end_nothing_is_recorded(folder):
     tracker = open_tracker(TrackingParams(**FAST), folder, "bulk")
     tracker.end("KILLED")
     tracker.end("FINISHED")
@@ -249,7 +249,7 @@ def test_a_finished_run_that_goes_on_is_running_again(folder):
     assert first.run_id == second.run_id and _run(folder).info.status == "FINISHED"
 
 
-def test_a_run_that_is_no_more_begins_anew_and_says_so(folder, caplog):
+def test_a_deleted_run_is_replaced_by_a_new_one_with_a_warning(folder, caplog):
     with open_tracker(TrackingParams(**FAST), folder, "bulk") as first:
         pass
     MlflowClient(f"sqlite:///{folder}/mlflow.db").delete_run(first.run_id)
@@ -271,7 +271,7 @@ def test_params_that_change_are_tags_and_the_first_values_stay(folder):
         assert changes.get("changed.seed", "1") == str(seed) and len(changes) <= 1
 
 
-def test_other_sources_are_told_beside_the_first_ones(folder):
+def test_other_origins_stand_beside_the_first_ones(folder):
     with open_tracker(TrackingParams(**FAST), folder, "bulk") as first:
         first.origin({"bundle_sha256": "a"})
     with open_tracker(TrackingParams(**FAST), folder, "evaluate", first.key) as second:
@@ -378,18 +378,18 @@ def test_switched_off_nothing_is_written_and_no_thread_runs(tmp_path):
     assert tracker.run_id is None and os.listdir(tmp_path) == []
 
 
-def test_a_new_store_is_made_without_a_word_and_without_a_network(tmp_path):
+def test_a_new_store_is_created_silently_and_without_a_network(tmp_path):
     done = _program(QUIET, tmp_path / "new")
     assert (done.stdout, done.stderr) == ("['MainThread']\n", "")
     assert _run(tmp_path / "new").data.metrics["loss"] == 0.5
 
 
-# -- the store is away
+# -- the store does not answer
 
 
 @contextmanager
 def _server(answer):
-    """A port of this machine where `answer(connection)` is called for each connection."""
+    """A local port that calls `answer(connection)` for each connection."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve():
@@ -471,13 +471,13 @@ def test_a_process_that_forgets_its_tracker_ends_all_the_same():
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_an_unknown_kind_of_store_is_told_and_costs_nothing(caplog):
+def test_an_unknown_kind_of_store_is_a_warning(caplog):
     with open_tracker(TrackingParams(uri="htp://tracking:5000", **FAST), None, "bulk"):
         pass
     assert "unsupported URI 'htp://tracking:5000'" in caplog.text
 
 
-def test_what_was_said_meanwhile_arrives_when_the_store_is_back(empty_store, tmp_path, caplog, monkeypatch):
+def test_values_recorded_during_an_outage_arrive_afterwards(empty_store, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(longtake.pipelines.tracking.tracker, "MAX_POINTS", 10)
     monkeypatch.setattr(longtake.pipelines.tracking.tracker, "MAX_WAITING", 3)
     (tmp_path / "disk").write_text("no folder yet")
@@ -503,7 +503,7 @@ def test_what_was_said_meanwhile_arrives_when_the_store_is_back(empty_store, tmp
     assert end == f"tracking: run {tracker.key} was ended as FINISHED; 4 values or files are lost"
 
 
-def test_more_bytes_than_may_wait_are_not_taken(tmp_path, monkeypatch, folder, caplog):
+def test_the_queue_of_files_is_bounded_in_bytes(tmp_path, monkeypatch, folder, caplog):
     monkeypatch.setattr(longtake.pipelines.tracking.tracker, "MAX_HELD_BYTES", 100)
     with open_tracker(TrackingParams(**FAST), folder, "bulk") as tracker:
         tracker.artifact(bytes(101), "too_much")
@@ -515,7 +515,7 @@ def test_more_bytes_than_may_wait_are_not_taken(tmp_path, monkeypatch, folder, c
     assert "1 values or files are lost" in caplog.text
 
 
-def test_what_is_refused_does_not_stop_what_follows(folder, caplog):
+def test_a_refused_file_does_not_stop_the_next_ones(folder, caplog):
     with open_tracker(TrackingParams(**FAST), folder, "bulk") as tracker:
         tracker.artifact(folder / "gone.mp4", "samples/gone.mp4")
         tracker.artifact(b"png", "sheet.png")
@@ -525,7 +525,7 @@ def test_what_is_refused_does_not_stop_what_follows(folder, caplog):
     assert end.endswith("was ended as FINISHED; 1 values or files are lost")
 
 
-def test_a_run_deleted_under_a_job_is_told_once(folder, caplog):
+def test_a_run_deleted_during_a_job_is_logged_once(folder, caplog):
     with open_tracker(TrackingParams(**FAST), folder, "bulk") as tracker:
         _wait(lambda: tracker.run_id)
         MlflowClient(f"sqlite:///{folder}/mlflow.db").delete_run(tracker.run_id)
@@ -546,7 +546,7 @@ def test_a_run_deleted_under_a_job_is_told_once(folder, caplog):
         ("REQUEST_LIMIT_EXCEEDED", False),
     ],
 )
-def test_only_a_wrong_question_is_not_asked_again(code, final):
+def test_only_an_invalid_request_is_not_retried(code, final):
     assert is_final(MlflowException("no", ErrorCode.Value(code))) == final
 
 
@@ -624,12 +624,12 @@ def test_a_server_that_dies_in_the_middle_does_not_hold_up_the_job(mlflow_server
     assert f"run {tracker.key} could not be ended as FINISHED; 1 values or files are lost" in caplog.text
 
 
-# -- what a user said
+# -- invalid arguments
 
 
 @pytest.mark.parametrize(
     "place", ["", "/a.png", "a//b.png", "a/", "../a.png", "a/./b.png", "what?.png", "a b.png", "a" * 251]
 )
-def test_a_place_that_some_store_would_misread_is_refused(place):
+def test_an_artifact_path_that_some_store_would_misread_is_refused(place):
     with pytest.raises(ValueError, match=r"place=.*: it has to be a relative path of letters, digits, ., _, - and /"):
         open_tracker(TrackingParams(enabled=False), None, "bulk").artifact(b"png", place)
