@@ -34,7 +34,8 @@ from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
 from longtake.pipelines.runners.stages import stage_factories
-from longtake.pipelines.tracking.tracker import Tracker, open_tracker
+from longtake.pipelines.tracking.job_run import job_run
+from longtake.pipelines.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 TABLE_ROWS = 200  # in a part of the tracked table
@@ -134,12 +135,8 @@ class _Observer:
 @contextmanager
 def _tracked(conf: BulkConf, store: Store, bundle_sha256: str) -> Iterator[Tracker]:
     """The job's MLflow run; a resumed job continues the earlier one."""
-    settings = job_settings(conf, bundle_sha256)
-    known = json.loads(store.get(SETTINGS)) if store.exists(SETTINGS) else {}
-    tracker = open_tracker(conf.tracking, store.local_path, "bulk", known.get("run"))
-    store.put(SETTINGS, json.dumps({"settings": settings, "run": tracker.key}, indent=1).encode())
-    with tracker:
-        tracker.params({key: value for key, value in flatten(conf).items() if not key.startswith("tracking.")})
+    also = {"settings": job_settings(conf, bundle_sha256)}
+    with job_run(conf.tracking, store, SETTINGS, "bulk", flatten(conf), also) as tracker:
         tracker.origin({"bundle_sha256": bundle_sha256, "out": conf.out})
         yield tracker
 
