@@ -40,7 +40,7 @@ def test_a_module_is_in_a_room(top):
     assert {path.stem for path in (ROOT / top).glob("*.py")} - {"__init__"} == FACES[top]
 
 
-def tested(path: Path) -> bool:
+def has_subject(path: Path) -> bool:
     """Whether tests/a/b/test_x.py is about a module a/b/x.py, an aspect x_y of it, or the room: a/b/x or b itself."""
     parts = path.relative_to(ROOT / "tests").parts
     folder, name = ROOT.joinpath(*parts[:-1]), path.stem.removeprefix("test_")
@@ -50,7 +50,7 @@ def tested(path: Path) -> bool:
 
 def test_tests_mirror_the_house():
     mirrors = [path for path in TESTS if path.relative_to(ROOT / "tests").parts[0] not in OUTSIDE]
-    assert [name_of(path) for path in mirrors if not tested(path)] == ["tests/test_layout.py"]
+    assert [name_of(path) for path in mirrors if not has_subject(path)] == ["tests/test_layout.py"]
 
 
 def test_the_one_package_is_imported_by_its_name():
