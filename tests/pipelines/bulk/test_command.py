@@ -215,7 +215,10 @@ def test_a_job_writes_to_s3(ray_cluster, s3_url, tmp_path):
 def test_two_jobs_in_one_bucket_folder_are_refused(s3_url, tmp_path):
     prompts = write_prompts(tmp_path / "p.txt", ["a red circle"])
     out = f"{s3_url}/{tmp_path.name}"
-    with alone(Store(out)), pytest.raises(ValueError, match="another job is writing there now; it last said so at 20"):
+    with (
+        alone(Store(out)),
+        pytest.raises(ValueError, match="another job is writing there now; its last sign of life was at 20"),
+    ):
         run_job(prompts, out)
 
 

@@ -92,7 +92,7 @@ def test_a_lease_outlives_its_time_for_as_long_as_its_holder_works(bucket):
 
 def test_the_refusal_says_when_the_other_was_last_heard_of(bucket):
     bucket.put(LEASE, json.dumps({"token": "x", "renewed_s": 4102444800}).encode())  # its clock is ahead
-    rule = "it last said so at 2100-01-01 00:00:00 UTC, and is taken for dead 120 s after that"
+    rule = "its last sign of life was at 2100-01-01 00:00:00 UTC, and it is considered dead 120 s after that"
     with pytest.raises(ValueError, match=rule), alone(bucket):
         pass
     assert lease_of(bucket)["token"] == "x"
@@ -158,7 +158,7 @@ def test_a_holder_whose_folder_was_taken_over_learns_of_it_and_leaves_the_lease_
         write_lease(bucket, "another", age_s=0)
         wait_until(lambda: hold.lost)
     assert lease_of(bucket)["token"] == "another"
-    assert "somebody else has taken the folder over" in caplog.text
+    assert "another process has taken the folder over" in caplog.text
 
 
 def test_a_lease_that_was_deleted_by_hand_is_written_again(bucket):

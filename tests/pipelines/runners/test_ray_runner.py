@@ -237,7 +237,7 @@ def test_frames_are_the_same_while_actors_die_in_15_percent_of_calls_a_video_fai
     wrong, left = spec_of("wrong", 40, "no"), spec_of("left", 800)
     with running(conf, ToyFactory("base", kill=0.15, fail_prompt="no"), ToyFactory("refiner", kill=0.15)) as runner:
         segments, failed, done = run_all(runner, [spec_of("a"), wrong, left, spec_of("e", 64)], leaves="left")
-        assert runner.num_videos == 0 and not runner.waiting_frames
+        assert not runner._videos and not runner.waiting_frames
     assert failed == {"wrong": "prompt='no': the toy does not like it"}
     assert_local({name: segments[name] for name in ("a", "e")}, coupling)
     assert len({event.receipt.worker for event in done}) > 4  # some died: their successors are other processes
@@ -255,7 +255,7 @@ def test_a_viewer_who_leaves_frees_the_actors_and_the_next_one_is_served(four):
     stream = four.stream(spec_of("a", 800))
     next(stream)
     stream.close()
-    assert four.num_videos == 0 and not four.waiting_frames
+    assert not four._videos and not four.waiting_frames
     np.testing.assert_array_equal(frames_of(four.stream(spec_of("a"))), local(80, Coupling.SYMMETRIC))
 
 
