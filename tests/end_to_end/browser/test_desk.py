@@ -136,7 +136,7 @@ def test_a_connection_that_is_lost_comes_back_by_itself(open_page, kit):
         video_id = page.make(num_frames=80)
         page.tab.wait_for_function("() => document.querySelector('#segments i[data-state=done]')")
     page.tab.wait_for_selector("#trouble:not([hidden])")
-    assert "The connection is lost. Trying again" in page.tab.inner_text("#trouble-text")
+    assert "Connection lost. Trying again" in page.tab.inner_text("#trouble-text")
     page.tab.click("#trouble-now")  # too early
     page.tab.wait_for_function("() => /again in \\d+ s/.test(document.getElementById('trouble-text').textContent)")
     with served_at(kit.app, port):
@@ -282,9 +282,9 @@ def test_a_video_that_is_deleted_while_it_is_on_its_way_is_not_waited_for(page):
         page.tab.wait_for_selector("#actions button", state="detached")
         page.tab.click(f"#shelf li[data-id={first}] button:text('Delete')")
         page.tab.click("#ask-delete button.main")
-        page.wait_text("leader-text", "The video is deleted.")
+        page.wait_text("leader-text", "The video was deleted.")
     page.tab.wait_for_timeout(300)
-    assert page.tab.inner_text("#leader-text") == "The video is deleted."
+    assert page.tab.inner_text("#leader-text") == "The video was deleted."
 
 
 def test_a_key_that_is_given_late_does_not_bring_back_what_was_left(open_page, kit):
