@@ -56,7 +56,7 @@ def test_the_timeline_fills_as_things_are_made(page):
         assert len(set(row)) >= 4, "it fills bit by bit"
     assert any(chunks > segments for chunks, _, segments in seen)
     page.wait_developed()
-    assert page.tab.inner_text("#final-count") == f"{len(plan.segments)} / {len(plan.segments)} pieces"
+    assert page.tab.inner_text("#final-count") == f"{len(plan.segments)} / {len(plan.segments)} segments"
 
 
 def test_the_playhead_goes_along(page):

@@ -110,7 +110,7 @@ export class Timeline {
   }
 
   #drawCounts() {
-    const units = {generate: "chunks", refine: "steps", final: "pieces"};
+    const units = {generate: "chunks", refine: "steps", final: "segments"};
     const tracks = {generate: "chunks", refine: "windows", final: "segments"};
     for (const [row, [done, total]] of Object.entries(this.#counts)) {
       const text = total ? `${done} / ${total} ${units[row]}` : "";
