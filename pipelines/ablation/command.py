@@ -32,7 +32,7 @@ from longtake.pipelines.ablation.image_to_video import check_folder
 from longtake.pipelines.ablation.report import around, write
 from longtake.pipelines.ablation.settings import AblateConf, Kind, Variant
 from longtake.pipelines.ablation.video_maker import Frames, Made, Maker
-from longtake.pipelines.bulk.settings import hash_of, video_settings
+from longtake.pipelines.config.provenance import hash_of, video_settings
 from longtake.pipelines.runners.stages import bundle_path
 
 logger = logging.getLogger(__name__)

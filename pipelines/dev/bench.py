@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from longtake.actors.worker import StageActor
+from longtake.actors.worker import WorkerActor
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.state import Chunk
 from longtake.models.metrics.gate import measure
@@ -129,7 +129,7 @@ class _Spin:
 
 def _bare_call_ms(seconds: float) -> float:
     """The overhead of Ray's own call at the pace of a task: median of 20, one after the other."""
-    actor: Any = StageActor.options(num_cpus=0).remote(_Spin)
+    actor: Any = WorkerActor.options(num_cpus=0).remote(_Spin)
     ray.get(actor.prove.remote())
     overheads = []
     for _ in range(20):

@@ -25,10 +25,10 @@ from longtake.models.stages.base import BaseParams
 from longtake.models.stages.bundle import CLASSES, Bundle, check_tensors, load_bundle, read_json
 from longtake.models.training.captions import Captioner
 from longtake.models.training.memory import MemoryParams, MemoryStage
-from longtake.pipelines.bulk.settings import hash_of
 from longtake.pipelines.config.cluster import ClusterParams
 from longtake.pipelines.config.loader import compose, flatten
 from longtake.pipelines.config.paths import CONF
+from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.video_list import Listed, list_videos
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import connect
