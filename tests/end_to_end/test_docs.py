@@ -83,14 +83,7 @@ def test_links_in_the_documents_lead_somewhere(page):
         assert (page.parent / link).exists(), link
 
 
-MERGE = pytest.mark.xfail(strict=True, reason="ARCHITECTURE names the merged driver and writers; remove this mark then")
-
-
-@pytest.mark.parametrize(
-    "page",
-    [pytest.param(page, marks=MERGE if page.name == "ARCHITECTURE.md" else ()) for page in PAGES],
-    ids=lambda page: page.name,
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_the_documents_name_exist(page):
     for path in re.findall(rf"`((?:{FOLDERS})/[\w./-]*)`", page.read_text("utf-8")):
         assert (ROOT / path).exists(), path
