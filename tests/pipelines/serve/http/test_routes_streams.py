@@ -179,7 +179,7 @@ def test_a_video_that_ended_since_somebody_looked_has_its_end_told(kit, client):
     kit.wait(client, before.id)
 
     async def told():
-        return [one.event.kind async for one in events(kit.app.state.desk, before)]
+        return [one.event.kind async for one in events(kit.app.state.service, before)]
 
     assert before.is_active and asyncio.run(told()) == ["status", "completed"]
 
@@ -287,7 +287,7 @@ def test_more_streams_than_may_be_are_refused_until_one_ends(kit, client):
     assert int(refused.headers["retry-after"]) >= 1
     for one in opened:
         one.close()
-    wait_for(lambda: kit.app.state.desk.num_streams == 0, 5)
+    wait_for(lambda: kit.app.state.service.num_streams == 0, 5)
     client.delete(f"/v1/videos/{video_id}")
 
 
@@ -295,6 +295,7 @@ def test_the_queue_is_bounded_and_says_when_to_come_again(kit, client):
     ids = [post(client, num_frames=300) for _ in range(3 + 16)]
     answer = client.post("/v1/videos", json={"prompt": PROMPT})
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "queue_full")
-    assert int(answer.headers["retry-after"]) >= 1
+    wait_s = int(answer.headers["retry-after"])
+    assert wait_s >= 1 and answer.json()["error"]["message"] == f"The queue is full (16 videos); retry in {wait_s} s."
     for video_id in ids:
         client.delete(f"/v1/videos/{video_id}")
