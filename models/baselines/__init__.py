@@ -1,4 +1,4 @@
-"""What StreamingT2V is compared with: methods that make a long video of the same base model without any training.
+"""Baselines: other methods that make long videos with the same base model, without any training.
 
     text.py         the base model with its text alone: what all of them drive
     free_noise.py   FreeNoise (arXiv 2310.15169)

@@ -9,7 +9,7 @@ prompts   |-- a red circle -------|-- a blue ring ----    a chunk has one prompt
 import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from longtake.models.domain.checks import FieldError, require
 from longtake.models.domain.plan import Plan
@@ -80,6 +80,14 @@ class PromptSpec:
         """The requested prompt at `frame`. A frame is generated with the prompt of its chunk: `chunk_prompt`."""
         place = bisect_right(self.cues, frame, key=lambda cue: cue.from_frame)
         return self.cues[place - 1].prompt if place else self.prompt
+
+
+def with_prompt(spec: PromptSpec, frame: int, prompt: str) -> PromptSpec:
+    """`spec` with another prompt from `frame` up to its next cue. Raises ValueError for an invalid prompt."""
+    if frame == 0:
+        return replace(spec, prompt=prompt)
+    cues = (*(cue for cue in spec.cues if cue.from_frame != frame), Cue(frame, prompt))
+    return replace(spec, cues=tuple(sorted(cues, key=lambda cue: cue.from_frame)))
 
 
 def chunk_prompt(spec: PromptSpec, plan: Plan, index: int) -> str:

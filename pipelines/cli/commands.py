@@ -119,10 +119,10 @@ def evaluate(args: argparse.Namespace) -> Work:
     _log()
     from longtake.pipelines.evaluate.command import check, run
 
-    evaluation, videos, flow = check(conf)
+    prepared = check(conf)
 
     def work() -> None:
-        rows = run(conf, evaluation, videos, flow)
+        rows = run(prepared)
         failed = sum(row["status"] != "done" for row in rows)
         print(f"{conf.out}: {len(rows) - failed} videos measured, {failed} failed; look at {conf.out}/index.html")
 
@@ -134,12 +134,12 @@ def _compare(args: argparse.Namespace) -> Work:
 
     folders = [word for word in args.compare if "=" not in word]
     options = dict(word.split("=", 1) for word in (*args.compare, *args.overrides) if "=" in word)
-    store, evaluations = check(folders, options)
+    comparison = check(folders, options)
 
     def work() -> None:
-        for line in compare(store, folders, evaluations):
+        for line in compare(comparison):
             print(line)
-        print(f"look at {store}/index.html")
+        print(f"look at {comparison.store}/index.html")
 
     return work
 

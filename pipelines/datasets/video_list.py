@@ -9,11 +9,13 @@ any other folder, file or glob    the videos in it
 import csv
 import io
 import json
+import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
@@ -50,6 +52,18 @@ class Listed:
     def of_text(text: str) -> "Listed":
         fields = json.loads(text)
         return Listed(**{**fields, "borders": tuple(fields["borders"])})
+
+    def read(self) -> bytes:
+        """The file, extracted from its tar if it is in one. Raises OSError, or ValueError for a member without data."""
+        with fsspec.open(self.url, "rb") as file:
+            if self.member is None:
+                data: bytes = file.read()
+                return data
+            with tarfile.open(fileobj=file) as tar:
+                member = tar.extractfile(self.member)
+                if member is None:
+                    raise ValueError(f"{self.member} is not a file in {self.url}")
+                return member.read()
 
 
 def list_videos(manifest: str) -> list[Listed]:

@@ -40,7 +40,7 @@ from longtake.pipelines.config.loader import compose, flatten
 from longtake.pipelines.config.paths import CONF
 from longtake.pipelines.dev.tiny_bundle import pack
 from longtake.pipelines.runners.ray_cluster import connect
-from longtake.pipelines.tracking.tracker import TrackingParams
+from longtake.pipelines.tracking.settings import TrackingParams
 from longtake.pipelines.train.allocator import keep_freed_memory
 from longtake.pipelines.train.loop import Report, autocast, run_stage
 from longtake.pipelines.train.run import first_weights, tracked

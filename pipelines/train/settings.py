@@ -9,7 +9,7 @@ from longtake.models.training.params import MemoryParams
 from longtake.pipelines.config.cluster import ClusterParams
 from longtake.pipelines.config.loader import compose
 from longtake.pipelines.config.paths import CONF
-from longtake.pipelines.tracking.tracker import TrackingParams
+from longtake.pipelines.tracking.settings import TrackingParams
 
 CONFIG = CONF / "train.yaml"
 NEEDED = ("unet", "vae", "image_encoder", "tokenizer", "text_encoder", "scheduler")  # of a bundle
