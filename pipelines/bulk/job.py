@@ -25,9 +25,9 @@ from longtake.models.domain.scheduler import Stage
 from longtake.models.metrics.quality import OnFailure
 from longtake.models.video.frame_checks import BadFrames
 from longtake.pipelines.bulk.records import Observe, Records, Tally
-from longtake.pipelines.bulk.rows import FinishedRow, InvalidRow, Rows
+from longtake.pipelines.bulk.rows import Rows
 from longtake.pipelines.bulk.settings import BulkConf, Format
-from longtake.pipelines.bulk.video import BulkVideo, Slot, begin
+from longtake.pipelines.bulk.video import BulkVideo, Slot, failed_row
 from longtake.pipelines.datasets.manifest import VideoRow
 from longtake.pipelines.runners.driver import VideoDriver
 from longtake.pipelines.runners.ray_runner import SegmentFinal, TaskDone
@@ -44,7 +44,6 @@ class BulkJob(VideoDriver[BulkVideo]):
     def __init__(
         self,
         conf: BulkConf,
-        bundle_sha256: str,
         pools: dict[str, Pool],
         rows: Rows,
         chunk_files: set[str],
@@ -53,8 +52,7 @@ class BulkJob(VideoDriver[BulkVideo]):
         """`chunk_files` are those that an earlier run left. `observe(tally, event)` is called for every task that was
         run, every row that is finished, and every sample."""
         super().__init__(conf, pools, conf.waiting_segments)
-        self._conf, self._bundle_sha256, self._rows, self._observe = conf, bundle_sha256, rows, observe
-        self._chunk_files = chunk_files
+        self._conf, self._rows, self._chunk_files, self._observe = conf, rows, chunk_files, observe
         self._stop_s: float | None = None  # when a job that was told to stop gives up, by the monotonic clock
         self.tally = Tally()
         self._records = Records(conf, self._jobs, self.tally, observe)
@@ -96,12 +94,12 @@ class BulkJob(VideoDriver[BulkVideo]):
 
     def _fill(self) -> None:
         while self._has_room and (row := self._rows.next()) is not None:
-            if isinstance(row, FinishedRow):
-                self._records.skip(row.row.ordinal)
-            elif isinstance(row, InvalidRow):
-                self._records.refuse(row)
+            if isinstance(row, BulkVideo):
+                self._begin(row)
+            elif isinstance(row, VideoRow):
+                self._records.fail(row)
             else:
-                self._begin(begin(row, self._conf, self._bundle_sha256))
+                self._records.skip(row.ordinal)
         self.tally.total = self._rows.total
 
     @property
@@ -111,7 +109,7 @@ class BulkJob(VideoDriver[BulkVideo]):
         return len(self._videos) < self._conf.in_flight and not is_behind
 
     def _begin(self, video: BulkVideo) -> None:
-        self._runner.submit(video.request.spec, video.request.conf, video.request.plan)
+        self._runner.submit(video.spec, video.conf, video.plan)
         self._videos[video.id] = video
 
     def _turn(self) -> None:
@@ -187,7 +185,7 @@ class BulkJob(VideoDriver[BulkVideo]):
         attempts = 1 + video.retries + self._repeats(video.id)
         self._forget(video.id)
         quality = json.dumps(video.rejected) if video.rejected else None
-        self._records.fail(replace(video.row, attempts=attempts, quality=quality), why)
+        self._records.fail(failed_row(replace(video.row, attempts=attempts, quality=quality), why))
 
     def _encode(self, video: BulkVideo, slot: Slot, piece: Any) -> None:
         if (job := video.encode(slot, piece)) is not None:
@@ -223,7 +221,7 @@ class BulkJob(VideoDriver[BulkVideo]):
         video.rejected = video.tried(why)
         if quality.on_failure is not OnFailure.RESEED or len(video.rejected) > quality.max_reseeds:
             return self._fail(video, why)
-        logger.warning("video rejected id=%s seed=%d reason=%s", video.id, video.request.spec.seed, why)
+        logger.warning("video rejected id=%s seed=%d reason=%s", video.id, video.spec.seed, why)
         again = video.reseeded(self._repeats(video.id))
         self._forget(video.id)
         self._begin(again)

@@ -5,13 +5,10 @@ from types import SimpleNamespace
 import pytest
 
 from longtake.actors.pool import Pool
-from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import PromptSpec
 from longtake.pipelines.bulk.job import BulkJob
-from longtake.pipelines.bulk.rows import VideoRequest
 from longtake.pipelines.bulk.settings import load_bulk
-from longtake.pipelines.bulk.video import Slot
-from longtake.pipelines.bulk.video import begin as begin_video
+from longtake.pipelines.bulk.video import Slot, begin
 from longtake.pipelines.datasets.prompt_rows import Row
 from longtake.pipelines.runners.writer_queue import WriterJob
 
@@ -20,15 +17,14 @@ from longtake.pipelines.runners.writer_queue import WriterJob
 def job():
     conf = load_bulk(overrides=["prompts=p.txt", "out=out", "ray.max_attempts=3"])
     pools = {name: Pool(name, lambda index: None, 1) for name in ("base", "refiner", "writer")}
-    return BulkJob(conf, "ab" * 32, pools, SimpleNamespace(), set(), lambda *_: None)
+    return BulkJob(conf, pools, SimpleNamespace(), set(), lambda *_: None)
 
 
 @pytest.fixture
 def video(job):
     """A video of two segments in work."""
     spec, conf = PromptSpec("a", "a red circle", num_frames=26), job._conf
-    request = VideoRequest(Row("p.txt:1", 0, {}, None), spec, conf, Plan(26, PlanParams()))
-    video = begin_video(request, conf, "ab" * 32)
+    video = begin(Row("p.txt:1", 0, {}, None), spec, conf, conf, "ab" * 32)
     job._begin(video)
     return video
 
