@@ -248,7 +248,7 @@ def test_a_writer_that_is_killed_costs_the_call(slow):
     engine, takes = slow
     take = engine.submit(take_of(120))
     until(lambda: path_of(takes, take, chunk_name(1)).exists())
-    ray.kill(engine._runner._driver._writer.actors[0], no_restart=False)
+    ray.kill(engine._runner._writer.actors[0], no_restart=False)
     assert finished(takes, take).error is None
     assert made(takes, take) == local_bytes(take)
 
