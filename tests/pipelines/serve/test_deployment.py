@@ -262,6 +262,12 @@ def test_the_file_for_serve_deploy_builds_the_app(tmp_path):
     assert application.import_path == "longtake.pipelines.serve.deployment:build_app"
     args = {**application.args, "serve": {**application.args["serve"], "takes": str(tmp_path / "takes")}}
     assert serve.build_app(args) is not None
+    typed = {"serve": {"takes": str(tmp_path), "max_queued": 3, "cors_origins": ["https://a.b"]}, "serve.port": "81"}
+    conf = serve.build_app({**typed, "ray.base.num_actors": 2, "bundle": "tiny"})._bound_deployment.init_args[0]
+    assert (conf.serve.max_queued, conf.serve.cors_origins, conf.serve.port) == (3, ("https://a.b",), 81)
+    assert conf.ray.base.num_actors == 2
+    with pytest.raises(ValueError, match="serve.max_queued=1.5 must be a whole number"):
+        serve.build_app({"serve": {"max_queued": 1.5}})
     with pytest.raises(ValueError, match="serve.port=x"):
         serve.build_app({"serve.port": "x"})
 
