@@ -54,7 +54,7 @@ def amend(params: P, settings: Settings) -> P:
     return _build(type(params), data, "")
 
 
-def read_setting(cls: type, key: str, text: str) -> Value:
+def parse_value(cls: type, key: str, text: str) -> Value:
     """The plain value of `text`, as an override of the dotted `key` of `cls` gives it.
 
     Raises FieldError for a text that is no value of this key. An unknown key keeps its text: `amend` refuses it.
