@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from longtake.models.domain.checks import FieldError
 from longtake.models.domain.prompt import with_prompt
 from longtake.models.domain.resume import Resume
 from longtake.models.domain.scheduler import Task
@@ -108,7 +109,7 @@ class TakeInProgress:
         """As the runner's, for a take that is not submitted yet. Raises ValueError."""
         chunks = self.shape.plan.chunks[self.num_reached :]
         if not chunks or chunks[0].start >= self.take.num_frames:
-            raise ValueError(f"prompt={prompt!r}: it comes too late, all frames of the video are made or being made")
+            raise FieldError.of("prompt", prompt, "it comes too late, all frames of the video are made or being made")
         self.take = with_prompts(self.take, with_prompt(self.take.spec, chunks[0].start, prompt))
         return chunks[0].start
 
