@@ -14,8 +14,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longtake.pipelines.config.paths import CONF
-
 if TYPE_CHECKING:
     from longtake.models.domain.plan import Plan
     from longtake.models.domain.prompt import Cue, PromptSpec
@@ -65,17 +63,20 @@ def plan(args: argparse.Namespace) -> Work:
 
 
 def bulk(args: argparse.Namespace) -> Work:
+    from longtake.pipelines.bulk.checks import check
     from longtake.pipelines.bulk.settings import load_bulk
+    from longtake.pipelines.config.conf import DEFAULT_CONFIG
 
-    conf = load_bulk(args.config or CONF / "tiny.yaml", args.overrides)
+    prepared = check(load_bulk(args.config or DEFAULT_CONFIG, args.overrides))
     _log()
-    from longtake.pipelines.bulk.command import check, run
-
-    store, bundle_sha256 = check(conf)
 
     def work() -> None:
-        tally = run(conf, store, bundle_sha256)
-        print(f"{conf.out}: {tally.done} videos made, {tally.failed} failed, {tally.skipped} were there already")
+        from longtake.pipelines.bulk.command import run
+
+        tally = run(prepared)
+        print(
+            f"{prepared.conf.out}: {tally.done} videos made, {tally.failed} failed, {tally.skipped} were there already"
+        )
 
     return work
 
@@ -98,24 +99,30 @@ def regenerate(args: argparse.Namespace) -> Work:
 
 
 def serve(args: argparse.Namespace) -> Work:
+    from longtake.pipelines.config.conf import DEFAULT_CONFIG
+    from longtake.pipelines.serve.checks import check, check_port
     from longtake.pipelines.serve.settings import load_serve
 
     flags = {"serve.host": args.host, "serve.port": args.port}
     chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    conf = load_serve(args.config or CONF / "tiny.yaml", [*chosen, *args.overrides])
-    from longtake.pipelines.serve.deployment import check, check_port, serve_forever
-
+    conf = load_serve(args.config or DEFAULT_CONFIG, [*chosen, *args.overrides])
     check(conf)
     conf = check_port(conf)
-    return lambda: serve_forever(conf)
+
+    def work() -> None:
+        from longtake.pipelines.serve.deployment import serve_forever
+
+        serve_forever(conf)
+
+    return work
 
 
 def evaluate(args: argparse.Namespace) -> Work:
-    from longtake.pipelines.evaluate.settings import load_evaluate
+    from longtake.pipelines.evaluate.settings import DEFAULT_CONFIG, load_evaluate
 
     if args.compare:
         return _compare(args)
-    conf = load_evaluate(args.config or CONF / "evaluate.yaml", args.overrides)
+    conf = load_evaluate(args.config or DEFAULT_CONFIG, args.overrides)
     _log()
     from longtake.pipelines.evaluate.command import check, run
 
@@ -233,11 +240,11 @@ def _conf(args: argparse.Namespace, spec: "PromptSpec") -> "tuple[Conf, Plan]":
 
 
 def _load_conf(args: argparse.Namespace) -> "Conf":
-    from longtake.pipelines.config.conf import load
+    from longtake.pipelines.config.conf import DEFAULT_CONFIG, load
 
     flags = {"bundle": getattr(args, "bundle", None), "video.fps": getattr(args, "fps", None)}
     chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    return load(args.config or CONF / "tiny.yaml", [*chosen, *args.overrides])
+    return load(args.config or DEFAULT_CONFIG, [*chosen, *args.overrides])
 
 
 def _load(conf: "Conf", spec: "PromptSpec") -> "Longtake":

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import re
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
@@ -29,12 +28,12 @@ from ray.serve.handle import DeploymentHandle
 
 from longtake.pipelines.config.conf import DEFAULT_CONFIG
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
+from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.runners.ray_cluster import Factories, connect
+from longtake.pipelines.serve.checks import check
 from longtake.pipelines.serve.engine.engine import Engine
 from longtake.pipelines.serve.http.app import create_app
 from longtake.pipelines.serve.http.backpressure import PROXY_CALLBACK, proxy_middleware
-from longtake.pipelines.serve.http.keys import read_keys
 from longtake.pipelines.serve.library.takes import Takes
 from longtake.pipelines.serve.settings import ServeConf, load_serve
 
@@ -102,26 +101,6 @@ def application(conf: ServeConf, factories: Factories | None = None) -> serve.Ap
     deployment = Endpoint.options(graceful_shutdown_timeout_s=timeout_s)  # type: ignore[attr-defined]
     app: serve.Application = deployment.bind(_absolute(conf), factories)
     return app
-
-
-def check(conf: ServeConf) -> None:
-    """Raises ValueError, naming field, value and rule, for an endpoint that could not start."""
-    limits_of(conf).check(conf)
-    read_keys(conf.serve.keys_file)
-    Store(conf.serve.takes).check("serve.takes")
-
-
-def check_port(conf: ServeConf) -> ServeConf:
-    """`conf` with a free port in place of 0. Raises ValueError if its port is not free."""
-    host, port = conf.serve.host, conf.serve.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended a moment ago do not count
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ValueError(f"serve.host={host} serve.port={port} is not available ({error.strerror})") from None
-        return replace(conf, serve=replace(conf.serve, port=probe.getsockname()[1]))
 
 
 def serve_forever(conf: ServeConf, factories: Factories | None = None) -> None:

@@ -30,7 +30,7 @@ def _which(frames: np.ndarray) -> list[int]:
 
 def _mp4(path: Path, num_frames: int, fps: float = 8, h: int = 16, w: int = 16) -> Path:
     encoder = Mp4Encoder(fps, w, h)
-    path.write_bytes(encoder.encode(_levels(num_frames, h, w)) + encoder.finish())
+    path.write_bytes(encoder.encode(_levels(num_frames, h, w)))
     return path
 
 
