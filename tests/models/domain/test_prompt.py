@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from longtake.models.domain.checks import FieldError
 from longtake.models.domain.plan import Plan, PlanParams
-from longtake.models.domain.prompt import Cue, PromptSpec, chunk_prompt, never_shown, read_prompt
+from longtake.models.domain.prompt import Cue, PromptSpec, change_prompt, chunk_prompt, never_shown, read_prompt
 from tests.models.domain.test_plan import NUM_FRAMES, plan_params
 
 
@@ -170,3 +170,17 @@ def test_an_invalid_prompt_is_refused_with_its_place_value_and_rule(value, reaso
 def test_a_prompt_that_is_not_utf8_is_refused():
     with pytest.raises(ValueError, match="^prompt=.*UTF-8"):
         PromptSpec("a", b"a red \xff circle".decode("utf-8", "surrogateescape"))
+
+
+def test_a_changed_prompt_holds_from_the_first_chunk_that_is_left_up_to_the_next_cue():
+    spec, plan = PromptSpec("v", "a", num_frames=26, cues=(Cue(16, "b"), Cue(25, "c"))), Plan(26, PlanParams())
+    assert [chunk.start for chunk in plan.chunks] == [0, 16, 24, 32]
+    assert change_prompt(spec, plan, 0, "x") == (0, PromptSpec("v", "x", num_frames=26, cues=spec.cues))
+    frame, changed = change_prompt(spec, plan, 1, "x")
+    assert (frame, changed.prompt, changed.cues) == (16, "a", (Cue(16, "x"), Cue(25, "c")))
+    assert change_prompt(spec, plan, 2, "x")[1].cues == (Cue(16, "b"), Cue(24, "x"), Cue(25, "c"))
+    for num_reached in (3, 4):  # the chunk from 32 has no frame of the video
+        with pytest.raises(ValueError, match="^prompt='x': it comes too late"):
+            change_prompt(spec, plan, num_reached, "x")
+    with pytest.raises(ValueError, match="empty or blank"):
+        change_prompt(spec, plan, 0, " ")

@@ -1,8 +1,7 @@
 """The driver of videos on toy pools, with the simplest policy."""
 
-import os
 import time
-from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -21,17 +20,9 @@ from longtake.pipelines.runners.writer_queue import WriterJob
 from tests.pipelines.runners.test_local import NUM_STEPS, frames_of
 from tests.pipelines.runners.test_ray_runner import conf_of
 from tests.support.engine_toys import LinkedBase, LinkedRefiner, linked
+from tests.support.slow_writer import SlowWriter
 
 pytestmark = pytest.mark.xdist_group("ray")
-
-
-class Writer(PieceWriter):
-    """One that can be kept busy."""
-
-    def wait_for(self, path):
-        while not os.path.exists(path):
-            time.sleep(0.02)
-        return None, None
 
 
 class Driver(VideoDriver):
@@ -87,13 +78,27 @@ class Driver(VideoDriver):
         self._forget(video.video_id)
 
 
-@contextmanager
-def driver_in(folder, *overrides, **how):
-    store = Store(folder)
-    store.put("mark", b"")
-    conf = conf_of("refiner.coupling=causal", *overrides)
-    with pools(conf.ray, {**linked(**how), "writer": partial(Writer, store, "out", "mark")}) as proven:
-        yield Driver(conf, proven)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The store of the writers, with a `log` of the calls of both stages."""
+    folder = tmp_path_factory.mktemp("driver")
+    Store(folder).put("mark", b"")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def proven(ray_cluster, folder):
+    """One actor in each pool."""
+    writer = partial(SlowWriter, Store(folder), "out", "mark")
+    with pools(conf_of().ray, {**linked(log=str(folder / "log")), "writer": writer}) as proven:
+        yield proven
+
+
+@pytest.fixture
+def driver(proven):
+    driver = Driver(conf_of("refiner.coupling=causal", "ray.max_attempts=3"), proven)
+    yield driver
+    driver.run(lambda: not driver._calls)
 
 
 def local(spec):
@@ -101,51 +106,50 @@ def local(spec):
     return frames_of(LocalRunner(stages, PlanParams(), NUM_STEPS, Coupling.CAUSAL).stream(spec))
 
 
-def test_a_video_that_lost_a_part_begins_again_with_the_same_frames_until_it_happens_too_often(ray_cluster, tmp_path):
+def test_a_video_that_lost_a_part_begins_again_with_the_same_frames_until_it_happens_too_often(driver):
     spec, other = PromptSpec("a", "a red circle"), PromptSpec("b", "a blue circle", num_frames=40)
-    with driver_in(tmp_path, "ray.max_attempts=3") as driver:
-        driver.begin(spec)
-        driver.begin(other)
-        driver.run(lambda: ("a", 0) in driver.segments)
-        driver._jobs.put(WriterJob("wait_for", ("never",), "a"))
-        driver.segments.clear()
-        for losses in (1, 2):
-            driver._begin_again("a", "its machine is gone")
-            assert driver._repeats("a") == losses and not driver._jobs.num_waiting()
-        np.testing.assert_array_equal(driver.finish(spec), local(spec))
+    driver.begin(spec)
+    driver.begin(other)
+    driver.run(lambda: ("a", 0) in driver.segments)
+    driver._jobs.put(WriterJob("wait_for", ("never",), "a"))
+    driver.segments.clear()
+    for losses in (1, 2):
         driver._begin_again("a", "its machine is gone")
-        assert driver.failed == {"a": "parts of it were lost 3 times: its machine is gone"}
-        np.testing.assert_array_equal(driver.finish(other), local(other))
-        assert list(driver._videos) == ["b"] and driver._repeats("a") == 0
+        assert driver._repeats("a") == losses and not driver._jobs.num_waiting()
+    np.testing.assert_array_equal(driver.finish(spec), local(spec))
+    driver._begin_again("a", "its machine is gone")
+    assert driver.failed == {"a": "parts of it were lost 3 times: its machine is gone"}
+    driver.begin(replace(other, video_id="c"))
+    np.testing.assert_array_equal(driver.finish(replace(other, video_id="c")), local(other))
+    assert list(driver._videos) == ["b", "c"] and driver._repeats("a") == 0
 
 
-def test_a_chunk_on_disk_is_read_and_one_that_is_unreadable_is_made(ray_cluster, tmp_path):
-    spec, base = PromptSpec("a", "a red circle", num_frames=40), LinkedBase()
-    plan, memory, log = Plan(40, PlanParams()), None, tmp_path / "log"
-    with driver_in(tmp_path / "out", log=str(log)) as driver:
-        for index in range(3):
-            memory, chunk = base.advance(spec, plan, index, memory)
-            driver.chunks[index] = f"chunks/{index}.npz"
-            PieceWriter(Store(tmp_path / "out"), "out", "mark").save_chunk(driver.chunks[index], memory, chunk)
-        Store(tmp_path / "out").put(driver.chunks[1], b"broken")
-        driver.begin(spec)
-        np.testing.assert_array_equal(driver.finish(spec), local(spec))
-    made = [line.split()[2] for line in log.read_text().splitlines() if line.startswith("base")]
-    assert made == ["1", *map(str, range(3, len(plan.chunks)))]
+def test_a_chunk_on_disk_is_read_and_one_that_is_unreadable_is_made(driver, folder):
+    spec, base = PromptSpec("read", "a red circle", num_frames=40), LinkedBase()
+    plan, memory, store = Plan(40, PlanParams()), None, Store(folder)
+    for index in range(3):
+        memory, chunk = base.advance(spec, plan, index, memory)
+        driver.chunks[index] = f"chunks/{index}.npz"
+        PieceWriter(store, "out", "mark").save_chunk(driver.chunks[index], memory, chunk)
+    store.put(driver.chunks[1], b"broken")
+    driver.begin(spec)
+    np.testing.assert_array_equal(driver.finish(spec), local(spec))
+    lines = [line.split() for line in (folder / "log").read_text().splitlines()]
+    made = [int(index) for stage, video_id, index in lines if (stage, video_id) == ("base", "read")]
+    assert made == [1, *range(3, len(plan.chunks))]
 
 
 @pytest.mark.parametrize(("method", "most"), [("wait_for", 2), ("other", 2 * JOBS_PER_SEGMENT)])
-def test_no_task_starts_while_the_writers_are_behind(ray_cluster, tmp_path, method, most):
+def test_no_task_starts_while_the_writers_are_behind(driver, tmp_path, method, most):
     spec, go = PromptSpec("a", "a red circle", num_frames=24), tmp_path / "go"
-    with driver_in(tmp_path) as driver:
-        driver.segment_method = method
-        for _ in range(1 + most + 1):  # one of them runs
-            driver._jobs.put(WriterJob("wait_for", (str(go),)))
-        driver.hand_out(tasks=False)
-        driver.begin(spec)
-        driver.hand_out()
-        assert driver.num_calls() == {"base": 0, "refiner": 0, "writer": 1}
-        go.touch()
-        np.testing.assert_array_equal(driver.finish(spec), local(spec))
-        driver.run(lambda: not driver._jobs.busy)
-        assert len(driver.ended) == 1 + most + 1
+    driver.segment_method = method
+    for _ in range(1 + most + 1):  # one of them runs
+        driver._jobs.put(WriterJob("wait_for", (str(go),)))
+    driver.hand_out(tasks=False)
+    driver.begin(spec)
+    driver.hand_out()
+    assert driver.num_calls() == {"base": 0, "refiner": 0, "writer": 1}
+    go.touch()
+    np.testing.assert_array_equal(driver.finish(spec), local(spec))
+    driver.run(lambda: not driver._jobs.busy)
+    assert len(driver.ended) == 1 + most + 1
