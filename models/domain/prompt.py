@@ -90,6 +90,17 @@ def with_prompt(spec: PromptSpec, frame: int, prompt: str) -> PromptSpec:
     return replace(spec, cues=tuple(sorted(cues, key=lambda cue: cue.from_frame)))
 
 
+def change_prompt(spec: PromptSpec, plan: Plan, num_reached: int, prompt: str) -> tuple[int, PromptSpec]:
+    """(frame, `spec` with another prompt from this frame on): the first one after `num_reached` chunks.
+
+    Raises ValueError when no frame is left, and for an invalid prompt.
+    """
+    frame = next((chunk.start for chunk in plan.chunks[num_reached:]), spec.num_frames)
+    if frame >= spec.num_frames:  # the base model may run past the end
+        raise FieldError.of("prompt", prompt, "it comes too late, all frames of the video are made or being made")
+    return frame, with_prompt(spec, frame, prompt)
+
+
 def chunk_prompt(spec: PromptSpec, plan: Plan, index: int) -> str:
     """The prompt of chunk `index`, and of all its frames in both stages: the one at its first new frame."""
     return spec.prompt_at(plan.chunks[index].start)

@@ -57,7 +57,7 @@ def run(prepared: Prepared, factories: Factories | None = None) -> Tally:
         check_same(prepared)  # again: another job may have run here since
         manifest = Manifest(store)
         store.sweep()
-        rows = Rows(conf, manifest.done(retry_failed=conf.retry_failed))
+        rows = Rows(conf, bundle_sha256, manifest.done(retry_failed=conf.retry_failed))
         connect(conf.ray)
         rows.start()
         with (
@@ -66,7 +66,7 @@ def run(prepared: Prepared, factories: Factories | None = None) -> Tally:
             BulkProgress() as progress,
         ):
             observe = _Observer(progress, tracker)
-            job = BulkJob(conf, bundle_sha256, ready, rows, set(store.list(CHUNKS)), observe)
+            job = BulkJob(conf, ready, rows, set(store.list(CHUNKS)), observe)
             try:
                 signals.in_order = True
                 job.run(lambda: _stopping(store, lock, signals))

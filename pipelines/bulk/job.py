@@ -25,9 +25,9 @@ from longtake.models.domain.scheduler import Stage
 from longtake.models.metrics.quality import OnFailure
 from longtake.models.video.frame_checks import BadFrames
 from longtake.pipelines.bulk.records import Observe, Records, Tally
-from longtake.pipelines.bulk.rows import FinishedRow, InvalidRow, Rows
+from longtake.pipelines.bulk.rows import Rows
 from longtake.pipelines.bulk.settings import BulkConf, Format
-from longtake.pipelines.bulk.video import BulkVideo, Slot, begin
+from longtake.pipelines.bulk.video import BulkVideo, Slot, failed_row
 from longtake.pipelines.datasets.manifest import VideoRow
 from longtake.pipelines.runners.driver import VideoDriver
 from longtake.pipelines.runners.ray_runner import SegmentFinal, TaskDone
@@ -36,15 +36,14 @@ from longtake.pipelines.runners.writer_queue import JobResult, WriterJob
 logger = logging.getLogger(__name__)
 
 
-class BulkJob:
-    """One run of a bulk job in pools that are proven; the policy of its driver."""
+class BulkJob(VideoDriver[BulkVideo]):
+    """One run of a bulk job in pools that are proven."""
 
     segment_method = "encode"
 
     def __init__(
         self,
         conf: BulkConf,
-        bundle_sha256: str,
         pools: dict[str, Pool],
         rows: Rows,
         chunk_files: set[str],
@@ -52,9 +51,8 @@ class BulkJob:
     ) -> None:
         """`chunk_files` are those that an earlier run left. `observe(tally, event)` is called for every task that was
         run, every row that is finished, and every sample."""
-        self._conf, self._bundle_sha256, self._rows, self._observe = conf, bundle_sha256, rows, observe
-        self._driver = VideoDriver[BulkVideo](conf, pools, self, conf.waiting_segments)
-        self._jobs, self._chunk_files = self._driver.jobs, chunk_files
+        super().__init__(conf, pools, conf.waiting_segments)
+        self._conf, self._rows, self._chunk_files, self._observe = conf, rows, chunk_files, observe
         self._stop_s: float | None = None  # when a job that was told to stop gives up, by the monotonic clock
         self.tally = Tally()
         self._records = Records(conf, self._jobs, self.tally, observe)
@@ -63,18 +61,18 @@ class BulkJob:
         """Works until every row is finished, or `stopping`. Raises RuntimeError when the folder cannot be written."""
         while not stopping():
             self._fill()
-            self._driver.hand_out()
-            if not self._driver.busy:
-                if self._rows.exhausted and not self._driver.videos:
+            self.hand_out()
+            if not self._calls:
+                if self._rows.exhausted and not self._videos:
                     break
                 time.sleep(0.01)  # rows are still being read
-            self._take_in()
+            self._turn()
         self._drain(stopping)
 
     def _drain(self, stopping: Callable[[], bool]) -> None:
         """Commits the videos whose pieces are all there; gives up after `drain_s` when the job was told to stop."""
-        for video in [video for video in self._driver.videos.values() if not video.is_generated]:
-            self._driver.forget(video.id)
+        for video in [video for video in self._videos.values() if not video.is_generated]:
+            self._forget(video.id)
         self._write_all(stopping)
         if not stopping():
             self._records.close()
@@ -91,43 +89,43 @@ class BulkJob:
                 self._stop_s = self._stop_s or time.monotonic() + self._conf.drain_s
                 if time.monotonic() > self._stop_s:
                     return
-            self._driver.hand_out(tasks=False)
-            self._take_in()
+            self.hand_out(tasks=False)
+            self._turn()
 
     def _fill(self) -> None:
         while self._has_room and (row := self._rows.next()) is not None:
-            if isinstance(row, FinishedRow):
-                self._records.skip(row.row.ordinal)
-            elif isinstance(row, InvalidRow):
-                self._records.refuse(row)
+            if isinstance(row, BulkVideo):
+                self._begin(row)
+            elif isinstance(row, VideoRow):
+                self._records.fail(row)
             else:
-                self._begin(begin(row, self._conf, self._bundle_sha256))
+                self._records.skip(row.ordinal)
         self.tally.total = self._rows.total
 
     @property
     def _has_room(self) -> bool:
         """For one more row. The record of an invalid one waits for a writer: those are bounded too."""
         is_behind = self._jobs.num_waiting() > self._conf.waiting_segments
-        return len(self._driver.videos) < self._conf.in_flight and not is_behind
+        return len(self._videos) < self._conf.in_flight and not is_behind
 
     def _begin(self, video: BulkVideo) -> None:
-        self._driver.runner.submit(video.request.spec, video.request.conf, video.request.plan)
-        self._driver.videos[video.id] = video
+        self._runner.submit(video.spec, video.conf, video.plan)
+        self._videos[video.id] = video
 
-    def _take_in(self) -> None:
-        self._driver.take_in(0.2)
-        self.tally.in_flight = len(self._driver.videos)
-        self.tally.waiting_frames = self._driver.waiting_frames
-        self.tally.waiting_segments = self._driver.waiting_segments
+    def _turn(self) -> None:
+        self.take_in(0.2)
+        self.tally.in_flight = len(self._videos)
+        self.tally.waiting_frames = self._waiting_frames
+        self.tally.waiting_segments = self._waiting_segments
 
-    def kept_chunk(self, video: BulkVideo, index: int) -> str | None:
+    def _kept_chunk(self, video: BulkVideo, index: int) -> str | None:
         path = video.chunk_path(index)
         return path if path in self._chunk_files else None
 
-    def chunk_unreadable(self, video: BulkVideo, index: int) -> None:
+    def _chunk_unreadable(self, video: BulkVideo, index: int) -> None:
         self._chunk_files.discard(video.chunk_path(index))
 
-    def passes(self, video: BulkVideo, outcome: Outcome) -> bool:
+    def _passes(self, video: BulkVideo, outcome: Outcome) -> bool:
         """The gate on quality: a chunk is measured first."""
         if isinstance(outcome.error, BadFrames):
             self._reject(video, outcome.why)
@@ -138,7 +136,7 @@ class BulkJob:
             return False
         return True
 
-    def task_done(self, video: BulkVideo, event: TaskDone) -> None:
+    def _task_done(self, video: BulkVideo, event: TaskDone) -> None:
         task = event.task
         video.seconds[task.stage] += event.receipt.seconds
         if task.stage is Stage.GENERATE:
@@ -152,10 +150,10 @@ class BulkJob:
             self.tally.windows += 1
         self._observe(self.tally, event)
 
-    def segment_final(self, video: BulkVideo, event: SegmentFinal) -> None:
+    def _segment_final(self, video: BulkVideo, event: SegmentFinal) -> None:
         self._encode(video, Slot("video", event.index), event.segment)
 
-    def job_done(self, video: BulkVideo | None, result: JobResult) -> None:
+    def _job_done(self, video: BulkVideo | None, result: JobResult) -> None:
         method = result.job.method
         if method in ("commit", "record"):
             self._finished(result)  # also of a video that began again meanwhile: it is finished all the same
@@ -166,16 +164,16 @@ class BulkJob:
         elif method == "measure" and video is not None:
             self._measured(video, result)
 
-    def job_raised(self, video: BulkVideo | None, result: JobResult) -> None:
+    def _job_raised(self, video: BulkVideo | None, result: JobResult) -> None:
         """A piece that cannot be encoded or measured ends its video; a folder that cannot be written ends the job."""
         if result.job.method == "sample":
             logger.warning("sample not tracked path=%s reason=%s", result.job.args[0], result.why)
         elif result.job.method not in ("encode", "measure"):
             raise RuntimeError(f"out={self._conf.out}: {result.why}")
         elif video is not None:
-            self.fail(video, result.why)
+            self._fail(video, result.why)
 
-    def begin_again(self, video: BulkVideo, lost: WriterJob | None) -> None:
+    def _restart(self, video: BulkVideo, lost: WriterJob | None) -> None:
         """A commit does not say which of the fragments it lacked, so it gets all of them again."""
         video.begin_again(keep=lost is None or lost.method != "commit")
         if video.is_encoded:  # it only waited for its commit
@@ -183,11 +181,11 @@ class BulkJob:
         else:
             self._begin(video)
 
-    def fail(self, video: BulkVideo, reason: str) -> None:
-        attempts = 1 + video.retries + self._driver.repeats(video.id)
-        self._driver.forget(video.id)
+    def _fail(self, video: BulkVideo, why: str) -> None:
+        attempts = 1 + video.retries + self._repeats(video.id)
+        self._forget(video.id)
         quality = json.dumps(video.rejected) if video.rejected else None
-        self._records.fail(replace(video.row, attempts=attempts, quality=quality), reason)
+        self._records.fail(failed_row(replace(video.row, attempts=attempts, quality=quality), why))
 
     def _encode(self, video: BulkVideo, slot: Slot, piece: Any) -> None:
         if (job := video.encode(slot, piece)) is not None:
@@ -201,20 +199,20 @@ class BulkJob:
 
     def _commit(self, video: BulkVideo) -> None:
         flagged = video.broken_limit(self._conf.quality)
-        self._jobs.put(video.commit(self._driver.repeats(video.id), flagged))
+        self._jobs.put(video.commit(self._repeats(video.id), flagged))
 
     def _measured(self, video: BulkVideo, result: JobResult) -> None:
         outcome: Outcome = result.job.subject
         try:
             video.learn(ray.get(result.carry), result.output)
         except RayError as error:
-            return self._driver.begin_again(video.id, reason(error), result.job)
+            return self._begin_again(video.id, reason(error), result.job)
         why = video.broken_limit(self._conf.quality)
         if why is not None and self._conf.quality.on_failure is not OnFailure.FLAG:
             assert outcome.receipt is not None
             video.seconds[Stage.GENERATE] += outcome.receipt.seconds
             return self._reject(video, why)
-        self._driver.report(outcome)
+        self._report(outcome)
 
     def _reject(self, video: BulkVideo, why: str) -> None:
         """Ends the work on a video; with quality.on_failure=reseed it begins again, with another seed."""
@@ -222,15 +220,15 @@ class BulkJob:
         self.tally.rejected += 1
         video.rejected = video.tried(why)
         if quality.on_failure is not OnFailure.RESEED or len(video.rejected) > quality.max_reseeds:
-            return self.fail(video, why)
-        logger.warning("video rejected id=%s seed=%d reason=%s", video.id, video.request.spec.seed, why)
-        again = video.reseeded(self._driver.repeats(video.id))
-        self._driver.forget(video.id)
+            return self._fail(video, why)
+        logger.warning("video rejected id=%s seed=%d reason=%s", video.id, video.spec.seed, why)
+        again = video.reseeded(self._repeats(video.id))
+        self._forget(video.id)
         self._begin(again)
 
     def _finished(self, result: JobResult) -> None:
         row: VideoRow = result.job.args[0]
         with suppress(RayError):  # the record has what it adds: the hash
             row = ray.get(result.carry)
-        self._driver.forget(row.id)
+        self._forget(row.id)
         self._records.finished(row)

@@ -10,9 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
-from longtake.pipelines.bulk.rows import InvalidRow
 from longtake.pipelines.bulk.settings import BulkConf, Format
-from longtake.pipelines.bulk.video import empty_row, failed_row
 from longtake.pipelines.datasets.manifest import VideoRow
 from longtake.pipelines.runners.writer_queue import JobResult, WriterJob, WriterQueue
 
@@ -67,15 +65,10 @@ class Records:
         self._num_loose = 0  # records since the last compaction
         self._samples = SAMPLES if conf.tracking.enabled else 0  # still wanted
 
-    def fail(self, row: VideoRow, why: str) -> None:
-        """Records that the video of `row` cannot be made."""
-        logger.warning("video failed id=%s source=%s reason=%s", row.id, row.source, why)
-        self._jobs.put(WriterJob("record", (failed_row(row, why),)))
-
-    def refuse(self, invalid: InvalidRow) -> None:
-        """Records an invalid row, under the id of its place."""
-        row, prompt = invalid.row, (invalid.row.fields or {}).get("prompt")
-        self.fail(empty_row(row.source, prompt if isinstance(prompt, str) else None, row), invalid.reason)
+    def fail(self, row: VideoRow) -> None:
+        """Records a video that failed."""
+        logger.warning("video failed id=%s source=%s reason=%s", row.id, row.source, row.reason)
+        self._jobs.put(WriterJob("record", (row,)))
 
     def skip(self, ordinal: int) -> None:
         """Counts a row, by its place in the job, that an earlier run has finished."""

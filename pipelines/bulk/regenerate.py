@@ -20,8 +20,8 @@ def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoR
     row = Manifest(Store(out)).find(video_id)
     if row.status != "done" or row.settings is None:
         raise ValueError(f"id={video_id!r}: its video was never made ({row.reason})")
-    settings = [f"{key}={'null' if value is None else value}" for key, value in json.loads(row.settings).items()]
-    conf = load(overrides=[f"bundle={row.bundle}", *settings, *overrides])
+    settings = tuple(json.loads(row.settings).items())
+    conf = load(overrides=[f"bundle={row.bundle}", *overrides], settings=settings)
     found = hash_of(bundle_path(conf.bundle))
     if found != row.bundle_sha256:
         raise ValueError(f"bundle={conf.bundle} has the hash {found[:12]}, the video was made with {row.bundle_sha256}")

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from queue import Empty, Full, Queue
 
 from longtake.models.domain.chunk_queue import ChunkQueue
-from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec, Settings
 from longtake.pipelines.bulk.settings import BulkConf
+from longtake.pipelines.bulk.video import BulkVideo, begin, empty_row, failed_row
 from longtake.pipelines.config.conf import Conf, for_video
-from longtake.pipelines.datasets.manifest import Done
+from longtake.pipelines.datasets.manifest import Done, VideoRow
 from longtake.pipelines.datasets.prompt_rows import Defaults, Row, read_rows, to_request
 from longtake.pipelines.runners.bundle_limits import limits_of
 
@@ -17,34 +17,19 @@ AHEAD = 64
 
 
 @dataclass(frozen=True, slots=True)
-class VideoRequest:
-    """A valid row: the video, its configuration and its plan."""
-
-    row: Row
-    spec: PromptSpec
-    conf: Conf  # of this video
-    plan: Plan
-
-
-@dataclass(frozen=True, slots=True)
-class InvalidRow:
-    row: Row
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class FinishedRow:
     """A row that an earlier run has finished."""
 
-    row: Row
+    ordinal: int  # its place in the job
 
 
 class Rows:
     """At most `AHEAD` rows are in memory. `next` raises what reading raises."""
 
-    def __init__(self, conf: BulkConf, done: Done) -> None:
+    def __init__(self, conf: BulkConf, bundle_sha256: str, done: Done) -> None:
         """`done` are the ids that earlier runs have finished."""
-        self._conf, self._limits, self._done, self._seen = conf, limits_of(conf), done, Done()
+        self._conf, self._bundle_sha256, self._limits = conf, bundle_sha256, limits_of(conf)
+        self._done, self._seen = done, Done()
         self._defaults = Defaults(conf.num_frames, conf.negative_prompt, conf.seed)
         self._queue: Queue[Row | BaseException | None] = Queue(AHEAD)
         self._closed = threading.Event()
@@ -56,8 +41,8 @@ class Rows:
         """Begins to read, on Ray. The first row may take a minute, during which the models load."""
         threading.Thread(target=self._read, name="rows", daemon=True).start()  # a daemon: it must not delay the exit
 
-    def next(self) -> VideoRequest | InvalidRow | FinishedRow | None:
-        """The next row, or None if none has been read yet or none is left."""
+    def next(self) -> BulkVideo | VideoRow | FinishedRow | None:
+        """The video of the next row, or the record of an invalid one; None if no row has been read yet or is left."""
         try:
             row = self._queue.get_nowait()
         except Empty:
@@ -73,17 +58,20 @@ class Rows:
     def close(self) -> None:
         self._closed.set()
 
-    def check(self, row: Row) -> VideoRequest | InvalidRow | FinishedRow:
+    def check(self, row: Row) -> BulkVideo | VideoRow | FinishedRow:
         """Rows must come in order: of two with the same id the second is invalid."""
         try:
             spec, own = self._request(row)
             if spec.video_id in self._done:
-                return FinishedRow(row)
-            plan = Plan(spec.num_frames, own.plan)
-            ChunkQueue(plan, own.scheduler.lookahead_frames)  # raises if it cannot hold the chunks of a window
+                return FinishedRow(row.ordinal)
+            video = begin(row, spec, own, self._conf, self._bundle_sha256)
+            ChunkQueue(video.plan, own.scheduler.lookahead_frames)  # raises if it cannot hold the chunks of a window
         except ValueError as error:  # the id itself may be invalid, so the row is recorded by its place
-            return FinishedRow(row) if row.source in self._done else InvalidRow(row, str(error))
-        return VideoRequest(row, spec, own, plan)
+            if row.source in self._done:
+                return FinishedRow(row.ordinal)
+            prompt = (row.fields or {}).get("prompt")
+            return failed_row(empty_row(row.source, prompt if isinstance(prompt, str) else None, row), str(error))
+        return video
 
     def _request(self, row: Row) -> tuple[PromptSpec, Conf]:
         """The video and its configuration. Raises ValueError for an invalid row, a repeated id included."""

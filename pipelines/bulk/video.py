@@ -6,11 +6,13 @@ from json import dumps
 from typing import Any
 
 from longtake.actors.calls import Outcome
+from longtake.models.domain.plan import Plan
+from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.scheduler import Stage
 from longtake.models.metrics.quality import Figures, QualityParams, seed_of, verdict
 from longtake.pipelines.bulk.paths import chunk_path, preview_path, thumbnail_path, video_path
-from longtake.pipelines.bulk.rows import VideoRequest
 from longtake.pipelines.bulk.settings import BulkConf, Format
+from longtake.pipelines.config.conf import Conf
 from longtake.pipelines.config.provenance import video_settings
 from longtake.pipelines.datasets.layouts import member_of
 from longtake.pipelines.datasets.manifest import VideoRow, cues_text
@@ -33,7 +35,9 @@ FIRST = Slot("video", 0)  # the thumbnail is its first frame
 class BulkVideo:
     """A video in work: handles and receipts, no frame."""
 
-    request: VideoRequest
+    spec: PromptSpec
+    conf: Conf  # its own
+    plan: Plan
     row: VideoRow
     num_fragments: int  # in all its files
     requested: set[Slot] = field(default_factory=set)  # fragments that are encoded or waiting to be
@@ -47,7 +51,7 @@ class BulkVideo:
 
     @property
     def id(self) -> str:
-        return self.request.spec.video_id
+        return self.spec.video_id
 
     @property
     def is_generated(self) -> bool:
@@ -64,7 +68,7 @@ class BulkVideo:
             return None
         self.requested.add(slot)
         thumbnail = slot == FIRST and self.row.thumbnail is not None
-        args = (piece, self.request.conf.fps, slot.index, self.request.spec.num_frames, thumbnail)
+        args = (piece, self.conf.fps, slot.index, self.spec.num_frames, thumbnail)
         return WriterJob("encode", args, self.id, slot)
 
     def encoded(self, slot: Slot, thumbnail: Any, fragment: Any, seconds: float) -> None:
@@ -76,7 +80,7 @@ class BulkVideo:
     def measure(self, outcome: Outcome) -> WriterJob:
         """The job that measures the chunk of `outcome`, a task's; the result carries the outcome."""
         before = self.measured if outcome.call.subject.index else None
-        args = (before, outcome.call.output, self.request.spec.num_frames)
+        args = (before, outcome.call.output, self.spec.num_frames)
         return WriterJob("measure", args, self.id, outcome)
 
     def learn(self, figures: Figures, measured: Any) -> None:
@@ -91,14 +95,16 @@ class BulkVideo:
     def tried(self, why: str | None) -> tuple[dict[str, Any], ...]:
         """Every seed so far; `why` is the fault of the current one."""
         figures = {} if self.figures is None else self.figures.plain()
-        return (*self.rejected, {"seed": self.request.spec.seed, **figures, "reason": why})
+        return (*self.rejected, {"seed": self.spec.seed, **figures, "reason": why})
 
     def reseeded(self, retries: int) -> "BulkVideo":
         """The same video with the next seed, after this one was rejected. Its row has the time of all of them."""
         assert self.row.asked_seed is not None, "a video in work has one"
         seed = seed_of(self.row.asked_seed, len(self.rejected))
         return BulkVideo(
-            replace(self.request, spec=replace(self.request.spec, seed=seed)),
+            replace(self.spec, seed=seed),
+            self.conf,
+            self.plan,
             replace(self.row, seed=seed),
             self.num_fragments,
             seconds=self.seconds,
@@ -127,19 +133,20 @@ class BulkVideo:
             finished_at=datetime.now(UTC),
         )
         ordered = [self.fragments[slot] for slot in sorted(self.fragments, key=lambda s: (s.file != "video", s.index))]
-        return WriterJob("commit", (row, len(self.request.plan.segments), self.thumbnail, *ordered), self.id)
+        return WriterJob("commit", (row, len(self.plan.segments), self.thumbnail, *ordered), self.id)
 
     def chunk_path(self, index: int) -> str:
         """The file of a chunk."""
         assert self.row.settings is not None, "a video in work has them"
-        return chunk_path(self.request.spec, self.row.settings, index)
+        return chunk_path(self.spec, self.row.settings, index)
 
 
-def begin(request: VideoRequest, conf: BulkConf, bundle_sha256: str) -> BulkVideo:
-    """A video of which nothing exists yet. `conf` is the job's."""
-    num_previews = len(request.plan.chunks) if conf.previews else 0
-    row = _requested_row(request, conf, bundle_sha256)
-    return BulkVideo(request, row, len(request.plan.segments) + num_previews)
+def begin(row: Row, spec: PromptSpec, own: Conf, conf: BulkConf, bundle_sha256: str) -> BulkVideo:
+    """A video of which nothing exists yet. `own` is its configuration, `conf` the job's."""
+    plan = Plan(spec.num_frames, own.plan)
+    num_previews = len(plan.chunks) if conf.previews else 0
+    requested = _requested_row(row, spec, own, conf, bundle_sha256)
+    return BulkVideo(spec, own, plan, requested, len(plan.segments) + num_previews)
 
 
 def empty_row(video_id: str, prompt: str | None, row: Row) -> VideoRow:
@@ -153,14 +160,13 @@ def failed_row(row: VideoRow, why: str) -> VideoRow:
     return replace(row, status="failed", reason=why, finished_at=datetime.now(UTC))
 
 
-def _requested_row(request: VideoRequest, conf: BulkConf, bundle_sha256: str) -> VideoRow:
+def _requested_row(row: Row, spec: PromptSpec, own: Conf, conf: BulkConf, bundle_sha256: str) -> VideoRow:
     """The manifest's row with all that is known before the video exists."""
-    spec, own = request.spec, request.conf
     path = video_path(spec.video_id)
     if conf.format is Format.WEBDATASET:
-        path = member_of(request.row.ordinal // conf.shard_size, spec.video_id)
+        path = member_of(row.ordinal // conf.shard_size, spec.video_id)
     return replace(
-        empty_row(spec.video_id, spec.prompt, request.row),
+        empty_row(spec.video_id, spec.prompt, row),
         cues=cues_text(spec.cues),
         negative_prompt=spec.negative_prompt,
         path=path,

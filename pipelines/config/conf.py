@@ -16,7 +16,7 @@ from longtake.models.domain.prompt import Settings, Value
 from longtake.models.domain.scheduler import SchedulerParams
 from longtake.models.stages.params import BaseParams, RefinerParams
 from longtake.pipelines.config.cluster import ClusterParams
-from longtake.pipelines.config.loader import amend, compose, read_setting
+from longtake.pipelines.config.loader import amend, compose, parse_value
 from longtake.pipelines.config.paths import CONF
 
 DEFAULT_CONFIG = CONF / "tiny.yaml"
@@ -73,9 +73,9 @@ class Conf:
         return self.video.fps or DEFAULT_FPS
 
 
-def load(path: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = ()) -> Conf:
-    """The configuration from one file, with overrides `section.key=value` on top. Raises ValueError."""
-    return compose(Conf, path, overrides)
+def load(path: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = (), settings: Settings = ()) -> Conf:
+    """The configuration from one file, typed settings, and overrides `section.key=value` on top. Raises ValueError."""
+    return compose(Conf, path, overrides, settings)
 
 
 def for_video(conf: Conf, settings: Settings) -> Conf:
@@ -87,22 +87,22 @@ def for_video(conf: Conf, settings: Settings) -> Conf:
     return amend(conf, settings) if settings else conf
 
 
-def read_settings(columns: Mapping[str, object]) -> Settings:
+def settings_from_columns(columns: Mapping[str, object]) -> Settings:
     """The settings of a row of a table, whose columns are dotted keys.
 
     A text is read as the value of its key. A number such as 30.0 becomes a whole one, which every key accepts: a column
     of whole numbers with a gap holds floats. Raises FieldError for a text that is no value of its key.
     """
-    return tuple((key, _plain(key, value)) for key, value in columns.items())
+    return tuple((key, _plain_value(key, value)) for key, value in columns.items())
 
 
-def _plain(key: str, value: object) -> Value:
+def _plain_value(key: str, value: object) -> Value:
     if isinstance(value, str):
-        return read_setting(Conf, key, value)
+        return parse_value(Conf, key, value)
     if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
         return int(value)
     if isinstance(value, list | tuple):
-        return tuple(_plain(f"{key}[{i}]", one) for i, one in enumerate(value))
+        return tuple(_plain_value(f"{key}[{i}]", one) for i, one in enumerate(value))
     if value is None or isinstance(value, bool | int | float):
         return value
     raise FieldError.of(key, value, "it has to be a plain value")

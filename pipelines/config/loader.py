@@ -29,13 +29,15 @@ from longtake.models.domain.prompt import Settings, Value
 P = TypeVar("P")
 
 
-def compose(cls: type[P], path: str | Path, overrides: Sequence[str] = ()) -> P:
-    """The dataclass `cls` from a YAML file and overrides such as `refiner.strength=0.5`.
+def compose(cls: type[P], path: str | Path, overrides: Sequence[str] = (), settings: Settings = ()) -> P:
+    """The dataclass `cls` from a YAML file, typed settings, and overrides such as `refiner.strength=0.5` on top.
 
     Annotations may be bool, int, float, str, an Enum, a tuple of these, another dataclass, and any of them or None.
     Raises ValueError naming the file and line, or FieldError with the dotted key.
     """
     data = _read(Path(path))
+    for key, value in settings:
+        _set(data, key, value)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not all(key.split(".")):
@@ -52,7 +54,7 @@ def amend(params: P, settings: Settings) -> P:
     return _build(type(params), data, "")
 
 
-def read_setting(cls: type, key: str, text: str) -> Value:
+def parse_value(cls: type, key: str, text: str) -> Value:
     """The plain value of `text`, as an override of the dotted `key` of `cls` gives it.
 
     Raises FieldError for a text that is no value of this key. An unknown key keeps its text: `amend` refuses it.

@@ -18,7 +18,7 @@ from typing import Any
 from unicodedata import category
 
 from longtake.models.domain.prompt import Cue, PromptSpec, Settings, read_prompt, read_prompt_text
-from longtake.pipelines.config.conf import read_settings
+from longtake.pipelines.config.conf import settings_from_columns
 from longtake.pipelines.datasets.prompt_files import PromptFile, find_files, read_file
 
 COLUMNS = ("prompt", "id", "negative_prompt", "num_frames", "seed")
@@ -77,7 +77,7 @@ def to_request(row: Row, defaults: Defaults, check_settings: Callable[[Settings]
     fields = {name: value for name, value in row.fields.items() if not _is_blank(value)}
     _check_names(row.fields)
     video_id = _id(fields["id"]) if "id" in fields else _default_id(row.source)
-    settings = read_settings({name: value for name, value in fields.items() if "." in name})
+    settings = settings_from_columns({name: value for name, value in fields.items() if "." in name})
     if settings:
         check_settings(settings)
     prompt, cues = _prompts(fields.get("prompt", ""))

@@ -23,7 +23,7 @@ from longtake.actors.calls import Calls, Fate, Outcome
 from longtake.actors.pool import Pool, reason
 from longtake.actors.worker import Receipt
 from longtake.models.domain.plan import Plan
-from longtake.models.domain.prompt import PromptSpec, with_prompt
+from longtake.models.domain.prompt import PromptSpec, change_prompt
 from longtake.models.domain.resume import Resume
 from longtake.models.domain.scheduler import Scheduler, Stage, Task
 from longtake.models.domain.state import Segment
@@ -143,15 +143,10 @@ class RayRunner:
         video that is not in work.
         """
         video = self._video(video_id)
-        chunks, num_frames = video.plan.chunks, video.spec.num_frames
-        index = self._reached(video)
-        start = chunks[index].start if index < len(chunks) else num_frames
-        if start >= num_frames:  # the base model may run on past the end
-            raise ValueError(f"prompt={prompt!r}: it comes too late, all frames of the video are made or being made")
-        spec = with_prompt(video.spec, start, prompt)
+        frame, spec = change_prompt(video.spec, video.plan, self._reached(video), prompt)
         self._scheduler.change(video_id, spec)
         video.spec = spec
-        return start
+        return frame
 
     def cancel(self, video_id: str) -> None:
         """Ends a video. Running tasks are left to end; they take seconds."""

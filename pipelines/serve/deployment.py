@@ -8,12 +8,11 @@ All state is in the library of takes: Serve restarts a replica that dies, and th
 """
 
 import asyncio
-import json
 import logging
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -87,9 +86,11 @@ def build_app(args: Mapping[str, Any]) -> serve.Application:
 
     Raises ValueError naming key, value and rule.
     """
-    settings = dict(args)
+    settings = dict(_flat(args))
     config = settings.pop("config", DEFAULT_CONFIG)
-    conf = load_serve(config, list(_overrides(settings)))
+    overrides = [f"{key}={value}" for key, value in settings.items() if isinstance(value, str)]  # `serve run` has texts
+    typed = tuple((key, value) for key, value in settings.items() if not isinstance(value, str))
+    conf = load_serve(config, overrides, typed)
     check(conf)
     return application(conf)
 
@@ -179,14 +180,13 @@ def _stop(conf: ServeConf) -> None:
         ray.shutdown()
 
 
-def _overrides(settings: Mapping[str, Any], at: str = "") -> "list[str]":
-    found: list[str] = []
+def _flat(settings: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested settings."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            found += _overrides(value, f"{at}{key}.")
+            yield from _flat(value, f"{at}{key}.")
         else:
-            found.append(f"{at}{key}={value if isinstance(value, str) else json.dumps(value)}")
-    return found
+            yield f"{at}{key}", tuple(value) if isinstance(value, list) else value
 
 
 def _absolute(conf: ServeConf) -> ServeConf:

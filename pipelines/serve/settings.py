@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from longtake.models.domain.prompt import Settings
 from longtake.models.domain.scheduler import Coupling
 from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
 from longtake.pipelines.config.loader import compose
@@ -58,9 +59,9 @@ class ServeConf(Conf):
     serve: ServeParams = field(default_factory=ServeParams)
 
 
-def load_serve(path: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = ()) -> ServeConf:
+def load_serve(path: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = (), settings: Settings = ()) -> ServeConf:
     """The settings of an endpoint. Raises ValueError naming key, value and rule."""
-    return compose(ServeConf, path, overrides)
+    return compose(ServeConf, path, overrides, settings)
 
 
 def is_loopback(host: str) -> bool:

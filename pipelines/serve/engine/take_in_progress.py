@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from longtake.models.domain.prompt import with_prompt
+from longtake.models.domain.prompt import change_prompt
 from longtake.models.domain.resume import Resume
 from longtake.models.domain.scheduler import Task
 from longtake.models.domain.span import Span
@@ -106,11 +106,9 @@ class TakeInProgress:
 
     def change_prompt(self, prompt: str) -> int:
         """As the runner's, for a take that is not submitted yet. Raises ValueError."""
-        chunks = self.shape.plan.chunks[self.num_reached :]
-        if not chunks or chunks[0].start >= self.take.num_frames:
-            raise ValueError(f"prompt={prompt!r}: it comes too late, all frames of the video are made or being made")
-        self.take = with_prompts(self.take, with_prompt(self.take.spec, chunks[0].start, prompt))
-        return chunks[0].start
+        frame, spec = change_prompt(self.take.spec, self.shape.plan, self.num_reached, prompt)
+        self.take = with_prompts(self.take, spec)
+        return frame
 
     def chunk_done(self, index: int, memory: Any, chunk: Any) -> list[WriterJob]:
         """After a chunk was made or read."""

@@ -16,7 +16,6 @@ from dataclasses import replace
 import ray
 from ray.exceptions import RayError
 
-from longtake.actors.calls import Outcome
 from longtake.actors.pool import Pool, reason
 from longtake.models.domain.scheduler import Stage
 from longtake.pipelines.config.conf import for_video
@@ -39,39 +38,37 @@ WAITING_SEGMENTS = 16
 End = Callable[[Take, Error | None], None]
 
 
-class TakeRunner:
-    """Calls `end` when a take is completed or has failed, and then forgets it. The policy of its driver."""
+class TakeRunner(VideoDriver[TakeInProgress]):
+    """Calls `end` when a take is completed or has failed, and then forgets it."""
 
     segment_method = "keep_fragment"
 
     def __init__(self, conf: ServeConf, pools: Mapping[str, Pool], bundle_sha256: str, takes: Takes, end: End) -> None:
+        super().__init__(conf, pools, WAITING_SEGMENTS)
         self._conf, self._bundle_sha256, self._takes, self._end = conf, bundle_sha256, takes, end
-        self._driver = VideoDriver[TakeInProgress](conf, pools, self, WAITING_SEGMENTS)
-        self._jobs, self._in_progress = self._driver.jobs, self._driver.videos
         self._to_remove: set[str] = set()  # takes whose files are to be removed
 
     @property
     def num_takes(self) -> int:
-        return len(self._in_progress)
+        return len(self._videos)
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing runs and nothing is awaited."""
-        return not self._driver.busy and not self._driver.is_recovering
+        return not self._calls and not any(pool.proofs for pool in self._pools.values())
 
     @property
     def is_settled(self) -> bool:
         """Whether no call runs, and nothing waits for a writer."""
-        return not self._driver.busy and not self._jobs.busy and not self._to_remove
+        return not self._calls and not self._jobs.busy and not self._to_remove
 
     def __contains__(self, take_id: str) -> bool:
-        return take_id in self._in_progress
+        return take_id in self._videos
 
     def gauges(self) -> dict[str, float]:
-        calls = {f"{name}_calls": float(count) for name, count in self._driver.num_calls().items()}
-        driver = self._driver
-        waiting = {"waiting_frames": driver.waiting_frames, "waiting_fragments": driver.waiting_segments}
-        return {**calls, **{name: float(count) for name, count in waiting.items()}}
+        calls = {f"{name}_calls": self._calls.running(pool) for name, pool in self._pools.items()}
+        waiting = {"waiting_frames": self._waiting_frames, "waiting_fragments": self._waiting_segments}
+        return {name: float(count) for name, count in (calls | waiting).items()}
 
     def begin(self, take: Take, events: EventLog) -> None:
         """Puts a take into work, or resumes it."""
@@ -85,15 +82,15 @@ class TakeRunner:
             return self._end(take, not_made(str(error)))
         if take.made_with not in ("", origin):
             return self._end(take, OTHER_SETTINGS)
-        self._in_progress[take.id] = video
+        self._videos[take.id] = video
         if self._save(video):
             events.append("status", status=Status.IN_PROGRESS.value)
             self._look(video, is_new)
 
     def stop(self, take_id: str) -> Take:
         """Ends the work on a take. Running calls are left to end; they take seconds."""
-        take = self._in_progress[take_id].take
-        self._driver.forget(take_id)
+        take = self._videos[take_id].take
+        self._forget(take_id)
         return take
 
     def remove(self, take_id: str) -> None:
@@ -103,7 +100,7 @@ class TakeRunner:
     def change_prompt(self, take_id: str, prompt: str) -> int:
         """Returns the frame from which the prompt holds. Raises ValueError when none is left, and NotYet while its
         files are unknown."""
-        video, runner = self._in_progress[take_id], self._driver.runner
+        video, runner = self._videos[take_id], self._runner
         if not video.is_found:
             raise NotYet
         try:
@@ -120,34 +117,28 @@ class TakeRunner:
 
     def hand_out(self, tasks: bool = True) -> None:
         """Starts what can be started; without `tasks`, only jobs of the writers."""
-        for take_id in self._to_remove - self._driver.written():
+        writing = {subject.video_id for subject in self._calls.subjects(self._writer)} if self._to_remove else set()
+        for take_id in self._to_remove - writing:
             self._to_remove.discard(take_id)
             self._jobs.put(WriterJob("remove", (take_id,)))
-        self._driver.hand_out(tasks)
+        super().hand_out(tasks)
 
-    def take_in(self, timeout_s: float) -> None:
-        """Handles what has ended, after at most `timeout_s`. Raises RuntimeError when a pool is dead."""
-        self._driver.take_in(timeout_s)
-
-    def kept_chunk(self, video: TakeInProgress, index: int) -> str | None:
+    def _kept_chunk(self, video: TakeInProgress, index: int) -> str | None:
         return video.chunk_path(index)
 
-    def chunk_unreadable(self, video: TakeInProgress, index: int) -> None:
+    def _chunk_unreadable(self, video: TakeInProgress, index: int) -> None:
         video.unreadable(chunk_name(index))
 
-    def passes(self, video: TakeInProgress, outcome: Outcome) -> bool:
-        return True
-
-    def task_done(self, video: TakeInProgress, event: TaskDone) -> None:
+    def _task_done(self, video: TakeInProgress, event: TaskDone) -> None:
         if event.task.stage is Stage.GENERATE:
             self._put(video, video.chunk_done(event.task.index, event.carry, event.output))
         else:
             self._put(video, video.window_done(event.task, event.output))
 
-    def segment_final(self, video: TakeInProgress, event: SegmentFinal) -> None:
+    def _segment_final(self, video: TakeInProgress, event: SegmentFinal) -> None:
         self._put(video, video.segment_final(event.index, event.segment))
 
-    def job_done(self, video: TakeInProgress | None, result: JobResult) -> None:
+    def _job_done(self, video: TakeInProgress | None, result: JobResult) -> None:
         if video is None:
             return
         name, method = result.job.subject, result.job.method
@@ -157,14 +148,14 @@ class TakeRunner:
         try:
             sizes: dict[str, int] = ray.get(result.carry) or {}
         except RayError as error:  # the files are unknown, so they are written again
-            return self._driver.begin_again(video.take.id, reason(error), result.job)
+            return self._begin_again(video.take.id, reason(error), result.job)
         if method in ("look", "copy"):
             return self._found(video, sizes)
         self._put(video, video.wrote(sizes))
         if method == "finish":
             self._end(self.stop(video.take.id), None)
 
-    def job_raised(self, video: TakeInProgress | None, result: JobResult) -> None:
+    def _job_raised(self, video: TakeInProgress | None, result: JobResult) -> None:
         job, why = result.job, result.why
         if video is None or job.method == "drop":
             logger.warning("files left behind job=%s args=%s reason=%s", job.method, job.args, why)
@@ -174,19 +165,19 @@ class TakeRunner:
             video.unreadable(job.subject)
             self._resume(video)
         elif isinstance(result.error, EncodingError):
-            self.fail(video, why)
+            self._fail(video, why)
         else:
             logger.error("take cannot be written id=%s job=%s reason=%s", video.take.id, job.method, why)
             self._end(self.stop(video.take.id), NOT_WRITTEN)
 
-    def begin_again(self, video: TakeInProgress, lost: WriterJob | None) -> None:
+    def _restart(self, video: TakeInProgress, lost: WriterJob | None) -> None:
         if video.is_found:
             self._resume(video)
         else:
             self._look(video, is_new=False)
 
-    def fail(self, video: TakeInProgress, reason: str) -> None:
-        self._end(self.stop(video.take.id), not_made(reason))
+    def _fail(self, video: TakeInProgress, why: str) -> None:
+        self._end(self.stop(video.take.id), not_made(why))
 
     def _look(self, video: TakeInProgress, is_new: bool) -> None:
         """Finds its files: a new one has none, except those of the take that it extends."""
@@ -221,9 +212,9 @@ class TakeRunner:
         if (resume := video.resume) is None:
             return
         try:
-            self._driver.runner.submit(video.take.spec, video.conf, video.shape.plan, resume, video.num_reached)
+            self._runner.submit(video.take.spec, video.conf, video.shape.plan, resume, video.num_reached)
         except ValueError as error:
-            self.fail(video, str(error))
+            self._fail(video, str(error))
 
     def _put(self, video: TakeInProgress, jobs: list[WriterJob]) -> None:
         for job in jobs:  # in their order, else previews or resumption would fall behind

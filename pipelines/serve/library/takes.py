@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Literal
 
+from longtake.models.domain.checks import FieldError
 from longtake.models.domain.plan import PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.scheduler import Coupling
@@ -110,7 +111,7 @@ def extended(source: Take, prompt: str, num_frames_more: int, now: int) -> Take:
     Raises ValueError for an impossible video.
     """
     if num_frames_more < 1:
-        raise ValueError(f"num_frames={num_frames_more}: it has to be at least 1")
+        raise FieldError.of("num_frames", num_frames_more, "it has to be at least 1")
     take = Take(
         id=new_id(),
         owner=source.owner,

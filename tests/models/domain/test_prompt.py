@@ -1,4 +1,4 @@
-"""PromptSpec: what may be asked, and what is said of the rest."""
+"""Valid and invalid requests for a video."""
 
 import pickle
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from longtake.models.domain.checks import FieldError
 from longtake.models.domain.plan import Plan, PlanParams
-from longtake.models.domain.prompt import Cue, PromptSpec, chunk_prompt, never_shown, read_prompt
+from longtake.models.domain.prompt import Cue, PromptSpec, change_prompt, chunk_prompt, never_shown, read_prompt
 from tests.models.domain.test_plan import NUM_FRAMES, plan_params
 
 
@@ -17,7 +17,7 @@ def test_a_spec_asks_for_80_frames_unless_told():
     assert (spec.negative_prompt, spec.num_frames, spec.seed) == ("", 80, 0)
 
 
-def test_specs_that_ask_the_same_are_the_same_also_after_a_journey():
+def test_equal_specs_stay_equal_after_a_pickle():
     spec = PromptSpec("a", "a red circle", "blurry", 1, 2**63 - 1)
     assert pickle.loads(pickle.dumps(spec)) == spec
     assert len({spec, PromptSpec("a", "a red circle", "blurry", 1, 2**63 - 1)}) == 1
@@ -42,7 +42,7 @@ def test_specs_that_ask_the_same_are_the_same_also_after_a_journey():
         ("seed", 0.5, "whole number"),
     ],
 )
-def test_what_cannot_be_made_is_refused_with_field_value_and_rule(field, value, rule):
+def test_an_impossible_request_is_refused_with_field_value_and_rule(field, value, rule):
     asked = {"video_id": "a", "prompt": "a red circle", field: value}
     with pytest.raises(ValueError, match=rule) as refusal:
         PromptSpec(**asked)
@@ -88,7 +88,7 @@ def test_never_shown_are_the_cues_of_no_frame(num_frames, params, data):
         (8, None, "prompt=None: it has to be a text"),
     ],
 )
-def test_a_cue_that_is_none_is_refused(from_frame, prompt, reason):
+def test_an_invalid_cue_is_refused(from_frame, prompt, reason):
     with pytest.raises(ValueError) as refusal:
         Cue(from_frame, prompt)
     assert str(refusal.value) == reason
@@ -161,12 +161,26 @@ FIRST = {"from_frame": 0, "prompt": "a"}
         ([FIRST, {"from_frame": 8, "prompt": 7}], "prompt[1].prompt=7: it has to be a text"),
     ],
 )
-def test_what_is_no_prompt_is_refused_with_its_place_value_and_rule(value, reason):
+def test_an_invalid_prompt_is_refused_with_its_place_value_and_rule(value, reason):
     with pytest.raises(ValueError) as refusal:
         read_prompt(value)
     assert str(refusal.value).startswith(reason)
 
 
-def test_a_prompt_of_bytes_that_are_no_utf8_is_refused():
+def test_a_prompt_that_is_not_utf8_is_refused():
     with pytest.raises(ValueError, match="^prompt=.*UTF-8"):
         PromptSpec("a", b"a red \xff circle".decode("utf-8", "surrogateescape"))
+
+
+def test_a_changed_prompt_holds_from_the_first_chunk_that_is_left_up_to_the_next_cue():
+    spec, plan = PromptSpec("v", "a", num_frames=26, cues=(Cue(16, "b"), Cue(25, "c"))), Plan(26, PlanParams())
+    assert [chunk.start for chunk in plan.chunks] == [0, 16, 24, 32]
+    assert change_prompt(spec, plan, 0, "x") == (0, PromptSpec("v", "x", num_frames=26, cues=spec.cues))
+    frame, changed = change_prompt(spec, plan, 1, "x")
+    assert (frame, changed.prompt, changed.cues) == (16, "a", (Cue(16, "x"), Cue(25, "c")))
+    assert change_prompt(spec, plan, 2, "x")[1].cues == (Cue(16, "b"), Cue(24, "x"), Cue(25, "c"))
+    for num_reached in (3, 4):  # the chunk from 32 has no frame of the video
+        with pytest.raises(ValueError, match="^prompt='x': it comes too late"):
+            change_prompt(spec, plan, num_reached, "x")
+    with pytest.raises(ValueError, match="empty or blank"):
+        change_prompt(spec, plan, 0, " ")

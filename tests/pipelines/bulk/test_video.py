@@ -9,7 +9,6 @@ from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.scheduler import Stage
 from longtake.models.metrics.quality import Figures, seed_of
-from longtake.pipelines.bulk.rows import VideoRequest
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.bulk.video import Slot, begin, failed_row
 from longtake.pipelines.datasets.manifest import read_cues
@@ -23,7 +22,7 @@ def video():
     spec = PromptSpec("take", "a red circle", num_frames=26, seed=1, cues=(Cue(16, "a blue circle"),))
     plan = Plan(26, PlanParams())
     assert (len(plan.segments), len(plan.chunks)) == (2, 4)
-    return begin(VideoRequest(Row("p.txt:4", 3, {}, None), spec, conf, plan), conf, "ab" * 32)
+    return begin(Row("p.txt:4", 3, {}, None), spec, conf, conf, "ab" * 32)
 
 
 def slots():
@@ -71,7 +70,7 @@ def test_a_video_that_was_rejected_begins_again_with_a_seed_of_its_own_and_what_
     video.seconds[Stage.GENERATE] = 2.0
     video.rejected = video.tried("too many cuts")
     again = video.reseeded(retries=1)
-    assert again.request.spec == replace(video.request.spec, seed=seed_of(1, 1)) and again.request.spec.seed != 1
+    assert again.spec == replace(video.spec, seed=seed_of(1, 1)) and again.spec.seed != 1
     assert (again.row.seed, again.row.asked_seed, again.retries) == (seed_of(1, 1), 1, 1)
     assert again.figures is None and not again.requested
     encode_all(again)

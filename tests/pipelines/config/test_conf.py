@@ -1,4 +1,4 @@
-"""The default configuration, and how the parts' own rules are said with their section."""
+"""The default configuration, settings of one video, and errors that name the section."""
 
 import pytest
 

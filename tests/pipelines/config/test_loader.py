@@ -1,4 +1,4 @@
-"""Text into Params: what is accepted, and what each refusal says."""
+"""Settings from text: accepted values, and the text of each refusal."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -145,7 +145,7 @@ def test_a_bad_file_is_named_with_its_line(write, text, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_is_none_is_named(tmp_path):
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere\.yaml cannot be read: No such file"):
         compose(Outer, tmp_path / "nowhere.yaml")
     with pytest.raises(ValueError, match="cannot be read: Is a directory"):

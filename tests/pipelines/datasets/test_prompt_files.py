@@ -37,7 +37,7 @@ FILES = {
 }
 
 
-def test_every_kind_of_file_is_read_wherever_it_lies(store):
+def test_every_kind_of_file_is_read_from_any_place(store):
     for name, data in FILES.items():
         store.put(f"prompts/{name}", data)
     files = find_files(f"{store}/prompts")
@@ -99,7 +99,7 @@ def test_a_name_with_brackets_is_no_glob_when_there_is_such_a_file(tmp_path):
         ({"a.parquet": _parquet({"text": ["one"]})}, "", "a.parquet has no column prompt; its columns are: text"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said_before_the_first_row(store, files, prompts, reason):
+def test_a_bad_file_is_refused_before_the_first_row(store, files, prompts, reason):
     for name, data in files.items():
         store.put(name, data)
     path = f"{store}/{prompts}"

@@ -67,7 +67,7 @@ def test_a_large_seed_keeps_all_its_digits():
 
 
 @pytest.mark.parametrize("blank", [None, "", "  "])
-def test_what_is_blank_is_not_given(blank):
+def test_a_blank_value_counts_as_absent(blank):
     names = ("id", "negative_prompt", "num_frames", "seed", "refiner.strength")
     assert _request(**dict.fromkeys(names, blank)) == _request()
 
@@ -213,14 +213,14 @@ def test_a_row_that_could_not_be_read_keeps_its_reason():
         ("ID", "id"),
     ],
 )
-def test_a_slip_in_the_name_of_a_column_is_a_bad_row_that_says_what_is_meant(name, meant):
+def test_a_misspelt_column_makes_a_bad_row_with_a_suggestion(name, meant):
     with pytest.raises(ValueError, match=f"^{name}=3: no such column; did you mean {meant}\\?$"):
         _request(**{name: 3})
     assert _request(**{name: 3, meant: "5"}) == _request(**{meant: "5"}), "with the column itself it is another one"
 
 
 @pytest.mark.parametrize("name", ["Prompt", "promt", "prompts"])
-def test_a_slip_in_prompt_is_named_too(name):
+def test_a_misspelt_prompt_column_has_a_suggestion_too(name):
     with pytest.raises(ValueError, match=f"^{name}='x': no such column; did you mean prompt\\?$"):
         to_request(Row("a.jsonl:1", 0, {name: "x"}, None), DEFAULTS, _refuse_unknown)
 
@@ -289,14 +289,14 @@ def test_rows_of_all_files_come_in_order_while_no_cpu_is_free(tmp_path, busy_clu
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_reading_waits_for_who_takes_the_rows_and_ends_when_they_leave(tmp_path, busy_cluster):
+def test_reading_waits_for_the_consumer_of_rows_and_ends_with_it(tmp_path, busy_cluster):
     for n in range(20):
         (tmp_path / f"{n}.txt").write_text(f"{'a long prompt ' * 20}\n" * 20_000)  # 112 MB in all
     before = _held_bytes(busy_cluster)
     rows = read_rows(str(tmp_path))
     assert next(rows).source == "0.txt:1"
     held = [0, 1]
-    while held[-1] > held[-2]:  # until nothing is added any more
+    while held[-1] > held[-2]:  # until nothing more is added
         time.sleep(3)
         held.append(_held_bytes(busy_cluster) - before)
     assert 1e6 < held[-1] < 2 * BUFFER_BYTES

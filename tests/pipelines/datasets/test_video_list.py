@@ -97,12 +97,12 @@ def test_a_table_of_paths_is_a_manifest_too(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["nothing-there", "*.mp4", "list.csv"])
-def test_where_there_is_no_video_that_is_said(tmp_path, name):
+def test_a_place_without_a_video_is_refused(tmp_path, name):
     (tmp_path / "list.csv").write_text("width,height\n1,2\n")
     with pytest.raises(ValueError, match="^manifest="):
         list_videos(f"{tmp_path}/{name}")
 
 
-def test_what_is_known_of_a_video_travels_as_text():
+def test_a_listed_video_survives_json():
     video = Listed("a", "b", None, "c", "d", 5, (8, 16))
     assert Listed.of_text(video.as_text()) == video

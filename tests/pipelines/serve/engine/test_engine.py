@@ -15,6 +15,7 @@ from dataclasses import replace
 import pytest
 import ray
 
+from longtake.models.domain.checks import FieldError
 from longtake.models.domain.prompt import Cue
 from longtake.models.domain.scheduler import Coupling
 from longtake.models.video.mp4 import decode
@@ -228,7 +229,7 @@ def test_a_prompt_that_is_changed_on_the_way_is_a_cue_from_the_first_chunk_not_b
     ended = finished(takes, take)
     assert ended.cues == (Cue(frame, "a blue square"),)
     assert made(takes, take) == local_bytes(replace(take, cues=ended.cues)) != local_bytes(take)
-    with pytest.raises(ValueError, match="too late"):
+    with pytest.raises(FieldError, match="^prompt='a red circle': it comes too late"):
         engine.change_prompt(take.id, "a red circle")
 
 
@@ -248,7 +249,7 @@ def test_a_writer_that_is_killed_costs_the_call(slow):
     engine, takes = slow
     take = engine.submit(take_of(120))
     until(lambda: path_of(takes, take, chunk_name(1)).exists())
-    ray.kill(engine._runner._driver._writer.actors[0], no_restart=False)
+    ray.kill(engine._runner._writer.actors[0], no_restart=False)
     assert finished(takes, take).error is None
     assert made(takes, take) == local_bytes(take)
 

@@ -1,4 +1,4 @@
-"""An answer goes at the pace of its client, through a proxy that itself passes on as fast as it can."""
+"""A response at the pace of its client, through a proxy without flow control."""
 
 import asyncio
 
@@ -28,7 +28,7 @@ class Client:
 
 
 def proxied(app):
-    """`app` behind a proxy whose queues have no bound, as Serve's."""
+    """`app` behind a proxy with unbounded queues, like Serve's."""
 
     async def proxy(scope, receive, send):
         up, down = asyncio.Queue(), asyncio.Queue()
@@ -61,7 +61,7 @@ async def settled():
         await asyncio.sleep(0)
 
 
-def test_of_a_client_that_takes_nothing_no_more_than_a_window_is_on_its_way():
+def test_no_more_than_a_window_is_sent_to_a_client_that_reads_nothing():
     async def main():
         sent, client = [], Client()
 
@@ -86,7 +86,7 @@ def test_of_a_client_that_takes_nothing_no_more_than_a_window_is_on_its_way():
 
 @settings(max_examples=25)
 @given(st.lists(st.integers(0, 3 * ACK_BYTES), max_size=12))
-def test_everything_comes_in_order_whatever_the_sizes(sizes):
+def test_messages_of_any_size_arrive_in_order(sizes):
     async def main():
         client = Client()
         messages = [{"type": "http.response.body", "body": bytes([i % 251]) * size} for i, size in enumerate(sizes)]
@@ -102,7 +102,7 @@ def test_everything_comes_in_order_whatever_the_sizes(sizes):
     run(main())
 
 
-def test_a_client_that_leaves_while_the_app_waits_is_told_and_the_app_goes_on():
+def test_the_app_continues_when_a_client_disconnects_while_it_waits():
     async def main():
         client, heard = Client(), []
 
@@ -123,7 +123,7 @@ def test_a_client_that_leaves_while_the_app_waits_is_told_and_the_app_goes_on():
     run(main())
 
 
-def test_what_the_client_sends_comes_through():
+def test_messages_from_the_client_arrive():
     async def main():
         client, body = Client(), iter([b"a", b"b", b""])
         client.takes = asyncio.Semaphore(100)
@@ -147,7 +147,7 @@ def test_what_the_client_sends_comes_through():
     run(main())
 
 
-def test_an_error_of_the_connection_is_raised_where_the_app_listens():
+def test_an_error_of_the_connection_is_raised_where_the_app_receives():
     async def main():
         async def receive():
             raise RuntimeError("the proxy is gone")
@@ -162,7 +162,7 @@ def test_an_error_of_the_connection_is_raised_where_the_app_listens():
 
 
 @pytest.mark.parametrize("scope", [{"type": "lifespan"}, {"type": "http", "headers": []}])
-def test_without_a_proxy_that_tells_nothing_waits(scope):
+def test_without_a_proxy_that_acknowledges_nothing_waits(scope):
     async def main():
         count = 0
 

@@ -1,4 +1,4 @@
-"""What may be asked, in JSON and in forms, and how what may not is refused."""
+"""Valid requests in JSON and in forms, and the refusals of invalid ones."""
 
 import asyncio
 import json
@@ -153,7 +153,7 @@ def test_words_that_the_model_does_not_know_and_prompts_that_never_show_are_warn
         ({"coupling": "loose"}, "coupling"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_name_of_the_field(fields, param):
+def test_an_invalid_value_is_refused_with_the_name_of_its_field(fields, param):
     assert refused(**fields)[0] == param
 
 
@@ -165,7 +165,7 @@ def test_unknown_missing_and_foreign_fields_have_codes_of_their_own():
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"prompt": "a"', b"\xff", b'{"prompt": "\\ud800"}'])
-def test_what_is_no_json_object_is_refused(body):
+def test_anything_but_a_json_object_is_refused(body):
     answer = post(content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400 and answer.json()["error"]["type"] == "invalid_request_error"
 
@@ -213,7 +213,7 @@ def test_forms_are_refused_as_json_is(form, param):
     assert answer.status_code == 400 and answer.json()["error"]["param"] == param
 
 
-def test_a_form_that_is_none_is_refused():
+def test_a_broken_form_is_refused():
     for media in ("multipart/form-data", "multipart/form-data; boundary=x"):
         answer = post(content=b"--y\r\nnothing", headers={"Content-Type": media})
         assert answer.status_code == 400, answer.text
@@ -231,7 +231,7 @@ NAMES = st.sampled_from(list(VideoRequest.model_fields)) | st.text(max_size=9)
 @given(body=st.dictionaries(NAMES, VALUES, max_size=6))
 @example(body={"prompt": PROMPT, "seed": 10**4000})
 @example(body={"\ud800": 1})
-def test_no_json_whatever_it_says_is_an_error_of_ours(body):
+def test_no_json_causes_an_internal_error(body):
     answer = post(content=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
     assert answer.status_code in (200, 400, 404), answer.text
 
@@ -244,7 +244,7 @@ def test_no_json_whatever_it_says_is_an_error_of_ours(body):
 @example(b"--b\r\nContent-Disposition: form-data\r\n\r\n--b--", "multipart/form-data; boundary=b")
 @example(b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na\r\n--b--', "multipart/form-data; boundary=b")
 @example(b"[" * 79, "application/json")
-def test_no_bytes_whatever_they_are_are_an_error_of_ours(body, media):
+def test_no_bytes_cause_an_internal_error(body, media):
     answer = post(content=body, headers={"Content-Type": media})
     assert answer.status_code in (200, 400, 404), answer.text
 

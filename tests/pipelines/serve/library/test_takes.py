@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from longtake.models.domain.checks import FieldError
 from longtake.models.domain.prompt import Cue, with_prompt
 from longtake.models.domain.scheduler import Coupling
 from longtake.models.domain.span import Span
@@ -220,9 +221,10 @@ def test_a_take_goes_on_with_a_cue_at_the_end_of_the_other():
     assert (more.num_frames, more.cues, more.extends) == (56, (Cue(8, "b"), Cue(40, "c")), source.id)
     assert (more.owner, more.seed, more.spec.settings) == ("me", 7, source.spec.settings)
     assert (more.num_inference_steps, more.guidance_scale, more.coupling) == (20, 3.0, source.coupling)
-    for wrong in (("c", 0), (" ", 8)):
-        with pytest.raises(ValueError):
+    for wrong, field in ((("c", 0), "num_frames"), ((" ", 8), "prompt")):
+        with pytest.raises(FieldError) as error:
             extended(source, *wrong, 2000)
+        assert error.value.field == field
 
 
 def test_a_prompt_from_a_frame_on_holds_up_to_the_next_cue():
