@@ -1,9 +1,9 @@
-"""Calls that run in the actors of pools, and what became of each.
+"""Calls that run in the actors of pools, and the fate of each.
 
 done      it returned
-raised    it raised, and would raise again: the reason is the user's to read
+raised    it raised, and would raise again: the reason is for the user
 lost      the actor died or took too long: the same call may be made again
-missing   something that it was to work on died with a machine: that has to be made again first
+missing   an argument died with a machine: it has to be made again first
 """
 
 import time
@@ -40,13 +40,13 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Call:
-    """One call that was started. `subject` is the caller's and comes back with the outcome."""
+    """A call in progress. `subject` belongs to the caller and comes back with the outcome."""
 
     subject: Any
     pool: Pool
     actor: int
-    first: Any  # references to the two values that it returns
-    second: Any
+    carry: Any  # references to the two values that it returns
+    output: Any
     started_s: float  # by the driver's clock, `time.monotonic`
 
 
@@ -54,10 +54,10 @@ class Call:
 class Outcome:
     call: Call
     fate: Fate
-    receipt: Receipt | None = None  # only of one that is done
-    why: str = ""  # of one that is not
-    error: BaseException | None = None  # what one that raised raised
-    seconds: float = 0.0  # from start to known end, the way there and back included
+    receipt: Receipt | None = None  # of a call that is done
+    why: str = ""  # of any other
+    error: BaseException | None = None  # the exception of a call that raised
+    seconds: float = 0.0  # from start to known end, transport included
 
 
 class Calls:
@@ -79,28 +79,28 @@ class Calls:
         return sum(call.pool is pool for call in self._running.values())
 
     def subjects(self, pool: Pool) -> list[Any]:
-        """What the calls of one pool are about that are running."""
+        """Subjects of the running calls of one pool."""
         return [call.subject for call in self._running.values() if call.pool is pool]
 
     def start(self, pool: Pool, key: Hashable, subject: Any, method: str, *args: Any) -> None:
-        """Makes the call in an idle actor of `pool`, if possible the one that had `key` last."""
+        """Makes the call in an idle actor of `pool`, preferably the one that had `key` last."""
         index = pool.take(key)
         actor: Any = pool.actors[index]
-        receipt, first, second = actor.call.remote(method, *args)
-        self._running[receipt] = Call(subject, pool, index, first, second, time.monotonic())
+        receipt, carry, output = actor.call.remote(method, *args)
+        self._running[receipt] = Call(subject, pool, index, carry, output, time.monotonic())
 
     def wait(self, timeout_s: float) -> list[Outcome]:
-        """Calls that ended; none when nothing did within `timeout_s`. Raises RuntimeError when a pool is dead."""
+        """Outcomes of calls that ended, none after `timeout_s` without one. Raises RuntimeError when a pool is dead."""
         back = {proof: pool for pool in self._pools for proof in pool.proofs}
         waiting = [*self._running, *back]
         if not waiting:
             return []
         ready, _ = ray.wait(waiting, num_returns=1, timeout=timeout_s, fetch_local=False)
-        if ready and len(waiting) > 1:  # whatever else is there costs no waiting
+        if ready and len(waiting) > 1:  # collect the others that have ended, without waiting
             ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0, fetch_local=False)
         returned = [back[one].returned(one, self._patience_s) for one in ready if one in back]
         if ready and len(returned) == len(ready) and not any(returned):
-            time.sleep(0.2)  # a machine that is going down refuses at once, many times a second
+            time.sleep(0.2)  # a machine that is shutting down refuses at once, many times a second
         return [*(self._ended(one) for one in ready if one in self._running), *self._overdue()]
 
     def _ended(self, reference: Any) -> Outcome:

@@ -1,6 +1,6 @@
-"""Interchangeable actors: take one, give it back. A dead one comes back when it has proven itself again.
+"""Interchangeable actors: take one, give it back. A dead one returns after it has proved that it works.
 
-Ray restarts an actor by itself (`max_restarts=-1`); retries of calls are the caller's, so none is made behind its back.
+Ray restarts an actor by itself (`max_restarts=-1`); retries of calls are up to the caller, so Ray makes none.
 """
 
 import time
@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import ray
 from ray.exceptions import RayError
 
-Handle: TypeAlias = Any  # of an actor: Ray's own type knows nothing of the methods of one
+Handle: TypeAlias = Any  # of an actor: Ray's own type does not list an actor's methods
 
 
 class Pool:
@@ -21,8 +21,8 @@ class Pool:
         self._make = make
         self._actors = [make(index) for index in range(num_actors)]
         self._idle = list(range(num_actors))
-        self._had: dict[Hashable, int] = {}
-        self._back: dict[Any, int] = {}  # reference to a proof -> who is to come back by it
+        self._last_actor: dict[Hashable, int] = {}
+        self._returning: dict[Any, int] = {}  # reference to a proof -> the actor it is about
         self._alive_s = time.monotonic()
 
     @property
@@ -34,7 +34,7 @@ class Pool:
         return self._actors
 
     def prove(self, timeout_s: float) -> None:
-        """Builds and warms up every actor. Raises RuntimeError with the reason of the first that cannot."""
+        """Builds and warms up every actor. Raises RuntimeError with the reason of the first failure."""
         proofs = [actor.prove.remote() for actor in self._actors]
         done, late = ray.wait(proofs, num_returns=len(proofs), timeout=timeout_s)
         for proof in done:
@@ -50,55 +50,55 @@ class Pool:
         self._alive_s = time.monotonic()
 
     def take(self, key: Hashable) -> int:
-        """An idle actor, by its number. There has to be one."""
-        last = self._had.get(key)
+        """The number of an idle actor. There must be one."""
+        last = self._last_actor.get(key)
         index = last if last in self._idle else self._idle[0]
         assert index is not None, "a key is kept with the actor that had it"
         self._idle.remove(index)
-        self._had[key] = index
+        self._last_actor[key] = index
         return index
 
     def give(self, index: int) -> None:
-        """It did its work, and is the last to be taken again."""
+        """Returns an actor; the others are taken before it."""
         self._idle.append(index)
         self._alive_s = time.monotonic()
 
     def forget(self, belongs: Callable[[Hashable], bool]) -> None:
-        """The keys for which `belongs` says so will not come again."""
-        self._had = {key: index for key, index in self._had.items() if not belongs(key)}
+        """Drops the keys for which `belongs` is true."""
+        self._last_actor = {key: index for key, index in self._last_actor.items() if not belongs(key)}
 
     def lost(self, index: int) -> None:
-        """It died, or has to. It is asked to prove itself, and so are the idle ones: they may have died with it."""
+        """Records a dead actor. It and the idle ones must prove themselves: they may have died together."""
         self._alive_s = time.monotonic()
-        for one in (index, *self._idle):
-            self._ask(one)
+        for actor in (index, *self._idle):
+            self._ask_for_proof(actor)
         self._idle.clear()
 
-    def _ask(self, index: int) -> None:
-        self._back[self._actors[index].prove.remote()] = index
+    def _ask_for_proof(self, index: int) -> None:
+        self._returning[self._actors[index].prove.remote()] = index
 
     def kill(self, index: int) -> None:
-        """Ends what it does now; Ray starts it again."""
+        """Ends the actor's current call; Ray starts the actor again."""
         ray.kill(self._actors[index], no_restart=False)
         self.lost(index)
 
     @property
     def proofs(self) -> list[Any]:
-        """References that tell when a lost actor is back: to be waited for, then handed to `returned`."""
-        return list(self._back)
+        """References that become ready when a lost actor is back; `returned` takes them."""
+        return list(self._returning)
 
     def returned(self, proof: Any, timeout_s: float) -> bool:
-        """Whether a lost actor is back; if not it is asked again. RuntimeError when none has worked for `timeout_s`."""
-        index = self._back.pop(proof)
+        """Whether a lost actor is back; if not, it is asked again. RuntimeError after `timeout_s` without any actor."""
+        index = self._returning.pop(proof)
         try:
             ray.get(proof)
         except RayError as error:
             if time.monotonic() - self._alive_s > timeout_s:
-                text = f"no {self.name} actor has worked for {timeout_s:.0f} s, the last one says: {reason(error)}"
+                text = f"no {self.name} actor has worked for {timeout_s:.0f} s, the last error: {reason(error)}"
                 raise RuntimeError(text) from None
-            if "ActorDied" in type(error).__name__:  # for good: its machine and its place are gone
+            if "ActorDied" in type(error).__name__:  # for good: its machine or its placement is gone
                 self._actors[index] = self._make(index)
-            self._ask(index)
+            self._ask_for_proof(index)
             return False
         self._idle.append(index)
         self._alive_s = time.monotonic()
@@ -111,7 +111,7 @@ class Pool:
 
 
 def reason(error: Exception) -> str:
-    """What a user wants to read of an error of Ray: the cause, in one line."""
+    """The cause of a Ray error, in one line, for the user."""
     cause = getattr(error, "cause", None) or error
     kind = "" if isinstance(cause, ValueError | OSError) else f"{type(cause).__name__}: "
     return f"{kind}{' '.join(str(cause).split())}"[:2000]

@@ -1,7 +1,7 @@
-"""The one kind of actor: it holds something that `pipelines` built, and makes calls of it. No arithmetic, no domain.
+"""The one kind of actor: it holds an object that `pipelines` built and calls its methods. No arithmetic, no domain.
 
-What crosses to another process is what a call returns, never something put into the store from here: a return value
-belongs to the caller and survives the death of the actor that made it.
+Values cross to another process as return values of a call, never through `ray.put` from here: a return value belongs to
+the caller and survives the death of the actor that computed it.
 """
 
 import os
@@ -14,17 +14,17 @@ from typing import Any, Protocol
 import ray
 
 
-class Held(Protocol):
-    """What an actor holds: a stage, or the archive. Its methods return two values and depend on their arguments."""
+class Callee(Protocol):
+    """The object in an actor: a stage or a writer. Its methods return two values and depend on their arguments only."""
 
     def warm_up(self) -> None:
-        """One small call of everything that can break. Raises what is wrong."""
+        """A small call of everything that can break. Raises the error it meets."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the driver learns of a call: who did it, and when by that machine's clock (seconds since 1970)."""
+    """The driver's record of a call: the worker, and the times by that machine's clock (seconds since 1970)."""
 
     worker: str
     began_s: float
@@ -36,32 +36,32 @@ class Receipt:
 
 
 class Worker:
-    """The actor's body. A constructor that raises would look like a dead actor, so nothing is built in it."""
+    """The actor's body. A constructor that raises looks like a dead actor, so the object is built later, in `prove`."""
 
-    def __init__(self, build: Callable[[], Held]) -> None:
-        """`build` has to be small: it is sent again whenever the actor is restarted. Paths, not weights."""
+    def __init__(self, build: Callable[[], Callee]) -> None:
+        """`build` must be small: it is sent again at every restart of the actor. Paths, not weights."""
         self._build = build
-        self._held: Held | None = None
+        self._callee: Callee | None = None
 
     def prove(self) -> str:
         """Builds and warms up; returns the worker's name. Raises what `build` and `warm_up` raise."""
-        if self._held is None:
-            held = self._build()
-            held.warm_up()
-            self._held = held
+        if self._callee is None:
+            callee = self._build()
+            callee.warm_up()
+            self._callee = callee
         return worker_name()
 
     @ray.method(num_returns=3)
     def call(self, method: str, *args: Any) -> tuple[Receipt, Any, Any]:
-        """The two values that `method` returns, after a Receipt."""
+        """A Receipt, then the two values that `method` returns."""
         self.prove()
         began_s = time.time()
-        first, second = getattr(self._held, method)(*args)
-        return Receipt(worker_name(), began_s, time.time()), first, second
+        carry, output = getattr(self._callee, method)(*args)
+        return Receipt(worker_name(), began_s, time.time()), carry, output
 
 
 def worker_name() -> str:
     return f"{socket.gethostname()}/{os.getpid()}"
 
 
-StageActor = ray.remote(Worker)
+WorkerActor = ray.remote(Worker)

@@ -1,85 +1,60 @@
-"""Prompts in, mp4 files and a parquet manifest out; restart is resume.
+"""The command `longtake bulk`: prompts in, mp4 files and a parquet manifest out; a restart resumes.
 
-    out/job.json       with which settings; a resumed job has to have the same
-    out/videos/...     finished videos, each whole or not there
+    out/job.json       the settings; a resumed job must have the same
+    out/videos/...     finished videos, each whole or absent
     out/manifest/      parquet, one row a video, failed ones included
 
-Kill it at any moment and give the same command: what is finished stays, the rest is made, and comes out the same.
+Kill it at any moment and run the same command again: finished videos stay, the others are made, with the same bytes.
 """
 
-import json
 import logging
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from types import FrameType
 from typing import Any
 
-from longtake.pipelines.bulk.archive import CHECKPOINTS, ArchiveFactory
+from longtake.pipelines.bulk.checks import Prepared, check_same
 from longtake.pipelines.bulk.job import BulkJob
+from longtake.pipelines.bulk.paths import CHUNKS, SETTINGS
 from longtake.pipelines.bulk.progress import BulkProgress
 from longtake.pipelines.bulk.records import Sample, Tally
 from longtake.pipelines.bulk.rows import Rows
-from longtake.pipelines.bulk.settings import BulkConf, differences, hash_of, job_settings
+from longtake.pipelines.bulk.settings import BulkConf, job_settings
+from longtake.pipelines.bulk.writer import BulkWriter
 from longtake.pipelines.config.loader import flatten
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
-from longtake.pipelines.datasets.prompt_files import find_files
-from longtake.pipelines.files.folder_lock import Hold, alone
+from longtake.pipelines.files.folder_lock import FolderLock, alone
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import limits_of
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
-from longtake.pipelines.runners.stages import bundle_path, stage_factories
+from longtake.pipelines.runners.stages import stage_factories
 from longtake.pipelines.tracking.job_run import job_run
 from longtake.pipelines.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
-TABLE_ROWS = 200  # of a part of the tracked table
+TABLE_ROWS = 200  # in a part of the tracked table
 
 
 class Stopped(KeyboardInterrupt):
-    """The job was told to stop by a signal, and has committed what was whole."""
+    """A signal stopped the job, after it committed the videos whose pieces were all there."""
 
     def __init__(self, text: str, signal_number: int) -> None:
         super().__init__(text)
         self.exit_code = 128 + signal_number
 
 
-def check(conf: BulkConf) -> tuple[Store, str]:
-    """Finds what is wrong before anything is started; the place for the output, and the bundle's hash.
+def run(prepared: Prepared, factories: Factories | None = None) -> Tally:
+    """Runs the job until its end or a signal. In tests `factories` replace the bundle's stages.
 
-    Raises ValueError naming field, value and rule, also when `out` holds a job with other settings.
+    Raises Stopped after SIGTERM or Ctrl-C, RuntimeError when it cannot go on. Finished videos stay in either case.
     """
-    bundle_sha256 = hash_of(bundle_path(conf.bundle))
-    limits_of(conf).check(conf)
-    find_files(conf.prompts)
-    store = Store(conf.out)
-    store.check("out")
-    _check_same(conf, store, bundle_sha256)
-    return store, bundle_sha256
-
-
-def _check_same(conf: BulkConf, store: Store, bundle_sha256: str) -> None:
-    if not store.exists("job.json"):
-        return
-    before = json.loads(store.get("job.json"))
-    changed = differences(before["settings"], json.loads(json.dumps(job_settings(conf, bundle_sha256))))
-    if changed:
-        raise ValueError(
-            f"out={conf.out} holds a job that was begun with other settings: {'; '.join(changed)}. "
-            "Take these, or another out"
-        )
-
-
-def run(conf: BulkConf, store: Store, bundle_sha256: str, factories: Factories | None = None) -> Tally:
-    """Runs the job to its end, or to where it is stopped. `factories` stand in for the bundle's stages in tests.
-
-    Raises Stopped after SIGTERM or Ctrl-C, RuntimeError when it cannot go on; what is finished stays in either case.
-    """
-    made = factories or stage_factories(conf)
-    with alone(store) as hold, _asked_to_stop() as asked:
-        _check_same(conf, store, bundle_sha256)  # again: another job may have begun and ended here since
+    conf, store, bundle_sha256 = prepared.conf, prepared.store, prepared.bundle_sha256
+    stages = factories or stage_factories(conf)
+    with alone(store) as lock, _stop_signals() as signals:
+        check_same(prepared)  # again: another job may have run here since
         manifest = Manifest(store)
         store.sweep()
         rows = Rows(conf, manifest.done(retry_failed=conf.retry_failed))
@@ -87,30 +62,30 @@ def run(conf: BulkConf, store: Store, bundle_sha256: str, factories: Factories |
         rows.start()
         with (
             _tracked(conf, store, bundle_sha256) as tracker,
-            pools(conf.ray, {**made, "writer": ArchiveFactory(store, conf.thumbnails)}) as ready,
+            pools(conf.ray, {**stages, "writer": partial(BulkWriter, store)}) as ready,
             BulkProgress() as progress,
         ):
             observe = _Observer(progress, tracker)
-            job = BulkJob(conf, bundle_sha256, ready, rows, set(store.list(CHECKPOINTS)), observe)
+            job = BulkJob(conf, bundle_sha256, ready, rows, set(store.list(CHUNKS)), observe)
             try:
-                asked.politely = True
-                job.run(lambda: _stopping(store, hold, asked))
+                signals.in_order = True
+                job.run(lambda: _stopping(store, lock, signals))
             finally:
                 rows.close()
                 observe.flush()
                 logger.info("%s", progress.line(job.tally))
-            if asked.by is not None:
-                text = f"{job.tally.finished} videos are finished; the same command goes on from there"
-                raise Stopped(text, asked.by)
+            if signals.received is not None:
+                text = f"{job.tally.finished} videos are finished; run the same command again to continue"
+                raise Stopped(text, signals.received)
     return job.tally
 
 
 class _Observer:
-    """Tells the terminal, Ray and the tracking server how the job goes."""
+    """Reports the progress to the terminal, Ray and the tracking server."""
 
     def __init__(self, progress: BulkProgress, tracker: Tracker) -> None:
         self._progress, self._tracker = progress, tracker
-        self._rows: list[dict[str, object]] = []  # finished since the last part of the table
+        self._rows: list[dict[str, object]] = []  # not in the tracked table yet
 
     def __call__(self, tally: Tally, event: object) -> None:
         self._progress.show(tally)
@@ -131,44 +106,44 @@ class _Observer:
 
 @contextmanager
 def _tracked(conf: BulkConf, store: Store, bundle_sha256: str) -> Iterator[Tracker]:
-    """The job's MLflow run, which an earlier attempt may have begun."""
+    """The job's MLflow run; a resumed job continues the earlier one."""
     also = {"settings": job_settings(conf, bundle_sha256)}
-    with job_run(conf.tracking, store, "job.json", "bulk", flatten(conf), also) as tracker:
+    with job_run(conf.tracking, store, SETTINGS, "bulk", flatten(conf), also) as tracker:
         tracker.origin({"bundle_sha256": bundle_sha256, "out": conf.out})
         yield tracker
 
 
 @dataclass(slots=True)
-class _Asked:
-    """Whether SIGTERM (`ray job stop`) or Ctrl-C has come."""
+class _Signals:
+    """SIGTERM (`ray job stop`) or Ctrl-C."""
 
-    by: int | None = None  # the signal
-    politely: bool = False  # there is work that can be ended in order; before, a signal ends the job at once
+    received: int | None = None
+    in_order: bool = False  # there is work to end in order; before, a signal ends the job at once
 
 
-def _stopping(store: Store, hold: Hold, asked: _Asked) -> bool:
-    """Whether to end in order. Raises RuntimeError when nothing may be written any more."""
-    if hold.lost:
-        raise RuntimeError(f"out={store}: another job has taken the folder over, as this one seemed to be dead")
-    return asked.by is not None
+def _stopping(store: Store, lock: FolderLock, signals: _Signals) -> bool:
+    """Whether to end in order. Raises RuntimeError when the folder is lost."""
+    if lock.lost:
+        raise RuntimeError(f"out={store}: another job has taken the folder over, because this one seemed to be dead")
+    return signals.received is not None
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[_Asked]:
-    """Hears the first signal; a second one ends the process as it would anyway."""
-    asked = _Asked()
+def _stop_signals() -> Iterator[_Signals]:
+    """Catches the first signal; a second one ends the process as usual."""
+    signals = _Signals()
     before: dict[int, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
-        asked.by = number
+        signals.received = number
         signal.signal(number, before[number])
-        if not asked.politely:
-            raise Stopped("nothing was begun", number)
+        if not signals.in_order:
+            raise Stopped("no video was begun", number)
 
     if threading.current_thread() is threading.main_thread():
         before = {int(number): signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield asked
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

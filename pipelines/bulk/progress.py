@@ -1,4 +1,4 @@
-"""How far a bulk job is: a line a stage in a terminal, plain log lines where there is none, and Ray metrics."""
+"""Progress of a bulk job: a bar for each stage in a terminal, else log lines, and Ray metrics."""
 
 import logging
 import sys
@@ -6,22 +6,22 @@ import time
 from types import TracebackType
 from typing import Any, Self
 
-from ray.util.metrics import Counter, Gauge
 from tqdm import tqdm
 
 from longtake.pipelines.bulk.records import Tally
+from longtake.pipelines.runners.ray_metrics import RayMetrics
 
 logger = logging.getLogger(__name__)
 LOG_S = 15.0
 GAUGES = {
     "in_flight": "videos in work",
-    "waiting_frames": "low-resolution frames that wait for a refiner",
-    "waiting_segments": "final segments that wait to be encoded",
+    "waiting_frames": "low-resolution frames waiting for a refiner",
+    "waiting_segments": "final segments waiting to be encoded",
 }
 COUNTERS = {
     "done": "videos finished",
     "failed": "videos failed",
-    "rejected": "videos stopped for their quality, of which some began again with another seed",
+    "rejected": "videos stopped for their quality, some of which began again with another seed",
     "flagged": "videos finished that break a limit",
     "chunks": "chunks generated",
     "windows": "windows begun",
@@ -30,7 +30,7 @@ COUNTERS = {
 
 
 class BulkProgress:
-    """`show(tally)` as often as one likes."""
+    """Call `show(tally)` as often as you like."""
 
     def __init__(self) -> None:
         self._began = self._logged = time.monotonic()
@@ -38,18 +38,10 @@ class BulkProgress:
         if sys.stderr.isatty():
             for place, name in enumerate(("videos", "chunks", "windows")):
                 self._bars[name] = tqdm(desc=f"{name:<8}", unit=name[:-1], position=place, leave=False)
-        self._gauges = {name: Gauge(f"longtake_{name}", text) for name, text in GAUGES.items()}
-        self._counters = {name: Counter(f"longtake_{name}_total", text) for name, text in COUNTERS.items()}
-        self._counted = dict.fromkeys(COUNTERS, 0)
+        self._metrics = RayMetrics(GAUGES, COUNTERS)
 
     def show(self, tally: Tally) -> None:
-        for name, gauge in self._gauges.items():
-            gauge.set(getattr(tally, name))
-        for name, counter in self._counters.items():
-            more = getattr(tally, name) - self._counted[name]
-            if more:
-                counter.inc(more)
-                self._counted[name] += more
+        self._metrics.show({name: getattr(tally, name) for name in (*GAUGES, *COUNTERS)})
         if self._bars:
             self._draw(tally)
         elif time.monotonic() - self._logged >= LOG_S:
@@ -57,7 +49,7 @@ class BulkProgress:
             logger.info("%s", self.line(tally))
 
     def line(self, tally: Tally) -> str:
-        """How far it is, in words."""
+        """The progress in words."""
         seconds = time.monotonic() - self._began
         total = "?" if tally.total is None else str(tally.total)
         parts = [f"{tally.finished}/{total} videos", f"{tally.failed} failed", f"{tally.in_flight} in work"]
@@ -86,8 +78,8 @@ class BulkProgress:
 
 
 def _left(tally: Tally, seconds: float) -> str:
-    made = tally.done + tally.failed
-    if tally.total is None or not made:
+    num_ended = tally.done + tally.failed
+    if tally.total is None or not num_ended:
         return "?"
-    left = (tally.total - tally.finished) * seconds / made
+    left = (tally.total - tally.finished) * seconds / num_ended
     return f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"

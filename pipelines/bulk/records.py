@@ -1,4 +1,4 @@
-"""What follows when a row of a bulk job is finished: it is counted, and its record, shard and sample are seen to."""
+"""Finished rows of a bulk job: they are counted, recorded, packed into shards, and some become samples."""
 
 import logging
 from collections import Counter
@@ -10,27 +10,28 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from longtake.pipelines.bulk.rows import InvalidRow
 from longtake.pipelines.bulk.settings import BulkConf, Format
-from longtake.pipelines.bulk.video import failed_row
+from longtake.pipelines.bulk.video import empty_row, failed_row
 from longtake.pipelines.datasets.manifest import VideoRow
-from longtake.pipelines.runners.writer_queue import Ended, Errand, Errands
+from longtake.pipelines.runners.writer_queue import JobResult, WriterJob, WriterQueue
 
 logger = logging.getLogger(__name__)
 COMPACT_ROWS = 500
-SAMPLES = 4  # videos that go to the tracking server
-SAMPLE_BYTES = 32 << 20  # of one at most: they pass through the driver, whose memory must not grow with the resolution
+SAMPLES = 4  # videos for the tracking server
+SAMPLE_BYTES = 32 << 20  # at most, each: they pass through the driver, whose memory must not grow with the resolution
 
 
 @dataclass(slots=True)
 class Tally:
-    """How far the job is."""
+    """Counts of a job."""
 
     total: int | None = None  # rows, once all are read
     skipped: int = 0  # finished by an earlier run
     done: int = 0
     failed: int = 0
     rejected: int = 0  # seeds whose video was stopped for its quality
-    flagged: int = 0  # done, though they break a limit
+    flagged: int = 0  # done, but breaking a limit
     chunks: int = 0
     windows: int = 0
     frames: int = 0  # of finished videos
@@ -45,7 +46,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A finished video to be looked at, and its contact sheet (PNG)."""
+    """A finished video for people to look at, and its contact sheet (PNG)."""
 
     path: str
     video: bytes
@@ -56,55 +57,60 @@ Observe = Callable[[Tally, Any], None]
 
 
 class Records:
-    """Puts the errands that follow from finished rows, and counts the rows in `tally`."""
+    """Queues the jobs that follow from finished rows, and counts the rows in `tally`."""
 
-    def __init__(self, conf: BulkConf, errands: Errands, tally: Tally, observe: Observe) -> None:
-        """`observe` is told of every VideoRow that is finished and every Sample."""
-        self._errands, self._tally, self._observe = errands, tally, observe
+    def __init__(self, conf: BulkConf, jobs: WriterQueue, tally: Tally, observe: Observe) -> None:
+        """`observe` is called for every VideoRow that is finished and every Sample."""
+        self._jobs, self._tally, self._observe = jobs, tally, observe
         self._shard_size = conf.shard_size if conf.format is Format.WEBDATASET else None
-        self._shards: Counter[int] = Counter()  # rows that are finished, of shards that are not whole yet
+        self._shards: Counter[int] = Counter()  # finished rows of each incomplete shard
         self._num_loose = 0  # records since the last compaction
         self._samples = SAMPLES if conf.tracking.enabled else 0  # still wanted
 
     def fail(self, row: VideoRow, why: str) -> None:
-        """The video of `row` will not be made."""
+        """Records that the video of `row` cannot be made."""
         logger.warning("video failed id=%s source=%s reason=%s", row.id, row.source, why)
-        self._errands.put(Errand("record", (failed_row(row, why),)))
+        self._jobs.put(WriterJob("record", (failed_row(row, why),)))
+
+    def refuse(self, invalid: InvalidRow) -> None:
+        """Records an invalid row, under the id of its place."""
+        row, prompt = invalid.row, (invalid.row.fields or {}).get("prompt")
+        self.fail(empty_row(row.source, prompt if isinstance(prompt, str) else None, row), invalid.reason)
 
     def skip(self, ordinal: int) -> None:
-        """An earlier run has finished the row with this place in the job."""
+        """Counts a row, by its place in the job, that an earlier run has finished."""
         self._tally.skipped += 1
         self._count_shard(ordinal)
 
     def finished(self, row: VideoRow) -> None:
-        """A video is committed, or the failure of one recorded."""
+        """Counts a video that is committed, or whose failure is recorded."""
         self._tally.done += row.status == "done"
         self._tally.failed += row.status == "failed"
         self._tally.flagged += row.flagged is not None
         self._tally.frames += (row.num_frames or 0) if row.status == "done" else 0
-        self._take_sample(row)  # before its shard is packed, which takes the file away
+        self._take_sample(row)  # before its shard is packed, which removes the file
         self._count_shard(row.ordinal)
         self._num_loose += 1
         if self._num_loose >= COMPACT_ROWS:
             self._num_loose = 0
-            self._errands.put(Errand("compact", (COMPACT_ROWS,)))
+            self._jobs.put(WriterJob("compact", (COMPACT_ROWS,)))
         self._observe(self._tally, row)
 
-    def sampled(self, ended: Ended) -> None:
-        with suppress(RayError):  # it died with a machine: one sample fewer
-            video, sheet = ray.get([ended.first, ended.second])
-            self._observe(self._tally, Sample(ended.errand.args[0], video, sheet))
+    def sampled(self, result: JobResult) -> None:
+        with suppress(RayError):  # lost with a machine: one sample fewer
+            video, sheet = ray.get([result.carry, result.output])
+            self._observe(self._tally, Sample(result.job.args[0], video, sheet))
 
     def close(self) -> None:
-        """No row follows: shards that are not whole are packed as they are."""
+        """After the last row: packs incomplete shards as they are."""
         for shard in self._shards:
-            self._errands.put(Errand("pack", (shard, self._shard_size)))
+            self._jobs.put(WriterJob("pack", (shard, self._shard_size)))
         self._shards.clear()
 
     def _take_sample(self, row: VideoRow) -> None:
         if row.path is not None and self._samples and (row.size_bytes or 0) <= SAMPLE_BYTES:
             self._samples -= 1
-            self._errands.put(Errand("sample", (row.path, row.num_frames)))
+            self._jobs.put(WriterJob("sample", (row.path, row.num_frames)))
 
     def _count_shard(self, ordinal: int) -> None:
         if self._shard_size is None:
@@ -113,4 +119,4 @@ class Records:
         self._shards[shard] += 1
         if self._shards[shard] == self._shard_size:
             del self._shards[shard]
-            self._errands.put(Errand("pack", (shard, self._shard_size)))
+            self._jobs.put(WriterJob("pack", (shard, self._shard_size)))

@@ -1,22 +1,21 @@
-"""One video of a manifest again, from its row alone."""
+"""One video of a manifest, made again from its row."""
 
 import json
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from longtake.pipelines.api import Longtake, write_mp4
-from longtake.pipelines.bulk.settings import hash_of
 from longtake.pipelines.config.conf import Conf, load
+from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow, read_cues
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.stages import bundle_path
+from longtake.pipelines.runners.bundle_limits import bundle_path
 
 
 def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoRow, Conf]:
-    """The row of a video and the configuration that made it; `overrides` may say where its bundle is now.
+    """The row of a video and the configuration that made it; `overrides` may name the present place of its bundle.
 
-    Raises ValueError for an id that is not there, for a video that failed, and for a bundle with other weights.
+    Raises ValueError for an unknown id, for a video that failed, and for a bundle with other weights.
     """
     row = Manifest(Store(out)).find(video_id)
     if row.status != "done" or row.settings is None:
@@ -30,7 +29,9 @@ def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoR
 
 
 def remake(row: VideoRow, conf: Conf, out: Path) -> bool:
-    """Writes the video to `out`; whether its bytes are those of the manifest."""
+    """Writes the video to `out`; returns whether its bytes are those of the manifest."""
+    from longtake.pipelines.api import Longtake, write_mp4  # torch: after the checks
+
     longtake = Longtake(conf)
     assert row.prompt is not None and row.num_frames is not None and row.seed is not None, "a done video has them"
     negative_prompt, cues = row.negative_prompt or "", read_cues(row.cues)

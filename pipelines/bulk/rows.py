@@ -1,11 +1,14 @@
-"""The rows of a bulk job as its loop takes them: read ahead in a thread, a few at a time."""
+"""Rows of a bulk job, read ahead in a thread and checked one by one."""
 
 import threading
+from dataclasses import dataclass
 from queue import Empty, Full, Queue
 
-from longtake.models.domain.prompt import PromptSpec
+from longtake.models.domain.chunk_queue import ChunkQueue
+from longtake.models.domain.plan import Plan
+from longtake.models.domain.prompt import PromptSpec, Settings
 from longtake.pipelines.bulk.settings import BulkConf
-from longtake.pipelines.config.conf import for_video
+from longtake.pipelines.config.conf import Conf, for_video
 from longtake.pipelines.datasets.manifest import Done
 from longtake.pipelines.datasets.prompt_rows import Defaults, Row, read_rows, to_request
 from longtake.pipelines.runners.bundle_limits import limits_of
@@ -13,8 +16,31 @@ from longtake.pipelines.runners.bundle_limits import limits_of
 AHEAD = 64
 
 
+@dataclass(frozen=True, slots=True)
+class VideoRequest:
+    """A valid row: the video, its configuration and its plan."""
+
+    row: Row
+    spec: PromptSpec
+    conf: Conf  # of this video
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRow:
+    row: Row
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedRow:
+    """A row that an earlier run has finished."""
+
+    row: Row
+
+
 class Rows:
-    """Never more than `AHEAD` rows in memory. Raises what reading raises, from `next`."""
+    """At most `AHEAD` rows are in memory. `next` raises what reading raises."""
 
     def __init__(self, conf: BulkConf, done: Done) -> None:
         """`done` are the ids that earlier runs have finished."""
@@ -27,11 +53,11 @@ class Rows:
         self._num_taken = 0
 
     def start(self) -> None:
-        """Begins to read; Ray has to be there. It may take a minute for its first row: models load meanwhile."""
-        threading.Thread(target=self._read, name="rows", daemon=True).start()  # it must not keep a job that ends
+        """Begins to read, on Ray. The first row may take a minute, during which the models load."""
+        threading.Thread(target=self._read, name="rows", daemon=True).start()  # a daemon: it must not delay the exit
 
-    def next(self) -> Row | None:
-        """A row, if one has been read by now."""
+    def next(self) -> VideoRequest | InvalidRow | FinishedRow | None:
+        """The next row, or None if none has been read yet or none is left."""
         try:
             row = self._queue.get_nowait()
         except Empty:
@@ -42,22 +68,37 @@ class Rows:
             self.exhausted, self.total = True, self._num_taken
             return None
         self._num_taken += 1
-        return row
-
-    def request(self, row: Row) -> PromptSpec:
-        """Raises ValueError with the reason for a row that cannot become a video, an id that comes again included."""
-        spec = to_request(row, self._defaults, lambda settings: self._limits.check(for_video(self._conf, settings)))
-        if spec.video_id in self._seen:
-            raise ValueError(f"id={spec.video_id!r}: an earlier row has it too, and every video needs its own")
-        self._seen.add(spec.video_id)
-        return spec
-
-    def finished(self, row_id: str) -> bool:
-        """An earlier run has finished it."""
-        return row_id in self._done
+        return self.check(row)
 
     def close(self) -> None:
         self._closed.set()
+
+    def check(self, row: Row) -> VideoRequest | InvalidRow | FinishedRow:
+        """Rows must come in order: of two with the same id the second is invalid."""
+        try:
+            spec, own = self._request(row)
+            if spec.video_id in self._done:
+                return FinishedRow(row)
+            plan = Plan(spec.num_frames, own.plan)
+            ChunkQueue(plan, own.scheduler.lookahead_frames)  # raises if it cannot hold the chunks of a window
+        except ValueError as error:  # the id itself may be invalid, so the row is recorded by its place
+            return FinishedRow(row) if row.source in self._done else InvalidRow(row, str(error))
+        return VideoRequest(row, spec, own, plan)
+
+    def _request(self, row: Row) -> tuple[PromptSpec, Conf]:
+        """The video and its configuration. Raises ValueError for an invalid row, a repeated id included."""
+        own: Conf = self._conf
+
+        def read_settings(settings: Settings) -> None:
+            nonlocal own
+            own = for_video(self._conf, settings)
+            self._limits.check(own)
+
+        spec = to_request(row, self._defaults, read_settings)
+        if spec.video_id in self._seen:
+            raise ValueError(f"id={spec.video_id!r}: an earlier row has it too, and every video needs its own")
+        self._seen.add(spec.video_id)
+        return spec, own
 
     def _read(self) -> None:
         end: BaseException | None = None
@@ -66,7 +107,7 @@ class Rows:
                 self._put(row)
                 if self._closed.is_set():
                     return
-        except BaseException as error:  # it is raised where the rows are taken
+        except BaseException as error:  # raised again where the rows are taken
             end = error
         self._put(end)
 

@@ -1,10 +1,8 @@
-"""What a bulk job is asked for, beyond the configuration of its videos."""
+"""Settings of a bulk job, beyond the configuration of its videos."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from enum import StrEnum
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from longtake import __version__
 from longtake.models.metrics.quality import QualityParams
 from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
 from longtake.pipelines.config.loader import compose, flatten
+from longtake.pipelines.config.provenance import video_settings
 from longtake.pipelines.tracking.settings import TrackingParams
 
 
@@ -30,17 +29,17 @@ class BulkConf(Conf):
     prompts: str  # file, folder or glob on any fsspec path: .parquet, .jsonl, .csv, .txt
     out: str  # folder on any fsspec path
     format: Format = Format.MP4
-    num_frames: int = 80  # of rows that do not say
-    negative_prompt: str = ""  # of rows that do not say
-    seed: int = 0  # seeds of rows that have none follow from it and their ids
+    num_frames: int = 80  # of rows without one
+    negative_prompt: str = ""  # of rows without one
+    seed: int = 0  # rows without a seed get one that follows from this and their ids
     previews: bool = False  # also keep the low-resolution videos
     thumbnails: bool = False  # also keep the first frames, as .jpg
-    checkpoint_chunks: bool = False  # keep chunks of videos in work, so that a resumed job goes on inside them
-    retry_failed: bool = False  # make the videos again that failed in an earlier run
+    checkpoint_chunks: bool = False  # keep the chunks of videos in work, so that a resumed job goes on inside them
+    retry_failed: bool = False  # make videos again that failed in an earlier run
     in_flight: int = 4  # videos in work at most
-    waiting_segments: int = 16  # final segments that wait to be encoded; when there are more, no task is handed out
+    waiting_segments: int = 16  # final segments that may wait to be encoded; with more, no task is started
     shard_size: int = 1000  # videos in a tar file of format=webdataset
-    drain_s: float = 20.0  # after SIGTERM or Ctrl-C: for committing what is whole
+    drain_s: float = 20.0  # time for committing finished videos after SIGTERM or Ctrl-C
     quality: QualityParams = field(default_factory=QualityParams)
     tracking: TrackingParams = field(default_factory=TrackingParams)
 
@@ -54,7 +53,7 @@ class BulkConf(Conf):
         if self.drain_s < 0:
             raise ValueError(f"drain_s={self.drain_s} must be at least 0")
         if self.previews and self.format is Format.WEBDATASET:
-            raise ValueError("previews=true: a webdataset holds the videos alone; take format=mp4 or videofolder")
+            raise ValueError("previews=true: a webdataset holds only videos; choose format=mp4 or videofolder")
 
 
 def load_bulk(path: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = ()) -> BulkConf:
@@ -62,16 +61,8 @@ def load_bulk(path: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = ()) 
     return compose(BulkConf, path, overrides)
 
 
-def video_settings(conf: Conf) -> dict[str, Any]:
-    """Every setting that a video's bytes depend on, by dotted key."""
-    sections = ("device", "dtype", "num_threads", "base.", "plan.", "refiner.", "video.")
-    own = {f.name for f in fields(Conf)}
-    flat = {key: value for key, value in flatten(conf).items() if key.split(".")[0] in own}
-    return {key: value for key, value in sorted(flat.items()) if key.startswith(sections)}
-
-
 def job_settings(conf: BulkConf, bundle_sha256: str) -> dict[str, Any]:
-    """What has to be the same when a job is resumed: by these the finished videos were made."""
+    """Settings that a resumed job must share: the finished videos were made with them."""
     names = ("format", "num_frames", "negative_prompt", "seed", "previews", "thumbnails", "shard_size")
     own = {name: getattr(conf, name) for name in names}
     about = {"longtake": __version__, "bundle": conf.bundle, "bundle_sha256": bundle_sha256, "prompts": conf.prompts}
@@ -80,18 +71,7 @@ def job_settings(conf: BulkConf, bundle_sha256: str) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Settings that changed, as `key=then (now: value)`. Where a bundle lies, and a version, may change."""
+    """Settings that changed, as `key=then (now: value)`. The place of the bundle and the version may change."""
     free = {"longtake", "bundle"}
     keys = [key for key in {**before, **now} if key not in free and before.get(key) != now.get(key)]
     return [f"{key}={before.get(key)} (now: {now.get(key)})" for key in keys]
-
-
-def hash_of(bundle: Path) -> str:
-    """sha256 over the names and bytes of a bundle's files: what a manifest names weights by."""
-    digest = sha256()
-    for path in sorted(path for path in bundle.rglob("*") if path.is_file()):
-        digest.update(json.dumps(path.relative_to(bundle).as_posix()).encode())
-        with path.open("rb") as file:
-            while block := file.read(1 << 22):
-                digest.update(block)
-    return digest.hexdigest()

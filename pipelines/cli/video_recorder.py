@@ -19,10 +19,12 @@ from PIL import Image
 from longtake.models.domain.scheduler import Task
 from longtake.models.domain.state import Chunk, Segment
 from longtake.models.video.sheet import draw_sheet, sheet_numbers
+from longtake.pipelines.files.encoding import shown
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.files.video_file import VideoWriter
 
 Observe = Callable[[Task, Any], None]
+Stream = Callable[[Observe], Iterator[Segment]]
 Frame = UInt8[np.ndarray, "h w c"]
 Numbered = Mapping[int, Frame] | Sequence[Frame]  # frame i is at [i]
 STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -86,7 +88,7 @@ class Report:
 
 
 def record(
-    stream: Callable[[Observe], Iterator[Segment]],
+    stream: Stream,
     num_frames: int,
     fps: float | Fraction,
     places: Places,
@@ -152,8 +154,7 @@ class _Reel:
         self._shown = set(sheet_numbers(num_frames))
 
     def take(self, piece: Chunk | Segment) -> None:
-        # The base model runs on to the end of the last window; what nobody asked for is not shown.
-        frames = piece.frames[: max(0, self._wanted - piece.span.start)]
+        frames = shown(piece, self._wanted)
         if len(frames) == 0:
             return
         if self.writer is not None:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import ray
 
-from longtake.actors.worker import StageActor
+from longtake.actors.worker import WorkerActor
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.state import Chunk
 from longtake.models.metrics.gate import measure
@@ -58,7 +58,7 @@ def main(num_frames: int = 80, folder: Path = FOLDER) -> None:
         timed_tasks(runner, specs[:1])  # not measured: the first call builds caches
         published = timed_tasks(runner, specs, in_order=True)
         streaming = timed_tasks(runner, specs)
-        causal = timed_tasks(runner, [replace(spec, settings=("refiner.coupling=causal",)) for spec in specs])
+        causal = timed_tasks(runner, [replace(spec, settings=(("refiner.coupling", "causal"),)) for spec in specs])
         pace_s = float(np.median([task.ended_s - task.began_s for task in streaming]))
         first = dict(_first_segments(runner))
         chunks = _chunks(runner, specs[0])
@@ -76,7 +76,7 @@ def main(num_frames: int = 80, folder: Path = FOLDER) -> None:
 def _first_segments(runner: RayRunner) -> Iterator[tuple[str, float]]:
     """Seconds to the first segment of a video of 80 frames, for each coupling and for the published order."""
     for name, coupling in (("causal", "causal"), ("symmetric", "symmetric"), ("published order", "symmetric")):
-        settings = (f"refiner.coupling={coupling}",)
+        settings = (("refiner.coupling", coupling),)
         spec = PromptSpec("0", PROMPTS[0], num_frames=80, settings=settings)
         began = time.monotonic()
         if name == "published order":
@@ -133,7 +133,7 @@ class _Spin:
 
 def _bare_call_ms(seconds: float) -> float:
     """The overhead of a call of Ray without data, as long as a task: median of 20, one after the other."""
-    actor: Any = StageActor.options(num_cpus=0).remote(_Spin)
+    actor: Any = WorkerActor.options(num_cpus=0).remote(_Spin)
     ray.get(actor.prove.remote())
     overheads = []
     for _ in range(20):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from longtake.models.video.mp4 import decode
 from longtake.models.video.sheet import sheet_numbers
-from longtake.pipelines.bulk.command import check, run
+from longtake.pipelines.bulk.checks import check
+from longtake.pipelines.bulk.command import run
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.cli.video_recorder import save_sheet
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
@@ -47,9 +48,9 @@ def main(
     rows = ({"id": f"{i}", "prompt": prompt, "seed": SEED} for i, prompt in enumerate(PROMPTS, 1))
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
     job = (f"prompts={prompts}", f"out={folder}", f"num_frames={num_frames}", "previews=true", *overrides)
-    conf = load_bulk(overrides=job)
-    store, bundle_sha256 = check(conf)
-    run(conf, store, bundle_sha256, factories)
+    prepared = check(load_bulk(overrides=job))
+    run(prepared, factories)
+    store = prepared.store
     videos = [_shown(row, store, folder) for row in sorted(Manifest(store).rows(), key=lambda row: row.ordinal)]
     return write_gallery(folder / "index.html", videos, "Longtake: four long takes", NOTE)
 

@@ -10,7 +10,7 @@ from longtake.models.metrics.clip import Clip
 from longtake.models.metrics.flow import Flow, dis, raft_large
 from longtake.models.stages.bundle import load_bundle
 from longtake.pipelines.config.paths import BUNDLES
-from longtake.pipelines.runners.stages import bundle_path
+from longtake.pipelines.runners.bundle_limits import bundle_path
 
 RAFT_FILE = "raft_large_C_T_SKHT_V2-ff5fadd5.pth"  # torchvision's Raft_Large_Weights.DEFAULT
 CLIP_PARTS = ("image_encoder", "text_encoder", "tokenizer")

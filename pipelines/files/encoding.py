@@ -1,6 +1,6 @@
-"""What becomes of the pieces of a video when they leave memory: fragments of an mp4, pictures, files to go on from.
+"""Pieces of a video as bytes: fragments of an mp4, pictures, files to go on from.
 
-The same piece gives the same bytes, here and anywhere.
+The same piece gives the same bytes on every machine.
 """
 
 import io
@@ -20,40 +20,40 @@ from longtake.models.video.sheet import draw_sheet, sheet_numbers
 
 
 def shown(piece: Segment | Chunk, num_frames: int) -> UInt8[np.ndarray, "t h w c"]:
-    """The frames of a piece that belong to a video of `num_frames`: the base model may run on past its end."""
+    """The frames of a piece inside a video of `num_frames`: the base model may run past its end."""
     return piece.frames[: max(0, num_frames - piece.span.start)]
 
 
 def fragment_of(piece: Segment | Chunk, fps: int, index: int, num_frames: int) -> bytes:
-    """Fragment `index` of an mp4 of `num_frames` frames; nothing, of a piece that lies past its end."""
+    """Fragment `index` of an mp4 of `num_frames` frames; empty for a piece past its end."""
     frames = shown(piece, num_frames)
     return encode_fragment(frames, Fraction(fps), piece.span.start, index) if len(frames) else b""
 
 
 def pack_chunk(memory: Memory, chunk: Chunk) -> bytes:
-    """What the base model returned for a chunk: to go on after it, bit for bit."""
+    """The output of the base model for a chunk, to go on after it, bit for bit."""
     span = np.array([chunk.span.start, chunk.span.stop])
     return _npz(anchor=memory.anchor, last=memory.last, frames=chunk.frames, span=span)
 
 
 def unpack_chunk(data: bytes) -> tuple[Memory, Chunk]:
-    """What `pack_chunk` packed. Raises ValueError, KeyError or zipfile.BadZipFile for anything else."""
+    """Inverse of `pack_chunk`. Raises ValueError, KeyError or zipfile.BadZipFile for anything else."""
     with np.load(io.BytesIO(data)) as kept:
-        start, stop = (int(one) for one in kept["span"])
+        start, stop = (int(frame) for frame in kept["span"])
         return Memory(kept["anchor"], kept["last"]), Chunk(Span(start, stop), kept["frames"])
 
 
 def pack_boundary(boundary: Boundary) -> bytes:
-    """What the window after it needs to go on, bit for bit."""
+    """The predictions that the next window needs, bit for bit."""
     steps = np.array([boundary.window, boundary.steps.start, boundary.steps.stop])
     first = {} if boundary.first is None else {"first": boundary.first}
     return _npz(steps=steps, last=boundary.last, **first)
 
 
 def unpack_boundary(data: bytes) -> Boundary:
-    """What `pack_boundary` packed. Raises as `unpack_chunk` does."""
+    """Inverse of `pack_boundary`. Raises as `unpack_chunk`."""
     with np.load(io.BytesIO(data)) as kept:
-        window, start, stop = (int(one) for one in kept["steps"])
+        window, start, stop = (int(number) for number in kept["steps"])
         first = kept.get("first")
         return Boundary(window, Span(start, stop), first, kept["last"])
 
@@ -68,7 +68,7 @@ def sheet_of(video: bytes, num_frames: int) -> UInt8[np.ndarray, "h w c"]:
 def sheet_of_fragments(
     fragments: Sequence[bytes], starts: Sequence[int], num_frames: int
 ) -> UInt8[np.ndarray, "h w c"]:
-    """As `sheet_of`, of the fragments, which begin at `starts`. Only those that the sheet shows are decoded."""
+    """As `sheet_of`, from fragments that begin at the frames `starts`. Decodes only those that the sheet shows."""
     numbers, frames = sheet_numbers(num_frames), []
     head, first = split_head(fragments[0])
     for index, start in enumerate(starts):
@@ -82,12 +82,12 @@ def sheet_of_fragments(
 
 
 def jpeg(frame: UInt8[np.ndarray, "h w c"]) -> bytes:
-    """A picture for people."""
+    """A picture as JPEG, for people."""
     return _image(frame, "jpeg", quality=90)
 
 
 def png(frame: UInt8[np.ndarray, "h w c"]) -> bytes:
-    """A picture, pixel by pixel."""
+    """A picture as PNG, without loss."""
     return _image(frame, "png")
 
 

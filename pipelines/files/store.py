@@ -1,11 +1,11 @@
 """The files of a job: a folder on a local disk or in an object store (any fsspec URL).
 
-1. A file is there whole or not at all, whenever a process is killed. A local one is written under a temporary name in
-   the same folder, made durable and renamed; an object store shows an object when its upload has ended.
-2. `create` makes a file once: of all who try, one gets True. A disk without hard links and an object store without
-   conditional writes are asked before instead: there two who try at the same moment may both get True.
-3. A listing is fresh, and has no temporary names.
-4. What a killed process leaves behind is a temporary file, `.NAME.xxxxxxxx.part`. `sweep` removes them all.
+1. A file is whole or absent, whenever a process is killed. A local one is written under a temporary name in
+   the same folder, made durable and renamed; an object store shows an object after its upload.
+2. `create` makes a file once: of all callers, one gets True. On a disk without hard links and in an object store
+   without conditional writes it first checks that there is none: two callers at the same moment may both get True.
+3. A listing is fresh, without temporary names.
+4. A killed process may leave a temporary file, `.NAME.xxxxxxxx.part`. `sweep` removes them all.
 """
 
 import errno
@@ -23,23 +23,23 @@ from fsspec import AbstractFileSystem
 from fsspec.core import split_protocol, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-Paths = list[str]  # Store has a method of the name `list`
+Paths = list[str]  # Store has a method named `list`
 T = TypeVar("T")
 
-# Requests at a time: one to S3 takes some 20 ms, and 10,000 records are read and deleted one by one.
+# Simultaneous requests: one to S3 takes some 20 ms, and 10,000 records are read and deleted one by one.
 NUM_REQUESTS = 16
 
-# What a file system says that cannot create a file at once: exFAT, mounted buckets, some copies of S3.
+# Errors of file systems that cannot create a file exclusively: exFAT, mounted buckets, some copies of S3.
 NOT_SUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
 
 
 class Store:
-    """A folder. Paths are relative to it, with slashes; it is small to pickle and opens itself where it arrives."""
+    """A folder. Paths are relative to it, with slashes; it is small to pickle and opens itself in each process."""
 
     def __init__(self, url: str | os.PathLike[str]) -> None:
         url = os.fspath(url)
         is_local = split_protocol(url)[0] in (None, "file", "local")
-        # Absolute: it may be opened by a process that works in another folder.
+        # Absolute: a process with another working directory may open it.
         self.local_path = Path(LocalFileSystem._strip_protocol(url)) if is_local else None
         self.url = str(self.local_path) if is_local else url
 
@@ -50,7 +50,7 @@ class Store:
         return self.url
 
     def check(self, option: str) -> None:
-        """Writes and deletes a file. Raises ValueError naming `option`, the URL and the reason when that fails."""
+        """Writes and deletes a file. Raises ValueError naming `option`, the URL and the reason if that fails."""
         probe = f".probe-{secrets.token_hex(4)}"
         try:
             self.put(probe, b"")
@@ -60,7 +60,7 @@ class Store:
             raise ValueError(f"{option}={self}: no file can be written there ({reason})") from error
 
     def put(self, path: str, data: bytes) -> None:
-        """Writes a file, over what was there before: rule 1."""
+        """Writes or overwrites a file: rule 1."""
         if self.local_path is None:
             self._fs.pipe_file(self._at(path), data)
             return
@@ -76,10 +76,10 @@ class Store:
             part.replace(self.local_path / path)
 
     def create(self, path: str, data: bytes) -> bool:
-        """Writes a file that is not there yet: rules 1 and 2. False, and nothing is written, when it is there."""
+        """Writes a new file: rules 1 and 2. Returns False, without writing, if it exists."""
         try:
             self._create(path, data)
-        except OSError as error:  # also a conflict with one who creates it now
+        except OSError as error:  # also a conflict with another process that creates it
             if self.exists(path):
                 return False
             if error.errno not in NOT_SUPPORTED:
@@ -98,16 +98,16 @@ class Store:
         return data
 
     def size(self, path: str) -> int:
-        """In bytes. Raises FileNotFoundError."""
+        """Size in bytes. Raises FileNotFoundError."""
         self._fs.invalidate_cache()
         return int(self._fs.size(self._at(path)))
 
     def get_file(self, path: str, target: Path) -> None:
-        """As `get`, into a local file: it may be larger than memory."""
+        """As `get`, into a local file, which may be larger than memory."""
         self._fs.get_file(self._at(path), str(target))
 
     def get_each(self, paths: Iterable[str]) -> list[bytes | None]:
-        """Many files at a time; None for one that is not there, or not any more."""
+        """Many files at a time; None for a missing one."""
         return _each(self._get_if_there, paths)
 
     def exists(self, path: str) -> bool:
@@ -115,11 +115,11 @@ class Store:
         return bool(self._fs.exists(self._at(path)))
 
     def delete(self, *paths: str) -> None:
-        """Removes files; one that is not there is fine."""
+        """Removes files; missing ones are ignored."""
         _each(self._delete, paths)
 
     def remove(self, folder: str) -> None:
-        """Removes a folder with all its files. Nobody else may be writing there."""
+        """Removes a folder with all its files. No other process may be writing there."""
         if self.local_path is None:
             self.delete(*self.list(folder))
         else:
@@ -127,14 +127,14 @@ class Store:
                 shutil.rmtree(self.local_path / folder)
 
     def sweep(self) -> None:
-        """Removes temporary files: rule 4. Nobody else may be writing here."""
+        """Removes temporary files: rule 4. No other process may be writing here."""
         if self.local_path is not None:
             for path in _walk(self.local_path):
                 if _is_part(path.name):
-                    path.unlink(missing_ok=True)  # it may just have got its name
+                    path.unlink(missing_ok=True)  # it may have been renamed meanwhile
 
     def list(self, folder: str = "") -> Paths:
-        """Paths of all files below `folder`, sorted; none when there is no such folder."""
+        """Paths of all files below `folder`, sorted; none if there is no such folder."""
         if self.local_path is not None:
             files = (path for path in _walk(self.local_path / folder) if not _is_part(path.name))
             return sorted(path.relative_to(self.local_path).as_posix() for path in files)
@@ -155,7 +155,7 @@ class Store:
             self._fs.pipe_file(self._at(path), data, mode="create")
             return
         with _part(self.local_path / path, data) as part:
-            os.link(part, self.local_path / path)  # a rename would replace what is there
+            os.link(part, self.local_path / path)  # a rename would replace an existing file
 
     def _get_if_there(self, path: str) -> bytes | None:
         with suppress(FileNotFoundError):
@@ -181,7 +181,7 @@ class Store:
 
 @contextmanager
 def _part(path: Path, data: bytes | Path) -> Iterator[Path]:
-    """A durable temporary file beside `path`. Its name is its own: two who write one file do not mix."""
+    """A durable temporary file beside `path`. Its name is random, so that two writers of one file do not mix."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
@@ -203,7 +203,7 @@ def _is_part(name: str) -> bool:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """All files below. fsspec's own `find` leaves out a folder in which a file vanishes while it looks."""
+    """All files below. fsspec's own `find` omits a folder in which a file vanishes meanwhile."""
     for parent, _, names in os.walk(folder, onerror=_unless_missing):
         yield from (Path(parent, name) for name in names)
 

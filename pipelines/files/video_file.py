@@ -1,12 +1,12 @@
-"""Segments of one video become a file, which is under its own name only when it is whole.
+"""Segments of one video become a file, which gets its own name only when it is whole.
 
 1. Each segment goes to `.NAME.part` in the same folder at once, as a fragment: after a kill -9 that file plays, up to
-   the last segment. It is opened at the start, so a folder that cannot be written to is known before a model runs. One
-   writer has it at a time; what a killed process left there is overwritten.
-2. A clean end puts the fragments together, with their index in front, into a second file, makes it durable and
-   renames it, over what was there before (a rename within a folder is atomic).
-3. An exception, Ctrl-C included, removes both; with `keep_partial` the video so far is put together and kept instead.
-4. A full disk is an OSError that says so at the segment that does not fit, and leaves nothing behind.
+   the last segment. It is opened at the start, so a folder that is not writable is noticed before a model runs. One
+   writer has it at a time; it overwrites the file of a killed process.
+2. A clean end joins the fragments, with their index in front, in a second file, makes it durable and renames it over
+   an existing one (a rename within a folder is atomic).
+3. An exception, Ctrl-C included, removes both; with `keep_partial` the video so far is joined and kept instead.
+4. A full disk is an OSError at the segment that does not fit, and leaves nothing behind.
 """
 
 import errno
@@ -38,7 +38,7 @@ class VideoWriter:
         """
         self.path = Path(path)
         if self.path.suffix.lower() != ".mp4":
-            raise ValueError(f"path={str(path)!r}: a video is written as .mp4, so its name must end so")
+            raise ValueError(f"path={str(path)!r}: a video is written as .mp4, and its name must end in .mp4")
         if self.path.is_dir():
             raise IsADirectoryError(f"cannot write {self.path}: it is a folder")
         self.fps, self.keep_partial = fps, keep_partial
@@ -54,10 +54,10 @@ class VideoWriter:
         return self._encoder.num_frames if self._encoder else 0
 
     def write(self, frames: UInt8[np.ndarray, "t h w c"]) -> None:
-        """Appends frames. Raises ValueError for a size that no mp4 holds or that changes, OSError for a full disk."""
+        """Appends frames. Raises ValueError for an impossible or changed size, OSError for a full disk."""
         if self._encoder is None:
             height, width = frames.shape[1:3]
-            self._encoder = Mp4Encoder(self.fps, width=width, height=height, fragmented=True)
+            self._encoder = Mp4Encoder(self.fps, width=width, height=height)
         self._put(self._file, self._encoder.encode(frames))
 
     def __enter__(self) -> "VideoWriter":
@@ -83,7 +83,7 @@ class VideoWriter:
     def _put(self, file: FileIO, data: bytes, durable: bool = False) -> None:
         try:
             rest = memoryview(data)
-            while rest:  # the last write before a disk is full takes a part and does not say why
+            while rest:  # the last write before a disk is full takes a part, without an error
                 rest = rest[file.write(rest) :]
             if durable:
                 os.fsync(file.fileno())
@@ -94,9 +94,9 @@ class VideoWriter:
 
 
 def _claim(part: Path, path: Path) -> FileIO:
-    """The temporary file, empty and ours. Unbuffered: what was written is known to be on the disk or refused."""
+    """The temporary file, empty and locked. Unbuffered: each write either reaches the disk or is refused."""
     try:
-        file = part.open("ab", buffering=0)  # not "wb": another writer's bytes stay until the lock says whose they are
+        file = part.open("ab", buffering=0)  # not "wb": another writer's bytes stay until we hold the lock
     except OSError as error:
         raise type(error)(error.errno, f"cannot write, {error.strerror}", str(path)) from None
     try:

@@ -1,4 +1,4 @@
-"""A place in a Ray cluster: joins or starts one, reserves what the pools need, starts their actors."""
+"""The Ray cluster: joins or starts one, reserves resources for the pools, starts their actors."""
 
 import logging
 import os
@@ -14,21 +14,21 @@ from ray.util.placement_group import PlacementGroup, placement_group, remove_pla
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from longtake.actors.pool import Pool
-from longtake.actors.worker import Held, StageActor
+from longtake.actors.worker import Callee, WorkerActor
 from longtake.pipelines.config.cluster import ClusterParams, PoolParams
 
 logger = logging.getLogger(__name__)
 WAIT_QUIETLY_S = 10.0
-POOL = "LONGTAKE_POOL"  # in an actor's environment: whose it is, for those who look at processes
-Factories = Mapping[str, Callable[[], Held]]  # base, refiner, writer -> what its actors hold
+POOL = "LONGTAKE_POOL"  # in an actor's environment: the name of its pool, for people who look at processes
+Factories = Mapping[str, Callable[[], Callee]]  # base, refiner, writer -> builds the object in its actors
 
 
 def connect(params: ClusterParams) -> None:
-    """Joins the cluster that is named, or starts one here. Raises ValueError when there is none at that address."""
+    """Joins the named cluster, or starts one here. Raises ValueError when there is none at that address."""
     if ray.is_initialized():
         return
     address = params.address or os.environ.get("RAY_ADDRESS")
-    # Workers run at nice 15 by default: any other process of the machine would go before them.
+    # Workers run at nice 15 by default: any other process of the machine would take precedence.
     os.environ.setdefault("RAY_worker_niceness", "0")
     with own_signals():
         _init(params, address)
@@ -50,10 +50,10 @@ def _init(params: ClusterParams, address: str | None) -> None:
 
 @contextmanager
 def own_signals() -> Iterator[None]:
-    """Afterwards SIGTERM and SIGINT are ours again.
+    """Restores our handlers of SIGTERM and SIGINT afterwards.
 
-    Ray takes SIGTERM and ends the process with an abort: `ray job stop` could not be heard. Ray Train takes SIGINT, and
-    keeps it when it is done: the next Ctrl-C would be lost.
+    Ray takes SIGTERM and aborts the process, which could not react to `ray job stop`. Ray Train takes SIGINT and keeps
+    it afterwards: the next Ctrl-C would be lost.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -68,41 +68,41 @@ def own_signals() -> Iterator[None]:
 
 @contextmanager
 def pools(params: ClusterParams, factories: Factories) -> Iterator[dict[str, Pool]]:
-    """A pool for each of `factories`, proven; the actors and their place are given back at the end.
+    """A proven pool for each of `factories`; the actors and their resources are released at the end.
 
-    Raises RuntimeError when the cluster cannot hold them in time (with what is there and what is missing), or with the
-    reason why they cannot work.
+    Raises RuntimeError when the cluster cannot hold them in time, with the resources it has and lacks, or when they
+    cannot work, with the reason.
     """
     group = _reserve(params, factories)
-    made: dict[str, Pool] = {}
+    started: dict[str, Pool] = {}
     try:
         bundle = 0
         for name, factory in factories.items():
             wants: PoolParams = getattr(params, name)
             start = partial(_start, name, factory, wants, group if _bundle(wants) else None, bundle)
-            made[name] = Pool(name, start, wants.num_actors)
+            started[name] = Pool(name, start, wants.num_actors)
             bundle += wants.num_actors if _bundle(wants) else 0
-        for pool in made.values():  # all of them are building at the same time by now
+        for pool in started.values():  # all of them are building at the same time by now
             pool.prove(params.start_timeout_s)
-        yield made
+        yield started
     finally:
-        for pool in made.values():
+        for pool in started.values():
             pool.close()
         if group is not None:
             remove_placement_group(group)
 
 
 def _start(
-    pool: str, factory: Callable[[], Held], wants: PoolParams, group: PlacementGroup | None, first: int, index: int
+    pool: str, factory: Callable[[], Callee], wants: PoolParams, group: PlacementGroup | None, first: int, index: int
 ) -> Any:
     place = PlacementGroupSchedulingStrategy(group, first + index) if group is not None else "DEFAULT"
-    return StageActor.options(
+    return WorkerActor.options(
         num_cpus=wants.num_cpus,
         num_gpus=wants.num_gpus,
         max_restarts=-1,
-        max_task_retries=0,  # retries are ours: counted, and the same on every runner
+        max_task_retries=0,  # retries are ours: counted, and the same in every runner
         scheduling_strategy=place,
-        # Libraries that count the machine's cores would take them all. A stage says itself how many threads it has.
+        # Libraries that count the machine's cores would use them all. A stage sets its own number of threads.
         runtime_env={"env_vars": {"OMP_NUM_THREADS": "1", POOL: pool}},
     ).remote(factory)
 
@@ -115,7 +115,7 @@ def _reserve(params: ClusterParams, names: Factories) -> PlacementGroup | None:
     group: PlacementGroup = placement_group(bundles, strategy=params.strategy)
     reserved = group.ready()
     ready, _ = ray.wait([reserved], timeout=min(WAIT_QUIETLY_S, params.start_timeout_s))
-    if not ready:  # another job may end, or the cluster grow: it is waited for, but not in silence
+    if not ready:  # another job may end, or the cluster grow: keep waiting, but not in silence
         logger.warning("%s; waiting for it", _too_small(params, bundles))
         ready, _ = ray.wait([reserved], timeout=max(0.0, params.start_timeout_s - WAIT_QUIETLY_S))
     if ready:

@@ -1,19 +1,19 @@
 """The Ray runner: asks the Scheduler what the local runner asks, and makes the same calls in other processes.
 
-What the stages hand to each other goes from actor to actor by reference; here are handles and receipts only.
+Values go from actor to actor by reference; only handles and receipts pass through here.
 
  1. An actor that dies, or takes too long, costs the call: it is made again elsewhere with the same arguments.
  2. A stage that raises ends its own video, with the reason.
- 3. What died with a machine is made again: the video begins anew, and gives the same frames, so what is out stays out.
+ 3. After a result died with a machine the video begins again. It gives the same frames, so delivered ones stay valid.
  4. Both 1 and 3 happen at most `max_attempts` times to one call or video; then the video ends with the reason.
- 5. A prompt that is changed on the way takes effect at the first chunk that was not handed out yet, and is a cue of the
-    video's spec from then on: begun anew, or asked for with that cue from the start, the video has the same frames.
+ 5. A new prompt takes effect at the first chunk that was not handed out yet, and is a cue of the video's spec from then
+    on: if the video begins again, or is requested with that cue from the start, it has the same frames.
 """
 
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import ray
@@ -23,7 +23,7 @@ from longtake.actors.calls import Calls, Fate, Outcome
 from longtake.actors.pool import Pool, reason
 from longtake.actors.worker import Receipt
 from longtake.models.domain.plan import Plan
-from longtake.models.domain.prompt import Cue, PromptSpec
+from longtake.models.domain.prompt import PromptSpec, with_prompt
 from longtake.models.domain.resume import Resume
 from longtake.models.domain.scheduler import Scheduler, Stage, Task
 from longtake.models.domain.state import Segment
@@ -35,12 +35,12 @@ POOLS = {Stage.GENERATE: "base", Stage.REFINE: "refiner"}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TaskDone:
-    """A task was run: `carry` and `output` are references to what it returned."""
+    """The end of a task; `carry` and `output` are references to its two values."""
 
     task: Task
     receipt: Receipt
-    seconds: float  # from start to known end; what is more than the receipt's is ours
-    carry: Any  # what its stage goes on from
+    seconds: float  # from start to known end; the receipt has the part in the actor
+    carry: Any  # state for the next task of the chunk or window
     output: Any
 
 
@@ -48,7 +48,7 @@ class TaskDone:
 class SegmentFinal:
     """Segment `index` of a video is final; `segment` is a reference to it.
 
-    They begin at 0, or at the window where the video was resumed; after a loss they come again from there.
+    Indices begin at 0, or at the window where the video was resumed; after a loss they come again from there.
     """
 
     video_id: str
@@ -60,7 +60,7 @@ class SegmentFinal:
 class VideoFailed:
     video_id: str
     reason: str
-    attempts: int  # that were made again before
+    attempts: int  # calls that were made again
 
 
 Event = TaskDone | SegmentFinal | VideoFailed
@@ -75,36 +75,31 @@ class _Video:
     conf: Conf  # its own
     plan: Plan
     resume: Resume
-    num_final: int  # segments that are given out, or were final before
-    reached: int  # chunks that were handed out before it was begun, or begun anew
+    num_final: int  # segments delivered, or final before the start
+    reached: int  # chunks that were handed out before it began, or began again
 
 
 def no_detour(task: Task) -> None:
-    """Every task is run by its stage."""
+    """Leaves every task to its stage."""
 
 
 @contextmanager
 def running(conf: Conf, factories: Factories) -> Iterator["RayRunner"]:
-    """A runner in pools of its own, which end with it. Raises RuntimeError when they cannot be had (see `pools`)."""
-    with pools(conf.ray, factories) as made:
-        yield RayRunner(conf, made, Calls(list(made.values()), conf.ray.task_timeout_s, conf.ray.start_timeout_s))
+    """A runner in pools of its own, which end with it. Raises RuntimeError when they cannot start (see `pools`)."""
+    with pools(conf.ray, factories) as own:
+        yield RayRunner(conf, own, Calls(list(own.values()), conf.ray.task_timeout_s, conf.ray.start_timeout_s))
 
 
 class RayRunner:
     """Runs the tasks of many videos in the actors of two pools."""
 
-    def __init__(self, conf: Conf, made: Mapping[str, Pool], calls: Calls, detour: Detour = no_detour) -> None:
-        """`calls` may be shared with other work. `detour(task)` names another call that gives what the task would."""
+    def __init__(self, conf: Conf, pools: Mapping[str, Pool], calls: Calls, detour: Detour = no_detour) -> None:
+        """`calls` may be shared with other work. `detour(task)` is another call with the same result, or None."""
         self._conf, self._calls, self._detour = conf, calls, detour
-        self._pools = {stage: made[name] for stage, name in POOLS.items()}
+        self._pools = {stage: pools[name] for stage, name in POOLS.items()}
         self._scheduler = Scheduler(conf.scheduler)
         self._videos: dict[str, _Video] = {}
-        self._attempts: Counter[tuple[str, Any]] = Counter()  # of tasks that were lost, and of videos begun anew
-
-    @property
-    def num_videos(self) -> int:
-        """Videos in work."""
-        return len(self._videos)
+        self._attempts: Counter[tuple[str, Any]] = Counter()  # of lost tasks, and of videos that began again
 
     @property
     def waiting_frames(self) -> dict[str, int]:
@@ -112,34 +107,40 @@ class RayRunner:
         return self._scheduler.waiting_frames
 
     def attempts(self, video_id: str) -> int:
-        """How often something of this video had to be done again."""
+        """Number of calls of this video that were made again, and of its restarts."""
         return sum(count for (video, _), count in self._attempts.items() if video == video_id)
 
     def submit(
-        self, spec: PromptSpec, conf: Conf | None = None, resume: Resume | None = None, reached: int = 0
+        self,
+        spec: PromptSpec,
+        conf: Conf | None = None,
+        plan: Plan | None = None,
+        resume: Resume | None = None,
+        reached: int = 0,
     ) -> Plan:
-        """Begins a video, or goes on with it at `resume`, whose handles have to outlive what may be lost.
+        """Begins a video, or continues it at `resume`, whose handles must outlive the loss of an actor's results.
 
-        `conf` is `for_video` of its settings, where the caller has it already. The prompts of the first `reached`
-        chunks can no longer be changed: of a video that was begun before, those that are kept somewhere. Raises
-        ValueError for what can never run, a resume that does not fit, and an id that is in work.
+        `conf` is `for_video` of its settings and `plan` its Plan, from callers who have them. The prompts of the first
+        `reached` chunks can no longer change: those that an earlier run made. Raises ValueError for a video that can
+        never run, a resume that does not fit, and an id that is in work.
         """
         conf = conf or for_video(self._conf, spec.settings)
+        plan = plan or Plan(spec.num_frames, conf.plan)
         resume = resume or Resume(0, 0)
-        video = _Video(spec, conf, Plan(spec.num_frames, conf.plan), resume, resume.window, reached)
+        video = _Video(spec, conf, plan, resume, resume.window, reached)
         self._schedule(video)
         self._videos[spec.video_id] = video
         return video.plan
 
     def spec(self, video_id: str) -> PromptSpec:
-        """What is asked for by now: with a cue for every change. Raises ValueError for a video that is not in work."""
+        """The present spec, with a cue for every change. Raises ValueError for a video that is not in work."""
         return self._video(video_id).spec
 
     def change_prompt(self, video_id: str, prompt: str) -> int:
-        """`prompt` from the first chunk on that was not handed out yet, up to the next cue.
+        """Sets the prompt from the first chunk that was not handed out yet up to the next cue.
 
-        Returns the frame where that chunk begins. Raises ValueError when none is left, for a text that is no prompt,
-        and for a video that is not in work.
+        Returns the frame where that chunk begins. Raises ValueError when none is left, for an invalid prompt, and for a
+        video that is not in work.
         """
         video = self._video(video_id)
         chunks, num_frames = video.plan.chunks, video.spec.num_frames
@@ -147,13 +148,13 @@ class RayRunner:
         start = chunks[index].start if index < len(chunks) else num_frames
         if start >= num_frames:  # the base model may run on past the end
             raise ValueError(f"prompt={prompt!r}: it comes too late, all frames of the video are made or being made")
-        spec = _with_prompt(video.spec, start, prompt)
+        spec = with_prompt(video.spec, start, prompt)
         self._scheduler.change(video_id, spec)
         video.spec = spec
         return start
 
     def cancel(self, video_id: str) -> None:
-        """Nobody wants the rest. Tasks that run are left to end; they are seconds."""
+        """Ends a video. Running tasks are left to end; they take seconds."""
         self._scheduler.cancel(video_id)
         self._videos.pop(video_id, None)
         self._attempts = Counter({key: n for key, n in self._attempts.items() if key[0] != video_id})
@@ -161,7 +162,7 @@ class RayRunner:
             pool.forget(lambda key: isinstance(key, tuple) and key[0] == video_id)
 
     def again(self, video_id: str, why: str) -> list[VideoFailed]:
-        """Something of the video was lost with a machine: it begins anew, unless that happened too often."""
+        """Begins a video again after a loss with a machine, unless that happened too often."""
         if video_id not in self._videos:
             return []
         if self._too_often(video_id, None):
@@ -174,29 +175,29 @@ class RayRunner:
         return []
 
     def hand_out(self, stages: Collection[Stage] = tuple(Stage)) -> None:
-        """Starts every task of `stages` that may run on an actor that is idle."""
+        """Starts every task of `stages` that may run, while there are idle actors."""
         for stage, pool in self._pools.items():
             while stage in stages and pool.num_idle and (task := self._scheduler.next(stage)):
                 key = (task.video_id, task.index if task.stage is Stage.REFINE else None)
                 where, method, args = self._detour(task) or (pool, "advance", task.args)
-                if not where.num_idle:  # a detour has to wait for its turn
+                if not where.num_idle:  # a detour waits for an actor
                     self._scheduler.lost(task)
                     break
                 self._calls.start(where, key, task, method, *args)
 
     def runs(self, task: Task) -> bool:
-        """It was handed out, nothing has been said of it since, and its video is in work."""
+        """Whether it was handed out, has not ended, and its video is in work."""
         return self._scheduler.runs(task)
 
     def take_in(self, outcome: Outcome) -> Sequence[Event]:
-        """What became of a Task; nothing, if its video was cancelled or begun anew since."""
+        """The events that follow from a task's outcome; none if its video was cancelled or has begun again."""
         task = outcome.call.subject
         if not self._scheduler.runs(task):
             return []
         if outcome.fate is Fate.DONE:
             assert outcome.receipt is not None
-            done = TaskDone(task, outcome.receipt, outcome.seconds, outcome.call.first, outcome.call.second)
-            segments = self._scheduler.done(task, outcome.call.first, outcome.call.second)
+            done = TaskDone(task, outcome.receipt, outcome.seconds, outcome.call.carry, outcome.call.output)
+            segments = self._scheduler.done(task, outcome.call.carry, outcome.call.output)
             return [done, *(self._segment(task.video_id, segment) for segment in segments)]
         if outcome.fate is Fate.RAISED:
             return self._fail(task.video_id, outcome.why)
@@ -209,11 +210,11 @@ class RayRunner:
 
     @property
     def busy(self) -> bool:
-        """Calls are running, those of cancelled videos included."""
+        """Whether calls are running, those of cancelled videos included."""
         return bool(self._calls)
 
     def events(self, timeout_s: float = 1.0) -> list[Event]:
-        """What happened, after at most `timeout_s`; for a runner whose calls are its own."""
+        """New events, after at most `timeout_s`; for a runner whose calls are its own."""
         return [event for outcome in self._calls.wait(timeout_s) for event in self.take_in(outcome)]
 
     def stream(
@@ -231,7 +232,7 @@ class RayRunner:
                     if isinstance(event, VideoFailed):
                         raise RuntimeError(event.reason)
                     if isinstance(event, TaskDone) and observe is not None:
-                        # Chunks are small, and a preview shows them, once; the rest stays where it is.
+                        # Chunks are small, and a preview shows them, once; other outputs are not fetched.
                         generated = event.task.stage is Stage.GENERATE
                         chunk = self._fetch(event, event.output) if generated and event.task.index == shown else None
                         if chunk is not None or not generated:
@@ -247,7 +248,7 @@ class RayRunner:
             self.cancel(spec.video_id)
 
     def _fetch(self, event: TaskDone | SegmentFinal, reference: Any) -> Any:
-        """What it refers to; None if that died with a machine, and then its video has begun anew."""
+        """The value; None if it died with a machine, after which its video has begun again."""
         try:
             return ray.get(reference)
         except RayError as error:
@@ -264,12 +265,12 @@ class RayRunner:
 
     def _schedule(self, video: _Video) -> None:
         refiner = video.conf.refiner
-        how = (refiner.num_inference_steps, refiner.coupling, refiner.steps_per_task)
-        self._scheduler.submit(video.spec, video.plan, *how, video.resume)
+        steps = (refiner.num_inference_steps, refiner.coupling, refiner.steps_per_task)
+        self._scheduler.submit(video.spec, video.plan, *steps, video.resume)
 
     def _reached(self, video: _Video) -> int:
-        """Chunks that were handed out so far: viewers may have seen what came of them."""
-        if video.num_final == len(video.plan.segments):  # the Scheduler knows it no more
+        """Number of chunks that were handed out so far: viewers may have seen them."""
+        if video.num_final == len(video.plan.segments):  # the Scheduler has forgotten it
             return len(video.plan.chunks)
         return max(video.reached, self._scheduler.next_chunk(video.spec.video_id))
 
@@ -286,11 +287,3 @@ class RayRunner:
         failed = VideoFailed(video_id, why, self.attempts(video_id))
         self.cancel(video_id)
         return [failed]
-
-
-def _with_prompt(spec: PromptSpec, frame: int, prompt: str) -> PromptSpec:
-    """`spec` with another prompt from `frame` up to its next cue. Raises ValueError if it is none."""
-    if frame == 0:
-        return replace(spec, prompt=prompt)
-    cues = (*(cue for cue in spec.cues if cue.from_frame != frame), Cue(frame, prompt))
-    return replace(spec, cues=tuple(sorted(cues, key=lambda cue: cue.from_frame)))

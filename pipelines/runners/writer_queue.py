@@ -1,9 +1,9 @@
-"""What is to be done by writer actors, in order, as they become idle.
+"""Jobs for the writer actors, run in order as actors become idle.
 
-1. An errand may be a video's. When the video is dropped, its errands that wait are gone, and those that run end as not
-   wanted. Errands that are put in afterwards are wanted again: a video that begins anew is dropped before.
-2. One that is lost with its actor waits again, before all others, up to `max_attempts` times. Then it counts as raised.
-3. What else its end means is for the owner to say: a method that raised, or an argument that died with a machine.
+1. A job may belong to a video. When the video is dropped, its waiting jobs are removed and its running jobs end as
+   unwanted. Jobs added later are wanted again: a video that begins again is dropped first.
+2. A job that is lost with its actor waits again, before all others, `max_attempts` times at most; then it has raised.
+3. Any other end is for the owner to handle: a method that raised, or an argument that died with a machine.
 """
 
 from collections import deque
@@ -16,74 +16,76 @@ from longtake.actors.worker import Receipt
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Errand:
-    """A method of what a writer holds, and its arguments. `video_id` is whose it is, if anyone's."""
+class WriterJob:
+    """A method of a writer and its arguments. `video_id` names the video that it belongs to, if any."""
 
     method: str
     args: tuple[Any, ...]
     video_id: str = ""
-    about: Any = None  # the owner's own, to know it by when it comes back
+    subject: Any = None  # the owner's; it comes back with the result
     attempts: int = 0  # that were lost
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ended:
-    """How an errand ended. One that is lost waits again, if it is wanted."""
+class JobResult:
+    """The end of a job. A lost one waits again if it is wanted."""
 
-    errand: Errand
+    job: WriterJob
     fate: Fate
-    wanted: bool  # its video was not dropped since
+    wanted: bool  # its video was not dropped meanwhile
     why: str  # of one that is not done
-    first: Any  # references to the two values that it returned
-    second: Any
+    error: BaseException | None  # the exception of one that raised
+    carry: Any  # references to the two values that it returned
+    output: Any
     receipt: Receipt | None  # of one that is done
 
 
-class Errands:
-    """The errands of one owner, who shares `calls` with them and hands them the outcomes that are theirs."""
+class WriterQueue:
+    """The jobs of one owner, who shares `calls` with the queue and hands it the outcomes of its jobs."""
 
     def __init__(self, writer: Pool, calls: Calls, max_attempts: int) -> None:
         self._writer, self._calls, self._max_attempts = writer, calls, max_attempts
-        self._waiting: deque[Errand] = deque()
-        self._running: set[Errand] = set()  # those that are wanted
+        self._waiting: deque[WriterJob] = deque()
+        self._running: set[WriterJob] = set()  # those that are wanted
 
-    def put(self, errand: Errand, first: bool = False) -> None:
-        """It waits behind all others, or before them."""
+    def put(self, job: WriterJob, first: bool = False) -> None:
+        """Adds a job behind all others, or before them."""
         if first:
-            self._waiting.appendleft(errand)
+            self._waiting.appendleft(job)
         else:
-            self._waiting.append(errand)
+            self._waiting.append(job)
 
     def num_waiting(self, method: str | None = None) -> int:
-        """Errands, of one kind or of all, that no writer has begun."""
-        return sum(method in (None, errand.method) for errand in self._waiting)
+        """Jobs, of one method or of all, that no writer has begun."""
+        return sum(method in (None, job.method) for job in self._waiting)
 
     @property
     def busy(self) -> bool:
-        """Something waits, or a writer works, if only on what nobody wants any more."""
+        """Whether a job waits or runs, unwanted ones included."""
         return bool(self._waiting) or self._calls.running(self._writer) > 0
 
     def hand_out(self) -> None:
-        """Starts as many as there are idle writers."""
+        """Starts as many jobs as there are idle writers."""
         while self._waiting and self._writer.num_idle:
-            errand = self._waiting.popleft()
-            self._running.add(errand)
-            self._calls.start(self._writer, errand.video_id, errand, errand.method, *errand.args)
+            job = self._waiting.popleft()
+            self._running.add(job)
+            self._calls.start(self._writer, job.video_id, job, job.method, *job.args)
 
     def drop(self, video_id: str) -> None:
-        """Nobody wants the errands of this video any more: rule 1."""
-        self._waiting = deque(errand for errand in self._waiting if errand.video_id != video_id)
-        self._running = {errand for errand in self._running if errand.video_id != video_id}
-        self._writer.forget(lambda key: key in (video_id, (video_id, None)))  # the second is of chunks that are read
+        """Makes the jobs of a video unwanted: rule 1."""
+        self._waiting = deque(job for job in self._waiting if job.video_id != video_id)
+        self._running = {job for job in self._running if job.video_id != video_id}
+        self._writer.forget(lambda key: key in (video_id, (video_id, None)))  # the second: chunks that are read
 
-    def take_in(self, outcome: Outcome) -> Ended:
-        """What became of a call whose subject is an Errand: rules 2 and 3."""
-        errand: Errand = outcome.call.subject
-        wanted = errand in self._running
-        self._running.discard(errand)
+    def take_in(self, outcome: Outcome) -> JobResult:
+        """The result of a call whose subject is a WriterJob: rules 2 and 3."""
+        job: WriterJob = outcome.call.subject
+        wanted = job in self._running
+        self._running.discard(job)
         fate, why = outcome.fate, outcome.why
-        if fate is Fate.LOST and errand.attempts + 1 >= self._max_attempts:
-            fate, why = Fate.RAISED, f"a writer's call {errand.method} was tried {errand.attempts + 1} times: {why}"
+        if fate is Fate.LOST and job.attempts + 1 >= self._max_attempts:
+            fate, why = Fate.RAISED, f"a writer's call {job.method} was tried {job.attempts + 1} times: {why}"
         elif fate is Fate.LOST and wanted:
-            self.put(replace(errand, attempts=errand.attempts + 1), first=True)
-        return Ended(errand, fate, wanted, why, outcome.call.first, outcome.call.second, outcome.receipt)
+            self.put(replace(job, attempts=job.attempts + 1), first=True)
+        call = outcome.call
+        return JobResult(job, fate, wanted, why, outcome.error, call.carry, call.output, outcome.receipt)

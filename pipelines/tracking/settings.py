@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from longtake.models.domain.checks import require
+
 
 @dataclass(frozen=True, slots=True)
 class TrackingParams:
@@ -16,15 +18,11 @@ class TrackingParams:
 
     def __post_init__(self) -> None:
         for field in ("enabled", "system_metrics"):
-            self._require(isinstance(getattr(self, field), bool), field, "it has to be true or false")
+            require(isinstance(getattr(self, field), bool), field, getattr(self, field), "it has to be true or false")
         for field in ("uri", "experiment", "name"):
             value = getattr(self, field)
             holds = (value is None and field != "experiment") or (isinstance(value, str) and bool(value.strip()))
-            self._require(holds, field, "it has to be a text that is not blank")
+            require(holds, field, value, "it has to be a text that is not blank")
         number = isinstance(self.interval_s, int | float) and not isinstance(self.interval_s, bool)
         rule = "it has to be a number of seconds, more than 0 and at most 3600"
-        self._require(number and 0 < self.interval_s <= 3600, "interval_s", rule)
-
-    def _require(self, holds: bool, field: str, rule: str) -> None:
-        if not holds:
-            raise ValueError(f"{field}={getattr(self, field)!r}: {rule}")
+        require(number and 0 < self.interval_s <= 3600, "interval_s", self.interval_s, rule)

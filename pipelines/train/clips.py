@@ -12,7 +12,6 @@ import io
 import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,27 +33,12 @@ from longtake.models.video.frames import to_float, to_uint8, upscale
 from longtake.models.video.mp4 import decode_stream, video_stream
 from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.datasets.video_workers import map_videos
-from longtake.pipelines.runners.stages import bundle_path, quiet
+from longtake.pipelines.runners.bundle_limits import bundle_path
+from longtake.pipelines.runners.stages import quiet
+from longtake.pipelines.train.settings import NEEDED, CutParams
 
-NEEDED = ("unet", "vae", "image_encoder", "tokenizer", "text_encoder", "scheduler")  # of a bundle
 ATTEMPTS = 3
 ARRAYS = ("latents", "condition", "anchor", "anchor_frame")
-
-
-@dataclass(frozen=True, slots=True)
-class CutParams:
-    """How clips are cut out of videos."""
-
-    stride: int = 1  # frames of the video from one frame of a clip to the next
-    per_video: int = 16  # clips, at most, spread over the video; a clip has 32 frames
-    latent_noise: float = 0.15  # at most, on the latents that condition and anchor are decoded from
-
-    def __post_init__(self) -> None:
-        for name in ("stride", "per_video"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if not 0 <= self.latent_noise <= 1:
-            raise ValueError(f"latent_noise={self.latent_noise} must be in 0..1")
 
 
 class ClipEncoder:
@@ -204,8 +188,8 @@ class ClipFolder:
         condition = np.stack([clip["condition"] for clip in clips])
         return MemoryBatch(latents, condition, anchors, [clip["caption"] for clip in clips])
 
-    def weight(self, rows: np.ndarray, timestep: Tensor, weight: float) -> Float[Tensor, "b 1 t h w"] | None:
-        """Nobody knows where the object is: every latent counts alike."""
+    def weight(self, rows: np.ndarray, timestep: Tensor) -> Float[Tensor, "b 1 t h w"] | None:
+        """None: every latent has the same weight, as nothing is known about the objects."""
         return None
 
     def clip(self, row: int) -> dict[str, Any]:

@@ -15,13 +15,13 @@ from longtake.pipelines.files.store import Store
 from longtake.pipelines.tracking.job_run import job_run, open_tracker
 from longtake.pipelines.tracking.settings import TrackingParams
 from longtake.pipelines.tracking.tracker import Tracker
-from longtake.pipelines.train.worker_group import Team
+from longtake.pipelines.train.worker_group import WorkerGroup
 
 
 @contextmanager
-def tracked(params: TrackingParams, folder: Path, team: Team, about: Mapping[str, object]) -> Iterator[Tracker]:
+def tracked(params: TrackingParams, folder: Path, group: WorkerGroup, about: Mapping[str, object]) -> Iterator[Tracker]:
     """The tracker of the leading worker; those of the others record nothing. `about` are the run's params."""
-    if team.leads:
+    if group.leads:
         with job_run(params, Store(folder), "tracking.json", "train", about) as tracker:
             yield tracker
     else:

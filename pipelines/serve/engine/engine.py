@@ -1,125 +1,333 @@
-"""The endpoint's engine: takes wait, are made, and end; whatever becomes of this process, none is lost.
+"""The endpoint's engine: takes wait, are made, and end; none is lost when the process dies.
 
-One thread does all of it (`engine_loop.py`). Others ask it, and wait a moment for its answer; what they only look at,
-the library and the events of a take, needs no waiting.
+One thread owns all of it. Calls from other threads run there too, and wait a moment for their turn; the library and
+the events of a take can be read at once.
+
+1. Takes are made in the order of submission, at most `in_flight` at once. With `max_queued` waiting, one more is
+   refused.
+2. A take is accepted when its record is written. After a restart it resumes from its files, except a transient one,
+   whose connection is gone.
+3. The end of a take is written before it is announced.
+4. Two engines never work in one folder: the second waits for the first to end.
+5. An engine whose pools cannot start, or die, fails; takes stay on disk for the next one.
 """
 
-import queue
+import logging
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future
-from typing import TypeVar
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import wraps
+from typing import Concatenate, Literal, ParamSpec, TypeVar
 
+from longtake import __version__
+from longtake.actors.pool import Pool
 from longtake.models.domain.chunk_queue import ChunkQueue
+from longtake.models.domain.prompt import with_prompt
 from longtake.pipelines.config.conf import for_video
+from longtake.pipelines.files.folder_lock import FolderLock, LeaseTimes, alone
 from longtake.pipelines.runners.ray_cluster import Factories
-from longtake.pipelines.serve.engine.crew import NotYet
-from longtake.pipelines.serve.engine.loop import Loop, NotReady, QueueFull, State
-from longtake.pipelines.serve.library.events import Live
-from longtake.pipelines.serve.library.resume_plan import shape_of
-from longtake.pipelines.serve.library.takes import NoSuchTake, Status, Take, Takes, extended
+from longtake.pipelines.runners.ray_metrics import RayMetrics
+from longtake.pipelines.serve.engine.call_queue import CallQueue
+from longtake.pipelines.serve.engine.metrics import DESCRIPTIONS
+from longtake.pipelines.serve.engine.pool_startup import PoolStartup
+from longtake.pipelines.serve.engine.results import CANCELLED, CLIENT_GONE, Error, TakeResults
+from longtake.pipelines.serve.engine.take_runner import TakeRunner
+from longtake.pipelines.serve.library.events import EventLog
+from longtake.pipelines.serve.library.paths import folder
+from longtake.pipelines.serve.library.resume_plan import shape_of, with_progress
+from longtake.pipelines.serve.library.take_writer import MARK, TakeWriter
+from longtake.pipelines.serve.library.takes import NoSuchTake, Status, Take, Takes, extended, with_prompts
 from longtake.pipelines.serve.settings import ServeConf
 
 __all__ = ["Engine", "NoSuchTake", "NotReady", "QueueFull"]
+logger = logging.getLogger(__name__)
+State = Literal["starting", "ready", "draining", "failed"]
+P = ParamSpec("P")
 T = TypeVar("T")
+
+TURN_S = 0.05  # the longest wait of a caller while calls run
+EXPIRE_S = 10.0  # between searches for expired takes
+LEASE = LeaseTimes(renew_s=5.0, dead_s=20.0, settle_s=3.0)  # short: people wait for the endpoint to return
+CLOSED = "the endpoint is closed"
+
+
+class QueueFull(Exception):
+    """No place in the queue; one is likely to be free in `retry_after_s`."""
+
+    def __init__(self, max_queued: int, retry_after_s: float) -> None:
+        super().__init__(f"The queue is full ({max_queued} videos); retry in {retry_after_s:.0f} s.")
+        self.retry_after_s = retry_after_s
+
+
+class NotReady(RuntimeError):
+    """The engine starts, stops or has failed."""
+
+
+def _in_thread(method: "Callable[Concatenate[Engine, P], T]") -> "Callable[Concatenate[Engine, P], T]":
+    """Runs a method in the engine's thread; other threads wait for its result, and get NotReady when it is not open."""
+
+    @wraps(method)
+    def call(engine: "Engine", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if threading.current_thread() is engine._thread:
+            return method(engine, *args, **kwargs)
+        return engine._calls.ask(lambda: method(engine, *args, **kwargs))
+
+    return call
 
 
 class Engine:
-    """May be asked from any thread. All but `start` and `close` raise NotReady when it has not read its library yet,
-    or is closed, or has failed; and what the store raises."""
+    """Safe to call from any thread. All but `start` and `close` raise NotReady before the library is read, and after
+    the end; and what the store raises."""
 
     def __init__(self, conf: ServeConf, takes: Takes, factories: Factories | None = None) -> None:
-        """`factories` stand in for the bundle's stages in tests."""
-        self._conf = conf
-        self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._loop = Loop(conf, takes, self._commands, factories)
-        self._thread = threading.Thread(target=self._loop.run, name="engine", daemon=True)
-
-    @property
-    def state(self) -> State:
-        """starting, ready, draining or failed."""
-        return self._loop.state
-
-    @property
-    def why(self) -> str:
-        """What it waits for while it starts, or why it has failed."""
-        return self._loop.why
+        """In tests `factories` replace the bundle's stages."""
+        self.state: State = "starting"
+        self.why = "it was not started"  # the reason why it starts, or has failed
+        self._conf, self._takes, self._results = conf, takes, TakeResults(conf.serve, takes)
+        self._pools = PoolStartup(conf, takes.store, factories, self._pools_ready, self._pools_failed)
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._calls = CallQueue(self._check_open)
+        self._is_open = False  # the library is read, and ours
+        self._closing = threading.Event()
+        self._close_s = 0.0  # the latest end, once it is closing, by the monotonic clock
+        self._lock = FolderLock()
+        self._runner: TakeRunner | None = None
+        self._metrics: RayMetrics | None = None
+        self._waiting: deque[str] = deque()
+        self._orphans: list[str] = []  # folders without a record
+        self._library: dict[str, float] = {}
+        self._gauges: dict[str, float] = {}
+        self._expire_s = 0.0  # the next search for expired takes, by the monotonic clock
 
     def start(self) -> None:
-        """Comes back at once; `state` says when it is ready."""
+        """Returns at once; `state` tells when it is ready."""
         self._thread.start()
 
-    def submit(self, take: Take) -> Take:
-        """Puts a take into the queue. Raises QueueFull, and ValueError for what can never be made."""
-        conf = for_video(self._conf, take.spec.settings)
-        ChunkQueue(shape_of(take.spec, conf).plan, conf.scheduler.lookahead_frames)  # has to hold a window
-        return self._ask(lambda: self._loop.submit(take))
+    def close(self, drain_s: float) -> None:
+        """Starts no more tasks, waits up to `drain_s` for running calls and their files, and ends the pools.
+
+        Unfinished takes stay on disk, for the next engine. It may be called twice.
+        """
+        if self._thread.ident is None:  # never started
+            return
+        self._close_s = time.monotonic() + drain_s
+        self._closing.set()
+        self._calls.post(lambda: None)  # wakes it up
+        self._thread.join()
+
+    def live(self, take_id: str) -> EventLog | None:
+        """The events of an active take; None for any other. Never raises."""
+        return self._results.logs.get(take_id)
+
+    def gauges(self) -> dict[str, float]:
+        """Figures of a moment ago, as in `metrics.DESCRIPTIONS`. Never raises."""
+        return self._gauges
 
     def extend(self, source: Take, prompt: str, num_frames_more: int) -> Take:
-        """Puts a take into the queue that begins as `source`, a completed one, and goes on with `prompt`.
+        """Queues a take that begins as `source`, a completed one, and continues with `prompt`.
 
-        It is, byte for byte, the take that has this prompt as a cue at the end of `source`. Raises as `submit`.
+        Byte for byte, it is the take with this prompt as a cue at the end of `source`. Raises as `submit`.
         """
         if source.status is not Status.COMPLETED:
             raise ValueError(f"id={source.id}: it is {source.status}, and only a completed video can be extended")
         return self.submit(extended(source, prompt, num_frames_more, int(time.time())))
 
+    @_in_thread
+    def submit(self, take: Take) -> Take:
+        """Queues a take. Raises QueueFull, and ValueError for a video that can never be made."""
+        if self._closing.is_set():
+            raise NotReady(CLOSED)
+        conf, params = for_video(self._conf, take.spec.settings), self._conf.serve
+        ChunkQueue(shape_of(take.spec, conf).plan, conf.scheduler.lookahead_frames)  # raises if it cannot hold a window
+        if len(self._waiting) + self._num_running >= params.in_flight + params.max_queued:
+            raise QueueFull(params.max_queued, self._results.retry_after_s)
+        take = self._takes.create(replace(take, status=Status.QUEUED))
+        self._wait(take)
+        return take
+
+    @_in_thread
     def cancel(self, take_id: str) -> Take:
-        """Ends a take; what is made of it stays. No call of it is started any more, and those that run are left to end.
+        """Ends a take; its files so far stay. No more calls of it start, and running ones are left to end.
 
-        Nothing happens to one that has ended. Raises NoSuchTake.
+        Does nothing to a take that has ended. Raises NoSuchTake.
         """
-        return self._ask(lambda: self._loop.cancel(take_id))
+        take = self._takes.get(take_id)
+        if take.is_active:
+            if self._runner is not None and take_id in self._runner:
+                take = self._runner.stop(take_id)
+            else:
+                self._waiting.remove(take_id)
+            self._end(take, CANCELLED)
+        return self._takes.get(take_id)
 
+    @_in_thread
     def delete(self, take_id: str) -> None:
-        """Removes a take with its files; one that is being made is cancelled before. Raises NoSuchTake."""
-        self._ask(lambda: self._loop.delete(take_id))
+        """Removes a take with its files, after cancelling it if it is active. Raises NoSuchTake."""
+        self.cancel(take_id)
+        self._remove(take_id)
 
+    @_in_thread
     def change_prompt(self, take_id: str, prompt: str) -> int:
-        """Another prompt from the first chunk on that was not begun; returns the frame where that one starts.
+        """Changes the prompt from the first chunk on that has not begun; returns the frame where that one starts.
 
-        Raises NoSuchTake, and ValueError when it comes too late, or is none.
+        Raises NoSuchTake, and ValueError when it comes too late, or for an invalid prompt.
         """
-        return self._ask(lambda: self._loop.change_prompt(take_id, prompt))
+        take = self._takes.get(take_id)
+        if self._runner is not None and take_id in self._runner:
+            return self._runner.change_prompt(take_id, prompt)
+        if not take.is_active:
+            raise ValueError(f"prompt={prompt!r}: it comes too late, the video is {take.status}")
+        if take.started_at is not None or take.extends is not None:
+            raise ValueError(f"prompt={prompt!r}: the video waits to be resumed; change it when it is in work")
+        self._takes.save(with_prompts(take, with_prompt(take.spec, 0, prompt)))
+        self._results.logs[take_id].append("prompt", from_frame=0, prompt=prompt)
+        return 0
 
-    def live(self, take_id: str) -> Live | None:
-        """What happens to a take; None for one that has ended. Never raises."""
-        return self._loop.lives.get(take_id)
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise NotReady(self.why)
 
-    def gauges(self) -> dict[str, float]:
-        """How much waits and runs, as of a moment ago (see `engine_gauges`). Never raises."""
-        return self._loop.gauges
+    # From here on: the engine's thread.
 
-    def close(self, drain_s: float) -> None:
-        """Starts no task any more, waits up to `drain_s` for what runs to end and be kept, and ends the pools.
+    def _run(self) -> None:
+        try:
+            with ExitStack() as stack:
+                if self._take_folder(stack):
+                    self._restore()
+                    stack.callback(self._pools.close)  # before another engine gets the folder
+                    self._pools.start()
+                    while not self._is_over():
+                        self._expire()
+                        self._hand_out()
+                        idle = self._runner is None or self._runner.is_idle
+                        self._calls.run(EXPIRE_S if idle else 0)
+                        if self._runner is not None:
+                            self._runner.take_in(TURN_S)
+        except Exception as error:  # the store cannot be reached, a pool is dead, a bug: the next engine resumes
+            logger.exception("the engine has failed")
+            self._fail(str(error))
+        finally:
+            self._is_open = False
+            self._results.interrupt(self.why)
 
-        Takes that are not finished stay as they are on disk, for the next engine. It may be called twice.
-        """
-        if self._thread.ident is None:  # never started
+    def _take_folder(self, stack: ExitStack) -> bool:
+        """Waits until no other engine has it: rule 4. False when it is closed before."""
+        store = self._takes.store
+        self.why = "it opens its folder"
+        store.check("serve.takes")
+        while not self._closing.is_set():
+            try:
+                self._lock = stack.enter_context(alone(store, "serve.takes", "another endpoint", LEASE))
+                return True
+            except ValueError as error:
+                self.why = str(error)
+                self._closing.wait(1.0)
+        return False
+
+    def _restore(self) -> None:
+        """Reads the library; takes that were in work come before those that waited."""
+        store = self._takes.store
+        store.put(MARK, f'{{"longtake": "{__version__}"}}'.encode())
+        store.sweep()
+        self._orphans = self._takes.load()
+        active = [take for take in self._takes.all() if take.is_active]
+        for take in sorted(active, key=lambda take: (take.status is Status.QUEUED, take.ordinal)):
+            if take.transient:
+                self._end(take, CLIENT_GONE)
+            else:
+                self._wait(self._with_progress(take))
+        self.why = "its actors are being built"
+        self._is_open = True
+
+    def _with_progress(self, take: Take) -> Take:
+        """The take with the progress of its files: viewers see it while the actors are built, which takes minutes."""
+        if take.started_at is None:
+            return take
+        try:
+            shape = shape_of(take.spec, for_video(self._conf, take.spec.settings))
+        except ValueError:  # it ends with this reason when it is begun
+            return take
+        sizes, _ = TakeWriter(self._takes.store).look(take.id)
+        take = with_progress(take, shape, sizes)
+        self._takes.note(take)
+        return take
+
+    def _pools_ready(self, pools: Mapping[str, Pool], bundle_sha256: str) -> None:
+        """In the thread of the pools."""
+        self._calls.post(lambda: self._ready(pools, bundle_sha256))
+
+    def _pools_failed(self, why: str) -> None:
+        """In the thread of the pools."""
+        self._calls.post(lambda: self._fail(why))
+
+    def _ready(self, pools: Mapping[str, Pool], bundle_sha256: str) -> None:
+        self._runner = TakeRunner(self._conf, pools, bundle_sha256, self._takes, self._end)
+        self._metrics = RayMetrics(DESCRIPTIONS)
+        for take_id in self._orphans:
+            self._runner.remove(take_id)
+        if not self._closing.is_set():
+            self.state, self.why = "ready", ""
+
+    def _fail(self, why: str) -> None:
+        self.state, self.why = "failed", why
+
+    def _is_over(self) -> bool:
+        if self._lock.lost:
+            raise RuntimeError(f"serve.takes={self._takes.store}: another endpoint has taken it over")
+        if self._closing.is_set() and self.state != "failed":
+            self.state, self.why = "draining", CLOSED
+            settled = self._runner is None or self._runner.is_settled
+            return settled or time.monotonic() >= self._close_s
+        return self.state == "failed"
+
+    def _expire(self) -> None:
+        """Removes expired takes."""
+        if time.monotonic() < self._expire_s:
             return
-        self._loop.close(drain_s)
-        self._commands.put(lambda: None)  # wakes it up
-        self._thread.join()
-
-    def _ask(self, call: Callable[[], T]) -> T:
-        """What `call` returns, or raises, in the engine's thread."""
-        answer: Future[T] = Future()
-
-        def command() -> None:
+        for take_id in self._takes.expired(time.time(), self._conf.serve.max_disk_bytes):
+            logger.info("video expired id=%s", take_id)
             try:
-                answer.set_result(call())
-            except NotYet:
-                self._commands.put(command)
+                self._remove(take_id)
             except Exception as error:
-                answer.set_exception(error)
+                logger.warning("video not removed id=%s reason=%s", take_id, error)
+        takes = self._takes.all()
+        self._library = {"videos": len(takes), "size_bytes": sum(take.size_bytes for take in takes)}
+        self._expire_s = time.monotonic() + EXPIRE_S
 
-        self._loop.check_open()
-        self._commands.put(command)
-        while not answer.done() and self._thread.is_alive():
-            try:
-                return answer.result(1.0)
-            except TimeoutError:
-                continue
-        self._loop.check_open()
-        return answer.result(0)
+    def _hand_out(self) -> None:
+        """Starts all that can start."""
+        if self._runner is not None:
+            drains = self._closing.is_set()
+            while self._waiting and self._num_running < self._conf.serve.in_flight and not drains:
+                take_id = self._waiting.popleft()
+                self._runner.begin(self._takes.get(take_id), self._results.logs[take_id])
+            self._runner.hand_out(tasks=not drains)
+        counts = {name: float(count) for name, count in self._results.counts.items()}
+        now = {"queued": float(len(self._waiting)), "running": float(self._num_running)}
+        calls = self._runner.gauges() if self._runner is not None else {}
+        self._gauges = {**now, **calls, **self._library, **counts}
+        if self._metrics is not None:
+            self._metrics.show(self._gauges)
+
+    @property
+    def _num_running(self) -> int:
+        return 0 if self._runner is None else self._runner.num_takes
+
+    def _wait(self, take: Take) -> None:
+        self._waiting.append(take.id)
+        self._results.open(take)
+
+    def _end(self, take: Take, error: Error | None) -> None:
+        self._results.end(take, error)
+        self._expire_s = 0.0  # the library may be too large now
+
+    def _remove(self, take_id: str) -> None:
+        """Removes the record, then the files of a take that is not active."""
+        self._takes.forget(take_id)
+        if self._runner is not None:
+            self._runner.remove(take_id)
+        else:  # no writer exists yet
+            self._takes.store.remove(folder(take_id))

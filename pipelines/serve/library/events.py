@@ -1,8 +1,8 @@
-"""What happens to a take while it is made, told to any number of listeners.
+"""Events of a take in work, for any number of listeners.
 
-The engine's thread appends; listeners are coroutines, each in its own event loop and at its own pace. Whoever comes
-late hears everything from the first event on. As many events are kept as a video has chunks, steps and fragments, and
-they hold indices, no frame.
+The engine's thread appends; listeners are coroutines, each in its own event loop and at its own pace. A late listener
+gets all events from the first one on. Their number is bounded by the chunks, steps and fragments of the video, and they
+hold indices, no frames.
 """
 
 import asyncio
@@ -21,22 +21,22 @@ class Event:
 
     status       status
     progress     progress (percent), and {done, total} of generate, refine and segments
-    chunk        index, start, stop: low-resolution frames that are generated
-    preview      index: the same as a fragment of the preview, which may be fetched; in order, without gaps
-    window       index, step, steps: how far a window is refined
-    fragment     index, start, stop, bytes: final frames, which may be fetched; in order, without gaps
-    prompt       from_frame, prompt: it was changed
-    completed    the last one: all is there
-    failed       the last one: code, message
-    interrupted  the last one: the endpoint stops, and goes on with the take when it is started again
+    chunk        index, start, stop: low-resolution frames were generated
+    preview      index: the fragment of the preview for them can be fetched; in order, without gaps
+    window       index, step, steps: progress of the refinement of a window
+    fragment     index, start, stop, bytes: final frames can be fetched; in order, without gaps
+    prompt       from_frame, prompt: the prompt was changed
+    completed    last event: all files exist
+    failed       last event: code, message
+    interrupted  last event: the endpoint stops, and continues the take after its next start
     """
 
     kind: str
     data: dict[str, Any]
 
 
-class Live:
-    """The events of one take, from when it is put into the queue until it ends."""
+class EventLog:
+    """The events of one take, from submission to its end."""
 
     def __init__(self) -> None:
         self._events: list[Event] = []
@@ -51,7 +51,7 @@ class Live:
         return bool(self._events) and self._events[-1].kind in LAST
 
     def append(self, kind: str, **data: Any) -> None:
-        """Tells everybody; from any thread. After the last event nothing is told any more."""
+        """Adds an event, from any thread. After a last event, others are ignored."""
         with self._lock:
             if self.ended:
                 return
@@ -61,7 +61,7 @@ class Live:
                     loop.call_soon_threadsafe(news.set)
 
     async def follow(self, after: int = 0) -> AsyncIterator[Event]:
-        """Events from number `after` on, as they happen; ends after the last one."""
+        """Events from number `after` on, as they happen; ends after a last event."""
         news = asyncio.Event()
         with self._lock:
             self._listeners[news] = asyncio.get_running_loop()

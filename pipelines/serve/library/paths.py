@@ -1,10 +1,10 @@
-"""Where the files of a take are. All but the folder are relative to it.
+"""Layout of a take's folder. Names are relative to it.
 
-takes/<id>/take.json                        what was asked, how far it is
-takes/<id>/fragments/000000.mp4             of the video; the first one begins with ftyp and moov
-takes/<id>/previews/000000.mp4              the same of the low-resolution chunks
-takes/<id>/chunks/000000.npz                what the base model returned: to go on from
-takes/<id>/boundaries/000003-0-1.npz        what window 4 needs of window 3, for steps [0, 1)
+takes/<id>/take.json                        the record: request and progress
+takes/<id>/fragments/000000.mp4             fragments of the video; the first one begins with ftyp and moov
+takes/<id>/previews/000000.mp4              fragments of the low-resolution video
+takes/<id>/chunks/000000.npz                output of the base model, to go on from
+takes/<id>/boundaries/000003-0-1.npz        window 3's predictions for window 4, of steps [0, 1)
 takes/<id>/video.mp4, thumbnail.jpg, spritesheet.jpg
 """
 
@@ -20,15 +20,20 @@ _ID = re.compile("video_[0-9a-f]{32}")
 
 
 def is_id(text: str) -> bool:
-    """Whether a take could have this id: no other text becomes part of a path."""
+    """Whether `text` has the form of a take's id. Only such a text becomes part of a path."""
     return _ID.fullmatch(text) is not None
 
 
 def folder(take_id: str) -> str:
-    """Raises ValueError for what is no id."""
+    """Raises ValueError for an invalid id."""
     if not is_id(take_id):
         raise ValueError(f"id={take_id!r}: it has to be video_ and 32 hexadecimal digits")
     return f"{TAKES}/{take_id}"
+
+
+def path_of(take_id: str, name: str) -> str:
+    """The path of a file in the store. Raises as `folder`."""
+    return f"{folder(take_id)}/{name}"
 
 
 def fragment_name(index: int) -> str:

@@ -1,11 +1,11 @@
-"""What follows from the files of a take: where it goes on, what can no longer change, how far it is.
+"""Conclusions from the files of a take: the point of resumption, the prompts that are fixed, the progress.
 
-Names of files say what is made; nothing here reads one.
+The names of the files are enough; none is read here.
 """
 
 import json
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import count
 
@@ -13,14 +13,15 @@ from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.scheduler import Coupling, task_blocks
 from longtake.models.domain.span import Span
-from longtake.pipelines.bulk.settings import video_settings
 from longtake.pipelines.config.conf import Conf
+from longtake.pipelines.config.provenance import video_settings
 from longtake.pipelines.serve.library.paths import THUMBNAIL, boundary_name, chunk_name, fragment_name, preview_name
+from longtake.pipelines.serve.library.takes import Take
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How a take is cut into calls. Window k gives segment k, which becomes fragment k."""
+    """The calls that make a take. Window k gives segment k, which becomes fragment k."""
 
     plan: Plan
     num_steps: int
@@ -32,11 +33,11 @@ class Shape:
         return len(self.plan.segments)
 
     def boundaries(self, window: int) -> list[str]:
-        """Files of what the window after this one needs of it."""
+        """Files of the predictions that the next window needs."""
         return [boundary_name(window, steps) for steps in self.blocks[:-1]]
 
     def basis(self, window: int) -> list[str]:
-        """Files that `window` needs to go on when those before it are final, which is so in causal coupling alone."""
+        """Files to resume at `window` from when those before it are final; none except in causal coupling."""
         if not self.causal or not 0 < window < len(self.plan.windows):
             return []
         first = self.plan.chunks_of(window)[0]
@@ -44,7 +45,7 @@ class Shape:
 
 
 def shape_of(spec: PromptSpec, conf: Conf) -> Shape:
-    """`conf` is that of the take. Raises ValueError for what cannot be planned."""
+    """`conf` is the take's own. Raises ValueError for an impossible plan."""
     refiner = conf.refiner
     blocks = task_blocks(refiner.num_inference_steps, refiner.steps_per_task, refiner.coupling)
     causal = refiner.coupling == Coupling.CAUSAL
@@ -52,22 +53,22 @@ def shape_of(spec: PromptSpec, conf: Conf) -> Shape:
 
 
 def made_with(conf: Conf, bundle_sha256: str) -> str:
-    """Names all that the bytes of a take depend on beside what was asked for. `conf` is that of the take."""
+    """A hash of all that the bytes of a take depend on beside the request. `conf` is the take's own."""
     return sha256(json.dumps([bundle_sha256, video_settings(conf)], sort_keys=True).encode()).hexdigest()
 
 
 def count_fragments(names: Collection[str]) -> int:
-    """From the first one on, without a gap."""
+    """Number of files from the first one on, without a gap."""
     return _count(names, fragment_name)
 
 
 def count_previews(names: Collection[str]) -> int:
-    """From the first one on, without a gap."""
+    """Number of files from the first one on, without a gap."""
     return _count(names, preview_name)
 
 
 def next_window(shape: Shape, names: Collection[str]) -> int:
-    """Where a take goes on: windows before it are final, and what it needs of them is there.
+    """The window at which a take resumes: those before it are final, and its basis is there.
 
     The number of windows when all fragments are there.
     """
@@ -81,7 +82,7 @@ def next_window(shape: Shape, names: Collection[str]) -> int:
 
 
 def num_reached(shape: Shape, names: Collection[str]) -> int:
-    """Chunks whose prompt can no longer change: something of them, or of a later one, is there for a viewer."""
+    """Number of chunks whose prompt can no longer change: a file shows them, or a later chunk, to viewers."""
     chunks = range(len(shape.plan.chunks))
     reached = [i + 1 for i in chunks if chunk_name(i) in names or preview_name(i) in names]
     windows = range(shape.num_fragments)
@@ -90,21 +91,27 @@ def num_reached(shape: Shape, names: Collection[str]) -> int:
 
 
 def figures_of(shape: Shape, names: Collection[str]) -> "Figures":
-    """How far a take is by its files alone."""
+    """The progress of a take by its files alone."""
     windows, steps = len(shape.plan.windows), shape.num_steps
     chunks = (num_reached(shape, names), len(shape.plan.chunks))
     refined = (next_window(shape, names) * steps, windows * steps)
     return Figures(chunks, refined, (count_fragments(names), shape.num_fragments))
 
 
+def with_progress(take: Take, shape: Shape, sizes: Mapping[str, int]) -> Take:
+    """`take` with the progress and the fragments of its files."""
+    fragments = tuple(sizes[fragment_name(index)] for index in range(count_fragments(sizes)))
+    return replace(take, progress=figures_of(shape, sizes).percent, fragments=fragments)
+
+
 def old_boundaries(shape: Shape, names: Collection[str]) -> list[str]:
-    """Files of windows before the two latest final ones: nothing goes on from them."""
+    """Files of windows before the two latest final ones: no resumption needs them."""
     windows = range(count_fragments(names) - 2)
     return [name for window in windows for name in shape.boundaries(window) if name in names]
 
 
 def inherited(source: Shape) -> list[str]:
-    """Files of a finished take that are the same in one that goes on from its end, in the order of what needs what.
+    """Files of a finished take that are the same in its extension, in the order of their dependencies.
 
     The last window is not among them: it had frames past the end. Chunks from there on have another prompt.
     """
@@ -122,7 +129,7 @@ def inherited(source: Shape) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """How far a take is: (done, total) of chunks, of denoising steps of windows, and of fragments."""
+    """Progress of a take: (done, total) of chunks, of denoising steps of windows, and of fragments."""
 
     generate: tuple[int, int]
     refine: tuple[int, int]
@@ -134,7 +141,7 @@ class Figures:
 
     @property
     def percent(self) -> int:
-        """At most 99: it is finished when its files are, and not before."""
+        """At most 99: a take is at 100 when its files are complete."""
         done, total = (sum(part[i] for part in self.parts.values()) for i in (0, 1))
         return min(99, 100 * done // total)
 

@@ -1,9 +1,9 @@
-"""The library of takes: every video that was asked of the endpoint, in memory and in a store.
+"""The library of takes: every video requested from the endpoint, in memory and in a store.
 
-1. A take is there from the moment at which its record, `take.json`, is written, until it is removed. What lies about
-   without a record is the rest of a removal that was interrupted.
-2. Records are written and removed one after the other, so that a late write does not bring back what was removed.
-3. Any thread may ask; what it gets is a value that does not change.
+1. A take exists from the moment its record, `take.json`, is written until the record is removed. Files without a record
+   are the rest of an interrupted removal.
+2. Records are written and removed one after the other, so that a late write does not bring back a removed take.
+3. Any thread may read; the values it gets are immutable.
 """
 
 import json
@@ -25,23 +25,34 @@ from longtake.pipelines.serve.library.paths import RECORD, TAKES, folder, is_id
 logger = logging.getLogger(__name__)
 
 
+# Fields of a request, and of its take, that are settings of its video: their keys in the configuration.
+SETTING_KEYS = {
+    "num_inference_steps": "base.num_inference_steps",
+    "guidance_scale": "base.guidance_scale",
+    "fps": "video.fps",
+    "width": "refiner.width",
+    "height": "refiner.height",
+    "coupling": "refiner.coupling",
+}
+
+
 class NoSuchTake(LookupError):
-    """There is none with this id, or not any more."""
+    """No take has this id."""
 
 
 class Status(StrEnum):
     QUEUED = "queued"
     IN_PROGRESS = "in_progress"
     COMPLETED = "completed"
-    FAILED = "failed"  # or cancelled: the error says which
+    FAILED = "failed"  # or cancelled: see the error
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Take:
-    """One video that was asked for: what, for whom, and how far it is. Times are Unix seconds."""
+    """One requested video: request, owner and progress. Times are Unix seconds."""
 
     id: str
-    owner: str = ""  # whose key it was; "" where there are no keys
+    owner: str = ""  # of the API key; "" without keys
     model: str = ""
     prompt: str
     cues: tuple[Cue, ...] = ()
@@ -49,11 +60,12 @@ class Take:
     num_frames: int
     seed: int
     fps: int
-    plan: PlanParams = field(default_factory=PlanParams)  # how it is cut; of one that was not begun, how it would be
+    plan: PlanParams = field(default_factory=PlanParams)  # before the start, the one it would have
     width: int
     height: int
     coupling: Coupling
-    settings: tuple[str, ...] = ()  # `section.key=value`, beside those that the fields above say
+    num_inference_steps: int | None = None  # of the base model; None: the endpoint's
+    guidance_scale: float | None = None  # of the base model; None: the endpoint's
     status: Status = Status.QUEUED
     created_at: int
     started_at: int | None = None
@@ -63,39 +75,39 @@ class Take:
     remixed_from: str | None = None  # id
     extends: str | None = None  # id
     size_bytes: int = 0  # of all its files
-    transient: bool = False  # it is for one connection, and ends with it
+    transient: bool = False  # it belongs to one connection and ends with it
     progress: int = 0  # percent; 100 when it is completed, not before
-    fragments: tuple[int, ...] = ()  # bytes of each that is there, from the first one on
-    made_with: str = ""  # hash of all that the bytes depend on beside the request
+    fragments: tuple[int, ...] = ()  # bytes of each, from the first one on
+    made_with: str = ""  # see `resume_plan.made_with`
     ordinal: int = 0  # in the order of creation
 
     def __post_init__(self) -> None:
-        folder(self.id)  # raises for what is no id
+        folder(self.id)  # raises for an invalid id
 
     @property
     def is_active(self) -> bool:
-        """It waits or is in work."""
+        """Whether it waits or is in work."""
         return self.status in (Status.QUEUED, Status.IN_PROGRESS)
 
     @property
     def spec(self) -> PromptSpec:
-        """Raises ValueError for what no video can be."""
-        own = (f"video.fps={self.fps}", f"refiner.width={self.width}", f"refiner.height={self.height}")
-        settings = (*self.settings, *own, f"refiner.coupling={self.coupling.value}")
+        """Raises ValueError for an impossible video."""
+        values = {name: getattr(self, name) for name in SETTING_KEYS} | {"coupling": self.coupling.value}
+        settings = tuple((SETTING_KEYS[name], value) for name, value in values.items() if value is not None)
         return PromptSpec(
             self.id, self.prompt, self.negative_prompt, self.num_frames, self.seed, settings, cues=self.cues
         )
 
 
 def new_id() -> str:
-    """It cannot be guessed."""
+    """A random id of 128 bits: it cannot be guessed."""
     return f"video_{secrets.token_hex(16)}"
 
 
 def extended(source: Take, prompt: str, num_frames_more: int, now: int) -> Take:
-    """A take that begins as `source` and goes on for `num_frames_more` frames with `prompt`.
+    """A take that begins as `source` and continues for `num_frames_more` frames with `prompt`.
 
-    Raises ValueError for what cannot be.
+    Raises ValueError for an impossible video.
     """
     if num_frames_more < 1:
         raise ValueError(f"num_frames={num_frames_more}: it has to be at least 1")
@@ -113,7 +125,8 @@ def extended(source: Take, prompt: str, num_frames_more: int, now: int) -> Take:
         width=source.width,
         height=source.height,
         coupling=source.coupling,
-        settings=source.settings,
+        num_inference_steps=source.num_inference_steps,
+        guidance_scale=source.guidance_scale,
         created_at=now,
         extends=source.id,
     )
@@ -121,45 +134,52 @@ def extended(source: Take, prompt: str, num_frames_more: int, now: int) -> Take:
     return take
 
 
-def with_prompt(take: Take, frame: int, prompt: str) -> Take:
-    """`take` with another prompt from `frame` up to its next cue. Raises ValueError for a text that is none."""
-    if frame == 0:
-        changed = replace(take, prompt=prompt)
-    else:
-        cues = (*(cue for cue in take.cues if cue.from_frame != frame), Cue(frame, prompt))
-        changed = replace(take, cues=tuple(sorted(cues, key=lambda cue: cue.from_frame)))
-    assert changed.spec, "a PromptSpec checks itself"
-    return changed
+def with_prompts(take: Take, spec: PromptSpec) -> Take:
+    """`take` with the prompt and the cues of `spec`."""
+    return replace(take, prompt=spec.prompt, cues=spec.cues)
 
 
 def write_take(take: Take) -> bytes:
-    """As JSON."""
+    """The record of a take, as JSON."""
     return json.dumps(asdict(take), indent=1).encode()
 
 
 def read_take(data: bytes) -> Take:
-    """What `write_take` wrote; fields that are not known are left out. Raises ValueError for anything else."""
+    """Inverse of `write_take`; unknown fields are ignored. Raises ValueError for anything else."""
     try:
         values = json.loads(data)
     except RecursionError:
-        raise ValueError("it is no JSON that anybody wrote") from None
+        raise ValueError("the JSON is nested too deeply") from None
     if not isinstance(values, dict):
-        raise ValueError("it is no JSON object")
+        raise ValueError("it is not a JSON object")
     known = {field.name for field in fields(Take)}
+    values |= _old_settings(values.get("settings", []))
     return from_plain(Take, {name: value for name, value in values.items() if name in known})
+
+
+def _old_settings(texts: object) -> dict[str, object]:
+    """Fields that records of before kept in `settings`, as texts such as "base.num_inference_steps=8"."""
+    names = {SETTING_KEYS[name]: name for name in ("num_inference_steps", "guidance_scale")}
+    found: dict[str, object] = {}
+    for text in texts if isinstance(texts, list) else [texts]:
+        key, _, value = str(text).partition("=")
+        if key not in names:
+            raise ValueError(f"settings={text}: it is neither {' nor '.join(names)}")
+        found[names[key]] = json.loads(value)
+    return found
 
 
 class Takes:
     """All takes of one store, the latest last."""
 
     def __init__(self, store: Store) -> None:
-        """Knows none of them before `load`."""
+        """Empty until `load`."""
         self.store = store
         self._takes: dict[str, Take] = {}
         self._write = threading.Lock()
 
     def load(self) -> list[str]:
-        """Reads all records; a broken one is left as it is, with a warning. Returns ids of folders without a record."""
+        """Reads all records; logs and skips a broken one. Returns ids of folders without a record."""
         paths = self.store.list(TAKES)
         ids = {parts[1] for path in paths if len(parts := path.split("/")) > 2 and is_id(parts[1])}
         recorded = [path for path in paths if path.endswith(f"/{RECORD}") and path.count("/") == 2]
@@ -180,31 +200,26 @@ class Takes:
         return take
 
     def save(self, take: Take) -> None:
-        """Writes its record. Raises NoSuchTake when it was removed, and what the store raises."""
+        """Writes the record. Raises NoSuchTake if it was removed, and what the store raises."""
         with self._write:
             self._check(take.id)
             self._put(take)
 
     def note(self, take: Take) -> None:
-        """As `save`, in memory alone. Raises NoSuchTake."""
+        """As `save`, in memory only. Raises NoSuchTake."""
         with self._write:
             self._check(take.id)
             self._takes[take.id] = take
 
     def forget(self, take_id: str) -> None:
-        """Removes the record, from when on the take is gone. Raises NoSuchTake, and what the store raises."""
+        """Removes the record, and with it the take; its files stay. Raises NoSuchTake, and what the store raises."""
         with self._write:
             self._check(take_id)
             self.store.delete(f"{folder(take_id)}/{RECORD}")
             del self._takes[take_id]
 
-    def delete(self, take_id: str) -> None:
-        """Removes the record, then all other files, of which nobody may be writing any. Raises as `forget`."""
-        self.forget(take_id)
-        self.store.remove(folder(take_id))
-
     def get(self, take_id: str) -> Take:
-        """Raises NoSuchTake, also for what is no id."""
+        """Raises NoSuchTake, also for an invalid id."""
         self._check(take_id)
         return self._takes[take_id]
 
@@ -215,7 +230,7 @@ class Takes:
     def list(
         self, owner: str | None, after: str | None = None, limit: int = 20, order: Literal["asc", "desc"] = "desc"
     ) -> tuple[Sequence[Take], bool]:
-        """A page of those of `owner` (of everybody: None), and whether there are more. NoSuchTake for `after`."""
+        """(a page of the takes of `owner`, or of all; whether there are more). Raises NoSuchTake for `after`."""
         takes = [take for take in self.all() if owner is None or take.owner == owner]
         if order == "desc":
             takes.reverse()
@@ -227,7 +242,7 @@ class Takes:
         return takes[start : start + limit], len(takes) > start + limit
 
     def expired(self, now: float, max_disk_bytes: int) -> Sequence[str]:
-        """Ids of those that have to go: past their time, then the oldest, until the rest fits. Active ones stay."""
+        """Ids of takes to remove: expired ones, then the oldest until the rest fits. Active ones stay."""
         ended = [take for take in self.all() if not take.is_active]
         gone = {take.id for take in ended if take.expires_at is not None and take.expires_at <= now}
         left = sum(take.size_bytes for take in self.all() if take.id not in gone)
@@ -247,12 +262,12 @@ class Takes:
 
 
 def _read(path: str, data: bytes | None) -> Take | None:
-    if data is None:  # it went while we looked
+    if data is None:  # it was removed meanwhile
         return None
     try:
         take = read_take(data)
         if take.id != path.split("/")[1]:
-            raise ValueError(f"id={take.id} is that of another folder")
+            raise ValueError(f"id={take.id} belongs to another folder")
     except ValueError as error:
         logger.warning("record unreadable path=%s reason=%s", path, error)
         return None

@@ -6,6 +6,7 @@ import pytest
 from longtake.pipelines.bulk import progress as bulk_progress
 from longtake.pipelines.bulk.progress import BulkProgress
 from longtake.pipelines.bulk.records import Tally
+from longtake.pipelines.runners import ray_metrics
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -27,7 +28,7 @@ def test_without_a_terminal_it_is_a_log_line_now_and_then(ray_cluster, monkeypat
 
 def test_what_is_counted_goes_to_ray_once(ray_cluster, monkeypatch):
     counted = []
-    monkeypatch.setattr(bulk_progress.Counter, "inc", lambda self, value: counted.append((self.info["name"], value)))
+    monkeypatch.setattr(ray_metrics.Counter, "inc", lambda self, value: counted.append((self.info["name"], value)))
     with BulkProgress() as progress:
         for done in (2, 2, 5):
             progress.show(Tally(done=done))

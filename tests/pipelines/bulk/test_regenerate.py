@@ -1,4 +1,4 @@
-"""A row of a manifest makes its video again."""
+"""Videos made again from rows of a manifest."""
 
 import json
 from dataclasses import replace
@@ -10,8 +10,8 @@ import pytest
 from longtake.models.domain.prompt import Cue
 from longtake.pipelines.api import Longtake, write_mp4
 from longtake.pipelines.bulk.regenerate import find, remake
-from longtake.pipelines.bulk.settings import hash_of, video_settings
 from longtake.pipelines.config.conf import load
+from longtake.pipelines.config.provenance import hash_of, video_settings
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow, cues_text
 from longtake.pipelines.files.store import Store
 

@@ -1,4 +1,4 @@
-"""What a bulk job knows of a video in work; handles are plain objects here."""
+"""A bulk job's record of a video in work; handles are plain objects here."""
 
 import json
 from dataclasses import replace
@@ -9,6 +9,7 @@ from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.scheduler import Stage
 from longtake.models.metrics.quality import Figures, seed_of
+from longtake.pipelines.bulk.rows import VideoRequest
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.bulk.video import Slot, begin, failed_row
 from longtake.pipelines.datasets.manifest import read_cues
@@ -17,35 +18,35 @@ from longtake.pipelines.datasets.prompt_rows import Row
 
 @pytest.fixture
 def video():
-    """Of 26 frames: two segments, four chunks in its preview."""
+    """26 frames: two segments, four chunks in its preview."""
     conf = load_bulk(overrides=["prompts=p.txt", "out=out", "previews=true", "thumbnails=true"])
     spec = PromptSpec("take", "a red circle", num_frames=26, seed=1, cues=(Cue(16, "a blue circle"),))
     plan = Plan(26, PlanParams())
     assert (len(plan.segments), len(plan.chunks)) == (2, 4)
-    return begin(spec, plan, Row("p.txt:4", 3, {}, None), conf, conf, "ab" * 32)
+    return begin(VideoRequest(Row("p.txt:4", 3, {}, None), spec, conf, plan), conf, "ab" * 32)
 
 
 def slots():
-    """As they may come: the stages work at the same time."""
+    """In a possible order: the stages work at the same time."""
     previews = [Slot("preview", i) for i in range(4)]
     return [*previews[:3], Slot("video", 1), previews[3], Slot("video", 0)]
 
 
 def encode_all(video):
     for slot in slots():
-        errand = video.encode(slot, f"piece of {slot}")
-        if errand is not None:
+        job = video.encode(slot, f"piece of {slot}")
+        if job is not None:
             video.encoded(slot, f"thumbnail of {slot.file}", f"{slot.file}{slot.index}", seconds=0.25)
 
 
 def test_its_commit_has_the_fragments_of_the_video_in_order_and_then_those_of_the_preview(video):
-    assert not video.is_asked
+    assert not video.is_generated
     encode_all(video)
-    assert video.is_asked and video.is_encoded
+    assert video.is_generated and video.is_encoded
     video.seconds[Stage.REFINE] = 2.0
-    errand = video.commit(retries=2, flagged=None)
-    row, num_fragments, thumbnail, *fragments = errand.args
-    assert (errand.method, errand.video_id, num_fragments, thumbnail) == ("commit", "take", 2, "thumbnail of video")
+    job = video.commit(retries=2, flagged=None)
+    row, num_fragments, thumbnail, *fragments = job.args
+    assert (job.method, job.video_id, num_fragments, thumbnail) == ("commit", "take", 2, "thumbnail of video")
     assert fragments == ["video0", "video1", "preview0", "preview1", "preview2", "preview3"]
     assert (row.status, row.encode_s, row.refine_s, row.attempts) == ("done", 1.5, 2.0, 3)
     assert read_cues(row.cues) == (Cue(16, "a blue circle"),)
@@ -56,12 +57,12 @@ def test_pieces_that_come_again_are_encoded_only_where_their_fragments_are_lost(
     for slot in slots():
         assert video.encode(slot, "piece") is not None and video.encode(slot, "piece") is None
     video.encoded(Slot("video", 0), None, "kept", seconds=1)
-    video.begin_anew(keep=True)
-    assert not video.is_asked and video.encode(Slot("video", 0), "piece") is None
+    video.begin_again(keep=True)
+    assert not video.is_generated and video.encode(Slot("video", 0), "piece") is None
     assert video.encode(Slot("video", 1), "piece").args[2] == 1
-    video.begin_anew(keep=False)
+    video.begin_again(keep=False)
     assert video.encode(Slot("video", 0), "piece") is not None
-    assert video.retries == 2 and not video.is_encoded
+    assert not video.is_encoded
 
 
 def test_a_video_that_was_rejected_begins_again_with_a_seed_of_its_own_and_what_was_said_of_the_first(video):
@@ -70,9 +71,9 @@ def test_a_video_that_was_rejected_begins_again_with_a_seed_of_its_own_and_what_
     video.seconds[Stage.GENERATE] = 2.0
     video.rejected = video.tried("too many cuts")
     again = video.reseeded(retries=1)
-    assert again.spec == replace(video.spec, seed=seed_of(1, 1)) and again.spec.seed != 1
+    assert again.request.spec == replace(video.request.spec, seed=seed_of(1, 1)) and again.request.spec.seed != 1
     assert (again.row.seed, again.row.asked_seed, again.retries) == (seed_of(1, 1), 1, 1)
-    assert again.figures is None and not again.asked
+    assert again.figures is None and not again.requested
     encode_all(again)
     row = again.commit(retries=0, flagged=None).args[0]
     first = {"seed": 1, "num_frames": 24, "scuts": 1, "motion": 0.25, "drift": 0.0, "reason": "too many cuts"}
@@ -83,7 +84,7 @@ def test_a_video_that_was_rejected_begins_again_with_a_seed_of_its_own_and_what_
 def test_begun_anew_a_video_keeps_the_figures_of_all_its_frames_until_it_has_them_again(video):
     whole = Figures(26, 0, 0.5, 0.1)
     video.learn(whole, "all of it")
-    video.begin_anew(keep=True)
+    video.begin_again(keep=True)
     video.learn(Figures(16, 0, 0.5, 0.0), "the beginning")
     assert (video.figures, video.measured) == (whole, "the beginning")
 

@@ -1,4 +1,4 @@
-"""One at a time may write in a folder, on a disk and in a bucket."""
+"""Exclusive access to a folder, on a disk and in a bucket."""
 
 import json
 import os
@@ -29,7 +29,7 @@ with alone(Store(sys.argv[1]), times=LeaseTimes(renew_s=0.2)):
 
 @pytest.fixture
 def folder(store):
-    """A Store whose folder is there."""
+    """A Store whose folder exists."""
     store.put("job.json", b"{}")
     return store
 
@@ -92,7 +92,7 @@ def test_a_lease_outlives_its_time_for_as_long_as_its_holder_works(bucket):
 
 def test_the_refusal_says_when_the_other_was_last_heard_of(bucket):
     bucket.put(LEASE, json.dumps({"token": "x", "renewed_s": 4102444800}).encode())  # its clock is ahead
-    rule = "it last said so at 2100-01-01 00:00:00 UTC, and is taken for dead 120 s after that"
+    rule = "its last sign of life was at 2100-01-01 00:00:00 UTC, and it is considered dead 120 s after that"
     with pytest.raises(ValueError, match=rule), alone(bucket):
         pass
     assert lease_of(bucket)["token"] == "x"
@@ -114,7 +114,7 @@ def test_a_killed_holder_keeps_the_folder_until_its_lease_is_dead(bucket):
 
 
 class SlowStore(Store):
-    """Waits, before it first writes over a file, until all others are about to, and then for `seconds`."""
+    """Before its first overwrite it waits until all others have come as far, and then for `seconds`."""
 
     def __init__(self, url, together, seconds):
         super().__init__(url)
@@ -141,7 +141,7 @@ def test_of_many_who_come_at_once_one_gets_the_folder(bucket, dead):
                 stack.enter_context(alone(one, times=LeaseTimes(renew_s=5, dead_s=30, settle_s=2)))
             except ValueError:
                 return False
-            ended.wait(20)  # it holds the folder while the others ask
+            ended.wait(20)  # holds the folder while the others try
             return True
 
     with ThreadPoolExecutor(6) as pool:
@@ -158,7 +158,7 @@ def test_a_holder_whose_folder_was_taken_over_learns_of_it_and_leaves_the_lease_
         write_lease(bucket, "another", age_s=0)
         wait_until(lambda: hold.lost)
     assert lease_of(bucket)["token"] == "another"
-    assert "somebody else has taken the folder over" in caplog.text
+    assert "another process has taken the folder over" in caplog.text
 
 
 def test_a_lease_that_was_deleted_by_hand_is_written_again(bucket):

@@ -3,7 +3,7 @@
 import pytest
 
 from longtake.pipelines.__main__ import main
-from longtake.pipelines.bulk.rows import Rows
+from longtake.pipelines.bulk.rows import InvalidRow, Rows
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.config.conf import load
 from longtake.pipelines.datasets.manifest import Done
@@ -48,8 +48,8 @@ def test_a_command_that_would_start_actors_says_so_before(tmp_path, capsys, sett
 def test_a_row_of_a_job_that_asks_for_them_is_refused_as_a_row(tmp_path, setting, says):
     rows = Rows(load_bulk(overrides=["prompts=x", "out=y"]), Done())
     name, _, value = setting.partition("=")
-    with pytest.raises(ValueError, match=says):
-        rows.request(Row("x:1", 0, {"prompt": PROMPT, name: int(value)}, None))
+    row = rows.check(Row("x:1", 0, {"prompt": PROMPT, name: int(value)}, None))
+    assert isinstance(row, InvalidRow) and says in row.reason
 
 
 def test_a_bundle_without_configs_is_named(tmp_path):

@@ -1,4 +1,4 @@
-"""The queue of errands over real actors: what is done, dropped, made again and given up."""
+"""Writer jobs on real actors: done, dropped, repeated and given up."""
 
 import os
 import signal
@@ -12,13 +12,13 @@ from ray.exceptions import RayError
 from longtake.actors.calls import Calls, Fate
 from longtake.pipelines.config.cluster import ClusterParams, PoolParams
 from longtake.pipelines.runners.ray_cluster import pools
-from longtake.pipelines.runners.writer_queue import Errand, Errands
+from longtake.pipelines.runners.writer_queue import WriterJob, WriterQueue
 
 pytestmark = pytest.mark.xdist_group("ray")
 
 
 class Clerk:
-    """What the writers of these tests hold."""
+    """A writer."""
 
     def warm_up(self): ...
 
@@ -32,7 +32,7 @@ class Clerk:
         raise ValueError(f"word={word}: not today")
 
     def die(self, path, word, times):
-        """Dies for the first `times`."""
+        """Dies the first `times` times."""
         self.note(path, word)
         if Path(path).read_text().count(word) <= times:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -58,75 +58,75 @@ def office(ray_cluster):
 
 
 @pytest.fixture
-def errands(office):
-    errands = Errands(*office, max_attempts=3)
-    yield errands
-    assert not errands.busy, "a test left something behind"
+def jobs(office):
+    jobs = WriterQueue(*office, max_attempts=3)
+    yield jobs
+    assert not jobs.busy, "a test left something behind"
 
 
-def run_all(errands, office):
-    """Everything that ended, in order."""
+def run_all(jobs, office):
+    """All results, in order."""
     ended = []
-    while errands.busy:
-        errands.hand_out()
-        ended += [errands.take_in(outcome) for outcome in office[1].wait(0.2)]
+    while jobs.busy:
+        jobs.hand_out()
+        ended += [jobs.take_in(outcome) for outcome in office[1].wait(0.2)]
     return ended
 
 
-def until_one_runs(errands, office):
+def until_one_runs(jobs, office):
     while not office[1].running(office[0]):
-        errands.hand_out()
+        jobs.hand_out()
         office[1].wait(0.05)  # an actor that died may be coming back
 
 
-def test_errands_are_done_in_order_and_come_back_with_what_they_returned(errands, office, tmp_path):
+def test_errands_are_done_in_order_and_come_back_with_what_they_returned(jobs, office, tmp_path):
     for word in ("one", "two", "three"):
-        errands.put(Errand("note", (tmp_path / "notes", word), about=("note", word)))
-    assert errands.num_waiting("note") == 3 and errands.num_waiting("refuse") == 0
-    ended = run_all(errands, office)
+        jobs.put(WriterJob("note", (tmp_path / "notes", word), subject=("note", word)))
+    assert jobs.num_waiting("note") == 3 and jobs.num_waiting("refuse") == 0
+    ended = run_all(jobs, office)
     assert (tmp_path / "notes").read_text() == "one two three "
-    assert [(one.fate, one.wanted, one.errand.about) for one in ended] == [
+    assert [(one.fate, one.wanted, one.job.subject) for one in ended] == [
         (Fate.DONE, True, ("note", word)) for word in ("one", "two", "three")
     ]
-    assert ray.get([ended[2].first, ended[2].second]) == [5, "THREE"]
-    assert ended[0].receipt.seconds >= 0 and errands.num_waiting("note") == 0
+    assert ray.get([ended[2].carry, ended[2].output]) == [5, "THREE"]
+    assert ended[0].receipt.seconds >= 0 and jobs.num_waiting("note") == 0
 
 
-def test_one_that_raises_comes_back_with_the_reason_and_the_next_one_is_done(errands, office, tmp_path):
-    errands.put(Errand("refuse", ("a",), "v"))
-    errands.put(Errand("note", (tmp_path / "notes", "b"), "v"))
-    refused, done = run_all(errands, office)
+def test_one_that_raises_comes_back_with_the_reason_and_the_next_one_is_done(jobs, office, tmp_path):
+    jobs.put(WriterJob("refuse", ("a",), "v"))
+    jobs.put(WriterJob("note", (tmp_path / "notes", "b"), "v"))
+    refused, done = run_all(jobs, office)
     assert (refused.fate, refused.wanted, refused.why) == (Fate.RAISED, True, "word=a: not today")
     assert done.fate is Fate.DONE
 
 
-def test_one_that_is_lost_is_made_again_before_all_others(errands, office, tmp_path):
-    errands.put(Errand("die", (tmp_path / "notes", "x", 2)))
-    errands.put(Errand("note", (tmp_path / "notes", "y")))
-    ended = run_all(errands, office)
+def test_one_that_is_lost_is_made_again_before_all_others(jobs, office, tmp_path):
+    jobs.put(WriterJob("die", (tmp_path / "notes", "x", 2)))
+    jobs.put(WriterJob("note", (tmp_path / "notes", "y")))
+    ended = run_all(jobs, office)
     assert [one.fate for one in ended] == [Fate.LOST, Fate.LOST, Fate.DONE, Fate.DONE]
     assert (tmp_path / "notes").read_text() == "x x x y "
-    assert [one.errand.attempts for one in ended] == [0, 1, 2, 0]
+    assert [one.job.attempts for one in ended] == [0, 1, 2, 0]
 
 
-def test_one_that_is_always_lost_counts_as_raised_after_max_attempts(errands, office, tmp_path):
-    errands.put(Errand("die", (tmp_path / "notes", "x", 99)))
-    ended = run_all(errands, office)
+def test_one_that_is_always_lost_counts_as_raised_after_max_attempts(jobs, office, tmp_path):
+    jobs.put(WriterJob("die", (tmp_path / "notes", "x", 99)))
+    ended = run_all(jobs, office)
     assert [one.fate for one in ended] == [Fate.LOST, Fate.LOST, Fate.RAISED]
     assert "a writer's call die was tried 3 times: " in ended[-1].why
 
 
-def test_of_a_video_that_is_dropped_nothing_waits_and_what_runs_is_not_wanted(errands, office, tmp_path):
-    errands.put(Errand("wait_for", (str(tmp_path / "go"),), "gone"))
-    until_one_runs(errands, office)
+def test_of_a_video_that_is_dropped_nothing_waits_and_what_runs_is_not_wanted(jobs, office, tmp_path):
+    jobs.put(WriterJob("wait_for", (str(tmp_path / "go"),), "gone"))
+    until_one_runs(jobs, office)
     for video_id, word in (("gone", "a"), ("stays", "b"), ("", "c")):
-        errands.put(Errand("note", (tmp_path / "notes", word), video_id))
-    errands.drop("gone")
-    errands.put(Errand("note", (tmp_path / "notes", "d"), "gone"))  # it began anew
-    assert errands.num_waiting("note") == 3 and errands.busy
+        jobs.put(WriterJob("note", (tmp_path / "notes", word), video_id))
+    jobs.drop("gone")
+    jobs.put(WriterJob("note", (tmp_path / "notes", "d"), "gone"))  # it began again
+    assert jobs.num_waiting("note") == 3 and jobs.busy
     (tmp_path / "go").touch()
-    ended = run_all(errands, office)
-    assert [(one.errand.video_id, one.wanted) for one in ended] == [
+    ended = run_all(jobs, office)
+    assert [(one.job.video_id, one.wanted) for one in ended] == [
         ("gone", False),
         ("stays", True),
         ("", True),
@@ -135,22 +135,22 @@ def test_of_a_video_that_is_dropped_nothing_waits_and_what_runs_is_not_wanted(er
     assert (tmp_path / "notes").read_text() == "b c d "
 
 
-def test_one_that_nobody_wants_is_not_made_again_when_it_is_lost(errands, office, tmp_path):
-    errands.put(Errand("wait_for", (str(tmp_path / "never"),), "gone"))
-    until_one_runs(errands, office)
-    errands.drop("gone")
+def test_one_that_nobody_wants_is_not_made_again_when_it_is_lost(jobs, office, tmp_path):
+    jobs.put(WriterJob("wait_for", (str(tmp_path / "never"),), "gone"))
+    until_one_runs(jobs, office)
+    jobs.drop("gone")
     ray.kill(office[0].actors[0], no_restart=False)
-    assert [(one.fate, one.wanted) for one in run_all(errands, office)] == [(Fate.LOST, False)]
+    assert [(one.fate, one.wanted) for one in run_all(jobs, office)] == [(Fate.LOST, False)]
 
 
-def test_one_whose_argument_died_is_missing_and_not_made_again(errands, office, tmp_path):
+def test_one_whose_argument_died_is_missing_and_not_made_again(jobs, office, tmp_path):
     owner = ray.remote(Owner).remote()
     (lost,) = ray.get(owner.make.remote())
-    ray.kill(owner)  # what it owns dies with it, as what a machine holds does
+    ray.kill(owner)  # its objects die with it, as those of a machine do
     with pytest.raises(RayError):
         for _ in range(600):  # it takes a moment
             ray.get(lost, timeout=10)
             time.sleep(0.1)
-    errands.put(Errand("note", (f"{tmp_path}/never", lost), "v"))
-    (ended,) = run_all(errands, office)
+    jobs.put(WriterJob("note", (f"{tmp_path}/never", lost), "v"))
+    (ended,) = run_all(jobs, office)
     assert (ended.fate, ended.wanted) == (Fate.MISSING, True)

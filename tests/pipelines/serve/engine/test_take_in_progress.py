@@ -1,4 +1,4 @@
-"""A take in work, without Ray: any order of calls and errands, and an end of the process at any moment."""
+"""A take in work, without Ray: any order of calls and jobs, and an end of the process at any moment."""
 
 import random
 
@@ -7,45 +7,45 @@ from hypothesis import strategies as st
 
 from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, Stage
 from longtake.pipelines.config.conf import Conf, for_video
-from longtake.pipelines.serve.engine.take_in_progress import Work
-from longtake.pipelines.serve.library.events import Live
+from longtake.pipelines.serve.engine.take_in_progress import TakeInProgress
+from longtake.pipelines.serve.library.events import EventLog
 from longtake.pipelines.serve.library.paths import boundary_name, chunk_name, fragment_name, preview_name
 from longtake.pipelines.serve.library.resume_plan import count_fragments, figures_of
 from tests.pipelines.serve.library.test_takes import take_of
 
 
 class Process:
-    """Makes a take until `calls` calls have ended; `disk` is what is left of it then."""
+    """Works on a take until `calls` calls have ended; `disk` holds the files that remain."""
 
     def __init__(self, take, disk, rng):
         self.take, self.disk, self.rng = take, disk, rng
         self.conf = for_video(Conf(), take.spec.settings)
-        self.work = Work(take, self.conf, Live())
+        self.video = TakeInProgress(take, self.conf, EventLog())
         self.scheduler = Scheduler(SchedulerParams())
         self.submitted = self.finished = False
-        self.work.found(dict(disk))
-        self.errands, self.tasks = self.work.begin(), []
-        self.next_final = self.work._window
+        self.video.found(dict(disk))
+        self.jobs, self.tasks = self.video.begin(), []
+        self.next_final = self.video._window
         self.made = []  # tasks that were run
 
     def run(self, calls):
         for _ in range(calls):
-            if self.finished and not self.errands:
+            if self.finished and not self.jobs:
                 return
             self.hand_out()
-            waiting = [*self.errands, *self.tasks]
+            waiting = [*self.jobs, *self.tasks]
             assert waiting, "nothing runs and nothing is ready"
             one = self.rng.choice(waiting)
-            if one in self.errands:
-                self.errands.remove(one)
-                self.errands += self.write(one)
+            if one in self.jobs:
+                self.jobs.remove(one)
+                self.jobs += self.write(one)
             else:
                 self.tasks.remove(one)
-                self.errands += self.ran(one)
+                self.jobs += self.ran(one)
 
     def hand_out(self):
-        if not self.submitted and (resume := self.work.resume) is not None:
-            shape = self.work.shape
+        if not self.submitted and (resume := self.video.resume) is not None:
+            shape = self.video.shape
             self.scheduler.submit(self.take.spec, shape.plan, shape.num_steps, self.take.coupling, 1, resume)
             self.submitted = True
         for stage in Stage:
@@ -58,39 +58,37 @@ class Process:
             self.made.append(task)
         output = f"chunk {task.index}" if generated else boundary_name(task.index, task.steps)
         segments = self.scheduler.done(task, "carry", output)
-        errands = (
-            self.work.chunk_made(task.index, "carry", output) if generated else self.work.window_done(task, output)
-        )
+        jobs = self.video.chunk_done(task.index, "carry", output) if generated else self.video.window_done(task, output)
         for _ in segments:
-            errands = [*errands, *self.work.segment_final(self.next_final, "segment")]
+            jobs = [*jobs, *self.video.segment_final(self.next_final, "segment")]
             self.next_final += 1
-        return errands
+        return jobs
 
-    def write(self, errand):
-        if errand.about:
-            assert errand.about in self.disk
-            self.work.loaded(errand.about, "handle")
+    def write(self, job):
+        if job.subject:
+            assert job.subject in self.disk
+            self.video.loaded(job.subject, "handle")
             return []
-        if errand.method == "drop":
-            for name in errand.args[1]:
+        if job.method == "drop":
+            for name in job.args[1]:
                 del self.disk[name]
             return []
-        names = self.names(errand)
-        assert errand.method == "finish" or not set(names) <= set(self.disk), f"{names} are there"
-        if errand.method == "keep_fragment":
-            assert all(name in self.disk for name in self.work.shape.basis(errand.args[1] + 1))
+        names = self.names(job)
+        assert job.method == "finish" or not set(names) <= set(self.disk), f"{names} are there"
+        if job.method == "keep_fragment":
+            assert all(name in self.disk for name in self.video.shape.basis(job.args[1] + 1))
         self.disk |= dict.fromkeys(names, 1)
-        self.finished |= errand.method == "finish"
-        return self.work.wrote(dict.fromkeys(names, 1))
+        self.finished |= job.method == "finish"
+        return self.video.wrote(dict.fromkeys(names, 1))
 
-    def names(self, errand):
-        if errand.method == "keep_chunk":
-            index = errand.args[1]
-            inside = self.work.shape.plan.chunks[index].start < self.take.num_frames
+    def names(self, job):
+        if job.method == "keep_chunk":
+            index = job.args[1]
+            inside = self.video.shape.plan.chunks[index].start < self.take.num_frames
             return [*([preview_name(index)] if inside else []), chunk_name(index)]
-        if errand.method == "keep_boundary":
-            return [errand.args[1]]
-        return [fragment_name(errand.args[1])] if errand.method == "keep_fragment" else ["video.mp4"]
+        if job.method == "keep_boundary":
+            return [job.args[1]]
+        return [fragment_name(job.args[1])] if job.method == "keep_fragment" else ["video.mp4"]
 
 
 takes = st.builds(take_of, st.integers(1, 150), st.sampled_from(Coupling))
@@ -103,10 +101,10 @@ def test_it_is_whole_in_the_end_whatever_happens_and_nothing_is_written_twice(ta
         Process(take, disk, rng).run(calls)
     before = dict(disk)
     last = Process(take, disk, rng)
-    num_final = last.work._window
+    num_final = last.video._window
     last.run(10_000)
     assert last.finished
-    shape = last.work.shape
+    shape = last.video.shape
     assert {fragment_name(index) for index in range(shape.num_fragments)} <= set(disk)
     assert {chunk_name(index) for index in range(len(shape.plan.chunks))} <= set(disk) or "video.mp4" in before
     kept = {index for index in range(len(shape.plan.chunks)) if chunk_name(index) in before}
@@ -121,16 +119,16 @@ def test_it_is_told_of_every_piece_once_and_in_order_also_after_a_restart(take, 
     disk, rng = {}, random.Random(seed)
     Process(take, disk, rng).run(calls)
     process = Process(take, disk, rng)
-    assert process.work.take.progress == figures_of(process.work.shape, disk).percent
+    assert process.video.take.progress == figures_of(process.video.shape, disk).percent
     process.run(10_000)
-    events, shape = process.work.live._events, process.work.shape
+    events, shape = process.video.events._events, process.video.shape
     for kind, count in (("fragment", shape.num_fragments), ("chunk", len(shape.plan.chunks))):
         told = [event.data["index"] for event in events if event.kind == kind]
         assert told == [*range(count)]
     shown = sum(chunk.start < take.num_frames for chunk in shape.plan.chunks)
     assert [event.data["index"] for event in events if event.kind == "preview"] == [*range(shown)]
     percents = [event.data["progress"] for event in events if event.kind == "progress"]
-    assert percents == sorted(percents) and percents[-1] == 99 == process.work.take.progress
+    assert percents == sorted(percents) and percents[-1] == 99 == process.video.take.progress
 
 
 def test_a_file_that_is_unreadable_is_made_again():
@@ -139,7 +137,7 @@ def test_a_file_that_is_unreadable_is_made_again():
     while count_fragments(disk) < 3:
         first.run(1)
     process = Process(take, disk, rng)
-    window = process.work._window
-    process.work.unreadable(process.errands[-1].about)
-    assert all(errand.method.startswith("load_") for errand in process.work.begin())
-    assert process.work._window == window - 1  # boundaries of two windows are kept
+    window = process.video._window
+    process.video.unreadable(process.jobs[-1].subject)
+    assert all(job.method.startswith("load_") for job in process.video.begin())
+    assert process.video._window == window - 1  # boundaries of two windows are kept

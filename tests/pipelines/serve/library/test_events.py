@@ -4,44 +4,44 @@ import asyncio
 import threading
 import time
 
-from longtake.pipelines.serve.library.events import Live
+from longtake.pipelines.serve.library.events import EventLog
 
 
-async def heard(live, after=0):
-    return [event async for event in live.follow(after)]
+async def heard(log, after=0):
+    return [event async for event in log.follow(after)]
 
 
 def test_who_comes_late_hears_everything_from_the_first_event_on():
-    live = Live()
-    live.append("status", status="queued")
-    live.append("chunk", index=0, start=0, stop=16)
-    live.append("completed")
-    events = asyncio.run(heard(live))
+    log = EventLog()
+    log.append("status", status="queued")
+    log.append("chunk", index=0, start=0, stop=16)
+    log.append("completed")
+    events = asyncio.run(heard(log))
     assert [event.kind for event in events] == ["status", "chunk", "completed"]
     assert events[1].data == {"index": 0, "start": 0, "stop": 16}
-    assert [event.kind for event in asyncio.run(heard(live, 2))] == ["completed"]
+    assert [event.kind for event in asyncio.run(heard(log, 2))] == ["completed"]
 
 
 def test_a_number_past_the_end_hears_nothing_and_ends():
-    live = Live()
-    live.append("failed", code="a", message="b")
-    assert asyncio.run(asyncio.wait_for(heard(live, 7), 5)) == []
+    log = EventLog()
+    log.append("failed", code="a", message="b")
+    assert asyncio.run(asyncio.wait_for(heard(log, 7), 5)) == []
 
 
 def test_after_the_last_event_nothing_is_told():
     for last in ("completed", "failed", "interrupted"):
-        live = Live()
-        live.append(last)
-        live.append("chunk", index=1)
-        assert live.ended and len(live) == 1
+        log = EventLog()
+        log.append(last)
+        log.append("chunk", index=1)
+        assert log.ended and len(log) == 1
 
 
 def test_many_listeners_in_many_loops_hear_the_same_while_a_thread_appends():
-    live, results = Live(), []
+    log, results = EventLog(), []
 
     async def listen(number):
         await asyncio.sleep(0.002 * number)  # some come in the middle
-        return [event.data.get("index") async for event in live.follow()]
+        return [event.data.get("index") async for event in log.follow()]
 
     async def listen_all():
         return await asyncio.gather(*(listen(i) for i in range(20)))
@@ -53,21 +53,21 @@ def test_many_listeners_in_many_loops_hear_the_same_while_a_thread_appends():
     for thread in loops:
         thread.start()
     for index in range(200):
-        live.append("chunk", index=index)
+        log.append("chunk", index=index)
         time.sleep(0.0005)
-    live.append("completed")
+    log.append("completed")
     for thread in loops:
         thread.join(30)
     assert len(results) == 60 and all(result == [*range(200), None] for result in results)
 
 
 def test_an_event_is_heard_at_once_and_not_at_the_next_look():
-    live = Live()
+    log = EventLog()
 
     async def listen():
-        task = asyncio.create_task(heard(live))
+        task = asyncio.create_task(heard(log))
         await asyncio.sleep(0.05)
-        threading.Thread(target=live.append, args=("completed",)).start()
+        threading.Thread(target=log.append, args=("completed",)).start()
         began = time.monotonic()
         await task
         return time.monotonic() - began
@@ -76,21 +76,21 @@ def test_an_event_is_heard_at_once_and_not_at_the_next_look():
 
 
 def test_a_listener_that_leaves_and_a_loop_that_closes_disturb_nobody():
-    live = Live()
+    log = EventLog()
 
     async def leave():
-        follower = live.follow()
-        live.append("status", status="queued")
+        follower = log.follow()
+        log.append("status", status="queued")
         await anext(follower)
         await follower.aclose()
 
     async def vanish():
-        follower = live.follow()
+        follower = log.follow()
         await anext(follower)
         return follower  # not closed: its loop ends before it
 
     asyncio.run(leave())
     follower = asyncio.run(vanish())
-    live.append("completed")
-    assert [event.kind for event in asyncio.run(heard(live))] == ["status", "completed"]
+    log.append("completed")
+    assert [event.kind for event in asyncio.run(heard(log))] == ["status", "completed"]
     del follower

@@ -1,4 +1,4 @@
-"""The library of takes on a disk and in a bucket, and what follows from the files of one."""
+"""The library of takes on a disk and in a bucket, and the conclusions from the files of one."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtake.models.domain.prompt import Cue
+from longtake.models.domain.prompt import Cue, with_prompt
 from longtake.models.domain.scheduler import Coupling
 from longtake.models.domain.span import Span
 from longtake.pipelines.config.conf import Conf
@@ -33,7 +33,7 @@ from longtake.pipelines.serve.library.takes import (
     extended,
     new_id,
     read_take,
-    with_prompt,
+    with_prompts,
     write_take,
 )
 
@@ -53,7 +53,7 @@ FULL = take_of(
     owner="key",
     cues=(Cue(16, "a blue square"),),
     negative_prompt="räin ☃",
-    settings=("base.guidance_scale=3.0",),
+    guidance_scale=3.0,
     status=Status.FAILED,
     started_at=1001,
     completed_at=1002,
@@ -104,7 +104,7 @@ def test_no_other_text_than_an_id_becomes_a_path(text, tmp_path):
     with pytest.raises(NoSuchTake):
         Takes(Store(tmp_path)).get(text)
     with pytest.raises(NoSuchTake):
-        Takes(Store(tmp_path)).delete(text)
+        Takes(Store(tmp_path)).forget(text)
 
 
 def test_ids_are_drawn_from_128_bits():
@@ -124,17 +124,18 @@ def test_what_was_created_and_saved_is_there_after_a_restart(store):
     assert again.create(take_of()).ordinal == second.ordinal + 1
 
 
-def test_what_is_deleted_is_gone_with_its_files_and_cannot_be_saved(store):
+def test_a_forgotten_take_is_gone_and_cannot_be_saved(store):
     takes = Takes(store)
     take, other = takes.create(take_of()), takes.create(take_of())
     store.put(f"{folder(take.id)}/{fragment_name(0)}", b"x")
-    takes.delete(take.id)
-    for gone in (takes.get, takes.delete, takes.forget):
+    takes.forget(take.id)
+    for gone in (takes.get, takes.forget):
         with pytest.raises(NoSuchTake):
             gone(take.id)
     with pytest.raises(NoSuchTake):
         takes.save(take)
-    assert store.list("takes") == [f"{folder(other.id)}/take.json"]
+    files = [f"{folder(take.id)}/{fragment_name(0)}", f"{folder(other.id)}/take.json"]
+    assert store.list("takes") == sorted(files) and Takes(store).load() == [take.id]
 
 
 def test_a_broken_record_is_left_as_it_is_with_a_warning(store, caplog):
@@ -147,7 +148,7 @@ def test_a_broken_record_is_left_as_it_is_with_a_warning(store, caplog):
         again = Takes(store)
         again.load()
     assert [take.id for take in again.all()] == [good.id]
-    assert broken.id in caplog.text and "is that of another folder" in caplog.text
+    assert broken.id in caplog.text and "belongs to another folder" in caplog.text
     assert store.get(f"{folder(broken.id)}/take.json") == b'{"id": '
 
 
@@ -214,10 +215,11 @@ def test_what_is_past_its_time_goes_and_then_the_oldest_until_the_rest_fits(tmp_
 
 
 def test_a_take_goes_on_with_a_cue_at_the_end_of_the_other():
-    source = take_of(40, cues=(Cue(8, "b"),), owner="me", settings=("base.guidance_scale=3.0",))
+    source = take_of(40, cues=(Cue(8, "b"),), owner="me", num_inference_steps=20, guidance_scale=3.0)
     more = extended(source, "c", 16, 2000)
     assert (more.num_frames, more.cues, more.extends) == (56, (Cue(8, "b"), Cue(40, "c")), source.id)
-    assert (more.owner, more.seed, more.settings, more.coupling) == ("me", 7, source.settings, source.coupling)
+    assert (more.owner, more.seed, more.spec.settings) == ("me", 7, source.spec.settings)
+    assert (more.num_inference_steps, more.guidance_scale, more.coupling) == (20, 3.0, source.coupling)
     for wrong in (("c", 0), (" ", 8)):
         with pytest.raises(ValueError):
             extended(source, *wrong, 2000)
@@ -225,20 +227,47 @@ def test_a_take_goes_on_with_a_cue_at_the_end_of_the_other():
 
 def test_a_prompt_from_a_frame_on_holds_up_to_the_next_cue():
     take = take_of(cues=(Cue(16, "b"), Cue(32, "c")))
-    assert with_prompt(take, 0, "x").prompt == "x"
-    assert with_prompt(take, 24, "x").cues == (Cue(16, "b"), Cue(24, "x"), Cue(32, "c"))
-    assert with_prompt(take, 16, "x").cues == (Cue(16, "x"), Cue(32, "c"))
+
+    def changed(frame, prompt):
+        return with_prompts(take, with_prompt(take.spec, frame, prompt))
+
+    assert changed(0, "x") == replace(take, prompt="x")
+    assert changed(24, "x").cues == (Cue(16, "b"), Cue(24, "x"), Cue(32, "c"))
+    assert changed(16, "x").cues == (Cue(16, "x"), Cue(32, "c"))
     with pytest.raises(ValueError):
-        with_prompt(take, 16, " ")
+        changed(16, " ")
 
 
 def test_the_settings_of_a_take_are_all_in_its_spec():
-    assert take_of(settings=("refiner.width=64",)).spec.settings[-4:] == (
-        "video.fps=8",
-        "refiner.width=32",
-        "refiner.height=16",
-        "refiner.coupling=causal",
-    )
+    own = (("video.fps", 8), ("refiner.width", 32), ("refiner.height", 16), ("refiner.coupling", "causal"))
+    assert take_of().spec.settings == own
+    base = (("base.num_inference_steps", 20), ("base.guidance_scale", 3.0))
+    assert take_of(num_inference_steps=20, guidance_scale=3.0).spec.settings == (*base, *own)
+
+
+def test_a_record_of_before_that_keeps_its_settings_as_texts_is_read():
+    record = json.loads(write_take(FULL))
+    del record["num_inference_steps"], record["guidance_scale"]
+    texts = ["base.num_inference_steps=20", "base.guidance_scale=3.0"]
+    take = read_take(json.dumps({**record, "settings": texts}).encode())
+    assert take == replace(FULL, num_inference_steps=20, guidance_scale=3.0)
+    assert read_take(json.dumps({**record, "settings": []}).encode()) == replace(FULL, guidance_scale=None)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["refiner.strength=0.5"],
+        ["base.guidance_scale=x"],
+        ["base.guidance_scale=true"],
+        ["base.guidance_scale"],
+        7,
+        None,
+    ],
+)
+def test_a_record_of_before_with_other_settings_is_refused(settings):
+    with pytest.raises(ValueError):
+        read_take(json.dumps({**json.loads(write_take(FULL)), "settings": settings}).encode())
 
 
 def test_what_bytes_depend_on_has_a_name_of_its_own():
@@ -259,7 +288,7 @@ def test_a_causal_take_goes_on_at_the_first_window_that_is_not_final(num_frames,
     assert next_window(cut, names) == final
     if 0 < final < cut.num_fragments:
         lost = data.draw(st.sampled_from(sorted(cut.basis(final))))
-        assert next_window(cut, names - {lost}) < final  # further back, but never where something is missing
+        assert next_window(cut, names - {lost}) < final  # further back, but never at a window whose basis is incomplete
         assert all(name in names - {lost} for name in cut.basis(next_window(cut, names - {lost})))
 
 

@@ -1,0 +1,37 @@
+"""Layout of a job's folder: the files of its videos, and chunks of those in work.
+
+job.json                                    the settings of the job
+videos/<shard>/<name>.mp4                   or shards/<number>.tar, a webdataset
+previews/<shard>/<name>.mp4, thumbnails/<shard>/<name>.jpg
+.checkpoints/<name>/<request>/000000.npz    the base model's output, to go on from; gone when the video is finished
+"""
+
+from hashlib import sha256
+
+from longtake.models.domain.prompt import PromptSpec
+from longtake.pipelines.datasets.manifest import safe_name, shard_of
+
+SETTINGS = "job.json"
+CHUNKS = ".checkpoints"
+
+
+def video_path(video_id: str) -> str:
+    return f"videos/{shard_of(video_id)}/{safe_name(video_id)}.mp4"
+
+
+def preview_path(video_id: str) -> str:
+    return f"previews/{shard_of(video_id)}/{safe_name(video_id)}.mp4"
+
+
+def thumbnail_path(video_id: str) -> str:
+    return f"thumbnails/{shard_of(video_id)}/{safe_name(video_id)}.jpg"
+
+
+def chunk_folder(video_id: str) -> str:
+    return f"{CHUNKS}/{safe_name(video_id)}"
+
+
+def chunk_path(spec: PromptSpec, settings: str, index: int) -> str:
+    """The file of a chunk. Any change of the request or of the settings leads to another folder."""
+    request = sha256(repr((spec, settings)).encode()).hexdigest()[:16]
+    return f"{chunk_folder(spec.video_id)}/{request}/{index:06}.npz"

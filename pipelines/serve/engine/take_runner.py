@@ -1,0 +1,241 @@
+"""Takes on the pools of the endpoint: a take goes in, its files come out. All of it runs in the engine's thread.
+
+   take ──► look, copy or nothing ──► VideoDriver ──► chunks, boundaries, segments ──► files ──► finish
+            writer actors             base, refiner actors                             writer actors
+
+1. Whatever of a take is on disk is read and not made again, after a restart as after a loss.
+2. A take that cannot be made, or not be written, ends alone.
+3. Files of a take are removed when no writer works on it.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import ray
+from ray.exceptions import RayError
+
+from longtake.actors.calls import Outcome
+from longtake.actors.pool import Pool, reason
+from longtake.models.domain.scheduler import Stage
+from longtake.pipelines.config.conf import for_video
+from longtake.pipelines.files.piece_writer import EncodingError
+from longtake.pipelines.runners.driver import VideoDriver
+from longtake.pipelines.runners.ray_runner import SegmentFinal, TaskDone
+from longtake.pipelines.runners.writer_queue import JobResult, WriterJob
+from longtake.pipelines.serve.engine.call_queue import NotYet
+from longtake.pipelines.serve.engine.results import NOT_WRITTEN, OTHER_SETTINGS, Error, not_made
+from longtake.pipelines.serve.engine.take_in_progress import TakeInProgress
+from longtake.pipelines.serve.library.events import EventLog
+from longtake.pipelines.serve.library.paths import chunk_name
+from longtake.pipelines.serve.library.resume_plan import inherited, made_with, shape_of
+from longtake.pipelines.serve.library.takes import NoSuchTake, Status, Take, Takes, with_prompts
+from longtake.pipelines.serve.settings import ServeConf
+
+logger = logging.getLogger(__name__)
+WAITING_SEGMENTS = 16
+
+End = Callable[[Take, Error | None], None]
+
+
+class TakeRunner:
+    """Calls `end` when a take is completed or has failed, and then forgets it. The policy of its driver."""
+
+    segment_method = "keep_fragment"
+
+    def __init__(self, conf: ServeConf, pools: Mapping[str, Pool], bundle_sha256: str, takes: Takes, end: End) -> None:
+        self._conf, self._bundle_sha256, self._takes, self._end = conf, bundle_sha256, takes, end
+        self._driver = VideoDriver[TakeInProgress](conf, pools, self, WAITING_SEGMENTS)
+        self._jobs, self._in_progress = self._driver.jobs, self._driver.videos
+        self._to_remove: set[str] = set()  # takes whose files are to be removed
+
+    @property
+    def num_takes(self) -> int:
+        return len(self._in_progress)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs and nothing is awaited."""
+        return not self._driver.busy and not self._driver.is_recovering
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no call runs, and nothing waits for a writer."""
+        return not self._driver.busy and not self._jobs.busy and not self._to_remove
+
+    def __contains__(self, take_id: str) -> bool:
+        return take_id in self._in_progress
+
+    def gauges(self) -> dict[str, float]:
+        calls = {f"{name}_calls": float(count) for name, count in self._driver.num_calls().items()}
+        driver = self._driver
+        waiting = {"waiting_frames": driver.waiting_frames, "waiting_fragments": driver.waiting_segments}
+        return {**calls, **{name: float(count) for name, count in waiting.items()}}
+
+    def begin(self, take: Take, events: EventLog) -> None:
+        """Puts a take into work, or resumes it."""
+        is_new = take.started_at is None
+        take = replace(take, status=Status.IN_PROGRESS, started_at=take.started_at or int(time.time()))
+        try:
+            conf = for_video(self._conf, take.spec.settings)
+            origin = made_with(conf, self._bundle_sha256)
+            video = TakeInProgress(replace(take, made_with=origin, plan=conf.plan), conf, events)
+        except ValueError as error:
+            return self._end(take, not_made(str(error)))
+        if take.made_with not in ("", origin):
+            return self._end(take, OTHER_SETTINGS)
+        self._in_progress[take.id] = video
+        if self._save(video):
+            events.append("status", status=Status.IN_PROGRESS.value)
+            self._look(video, is_new)
+
+    def stop(self, take_id: str) -> Take:
+        """Ends the work on a take. Running calls are left to end; they take seconds."""
+        take = self._in_progress[take_id].take
+        self._driver.forget(take_id)
+        return take
+
+    def remove(self, take_id: str) -> None:
+        """Removes the files of a take that is not in work."""
+        self._to_remove.add(take_id)
+
+    def change_prompt(self, take_id: str, prompt: str) -> int:
+        """Returns the frame from which the prompt holds. Raises ValueError when none is left, and NotYet while its
+        files are unknown."""
+        video, runner = self._in_progress[take_id], self._driver.runner
+        if not video.is_found:
+            raise NotYet
+        try:
+            runner.spec(take_id)
+        except ValueError:  # not submitted yet, or already done
+            frame = video.change_prompt(prompt)
+        else:
+            frame = runner.change_prompt(take_id, prompt)
+            video.take = with_prompts(video.take, runner.spec(take_id))
+        # Written before any call carries it: if the take begins again, it has the same frames.
+        if self._save(video):
+            video.events.append("prompt", from_frame=frame, prompt=prompt)
+        return frame
+
+    def hand_out(self, tasks: bool = True) -> None:
+        """Starts what can be started; without `tasks`, only jobs of the writers."""
+        for take_id in self._to_remove - self._driver.written():
+            self._to_remove.discard(take_id)
+            self._jobs.put(WriterJob("remove", (take_id,)))
+        self._driver.hand_out(tasks)
+
+    def take_in(self, timeout_s: float) -> None:
+        """Handles what has ended, after at most `timeout_s`. Raises RuntimeError when a pool is dead."""
+        self._driver.take_in(timeout_s)
+
+    def kept_chunk(self, video: TakeInProgress, index: int) -> str | None:
+        return video.chunk_path(index)
+
+    def chunk_unreadable(self, video: TakeInProgress, index: int) -> None:
+        video.unreadable(chunk_name(index))
+
+    def passes(self, video: TakeInProgress, outcome: Outcome) -> bool:
+        return True
+
+    def task_done(self, video: TakeInProgress, event: TaskDone) -> None:
+        if event.task.stage is Stage.GENERATE:
+            self._put(video, video.chunk_done(event.task.index, event.carry, event.output))
+        else:
+            self._put(video, video.window_done(event.task, event.output))
+
+    def segment_final(self, video: TakeInProgress, event: SegmentFinal) -> None:
+        self._put(video, video.segment_final(event.index, event.segment))
+
+    def job_done(self, video: TakeInProgress | None, result: JobResult) -> None:
+        if video is None:
+            return
+        name, method = result.job.subject, result.job.method
+        if name is not None:  # a file to resume from
+            video.loaded(name, result.carry if method == "load_chunk" else result.output)
+            return self._submit(video)
+        try:
+            sizes: dict[str, int] = ray.get(result.carry) or {}
+        except RayError as error:  # the files are unknown, so they are written again
+            return self._driver.begin_again(video.take.id, reason(error), result.job)
+        if method in ("look", "copy"):
+            return self._found(video, sizes)
+        self._put(video, video.wrote(sizes))
+        if method == "finish":
+            self._end(self.stop(video.take.id), None)
+
+    def job_raised(self, video: TakeInProgress | None, result: JobResult) -> None:
+        job, why = result.job, result.why
+        if video is None or job.method == "drop":
+            logger.warning("files left behind job=%s args=%s reason=%s", job.method, job.args, why)
+        elif job.subject is not None:
+            logger.warning("file unreadable id=%s name=%s reason=%s", video.take.id, job.subject, why)
+            self._jobs.drop(video.take.id)
+            video.unreadable(job.subject)
+            self._resume(video)
+        elif isinstance(result.error, EncodingError):
+            self.fail(video, why)
+        else:
+            logger.error("take cannot be written id=%s job=%s reason=%s", video.take.id, job.method, why)
+            self._end(self.stop(video.take.id), NOT_WRITTEN)
+
+    def begin_again(self, video: TakeInProgress, lost: WriterJob | None) -> None:
+        if video.is_found:
+            self._resume(video)
+        else:
+            self._look(video, is_new=False)
+
+    def fail(self, video: TakeInProgress, reason: str) -> None:
+        self._end(self.stop(video.take.id), not_made(reason))
+
+    def _look(self, video: TakeInProgress, is_new: bool) -> None:
+        """Finds its files: a new one has none, except those of the take that it extends."""
+        take = video.take
+        if not is_new:
+            self._jobs.put(WriterJob("look", (take.id,), take.id), first=True)
+        elif take.extends is not None and (source := self._source(take.extends, take.made_with)) is not None:
+            names = inherited(shape_of(source.spec, for_video(self._conf, source.spec.settings)))
+            self._jobs.put(WriterJob("copy", (source.id, take.id, names), take.id), first=True)
+        else:
+            self._found(video, {})
+
+    def _source(self, take_id: str, origin: str) -> Take | None:
+        """The extended take, if it exists and has the same weights and settings: otherwise all is made."""
+        try:
+            source = self._takes.get(take_id)
+        except NoSuchTake:
+            return None
+        return source if source.status is Status.COMPLETED and source.made_with == origin else None
+
+    def _found(self, video: TakeInProgress, sizes: Mapping[str, int]) -> None:
+        video.found(sizes)
+        self._takes.note(video.take)
+        self._resume(video)
+
+    def _resume(self, video: TakeInProgress) -> None:
+        for job in video.begin():
+            self._jobs.put(job, first=True)
+        self._submit(video)
+
+    def _submit(self, video: TakeInProgress) -> None:
+        if (resume := video.resume) is None:
+            return
+        try:
+            self._driver.runner.submit(video.take.spec, video.conf, video.shape.plan, resume, video.num_reached)
+        except ValueError as error:
+            self.fail(video, str(error))
+
+    def _put(self, video: TakeInProgress, jobs: list[WriterJob]) -> None:
+        for job in jobs:  # in their order, else previews or resumption would fall behind
+            self._jobs.put(job)
+        self._takes.note(video.take)
+
+    def _save(self, video: TakeInProgress) -> bool:
+        """Writes its record. A take that cannot be written ends."""
+        try:
+            self._takes.save(video.take)
+        except Exception as error:  # each store has its own
+            logger.error("take cannot be written id=%s reason=%s", video.take.id, error)
+            self._end(self.stop(video.take.id), NOT_WRITTEN)
+            return False
+        return True
