@@ -4,7 +4,7 @@
     free_noise.py   FreeNoise (arXiv 2310.15169)
     co_denoising.py Gen-L-Video (arXiv 2305.18264)
     last_frame.py   continuation from the last frame by replacement (arXiv 2204.03458)
-    added.py        no rival but an ablation: CAM's condition added, without attention
+    added.py        no baseline but an ablation: CAM's condition added, without attention
 
-A rival is a function of a TextModel and a length; it gives latents, "t c h w".
+A baseline is a function of a TextModel and a length; it gives latents, "t c h w".
 """

@@ -430,9 +430,8 @@ def test_a_stage_that_raises_ends_its_own_take_with_the_reason(ray_cluster, tmp_
         bad, good = engine.submit(take_of(prompt="no")), engine.submit(take_of())
         assert finished(takes, bad).error == ("generation_failed", "prompt='no': the toy does not like it")
         assert finished(takes, good).error is None
-        for wrong, message in (("refiner.width=7", "width=7"), ("ray.address=x", "cannot differ"), ("a", "a cannot")):
-            with pytest.raises(ValueError, match=message):
-                engine.submit(replace(take_of(), settings=(wrong,), width=7))
+        with pytest.raises(ValueError, match="width=7"):
+            engine.submit(replace(take_of(), width=7))
 
 
 def test_a_take_that_cannot_be_written_ends_alone(shared):
