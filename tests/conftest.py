@@ -14,6 +14,29 @@ settings.register_profile("longtake", deadline=None, derandomize=True, suppress_
 settings.load_profile("longtake")
 
 
+def pytest_collection_modifyitems(items):
+    """Long groups first, then slow tests: so all processes end at about the same time."""
+
+    def rank(item):
+        groups = [mark.args[0] for mark in item.iter_markers("xdist_group")]
+        return 0 if "serve" in groups else 1 if "ray" in groups else 2 if item.get_closest_marker("slow") else 3
+
+    items.sort(key=rank)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Tests without a group are grouped by file: they share fixtures, which a second process would build again."""
+    from xdist.scheduler import LoadGroupScheduling
+
+    class ByFile(LoadGroupScheduling):
+        def _split_scope(self, nodeid):
+            return nodeid.rpartition("@")[2] if "@" in nodeid else nodeid.partition("::")[0]
+
+    config.option.loadscopereorder = False
+    return ByFile(config, log)
+
+
 def pytest_collection_finish(session):
     """Groups of tests have to hold: without them every worker starts a Ray and a browser of its own."""
     if hasattr(session.config, "workerinput") and session.config.getoption("loadgroup", False):
@@ -59,16 +82,28 @@ def store(request, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(s3_url):
-    """One Ray for all tests of a worker: to start it takes ten seconds.
+def ray_cluster(s3_url, tmp_path_factory):
+    """One Ray for all tests of a process, and actors that they share: starting them is most of what they cost.
 
-    Those that need it are in two xdist groups, about as long as each other: "serve" has the endpoint, "ray" the rest.
+    Tests that need it are in two xdist groups, about as long as each other: "serve" has the endpoint, "ray" the rest.
     """
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - it is spelled so
     os.environ["RAY_AUTH_MODE"] = "disabled"
     os.environ["RAY_raylet_start_wait_time_s"] = "150"  # noqa: SIM112 - a busy machine needs more than 30 s
     import ray
 
+    from tests.support.actor_shelf import shelved_actors
+
     ray.init("local", num_cpus=32, include_dashboard=False, log_to_driver=False)
-    yield ray
+    with shelved_actors(tmp_path_factory.mktemp("actors")):
+        yield ray
     ray.shutdown()
+
+
+@pytest.fixture
+def own_actors(ray_cluster):
+    """Pools of this test start actors of their own and end them, as outside of the tests."""
+    from tests.support.actor_shelf import own_actors
+
+    with own_actors():
+        yield

@@ -43,7 +43,7 @@ def text(notebook) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES[:2])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in NAMES[:2]])
 def test_a_notebook_runs_and_shows_what_it_speaks_of(name, tmp_path):
     notebook = execute(FOLDER / f"{name}.ipynb", tmp_path, CELL_TIMEOUT_S)
     assert_whole(name, notebook)

@@ -1,0 +1,97 @@
+"""Actors that tests leave to the tests after them: a new process costs a second of CPU, and seven with networks.
+
+Only start and end of an actor are replaced. Between them it is a `Worker` like any other: its calls, its death and
+its restart by Ray are real. Drivers in processes of their own, and tests that ask for `own_actors`, do without.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from ray import cloudpickle
+from ray.exceptions import RayError
+
+from longtake.actors.pool import Pool
+from longtake.actors.worker import Callee, Worker, WorkerActor
+
+PLACE = "longtake.pipelines.runners.ray_cluster.WorkerActor"
+OWN_CLOSE = Pool.close
+IDLE_S = 2.0  # to finish a call; an actor that takes longer is killed
+
+
+class ShelvedWorker(Worker):
+    """Builds what the file says. A restarted actor reads it again, as any other gets its `build` again."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(partial(build_from, file))
+
+    def forget(self) -> None:
+        """Drops what it has built."""
+        self._callee = None
+
+
+def build_from(file: Path) -> Callee:
+    return cloudpickle.loads(file.read_bytes())()
+
+
+class ActorShelf:
+    """In place of `WorkerActor`: `options(...).remote(build)` is an actor, from the shelf if one is there.
+
+    Pools still reserve their place in the cluster; the actors of the shelf are outside of it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._files = (folder / str(index) for index in count())
+        self._file_of: dict[Any, Path] = {}
+        self._free: list[Any] = []
+
+    def options(self, **_: object) -> "ActorShelf":
+        return self
+
+    def remote(self, build: Callable[[], Callee]) -> Any:
+        file = self._file_of[self._free[-1]] if self._free else next(self._files)
+        file.write_bytes(cloudpickle.dumps(build))
+        if self._free:
+            return self._free.pop()
+        actor = ray.remote(ShelvedWorker).options(
+            num_cpus=0, max_restarts=-1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}
+        ).remote(file)  # fmt: skip
+        self._file_of[actor] = file
+        return actor
+
+    def close(self, pool: Pool) -> None:
+        """In place of `Pool.close`."""
+        empty = {actor.forget.remote(): actor for actor in pool.actors}
+        ready, late = ray.wait(list(empty), num_returns=len(empty), timeout=IDLE_S)
+        for answer in ready:
+            try:
+                ray.get(answer)
+                self._free.append(empty[answer])
+            except RayError:
+                late.append(answer)
+        for answer in late:
+            ray.kill(empty[answer])
+
+
+@contextmanager
+def shelved_actors(folder: Path) -> Iterator[None]:
+    """Until the end pools take their actors from a shelf, and leave them there."""
+    shelf = ActorShelf(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PLACE, shelf)
+        patch.setattr(Pool, "close", lambda pool: shelf.close(pool))
+        yield
+
+
+@contextmanager
+def own_actors() -> Iterator[None]:
+    """Pools start actors and end them, as outside of the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PLACE, WorkerActor)
+        patch.setattr(Pool, "close", OWN_CLOSE)
+        yield
