@@ -1,7 +1,7 @@
-"""Actors that tests leave to the tests after them: a new process costs a second of CPU, and seven with networks.
+"""Actors that tests reuse: starting a process costs a second of CPU, seven with networks.
 
-Only start and end of an actor are replaced. Between them it is a `Worker` like any other: its calls, its death and
-its restart by Ray are real. Drivers in processes of their own, and tests that ask for `own_actors`, do without.
+Only the start and the end of an actor are replaced. In between it is an ordinary `Worker`: calls, death and restart by
+Ray are real. Drivers in other processes, and tests with the fixture `own_actors`, do not use the shelf.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,13 +25,13 @@ IDLE_S = 2.0  # to finish a call; an actor that takes longer is killed
 
 
 class ShelvedWorker(Worker):
-    """Builds what the file says. A restarted actor reads it again, as any other gets its `build` again."""
+    """A worker that reads `build` from a file, also after a restart."""
 
     def __init__(self, file: Path) -> None:
         super().__init__(partial(build_from, file))
 
     def forget(self) -> None:
-        """Drops what it has built."""
+        """Drops the stage or writer that it has built."""
         self._callee = None
 
 
@@ -40,9 +40,9 @@ def build_from(file: Path) -> Callee:
 
 
 class ActorShelf:
-    """In place of `WorkerActor`: `options(...).remote(build)` is an actor, from the shelf if one is there.
+    """Replaces `WorkerActor`: `options(...).remote(build)` takes an actor from the shelf, or starts one.
 
-    Pools still reserve their place in the cluster; the actors of the shelf are outside of it.
+    Pools still reserve their CPUs; actors of the shelf are outside these reservations.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -65,7 +65,7 @@ class ActorShelf:
         return actor
 
     def close(self, pool: Pool) -> None:
-        """In place of `Pool.close`."""
+        """Replaces `Pool.close`."""
         empty = {actor.forget.remote(): actor for actor in pool.actors}
         ready, late = ray.wait(list(empty), num_returns=len(empty), timeout=IDLE_S)
         for answer in ready:
@@ -80,7 +80,7 @@ class ActorShelf:
 
 @contextmanager
 def shelved_actors(folder: Path) -> Iterator[None]:
-    """Until the end pools take their actors from a shelf, and leave them there."""
+    """Makes pools take their actors from a shelf and put them back."""
     shelf = ActorShelf(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PLACE, shelf)
@@ -90,7 +90,7 @@ def shelved_actors(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def own_actors() -> Iterator[None]:
-    """Pools start actors and end them, as outside of the tests."""
+    """Makes pools start and end their actors, as outside the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(PLACE, WorkerActor)
         patch.setattr(Pool, "close", OWN_CLOSE)

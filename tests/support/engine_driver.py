@@ -1,8 +1,8 @@
-"""An engine on toy stages, and as a process of its own.
+"""An engine on toy stages, here or in a process of its own.
 
     python -m tests.support.engine_driver FOLDER SECONDS [take.json ...]
 
-Its address comes from RAY_ADDRESS. It submits the takes, prints `ready`, and goes on until none is left.
+RAY_ADDRESS names its cluster. It submits the takes, prints `ready`, and ends when all takes have ended.
 """
 
 import json
@@ -34,7 +34,7 @@ def take_of(num_frames=56, prompt="a red circle", coupling=Coupling.CAUSAL, seed
 
 
 def local_bytes(take):
-    """(fragments joined, plain file) of what the local runner makes of the same request."""
+    """(joined fragments, plain file) from the local runner for the same request."""
     stages = {Stage.GENERATE: LinkedBase(), Stage.REFINE: LinkedRefiner()}
     runner = LocalRunner(stages, PlanParams(), NUM_STEPS, take.coupling)
     files = [Mp4Encoder(take.fps, take.width, take.height, fragmented=fragmented) for fragmented in (True, False)]
@@ -48,7 +48,7 @@ def local_bytes(take):
 
 
 def started(conf, **how):
-    """(engine, takes) in pools that are proven."""
+    """(engine, takes), when the engine is ready."""
     takes = Takes(Store(conf.serve.takes))
     engine = Engine(conf, takes, linked(**how))
     engine.start()

@@ -1,7 +1,7 @@
-"""Stages whose frames tell on every mistake: what a call gets from the ones before it, and its prompt, is in them.
+"""Stages whose frames reveal every mistake: they depend on all inputs of a call and on its prompt.
 
-Not in the toys of toy.py: with them a video that goes on from the wrong memory looks as it should. What actors
-import stands here, and nothing that takes seconds.
+The toys of toy.py do not: a video continued from the wrong memory would look right. Actors import this module, so it
+imports nothing that takes seconds.
 """
 
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ class LinkedRefiner:
 
 @dataclass(frozen=True)
 class LinkedFactory(ToyFactory):
-    """`log` is a file that gets a line for every call that was made."""
+    """`log` is a file that gets a line for every call."""
 
     log: str = ""
 
