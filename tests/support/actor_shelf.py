@@ -58,9 +58,7 @@ class ActorShelf:
         file.write_bytes(cloudpickle.dumps(build))
         if self._free:
             return self._free.pop()
-        actor = ray.remote(ShelvedWorker).options(
-            num_cpus=0, max_restarts=-1, runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}
-        ).remote(file)  # fmt: skip
+        actor = ray.remote(ShelvedWorker).options(num_cpus=0, max_restarts=-1).remote(file)
         self._file_of[actor] = file
         return actor
 

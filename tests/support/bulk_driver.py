@@ -18,14 +18,14 @@ from tests.support.ray_toys import ToyFactory
 TOY = ("refiner.num_inference_steps=4", "refiner.height=32", "refiner.width=32", "tracking.enabled=false")
 
 
-def factories(**how):
-    return {stage: ToyFactory(stage, rgb=True, **how) for stage in ("base", "refiner")}
+def factories(**toy):
+    return {stage: ToyFactory(stage, rgb=True, **toy) for stage in ("base", "refiner")}
 
 
-def run_job(prompts: Path, out: Path | str, *overrides: str, **how):
+def run_job(prompts: Path, out: Path | str, *overrides: str, **toy):
     """Runs a job in this process; returns its tally."""
     conf = load_bulk(overrides=[f"prompts={prompts}", f"out={out}", *TOY, *overrides])
-    return run(conf, *check(conf), factories(**how))
+    return run(conf, *check(conf), factories(**toy))
 
 
 if __name__ == "__main__":

@@ -47,10 +47,10 @@ def local_bytes(take):
     return b"".join(parts[0]), b"".join(parts[1])
 
 
-def started(conf, **how):
+def started(conf, **toy):
     """(engine, takes), when the engine is ready."""
     takes = Takes(Store(conf.serve.takes))
-    engine = Engine(conf, takes, linked(**how))
+    engine = Engine(conf, takes, linked(**toy))
     engine.start()
     while engine.state == "starting":
         time.sleep(0.02)
@@ -58,9 +58,9 @@ def started(conf, **how):
     return engine, takes
 
 
-def main(folder, seconds, *asked):
+def main(folder, seconds, *paths):
     engine, takes = started(conf_of(folder), seconds=float(seconds))
-    for path in asked:
+    for path in paths:
         engine.submit(read_take(Path(path).read_bytes()))
     print("ready", flush=True)
     while any(take.is_active for take in takes.all()):

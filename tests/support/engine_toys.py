@@ -91,11 +91,11 @@ class LinkedFactory(ToyFactory):
 class LoggedStage(ToyStage):
     def advance(self, spec, *args):
         result = super().advance(spec, *args)
-        if self.how.log:
-            with open(self.how.log, "a") as file:
-                file.write(f"{self.how.stage} {spec.video_id} {args[1]}\n")
+        if self.factory.log:
+            with open(self.factory.log, "a") as file:
+                file.write(f"{self.factory.stage} {spec.video_id} {args[1]}\n")
         return result
 
 
-def linked(**how):
-    return {stage: LinkedFactory(stage, **how) for stage in ("base", "refiner")}
+def linked(**toy):
+    return {stage: LinkedFactory(stage, **toy) for stage in ("base", "refiner")}

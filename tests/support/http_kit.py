@@ -47,10 +47,10 @@ class Kit:
 
 
 @contextmanager
-def running(folder, *overrides: str, **how) -> Iterator[Kit]:
+def running(folder, *overrides: str, **toy) -> Iterator[Kit]:
     """An endpoint on toy stages with these fields of ToyFactory."""
     conf = load_serve(overrides=[*TOY, f"serve.takes={folder}/takes", *overrides])
-    factories = {stage: ToyFactory(stage, rgb=True, **how) for stage in ("base", "refiner")}
+    factories = {stage: ToyFactory(stage, rgb=True, **toy) for stage in ("base", "refiner")}
     takes = Takes(Store(conf.serve.takes))
     engine = Engine(conf, takes, factories)
     app = create_app(engine, takes, conf, ToyBundle())

@@ -42,38 +42,40 @@ class ToyFactory:
 
 def toy_factories(conf: Any) -> dict[str, ToyFactory]:
     """Replaces `stage_factories`: toys with the size and the number of steps of `conf`."""
-    how: dict[str, Any] = {"size": conf.refiner.width, "num_steps": conf.refiner.num_inference_steps}
-    return {stage: ToyFactory(stage, rgb=True, **how) for stage in ("base", "refiner")}
+    size: dict[str, Any] = {"size": conf.refiner.width, "num_steps": conf.refiner.num_inference_steps}
+    return {stage: ToyFactory(stage, rgb=True, **size) for stage in ("base", "refiner")}
 
 
 class ToyStage:
-    def __init__(self, how: ToyFactory, stage: Any) -> None:
-        self.how, self.stage = how, stage
+    def __init__(self, factory: ToyFactory, stage: Any) -> None:
+        self.factory, self.stage = factory, stage
 
     def warm_up(self) -> None: ...
 
     def advance(self, spec: Any, *args: Any) -> tuple[Any, Any]:
+        faults, stage = self.factory, self.stage
         # Not addressed: the dying call must differ between attempts, and between runs.
-        if random.random() < self.how.kill:
+        if random.random() < faults.kill:
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.how.hang_once and not os.path.exists(self.how.hang_once):
-            open(self.how.hang_once, "w").close()
+        if faults.hang_once and not os.path.exists(faults.hang_once):
+            open(faults.hang_once, "w").close()
             time.sleep(600)
-        if self.how.fail_prompt and spec.prompt == self.how.fail_prompt:
+        if faults.fail_prompt and spec.prompt == faults.fail_prompt:
             raise ValueError(f"prompt={spec.prompt!r}: the toy does not like it")
-        if self.how.stage == "base" and args[1] < self.how.fail_before:
+        if faults.stage == "base" and args[1] < faults.fail_before:
             raise ValueError(f"chunk {args[1]} is one that this toy does not make")
-        time.sleep(self.how.seconds)
-        stage = SpoiltBase(self.stage, self.how.spoil) if self.how.stage == "base" and self.how.spoil else self.stage
-        return Looked(stage).advance(spec, *args) if self.how.spoil else stage.advance(spec, *args)
+        time.sleep(faults.seconds)
+        if faults.stage == "base" and faults.spoil:
+            stage = SpoiltBase(stage, faults.spoil)
+        return Looked(stage).advance(spec, *args) if faults.spoil else stage.advance(spec, *args)
 
 
 class SpoiltBase:
-    def __init__(self, base: Any, how: str) -> None:
-        self.base, self.how = base, how
+    def __init__(self, base: Any, fault: str) -> None:
+        self.base, self.fault = base, fault
 
     def advance(self, spec: Any, plan: Any, index: int, memory: Any) -> tuple[Any, Any]:
         memory, chunk = self.base.advance(spec, plan, index, memory)
         if spec.seed % 2 and index > 0:
-            return memory, Chunk(chunk.span, 255 - chunk.frames if self.how == "cut" else 0 * chunk.frames)
+            return memory, Chunk(chunk.span, 255 - chunk.frames if self.fault == "cut" else 0 * chunk.frames)
         return memory, chunk

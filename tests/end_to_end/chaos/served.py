@@ -28,9 +28,9 @@ class Service:
     def __init__(self, folder, seconds, *overrides):
         """`seconds` is the duration of a call of a stage."""
         self.folder = folder
-        self._asked = (str(seconds), f"serve.takes={folder}/takes", *overrides)
+        self._arguments = (str(seconds), f"serve.takes={folder}/takes", *overrides)
         self._port = "0"
-        self.said = deque(maxlen=200)
+        self.stderr = deque(maxlen=200)
         self.start()
 
     def start(self):
@@ -38,15 +38,15 @@ class Service:
         env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "150"}
         env |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         env.pop("RAY_ADDRESS", None)
-        command = [sys.executable, "-m", "tests.end_to_end.chaos.served", *self._asked, "--port", self._port]
+        command = [sys.executable, "-m", "tests.end_to_end.chaos.served", *self._arguments, "--port", self._port]
         self._process = subprocess.Popen(
             command, cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        threading.Thread(target=lambda: self.said.extend(self._process.stderr), daemon=True).start()
+        threading.Thread(target=lambda: self.stderr.extend(self._process.stderr), daemon=True).start()
         self.url = self._process.stdout.readline().strip()
         if not self.url:
             self.kill()
-            raise AssertionError(f"it did not start: {''.join(self.said)}")
+            raise AssertionError(f"it did not start: {''.join(self.stderr)}")
         self._port = self.url.rpartition(":")[2]
 
     def client(self):

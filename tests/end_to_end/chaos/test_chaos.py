@@ -55,8 +55,8 @@ def videos_of(out):
     assert len({row.id for row in rows}) == len(rows)
     files = {path for path in store.list("videos") if path.endswith(".mp4")}
     assert files == {row.path for row in rows if row.path and "#" not in row.path}  # nothing half done, nothing extra
-    said = [(row.id, row.ordinal, row.status, row.path, row.sha256, row.seed, row.settings) for row in rows]
-    return said, [sha256(read(store, row.path)).hexdigest() for row in rows]
+    rows_of_job = [(row.id, row.ordinal, row.status, row.path, row.sha256, row.seed, row.settings) for row in rows]
+    return rows_of_job, [sha256(read(store, row.path)).hexdigest() for row in rows]
 
 
 def read(store, path):
@@ -256,8 +256,8 @@ def submit(address, env, *command):
             [ray_command, "job", "submit", "--address", address, "--working-dir", str(ROOT), *command],
             env=env, capture_output=True, text=True, timeout=400,
         )  # fmt: skip
-        said = run.stderr + run.stdout
-        if "Failed to connect" not in said and "No available agent" not in said:
+        output = run.stderr + run.stdout
+        if "Failed to connect" not in output and "No available agent" not in output:
             return run
         time.sleep(2)
     return run
