@@ -54,12 +54,12 @@ class ActorShelf:
         return self
 
     def remote(self, build: Callable[[], Callee]) -> Any:
-        file = self._file_of[self._free[-1]] if self._free else next(self._files)
+        actor = self._free.pop() if self._free else None
+        file = next(self._files) if actor is None else self._file_of[actor]
         file.write_bytes(cloudpickle.dumps(build))
-        if self._free:
-            return self._free.pop()
-        actor = ray.remote(ShelvedWorker).options(num_cpus=0, max_restarts=-1).remote(file)
-        self._file_of[actor] = file
+        if actor is None:
+            actor = ray.remote(ShelvedWorker).options(num_cpus=0, max_restarts=-1).remote(file)
+            self._file_of[actor] = file
         return actor
 
     def close(self, pool: Pool) -> None:
