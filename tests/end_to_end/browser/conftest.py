@@ -1,7 +1,7 @@
-"""A real browser and a real endpoint on toy stages. Without a browser these tests are skipped with a reason.
+"""A real browser and a real endpoint on toy stages. Without a browser these tests are skipped, and say so.
 
-While Playwright is open it keeps an event loop running in the thread that started it, where `asyncio.run` would fail in
-all later tests. So Playwright has a thread of its own, and these tests run in that thread.
+Playwright's driver leaves an event loop running in the thread that started it, for as long as it is open; there
+`asyncio.run` fails, for every test that comes after. So it has a thread of its own, and these tests run in that one.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ _thread = ThreadPoolExecutor(1, thread_name_prefix="browser")
 
 
 def in_thread(work, *args, **options):
-    """Runs `work` in Playwright's thread; returns its result or raises its exception."""
+    """All that touches Playwright; returns or raises what `work` does."""
     return _thread.submit(work, *args, **options).result()
 
 
@@ -36,15 +36,15 @@ def pytest_pyfunc_call(pyfuncitem):
 
 @pytest.fixture(scope="session")
 def browser():
-    """Debian's chromium, without its sandbox: root cannot use it."""
+    """Debian's chromium, which has no sandbox when root runs it."""
     if CHROMIUM is None:
-        pytest.skip("no browser found: apt-get install chromium, or CHROMIUM=/path/to/chromium")
+        pytest.skip("there is no browser: apt-get install chromium, or CHROMIUM=/path/to/one")
     playwright = pytest.importorskip(
         "playwright.sync_api", reason="playwright is not installed: it is in the extra dev"
     )
     driver = in_thread(playwright.sync_playwright().start)
     chromium = in_thread(driver.chromium.launch, executable_path=CHROMIUM, args=ARGS)
-    asyncio.run(asyncio.sleep(0))  # must work, as it does in later tests
+    asyncio.run(asyncio.sleep(0))  # as those who come after do
     yield chromium
     in_thread(chromium.close)
     in_thread(driver.stop)
@@ -52,7 +52,7 @@ def browser():
 
 @pytest.fixture(scope="session")
 def kit(browser, ray_cluster, tmp_path_factory):
-    """An endpoint with calls slow enough to observe."""
+    """An endpoint whose calls take long enough to look at what they do."""
     folder = tmp_path_factory.mktemp("page")
     with running(
         folder, "serve.in_flight=3", "serve.requests_per_minute=100000", seconds=0.25, fail_prompt="a raise"
@@ -62,7 +62,7 @@ def kit(browser, ray_cluster, tmp_path_factory):
 
 @pytest.fixture
 def open_page(browser):
-    """`open_page(url, init="", **context)`: a page in its own browser context. Any error on it fails the test."""
+    """`open_page(url, init="", **context)`: a page in a browser context of its own; in the end it has had no error."""
     contexts, pages = [], []
 
     def open_one(url, init="", **context):

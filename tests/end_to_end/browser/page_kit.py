@@ -1,4 +1,4 @@
-"""The page object of the browser tests. A toy's frame i is grey, 40 + i (modulo 100), with one bright column."""
+"""The page in the words of its tests. A toy's frame i is grey, 40 + i (modulo 100), with one bright column."""
 
 import re
 import threading
@@ -14,7 +14,7 @@ LOOKS = (Path(__file__).parent / "looks.js").read_text()
 
 
 class Page:
-    """`tab` is Playwright's page; `errors` lists failed scripts and violations of the page's security policy."""
+    """`tab` is Playwright's page; `errors` are scripts that failed and what the page's own rules forbade."""
 
     def __init__(self, tab):
         self.tab, self.errors = tab, []
@@ -23,12 +23,12 @@ class Page:
         tab.on("console", self._hear)
 
     def _hear(self, message):
-        # The browser also reports each refusal of the API as an error; tests check that the page shows them.
+        # The browser reports each refusal of the API as an error too; the page shows them, which is what is tested.
         if message.type == "error" and not message.text.startswith("Failed to load resource"):
             self.errors.append(message.text)
 
     def make(self, prompt=PROMPT, **settings):
-        """Fills in the form and submits it; returns the id of the video."""
+        """Fills the form as one does, presses the button; the id of the video."""
         self.tab.fill("#prompt", prompt)
         if settings:
             self.tab.eval_on_selector("#settings", "details => { details.open = true; }")
@@ -44,17 +44,17 @@ class Page:
 
     @property
     def id(self):
-        """The id of the current video, from the address; an empty string when there is none."""
+        """Of the video that is watched, by the address; an empty text when there is none."""
         found = re.search(r"#(video_[0-9a-f]{32})$", self.tab.url)
         return found[1] if found else ""
 
     @property
     def shown(self):
-        """`low`, `fine`, or an empty string while there is no picture."""
+        """`low`, `fine`, or an empty text while there is no picture."""
         return self.tab.get_attribute("#stage", "data-shown") or ""
 
     def wait_state(self, *states):
-        """Waits for a state of the screen: empty, queued, in_progress, completed, failed or cancelled."""
+        """Of the screen: empty, queued, in_progress, completed, failed or cancelled."""
         self.tab.wait_for_function(
             "states => states.includes(document.getElementById('screen').dataset.state)", arg=list(states)
         )
@@ -68,29 +68,29 @@ class Page:
         return self.tab.evaluate("name => looks.grey(name)", name)
 
     def wait_grey(self, name, frame):
-        """Waits until this video shows this frame of a toy."""
+        """Until this video stands at this frame of a toy."""
         try:
             self.tab.wait_for_function("([name, grey]) => looks.grey(name) === grey", arg=[name, 40 + frame % 100])
         except Exception as error:
             raise AssertionError(f"{name} shows {self.grey(name)}, not frame {frame}") from error
 
     def cells(self, row):
-        """States of the cells in a row of the timeline: chunks, windows or segments."""
+        """The states of a row of the timeline: chunks, windows or segments."""
         return self.tab.eval_on_selector_all(f"#{row} i", "cells => cells.map(cell => cell.dataset.state)")
 
     def pictures(self):
-        """States of the pictures in the film strip: empty, low or fine."""
+        """The states of the pictures on the strip: empty, low or fine."""
         return self.tab.eval_on_selector_all("#frames canvas", "all => all.map(one => one.dataset.state)")
 
     def seek(self, frame):
         self.tab.evaluate("frame => looks.seek(frame)", frame)
 
     def wait_developed(self):
-        """Waits until all pictures of the film strip are refined."""
+        """Until all pictures of the strip are refined ones."""
         self.tab.wait_for_function("() => looks.isDeveloped()")
 
     def wait_holds(self, seconds):
-        """Waits until the first `seconds` of the refined video are buffered without a gap."""
+        """Until the refined video has its first `seconds`, without a gap."""
         self.tab.wait_for_function("seconds => looks.holds(seconds)", arg=seconds)
 
     def wait_text(self, field, text):
@@ -99,13 +99,13 @@ class Page:
         )
 
     def focused(self):
-        """The id of the element with the focus."""
+        """The id of what has the focus."""
         return self.tab.evaluate("document.activeElement.id")
 
 
 @contextmanager
 def served_at(app, port):
-    """Serves the app at a given port, like an endpoint that restarts."""
+    """The app at a port that is known, as an endpoint that comes back."""
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -1,4 +1,4 @@
-"""Accessibility of the page: keyboard, screen reader, light and dark colours, phone."""
+"""The page for everybody: by keyboard alone, read aloud, in both lights, on a phone."""
 
 import re
 
@@ -12,7 +12,7 @@ PHONE = {"viewport": {"width": 380, "height": 800}, "device_scale_factor": 2, "h
 
 
 def luminance(color):
-    """Relative luminance (WCAG 2.2) of a colour like `rgb(1, 2, 3)`."""
+    """By WCAG 2.2, of `rgb(1, 2, 3)`."""
     parts = [int(part) / 255 for part in re.findall(r"\d+", color)[:3]]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

@@ -1,4 +1,4 @@
-"""The form, refusals, and the actions on earlier videos."""
+"""Asking, refusals, and what is done with earlier videos."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ KEY = "a-key-that-nobody-guesses"
 
 @pytest.fixture(scope="module")
 def small(browser, ray_cluster, tmp_path_factory):
-    """An endpoint with an API key that makes one video at a time and queues none."""
+    """An endpoint with a key, where one video may be in work and none may wait."""
     folder = tmp_path_factory.mktemp("small")
     (folder / "keys").write_text(KEY)
     with running(
@@ -27,7 +27,7 @@ def small(browser, ray_cluster, tmp_path_factory):
 
 @contextmanager
 def held_answer(page, video_id):
-    """Holds back the answer to the page's next request for this video until the block ends."""
+    """The page's next question after this video is asked in here, and answered at the end."""
     address, held = f"**/v1/videos/{video_id}", []
     page.tab.route(address, lambda route: held.append(route), times=1)
     yield
@@ -88,7 +88,7 @@ def test_a_video_that_fails_says_why(page):
     page.make("a raise", num_frames=16)
     page.wait_state("failed")
     assert page.tab.inner_text("#status") == "This video failed."
-    page.tab.wait_for_selector("#reason:not(:empty)")  # the event reports the failure, the next response its reason
+    page.tab.wait_for_selector("#reason:not(:empty)")  # the event says that it failed, the next answer why
     assert "the toy does not like it" in page.tab.inner_text("#reason")
 
 
@@ -120,7 +120,7 @@ def test_a_key_is_asked_for_once_and_a_full_endpoint_counts_down(open_page, smal
     page.tab.wait_for_function("before => document.getElementById('go').textContent !== before", arg=waits)
     page.tab.click("#actions button:text('Cancel')")
     page.wait_state("cancelled")
-    page.tab.wait_for_selector("#go:not([disabled])", timeout=4000)  # before the countdown ends: there is room now
+    page.tab.wait_for_selector("#go:not([disabled])", timeout=4000)  # not at the end of the count: there is a place now
     assert page.tab.inner_text("#go") == "Make video"
     page.tab.click("#sign-out")
     page.tab.wait_for_selector("#login:not([hidden])")
@@ -186,7 +186,7 @@ def test_an_earlier_video_is_played_remixed_extended_and_deleted(page, kit):
     page.wait_state("completed")
 
     page.tab.click(f"{card} a.card")
-    page.tab.wait_for_selector(f"{card}[aria-current]")  # until then the screen may show the remix
+    page.tab.wait_for_selector(f"{card}[aria-current]")  # until then the screen may still have the remix
     page.wait_shown("fine")
     page.tab.click("#actions button:text('Extend')")
     page.tab.fill("#extend-prompt", "a red circle")
@@ -210,7 +210,7 @@ def test_an_earlier_video_is_played_remixed_extended_and_deleted(page, kit):
 
 
 def test_the_buttons_of_a_video_go_as_soon_as_another_one_is_chosen(page):
-    """Otherwise a quick "Extend" would extend the video that is still on the screen."""
+    """A quick "Extend" would extend the one that is still on the screen."""
     first = page.make(num_frames=16, seed=3)
     page.wait_state("completed")
     page.make("a circle moves right")
@@ -258,7 +258,7 @@ def test_the_back_button_goes_to_the_video_before(page):
 
 
 def test_an_answer_that_is_overtaken_shows_nothing(page):
-    """Goes back twice before the first answer arrives."""
+    """Back, and back again before the first of them was answered."""
     first = page.make(num_frames=16)
     page.wait_state("completed")
     page.make("a circle moves", num_frames=16)
@@ -268,7 +268,7 @@ def test_an_answer_that_is_overtaken_shows_nothing(page):
         page.tab.wait_for_selector("#actions button", state="detached")
         page.tab.go_back()
         page.wait_state("empty")
-    page.tab.wait_for_timeout(300)  # the answer has arrived: a screen that used it would show it by now
+    page.tab.wait_for_timeout(300)  # the answer is here: a screen that took it would show it by now
     assert page.tab.get_attribute("#screen", "data-state") == "empty"
 
 
@@ -288,7 +288,7 @@ def test_a_video_that_is_deleted_while_it_is_on_its_way_is_not_waited_for(page):
 
 
 def test_a_key_that_is_given_late_does_not_bring_back_what_was_left(open_page, kit):
-    """The events of a video need a key, which is entered after the user has left the video."""
+    """The events of a video want a key; it is given when the video has been left."""
     page = open_page(kit.url)
     page.tab.wait_for_selector("#served:not(:empty)")
     first = page.make(num_frames=16)

@@ -1,4 +1,4 @@
-"""A video plays in a browser while it is being generated."""
+"""A video plays in a browser while it is made."""
 
 from dataclasses import asdict
 
@@ -28,7 +28,7 @@ def test_the_first_picture_is_there_long_before_the_video_is(page, kit):
 
 
 def test_the_refined_picture_takes_over_at_the_same_frame(page, kit):
-    video_id = page.make(num_frames=40, seed=1)  # for every fourth seed, H.264 gives frame 0 the grey of frame 1
+    video_id = page.make(num_frames=40, seed=1)  # of every fourth seed, H.264 makes the grey of frame 0 that of frame 1
     page.wait_state("completed")
     assert status_of(kit, video_id) == "completed"
     page.wait_shown("fine")
@@ -136,7 +136,7 @@ def test_without_media_source_it_plays_by_hls(open_page, kit):
 
 
 def test_without_hls_too_it_plays_the_stream_and_then_the_file(open_page, kit):
-    """A browser may buffer any number of bytes before it shows a frame: here, all bytes of the toy video."""
+    """A browser reads ahead as many bytes as it likes before it shows anything: here that is all that a toy makes."""
     page = open_page(kit.url, init=NO_MSE + NO_HLS)
     page.tab.wait_for_selector("#served:not(:empty)")
     video_id = page.make(num_frames=80)
