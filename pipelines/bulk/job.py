@@ -178,7 +178,10 @@ class BulkJob:
     def begin_again(self, video: BulkVideo, lost: WriterJob | None) -> None:
         """A commit does not say which of the fragments it lacked, so it gets all of them again."""
         video.begin_again(keep=lost is None or lost.method != "commit")
-        self._begin(video)
+        if video.is_encoded:  # it only waited for its commit
+            self._commit(video)
+        else:
+            self._begin(video)
 
     def fail(self, video: BulkVideo, reason: str) -> None:
         attempts = 1 + video.retries + self._driver.repeats(video.id)
@@ -194,8 +197,11 @@ class BulkJob:
         assert result.receipt is not None
         video.encoded(result.job.subject, result.carry, result.output, result.receipt.seconds)
         if video.is_encoded:
-            flagged = video.broken_limit(self._conf.quality)
-            self._jobs.put(video.commit(self._driver.repeats(video.id), flagged))
+            self._commit(video)
+
+    def _commit(self, video: BulkVideo) -> None:
+        flagged = video.broken_limit(self._conf.quality)
+        self._jobs.put(video.commit(self._driver.repeats(video.id), flagged))
 
     def _measured(self, video: BulkVideo, result: JobResult) -> None:
         outcome: Outcome = result.job.subject

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from longtake.pipelines.api import Longtake, write_mp4
 from longtake.pipelines.config.conf import Conf, load
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow, read_cues
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.stages import bundle_path
+from longtake.pipelines.runners.bundle_limits import bundle_path
 
 
 def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoRow, Conf]:
@@ -31,6 +30,8 @@ def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoR
 
 def remake(row: VideoRow, conf: Conf, out: Path) -> bool:
     """Writes the video to `out`; returns whether its bytes are those of the manifest."""
+    from longtake.pipelines.api import Longtake, write_mp4  # torch: after the checks
+
     longtake = Longtake(conf)
     assert row.prompt is not None and row.num_frames is not None and row.seed is not None, "a done video has them"
     negative_prompt, cues = row.negative_prompt or "", read_cues(row.cues)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from longtake.models.domain.state import Chunk
-from longtake.pipelines.runners.black_frame_check import Looked
+from longtake.pipelines.runners.stages import refuse_black
 from tests.pipelines.runners.test_local import NUM_STEPS, ToyBase, ToyRefiner
 from tests.support import toy
 
@@ -67,7 +67,10 @@ class ToyStage:
         time.sleep(faults.seconds)
         if faults.stage == "base" and faults.spoil:
             stage = SpoiltBase(stage, faults.spoil)
-        return Looked(stage).advance(spec, *args) if faults.spoil else stage.advance(spec, *args)
+        carry, output = stage.advance(spec, *args)
+        if faults.spoil:
+            refuse_black(output)
+        return carry, output
 
 
 class SpoiltBase:

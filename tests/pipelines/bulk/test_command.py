@@ -1,4 +1,4 @@
-"""Bulk jobs on toy stages and a real Ray: what comes out, and what happens when they are stopped."""
+"""Bulk jobs on toy stages and a real Ray: their output, and its continuation after a stop."""
 
 import fcntl
 import io
@@ -17,10 +17,11 @@ import longtake.pipelines.files.folder_lock
 from longtake.models.domain.plan import PlanParams
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.scheduler import Coupling, Stage
-from longtake.models.stages.refiner import RefinerParams
+from longtake.models.stages.params import RefinerParams
 from longtake.models.video.mp4 import decode
 from longtake.pipelines.api import write_mp4
-from longtake.pipelines.bulk.command import Stopped, check
+from longtake.pipelines.bulk.checks import check
+from longtake.pipelines.bulk.command import Stopped
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.files.folder_lock import LEASE, LeaseTimes, alone
 from longtake.pipelines.files.store import Store
@@ -230,7 +231,7 @@ def test_a_job_whose_folder_was_taken_over_ends_and_writes_no_more(ray_cluster, 
 
     lost = threading.Event()
 
-    # Again and again: a holder that looked just before would renew its lease over one that was written once.
+    # Repeatedly: a holder that read just before would renew its lease over one that was written once.
     def take_over():
         while not store.exists(LEASE):
             time.sleep(0.02)
@@ -262,7 +263,7 @@ def test_a_stopped_job_goes_on_inside_a_long_video_from_its_chunks(ray_cluster, 
         run_job(prompts, out, *overrides, seconds=0.05)
     kept = len(list((out / ".checkpoints").rglob("*.npz")))
     assert kept >= 6 and not list(out.rglob("*.mp4"))
-    # The base model now refuses to make the first chunks: they have to come from where they were kept.
+    # The base model now refuses to make the first chunks: they have to be read.
     tally = run_job(prompts, out, *overrides, "ray.writer.num_actors=3", fail_before=6)
     assert (tally.done, tally.failed) == (1, 0)
     row = manifest_of(out).loc["long"]

@@ -1,4 +1,4 @@
-"""A bulk job that looks at its videos while it makes them. Toy videos of odd seeds are spoilt from frame 16 on."""
+"""A bulk job that measures its videos while it makes them. Toy videos of odd seeds are spoilt from frame 16 on."""
 
 import json
 import os
@@ -90,7 +90,7 @@ def test_a_reseeded_video_is_the_same_after_a_stop_and_can_be_made_again(ray_clu
     run_job(prompts, out, *how, spoil="cut")
     row = check_reseeded(tmp_path, out)
     assert row.quality == expected.quality and row.sha256 == expected.sha256
-    found, conf = find(str(out), f"v{ODD}")  # what `longtake regenerate` makes its video of
+    found, conf = find(str(out), f"v{ODD}")  # the input of `longtake regenerate`
     assert found.seed == seed_of(ODD, 3) and conf.refiner.height == 32
 
 

@@ -1,4 +1,4 @@
-"""A row of a manifest makes its video again."""
+"""Videos made again from rows of a manifest."""
 
 import json
 from dataclasses import replace

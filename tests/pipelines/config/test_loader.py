@@ -129,7 +129,7 @@ def test_a_refusal_names_key_value_and_rule(write, overrides, message):
     [
         ("name: a\ninner: [1\n", "some.yaml:3 is not valid YAML"),
         ("name: a\n\tx: b\n", "some.yaml:2 is not valid YAML"),
-        ("name: a\nname: b\n", "some.yaml:2 is not valid YAML: the key 'name' stands here twice"),
+        ("name: a\nname: b\n", "some.yaml:2 is not valid YAML: duplicate key 'name'"),
         ("- a\n- b\n", "must hold lines of key: value, not a list"),
         ("just words", "must hold lines of key: value, not text"),
         ("name: !!python/object/apply:os.getcwd []", "is not valid YAML"),

@@ -420,7 +420,7 @@ def test_many_may_compact_and_read_while_others_record(tmp_path):
         ({"reason": "it is done and has a reason"}, "reason="),
         ({"path": None, "seed": None}, "of a done video"),
         ({"finished_at": None}, "finished_at=None"),
-        ({"finished_at": datetime(2026, 9, 1, tzinfo=timezone(timedelta(hours=2)))}, "no time in UTC"),
+        ({"finished_at": datetime(2026, 9, 1, tzinfo=timezone(timedelta(hours=2)))}, "not a time in UTC"),
     ],
 )
 def test_a_row_that_breaks_a_promise_is_not_recorded(tmp_path, changes, fault):

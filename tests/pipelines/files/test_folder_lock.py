@@ -1,4 +1,4 @@
-"""One at a time may write in a folder, on a disk and in a bucket."""
+"""Exclusive access to a folder, on a disk and in a bucket."""
 
 import json
 import os
@@ -29,7 +29,7 @@ with alone(Store(sys.argv[1]), times=LeaseTimes(renew_s=0.2)):
 
 @pytest.fixture
 def folder(store):
-    """A Store whose folder is there."""
+    """A Store whose folder exists."""
     store.put("job.json", b"{}")
     return store
 
@@ -114,7 +114,7 @@ def test_a_killed_holder_keeps_the_folder_until_its_lease_is_dead(bucket):
 
 
 class SlowStore(Store):
-    """Waits, before it first writes over a file, until all others are about to, and then for `seconds`."""
+    """Before its first overwrite it waits until all others have come as far, and then for `seconds`."""
 
     def __init__(self, url, together, seconds):
         super().__init__(url)
@@ -141,7 +141,7 @@ def test_of_many_who_come_at_once_one_gets_the_folder(bucket, dead):
                 stack.enter_context(alone(one, times=LeaseTimes(renew_s=5, dead_s=30, settle_s=2)))
             except ValueError:
                 return False
-            ended.wait(20)  # it holds the folder while the others ask
+            ended.wait(20)  # holds the folder while the others try
             return True
 
     with ThreadPoolExecutor(6) as pool:

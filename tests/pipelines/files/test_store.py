@@ -36,7 +36,7 @@ while True:
 def store(request, tmp_path):
     if request.param == "local":
         return Store(tmp_path / "out")
-    return Store(f"{request.getfixturevalue('s3_url')}/{tmp_path.name}/o[u]t")  # brackets are no wildcard
+    return Store(f"{request.getfixturevalue('s3_url')}/{tmp_path.name}/o[u]t")  # brackets are not wildcards
 
 
 def _run(program: str, *args: object) -> subprocess.Popen[str]:
@@ -74,7 +74,7 @@ def test_a_file_is_created_once(store):
 
 
 def test_of_many_who_create_a_file_one_does(tmp_path):
-    store = Store(tmp_path)  # in an object store it is the server that decides
+    store = Store(tmp_path)  # in an object store the server decides
     with ThreadPoolExecutor(8) as pool:
         created = list(pool.map(lambda n: store.create("record", bytes([n])), range(8)))
     assert created.count(True) == 1
@@ -105,7 +105,7 @@ def test_a_listing_is_sorted_fresh_and_relative(store):
         store.put(path, b"")
     assert store.list("videos") == ["videos/a", "videos/b/1", "videos/b/2"]
     assert store.list() == ["videos/a", "videos/b/1", "videos/b/2", "videos2/c"]
-    s3fs.S3FileSystem.clear_instance_cache()  # another one does not tell this one what it changes
+    s3fs.S3FileSystem.clear_instance_cache()  # instances do not share their changes
     other = pickle.loads(pickle.dumps(store))
     other.put("videos/new", b"")
     other.delete("videos/a")

@@ -65,7 +65,7 @@ def jobs(office):
 
 
 def run_all(jobs, office):
-    """Everything that ended, in order."""
+    """All results, in order."""
     ended = []
     while jobs.busy:
         jobs.hand_out()
@@ -146,7 +146,7 @@ def test_one_that_nobody_wants_is_not_made_again_when_it_is_lost(jobs, office, t
 def test_one_whose_argument_died_is_missing_and_not_made_again(jobs, office, tmp_path):
     owner = ray.remote(Owner).remote()
     (lost,) = ray.get(owner.make.remote())
-    ray.kill(owner)  # what it owns dies with it, as what a machine holds does
+    ray.kill(owner)  # its objects die with it, as those of a machine do
     with pytest.raises(RayError):
         for _ in range(600):  # it takes a moment
             ray.get(lost, timeout=10)

@@ -228,7 +228,7 @@ def test_what_cannot_be_served_is_refused_in_one_line(refused, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert f"serve.port={port}: it cannot be had (Address already in use)" in refused("--port", port)
+        assert f"serve.port={port} is not available (Address already in use)" in refused("--port", port)
     assert "name a file of API keys" in refused("--host", "0.0.0.0")
     assert "serve.keys_file=nowhere cannot be read" in refused("serve.keys_file=nowhere")
     (tmp_path / "file").write_text("")
@@ -251,7 +251,7 @@ def test_what_cannot_be_served_is_refused_in_one_line(refused, tmp_path, monkeyp
     ],
 )
 def test_what_a_replica_raised_is_found_in_what_serve_says(text, says):
-    assert serve.raised_in(text) == says
+    assert serve.last_exception(text) == says
 
 
 def test_the_file_for_serve_deploy_builds_the_app(tmp_path):

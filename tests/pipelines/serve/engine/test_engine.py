@@ -1,4 +1,4 @@
-"""The engine on toy stages and a real Ray: what comes out, and what happens when things are stopped, lost or broken."""
+"""The engine on toy stages and a real Ray: its output, and its behavior when things are stopped, lost or broken."""
 
 import asyncio
 import io
@@ -31,7 +31,7 @@ PATIENCE_S = 60.0
 
 
 def until(true, what="", patience_s=PATIENCE_S):
-    """Waits until `true()`; returns the seconds that it took."""
+    """Waits until `true()`; returns the seconds it took."""
     began = time.monotonic()
     while not true():
         assert time.monotonic() - began < patience_s, f"waited too long: {what}"
@@ -44,13 +44,13 @@ def path_of(takes, take, name=""):
 
 
 def finished(takes, take):
-    """The take when it has ended."""
+    """The take, after its end."""
     until(lambda: not takes.get(take.id).is_active, f"{takes.get(take.id)}")
     return takes.get(take.id)
 
 
 def made(takes, take):
-    """(fragments joined, plain file) as they are on disk."""
+    """(fragments joined, plain file) on disk."""
     fragments = sorted(path_of(takes, take, "fragments").iterdir())
     return b"".join(one.read_bytes() for one in fragments), path_of(takes, take, "video.mp4").read_bytes()
 
@@ -77,7 +77,7 @@ def running(folder, *overrides, **how):
 
 @pytest.fixture(scope="module")
 def shared(ray_cluster, tmp_path_factory):
-    """A quick engine for whoever needs nothing special; its calls are logged in `log` in its folder."""
+    """A quick engine for tests without special needs; it logs its calls in `log` in its folder."""
     folder = tmp_path_factory.mktemp("shared")
     overrides = ("ray.refiner.num_actors=2", "ray.writer.num_actors=2")
     with running(folder, *overrides, log=str(folder / "log")) as both:
@@ -430,9 +430,8 @@ def test_a_stage_that_raises_ends_its_own_take_with_the_reason(ray_cluster, tmp_
         bad, good = engine.submit(take_of(prompt="no")), engine.submit(take_of())
         assert finished(takes, bad).error == ("generation_failed", "prompt='no': the toy does not like it")
         assert finished(takes, good).error is None
-        for wrong, message in (("refiner.width=7", "width=7"), ("ray.address=x", "cannot differ"), ("a", "a cannot")):
-            with pytest.raises(ValueError, match=message):
-                engine.submit(replace(take_of(), settings=(wrong,), width=7))
+        with pytest.raises(ValueError, match="width=7"):
+            engine.submit(replace(take_of(), width=7))
 
 
 def test_a_take_that_cannot_be_written_ends_alone(shared):

@@ -15,7 +15,7 @@ from tests.pipelines.serve.library.test_takes import take_of
 
 
 class Process:
-    """Makes a take until `calls` calls have ended; `disk` is what is left of it then."""
+    """Works on a take until `calls` calls have ended; `disk` holds the files that remain."""
 
     def __init__(self, take, disk, rng):
         self.take, self.disk, self.rng = take, disk, rng

@@ -1,4 +1,4 @@
-"""What stands before every request: keys, rates, hosts, origins, bodies; and what no answer lacks."""
+"""What stands before every request: keys, limiter, hosts, origins, bodies; and what no answer lacks."""
 
 import asyncio
 
@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from longtake.pipelines.serve.http.access import COOKIE, Guard
+from longtake.pipelines.serve.http.access import COOKIE, AccessControl
 from longtake.pipelines.serve.http.errors import HANDLERS
-from longtake.pipelines.serve.http.keys import Keys, Rates, read_keys
+from longtake.pipelines.serve.http.keys import Keys, RateLimiter, read_keys
 from longtake.pipelines.serve.settings import ServeParams
 
 KEY, OTHER = "k" * 32, "o" * 32
@@ -45,8 +45,8 @@ def app_of(keys=(), **params):
         Route("/broken", broken),
         Route("/later", breaks_later),
     ]
-    guard = Middleware(Guard, params=ServeParams(**params), keys=Keys(keys))
-    return Starlette(routes=routes, exception_handlers=HANDLERS, middleware=[guard])
+    access = Middleware(AccessControl, params=ServeParams(**params), keys=Keys(keys))
+    return Starlette(routes=routes, exception_handlers=HANDLERS, middleware=[access])
 
 
 def ask(app, method="GET", path="/v1/x", host="127.0.0.1", address="127.0.0.1", **options):
@@ -121,15 +121,15 @@ def test_each_key_has_a_rate_of_its_own_and_is_told_when_to_come_again():
 
 def test_a_bucket_fills_again_with_time_and_buckets_do_not_pile_up(monkeypatch):
     now = [0.0]
-    rates = Rates(60, clock=lambda: now[0])
-    assert [rates.wait_s("a") for _ in range(60)] == [0] * 60
-    assert rates.wait_s("a") == pytest.approx(1)
+    limiter = RateLimiter(60, clock=lambda: now[0])
+    assert [limiter.wait_s("a") for _ in range(60)] == [0] * 60
+    assert limiter.wait_s("a") == pytest.approx(1)
     now[0] = 1.01
-    assert (rates.wait_s("a"), rates.wait_s("a") > 0) == (0, True)
+    assert (limiter.wait_s("a"), limiter.wait_s("a") > 0) == (0, True)
     monkeypatch.setattr("longtake.pipelines.serve.http.keys.MAX_BUCKETS", 10)
     for i in range(100):
-        rates.wait_s(str(i))
-    assert len(rates._buckets) == 10
+        limiter.wait_s(str(i))
+    assert len(limiter._buckets) == 10
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8000", "127.9.9.9:1", "[::1]:8000"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from longtake.pipelines.serve.http.byte_ranges import ranged
+from longtake.pipelines.serve.http.byte_ranges import range_response
 from longtake.pipelines.serve.http.errors import HANDLERS
 
 DATA = bytes(range(200))
@@ -22,7 +22,7 @@ def ask(method="GET", **headers):
             yield DATA[at : min(at + 7, span.stop)]
 
     async def file(request):
-        return ranged(request, len(DATA), ETAG, "video/mp4", read)
+        return range_response(request, len(DATA), ETAG, "video/mp4", read)
 
     async def run():
         app = Starlette(routes=[Route("/", file)], exception_handlers=HANDLERS)

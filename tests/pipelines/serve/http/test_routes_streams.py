@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from longtake.models.video.mp4 import decode
+from longtake.models.video.mp4 import decode, split_head
 from longtake.pipelines.serve.http.live_feed import events
-from longtake.pipelines.serve.http.routes_hls import split_head
 from tests.support.http_kit import PROMPT, running, wait_for
 
 pytestmark = pytest.mark.xdist_group("serve")

@@ -9,7 +9,7 @@ from openai import APIStatusError, OpenAI, omit
 
 from longtake.models.domain.plan import PlanParams
 from longtake.models.domain.scheduler import Coupling, Stage
-from longtake.models.stages.refiner import RefinerParams
+from longtake.models.stages.params import RefinerParams
 from longtake.models.video.mp4 import decode
 from longtake.pipelines.api import write_mp4
 from longtake.pipelines.runners.local import LocalRunner
@@ -241,7 +241,10 @@ def test_health_and_metrics_say_how_it_goes(kit, alice):
     with kit.client() as anybody:
         assert anybody.get("/health").json() == {"status": "ready"}
         assert anybody.get("/metrics").status_code == 401
-    text = alice.get("/metrics").text
+    response = alice.get("/metrics")
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    text = response.text
+    assert "# HELP longtake_queued " in text and "# TYPE longtake_queued gauge" in text
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert values["longtake_ready"] == "1.0" and "longtake_queued" in values and "longtake_running" in values
 

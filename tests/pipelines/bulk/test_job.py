@@ -1,0 +1,68 @@
+"""The policy of a bulk job, without Ray: its pools have no actors, and nothing is handed out."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from longtake.actors.pool import Pool
+from longtake.models.domain.plan import Plan, PlanParams
+from longtake.models.domain.prompt import PromptSpec
+from longtake.pipelines.bulk.job import BulkJob
+from longtake.pipelines.bulk.rows import VideoRequest
+from longtake.pipelines.bulk.settings import load_bulk
+from longtake.pipelines.bulk.video import Slot
+from longtake.pipelines.bulk.video import begin as begin_video
+from longtake.pipelines.datasets.prompt_rows import Row
+from longtake.pipelines.runners.writer_queue import WriterJob
+
+
+@pytest.fixture
+def job():
+    conf = load_bulk(overrides=["prompts=p.txt", "out=out", "ray.max_attempts=3"])
+    pools = {name: Pool(name, lambda index: None, 1) for name in ("base", "refiner", "writer")}
+    return BulkJob(conf, "ab" * 32, pools, SimpleNamespace(), set(), lambda *_: None)
+
+
+@pytest.fixture
+def video(job):
+    """A video of two segments in work."""
+    spec, conf = PromptSpec("a", "a red circle", num_frames=26), job._conf
+    request = VideoRequest(Row("p.txt:1", 0, {}, None), spec, conf, Plan(26, PlanParams()))
+    video = begin_video(request, conf, "ab" * 32)
+    job._begin(video)
+    return video
+
+
+def encode(job, video, num_fragments):
+    for index in range(num_fragments):
+        video.encode(Slot("video", index), "segment")
+        video.encoded(Slot("video", index), None, f"fragment {index}", seconds=0)
+
+
+def waiting(job):
+    return [one.method for one in job._jobs._waiting]
+
+
+def test_a_video_that_only_waits_for_its_commit_is_committed_when_something_else_of_it_is_lost(job, video):
+    encode(job, video, 2)
+    job._commit(video)
+    job._driver.begin_again("a", "its machine is gone", WriterJob("save_chunk", (), "a"))
+    assert waiting(job) == ["commit"] and job._jobs._waiting[0].args[0].attempts == 2
+    assert not job._driver.runner.waiting_frames  # nothing is made again
+
+
+def test_a_commit_that_lost_a_fragment_gets_all_of_them_again(job, video):
+    encode(job, video, 2)
+    job._driver.begin_again("a", "its machine is gone", WriterJob("commit", (), "a"))
+    assert waiting(job) == [] and list(job._driver.runner.waiting_frames) == ["a"]
+    assert not video.fragments and video.encode(Slot("video", 1), "segment") is not None
+
+
+def test_a_video_that_loses_parts_too_often_fails_with_the_number_of_its_attempts(job, video):
+    for _ in range(3):
+        job._driver.begin_again("a", "its machine is gone")
+    (record,) = job._jobs._waiting
+    row = record.args[0]
+    assert (record.method, row.status, row.attempts) == ("record", "failed", 3)
+    assert row.reason == "parts of it were lost 3 times: its machine is gone"
+    assert not job._driver.videos
