@@ -1,7 +1,10 @@
 """What a bundle cannot do is refused before its weights are loaded: in one line, or in one row of a job."""
 
+import json
+
 import pytest
 
+from longtake.models.stages.files import REQUIRED
 from longtake.pipelines.__main__ import main
 from longtake.pipelines.bulk.rows import Rows
 from longtake.pipelines.bulk.settings import load_bulk
@@ -53,6 +56,9 @@ def test_a_row_of_a_job_that_asks_for_them_is_refused_as_a_row(tmp_path, setting
 
 
 def test_a_bundle_without_configs_is_named(tmp_path):
+    with pytest.raises(ValueError, match="is not a bundle: there is no model_index.json"):
+        limits_of(load(overrides=[f"bundle={tmp_path}"]))
+    (tmp_path / "model_index.json").write_text(json.dumps(dict.fromkeys(REQUIRED, ["library", "Class"])))
     with pytest.raises(ValueError, match=r"bundle part .*vae cannot be read"):
         limits_of(load(overrides=[f"bundle={tmp_path}"]))
     for part, text in (("vae", '{"block_out_channels": [1]}'), ("refiner", "{}")):
