@@ -58,7 +58,7 @@ def test_a_row_of_a_job_that_asks_for_them_is_refused_as_a_row(tmp_path, setting
 def test_a_bundle_without_configs_is_named(tmp_path):
     with pytest.raises(ValueError, match="is not a bundle: there is no model_index.json"):
         limits_of(load(overrides=[f"bundle={tmp_path}"]))
-    (tmp_path / "model_index.json").write_text(json.dumps(dict.fromkeys(REQUIRED, ["library", "Class"])))
+    (tmp_path / "model_index.json").write_text(json.dumps({name: ["library", "Class"] for name in REQUIRED}))
     with pytest.raises(ValueError, match=r"bundle part .*vae cannot be read"):
         limits_of(load(overrides=[f"bundle={tmp_path}"]))
     for part, text in (("vae", '{"block_out_channels": [1]}'), ("refiner", "{}")):
