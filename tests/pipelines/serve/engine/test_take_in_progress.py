@@ -2,7 +2,7 @@
 
 import random
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, Stage
@@ -95,6 +95,7 @@ takes = st.builds(take_of, st.integers(1, 150), st.sampled_from(Coupling))
 
 
 @given(take=takes, seed=st.integers(0, 2**32), ends=st.lists(st.integers(0, 120), max_size=3))
+@example(take=take_of(1, Coupling.SYMMETRIC), seed=0, ends=[8])  # its fragment could be written before its chunks
 def test_it_is_whole_in_the_end_whatever_happens_and_nothing_is_written_twice(take, seed, ends):
     disk, rng = {}, random.Random(seed)
     for calls in ends:
@@ -115,6 +116,7 @@ def test_it_is_whole_in_the_end_whatever_happens_and_nothing_is_written_twice(ta
 
 
 @given(take=takes, seed=st.integers(0, 2**32), calls=st.integers(0, 120))
+@example(take=take_of(121, Coupling.CAUSAL), seed=18339, calls=94)  # ends while a window with a fragment still runs
 def test_it_is_told_of_every_piece_once_and_in_order_also_after_a_restart(take, seed, calls):
     disk, rng = {}, random.Random(seed)
     Process(take, disk, rng).run(calls)
