@@ -1,4 +1,4 @@
-# Everything a fresh machine needs is Python >= 3.11 with pip and venv. Set-up runs once: until pyproject.toml changes.
+# Needs only Python >= 3.11 with pip and venv. Installation runs once, and again when pyproject.toml changes.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,24 +8,23 @@ STAMP := $(VENV)/.installed
 .PHONY: help setup demo test check bench bench-serve chaos results weights notebooks format clean
 
 help:
-	@echo "make demo    four prompts to four videos, and a page that shows them: demo/index.html"
-	@echo "make test    format, lint, types, import rules and every test (what CI runs)"
-	@echo "make check   the same as make test"
-	@echo "make results what the shipped weights can do, measured: docs/results/tiny.md (about an hour and a half)"
-	@echo "make bench   what streaming saves and costs, measured: docs/results/bench.md (about 12 minutes)"
-	@echo "make bench-serve  how long a client waits for the first picture: docs/results/serve.md (about 5 minutes)"
-	@echo "make weights the shipped weights anew, stage after stage: days on two cores; what was interrupted goes on"
-	@echo "make notebooks  execute the notebooks in place, outputs included (about 3 minutes)"
-	@echo "make chaos   kills of drivers, actors and machines, and a job of 2,000 prompts (about 27 minutes)"
-	@echo "make format  let ruff rewrite the sources"
-	@echo "make clean   remove what was made here: the environment, the caches, demo/"
+	@echo "make demo         four prompts, four videos, and a page that shows them: demo/index.html"
+	@echo "make test         format, lint, types, import rules and every test; the same as make check, and what CI runs"
+	@echo "make format       rewrite the sources with ruff"
+	@echo "make notebooks    execute the notebooks in place (about 3 minutes)"
+	@echo "make bench        measure what streaming saves and costs: docs/results/bench.md (about 12 minutes)"
+	@echo "make bench-serve  measure how soon a stream begins: docs/results/serve.md (about 5 minutes)"
+	@echo "make results      measure the shipped weights: docs/results/tiny.md (about 90 minutes)"
+	@echo "make chaos        kill drivers, actors and machines, and run 2,000 prompts (about 27 minutes)"
+	@echo "make weights      train the shipped weights: days on two cores; continues where it stopped"
+	@echo "make clean        remove the environment, caches, builds and demo/"
 
 setup: $(STAMP)
 
-# Built beside and moved at the end only in the stamp's sense: an install that fails leaves no stamp and is done again.
+# The stamp is written last, so an installation that fails is repeated.
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "longtake needs Python >= 3.11; say which: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+		{ echo "longtake needs Python >= 3.11; give its path: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@

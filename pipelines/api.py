@@ -9,16 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from longtake.models.domain.chunk_queue import ChunkQueue
-from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.scheduler import Task
 from longtake.models.domain.state import Chunk, Segment
-from longtake.models.nets.text import check_length
-from longtake.models.stages.bundle import Bundle
 from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
 from longtake.pipelines.config.conf import load as load_conf
 from longtake.pipelines.files.video_file import VideoWriter
+from longtake.pipelines.runners.local import LocalRunner
+from longtake.pipelines.runners.spec_check import check_spec
 from longtake.pipelines.runners.stages import build_bundle, build_enhancer, build_generator
 from longtake.pipelines.runners.video_source import probe_video
 
@@ -26,13 +24,13 @@ Observe = Callable[[Task, Any], None]
 
 
 class Longtake:
-    """A loaded bundle and how to run it. A stream is lazy: work is done while it is read and ends when it is closed."""
+    """A loaded bundle. A stream is lazy: work is done while it is read, and ends when it is closed."""
 
     def __init__(self, conf: Conf) -> None:
-        """Loads `conf.bundle`. Raises ValueError naming what is wrong with it."""
+        """Loads `conf.bundle`. Raises ValueError for a missing or broken bundle."""
         self.conf = conf
         self.bundle = build_bundle(conf)
-        self._generator = build_generator(conf, self.bundle)
+        self.generator = build_generator(conf, self.bundle)
 
     def stream(
         self,
@@ -46,12 +44,12 @@ class Longtake:
         """Segments (frames: uint8 RGB "t h w c") in order, each as soon as it is final; `num_frames` frames in all.
 
         `cues` are later prompts, such as `Cue(40, "a blue ring")`: each takes effect at the first chunk that begins at
-        its frame or after it. `observe(task, output)` is called after every call of a model. Raises ValueError for what
-        cannot be made.
+        its frame or after it. `observe(task, output)` is called after every call of a model. Raises ValueError for an
+        invalid request.
         """
         spec = PromptSpec("take", prompt, negative_prompt, num_frames, seed, cues=tuple(cues))
         self.check(spec)
-        return self._generator.stream(spec, observe)
+        return self.generator.stream(spec, observe)
 
     def enhance(
         self,
@@ -62,35 +60,27 @@ class Longtake:
         negative_prompt: str = "",
         observe: Observe | None = None,
     ) -> Iterator[Segment]:
-        """Segments of a video that exists, refined; all of its frames if `num_frames` is None.
+        """Refined segments of an existing video; all of its frames if `num_frames` is None.
 
         Raises ValueError naming the path and the reason if it cannot be read.
         """
         spec = PromptSpec("take", prompt, negative_prompt, num_frames or probe_video(video).num_frames, seed)
         self.check(spec)
-        return build_enhancer(self.conf, self.bundle, Path(video)).stream(spec, observe)
+        return self.enhancer(video).stream(spec, observe)
+
+    def enhancer(self, video: str | Path) -> LocalRunner:
+        """A runner that refines this video."""
+        return build_enhancer(self.conf, self.bundle, Path(video))
 
     def check(self, spec: PromptSpec) -> list[str]:
-        """The words that the bundle does not know. Raises ValueError if the video can never be made."""
+        """The words that the bundle does not know. Raises ValueError if the request is invalid."""
         return check_spec(self.conf, self.bundle, spec)
-
-
-def check_spec(conf: Conf, bundle: Bundle, spec: PromptSpec) -> list[str]:
-    """The words of `spec` that the bundle does not know. Raises ValueError if the video can never be made."""
-    ChunkQueue(Plan(spec.num_frames, conf.plan), conf.scheduler.lookahead_frames)  # has to hold a window
-    texts = (spec.prompt, *(cue.prompt for cue in spec.cues), spec.negative_prompt)
-    for part in ("", "refiner_"):  # the refiner may have a tokenizer of its own
-        if f"{part}tokenizer" in bundle.parts:
-            tokenizer, encoder = bundle.parts[f"{part}tokenizer"], bundle.parts[f"{part}text_encoder"]
-            for text in texts:
-                check_length(tokenizer, text, encoder.config.max_position_embeddings)
-    return [word for text in texts for word in bundle.unknown_words(text)]
 
 
 def load(
     bundle: str | Path | None = None, config: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = ()
 ) -> Longtake:
-    """A bundle (a folder, or the name of one that ships with Longtake) with the settings of a YAML file and overrides.
+    """Loads a bundle (a folder, or the name of one that ships) with the settings of a YAML file and overrides.
 
     `load("tiny", overrides=["refiner.coupling=symmetric"])`. Raises ValueError naming key, value and rule.
     """
@@ -99,9 +89,9 @@ def load(
 
 
 def write_mp4(segments: Iterable[Segment | Chunk], path: str | Path, fps: float = 8) -> int:
-    """Writes segments, or the chunks of a preview, as they come, and returns the number of frames.
+    """Writes segments, or the chunks of a preview, as they arrive, and returns the number of frames.
 
-    The file gets its name when it is whole.
+    The file appears under its name when it is complete.
     """
     with VideoWriter(path, fps) as writer:
         for segment in segments:

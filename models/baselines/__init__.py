@@ -1,10 +1,10 @@
-"""What StreamingT2V is compared with: methods that make a long video of the same base model without any training.
+"""Baselines: other methods that make long videos with the same base model, without any training.
 
     text.py         the base model with its text alone: what all of them drive
     free_noise.py   FreeNoise (arXiv 2310.15169)
     co_denoising.py Gen-L-Video (arXiv 2305.18264)
     last_frame.py   continuation from the last frame by replacement (arXiv 2204.03458)
-    added.py        no rival but an ablation: CAM's condition added, without attention
+    added.py        no baseline but an ablation: CAM's condition added, without attention
 
-A rival is a function of a TextModel and a length; it gives latents, "t c h w".
+A baseline is a function of a TextModel and a length; it gives latents, "t c h w".
 """

@@ -1,4 +1,4 @@
-"""The base model with its text alone, no CAM and no APM: what the training-free rivals drive.
+"""The base model with its text alone, no CAM and no APM: what the training-free baselines drive.
 
 Text, guidance, sampler, steps and noise are those of `BaseModel`, so a difference between two videos of one seed is the
 method's. Shapes: t frames, c channels, h w latent rows and columns, H W pixel ones, r rows of guidance.
@@ -20,7 +20,8 @@ from longtake.models.nets.conditioned import denoise, video_context
 from longtake.models.nets.latents import decode_latents
 from longtake.models.nets.layers import Pass
 from longtake.models.nets.text import null_and_prompt
-from longtake.models.stages.base import BaseNets, BaseParams
+from longtake.models.stages.base import BaseNets
+from longtake.models.stages.params import BaseParams
 from longtake.models.video.frames import to_uint8
 
 Predict = Callable[[Float[Tensor, "t c h w"], int], Float[Tensor, "t c h w"]]  # (x, step) -> x0
@@ -32,7 +33,7 @@ class TextModel:
     def __init__(self, nets: BaseNets, schedule: NoiseSchedule, params: BaseParams, spec: PromptSpec) -> None:
         """Raises ValueError for a prompt that changes: these methods are given one."""
         if spec.cues:
-            raise ValueError(f"cues={spec.cues}: a rival takes one prompt for the whole video")
+            raise ValueError(f"cues={spec.cues}: a baseline takes one prompt for the whole video")
         self._nets, self._schedule, self._params, self._spec = nets, schedule, params, spec
         self._sampler = sampler_for(params.sampler, params.eta)
         self._timesteps = schedule.timesteps(params.num_inference_steps)
@@ -58,7 +59,7 @@ class TextModel:
     def sample(
         self, start: Float[Tensor, "t c h w"], span: Span, predict: Predict | None = None
     ) -> Float[Tensor, "t c h w"]:
-        """Latents of the frames `span`, from `start` on; `predict` is `x0`, or what a rival makes of it."""
+        """Latents of the frames `span`, from `start` on; `predict` is `x0`, or what a baseline makes of it."""
         predict = predict or self.x0
         x, history = start, None
         for step in range(len(self._timesteps)):
@@ -87,4 +88,4 @@ class TextModel:
         return to_uint8(decode_latents(self._nets.vae, latents))
 
 
-Rival = Callable[[TextModel, int, int], Float[Tensor, "t c h w"]]  # (model, num_frames, chunk_frames) -> latents
+Baseline = Callable[[TextModel, int, int], Float[Tensor, "t c h w"]]  # (model, num_frames, chunk_frames) -> latents

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from longtake.models.diffusion.names import check_sampler
 from longtake.models.diffusion.schedule import NoiseSchedule, Timestep
 
 __all__ = [
@@ -34,8 +35,6 @@ __all__ = [
     "start",
     "to_x0",
 ]
-
-SAMPLERS = ("ddim", "dpmpp_2m_sde")
 
 
 @runtime_checkable  # for beartype
@@ -57,8 +56,7 @@ class Sampler(Protocol):
 
 def sampler_for(name: str, eta: float = 0.0) -> Sampler:
     """The sampler of a config. `eta` is DDIM's share of fresh noise; the multistep sampler has its own."""
-    if name not in SAMPLERS:
-        raise ValueError(f"sampler={name!r} must be one of {', '.join(SAMPLERS)}")
+    check_sampler(name)
     return partial(ddim, eta=eta) if name == "ddim" else dpmpp_2m_sde
 
 

@@ -1,39 +1,43 @@
-"""What is asked of Longtake: one video, whose prompt may change on the way.
+"""The request for one video, whose prompt may change along the way.
 
 frames    0       8       16      24      32      40
 chunks    |---------------|-------|-------|-------|
-asked     a red circle        a blue ring                 prompt "a red circle", Cue(20, "a blue ring")
+request   a red circle        a blue ring                 prompt "a red circle", Cue(20, "a blue ring")
 prompts   |-- a red circle -------|-- a blue ring ----    a chunk has one prompt, the one at its first new frame
 """
 
-import reprlib
+import json
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from longtake.models.domain.checks import FieldError, require
 from longtake.models.domain.plan import Plan
+
+Value = bool | int | float | str | None | tuple["Value", ...]
+Settings = tuple[tuple[str, Value], ...]  # dotted keys of the configuration and plain values
 
 MAX_FRAMES = 1_000_000  # 35 hours at 8 frames a second; a plan takes about 100 bytes a frame
 
 
 @dataclass(frozen=True, slots=True)
 class Cue:
-    """From this frame on, another prompt. Raises ValueError, with the field, its value and the rule."""
+    """Another prompt from this frame on. Raises FieldError for an invalid value."""
 
     from_frame: int
     prompt: str
 
     def __post_init__(self) -> None:
         _require_whole("from_frame", self.from_frame)
-        _require(self.from_frame >= 1, "from_frame", self.from_frame, "a later prompt begins at frame 1 or after it")
+        require(self.from_frame >= 1, "from_frame", self.from_frame, "a later prompt begins at frame 1 or after it")
         _require_text("prompt", self.prompt)
 
 
 @dataclass(frozen=True, slots=True)
 class PromptSpec:
-    """One video that somebody wants. The same spec gives the same frames, on every machine.
+    """The request for one video. The same spec gives the same frames on every machine.
 
-    Raises ValueError, with the field, its value and the rule, when it asks for something that cannot be.
+    Raises FieldError for an invalid value.
     """
 
     video_id: str  # names the video in tasks, files and manifests; unique among the videos that run at once
@@ -41,29 +45,39 @@ class PromptSpec:
     negative_prompt: str = ""
     num_frames: int = 80  # this many frames come out, neither more nor fewer
     seed: int = 0
-    settings: tuple[str, ...] = ()  # `section.key=value`: the configuration, for this video alone
+    settings: Settings = ()  # changes to the configuration for this video alone: (("refiner.strength", 0.5),)
     cues: tuple[Cue, ...] = ()  # later prompts, in the order of their frames
 
     def __post_init__(self) -> None:
         _require_text("video_id", self.video_id)
         _require_text("prompt", self.prompt)
-        _require(isinstance(self.negative_prompt, str), "negative_prompt", self.negative_prompt, "it has to be a text")
+        require(isinstance(self.negative_prompt, str), "negative_prompt", self.negative_prompt, "it has to be a text")
         _require_whole("num_frames", self.num_frames)
         _require_whole("seed", self.seed)
-        _require(self.num_frames >= 1, "num_frames", self.num_frames, "a video has at least 1 frame")
-        _require(self.num_frames <= MAX_FRAMES, "num_frames", self.num_frames, f"at most {MAX_FRAMES} frames")
-        _require(0 <= self.seed < 2**63, "seed", self.seed, "it has to be at least 0 and less than 2**63")
+        require(self.num_frames >= 1, "num_frames", self.num_frames, "a video has at least 1 frame")
+        require(self.num_frames <= MAX_FRAMES, "num_frames", self.num_frames, f"at most {MAX_FRAMES} frames")
+        require(0 <= self.seed < 2**63, "seed", self.seed, "it has to be at least 0 and less than 2**63")
+        are_pairs = isinstance(self.settings, tuple) and all(map(_is_setting, self.settings))
+        require(are_pairs, "settings", self.settings, "it has to be a tuple of pairs of a dotted key and a plain value")
         are_cues = isinstance(self.cues, tuple) and all(isinstance(cue, Cue) for cue in self.cues)
-        _require(are_cues, "cues", self.cues, "it has to be a tuple of Cues")
+        require(are_cues, "cues", self.cues, "it has to be a tuple of Cues")
         before = 0
-        for cue in self.cues:
-            frame, rule = cue.from_frame, f"it has to be later than the prompt before it, which begins at {before}"
-            _require(frame > before, "from_frame", frame, rule)
-            _require(frame < self.num_frames, "from_frame", frame, f"the video ends before it, at {self.num_frames}")
+        for i, cue in enumerate(self.cues, 1):
+            name, frame = f"prompt[{i}].from_frame", cue.from_frame  # as in a request
+            require(
+                frame > before, name, frame, f"it has to be later than the prompt before it, which begins at {before}"
+            )
+            require(frame < self.num_frames, name, frame, f"the video ends before it, at {self.num_frames}")
             before = frame
 
+    @property
+    def texts(self) -> dict[str, str]:
+        """All prompts by their names in a request, where `prompt[1].prompt` belongs to the first cue."""
+        later = {f"prompt[{i}].prompt": cue.prompt for i, cue in enumerate(self.cues, 1)}
+        return {"prompt": self.prompt, **later, "negative_prompt": self.negative_prompt}
+
     def prompt_at(self, frame: int) -> str:
-        """The prompt that is asked for at `frame`. What a frame is made with is that of its chunk: `chunk_prompt`."""
+        """The requested prompt at `frame`. A frame is generated with the prompt of its chunk: `chunk_prompt`."""
         place = bisect_right(self.cues, frame, key=lambda cue: cue.from_frame)
         return self.cues[place - 1].prompt if place else self.prompt
 
@@ -83,17 +97,17 @@ def change_prompt(spec: PromptSpec, plan: Plan, num_reached: int, prompt: str) -
     """
     frame = next((chunk.start for chunk in plan.chunks[num_reached:]), spec.num_frames)
     if frame >= spec.num_frames:  # the base model may run past the end
-        raise ValueError(f"prompt={prompt!r}: it comes too late, all frames of the video are made or being made")
+        raise FieldError.of("prompt", prompt, "it comes too late, all frames of the video are made or being made")
     return frame, with_prompt(spec, frame, prompt)
 
 
 def chunk_prompt(spec: PromptSpec, plan: Plan, index: int) -> str:
-    """The one prompt of chunk `index`, and of all its frames in both stages: that at its first new frame."""
+    """The prompt of chunk `index`, and of all its frames in both stages: the one at its first new frame."""
     return spec.prompt_at(plan.chunks[index].start)
 
 
 def never_shown(spec: PromptSpec, plan: Plan) -> list[Cue]:
-    """The cues that change no frame: no chunk begins between them and the next one, or the end of the video."""
+    """The cues that change no frame: no chunk begins between such a cue and the next one, or the end of the video."""
     starts = [chunk.start for chunk in plan.chunks if chunk.start < spec.num_frames]
     stops = [*(cue.from_frame for cue in spec.cues[1:]), spec.num_frames]
     return [
@@ -104,52 +118,67 @@ def never_shown(spec: PromptSpec, plan: Plan) -> list[Cue]:
 
 
 def read_prompt(value: object) -> tuple[str, tuple[Cue, ...]]:
-    """(prompt, cues) of what stands in a request: a text, or a list of {from_frame, prompt}, the first from frame 0.
+    """(prompt, cues) of a request's prompt: a text, or a list of {from_frame, prompt} that begins at frame 0.
 
-    Raises ValueError naming what is wrong, such as `prompt[1].from_frame`. It does not know how long the video is.
+    Raises FieldError naming the place, such as `prompt[1].from_frame`. The length of the video is checked elsewhere.
     """
     if isinstance(value, str):
         return value, ()
     if not isinstance(value, list | tuple) or not value:
-        raise ValueError(f"prompt={reprlib.repr(value)}: it has to be a text, or a list of {{from_frame, prompt}}")
+        raise FieldError.of("prompt", value, "it has to be a text, or a list of {from_frame, prompt}")
     entries = [_entry(f"prompt[{i}]", one) for i, one in enumerate(value)]
     first, prompt = entries[0]
-    _require(first == 0, "prompt[0].from_frame", first, "the first prompt begins at frame 0")
+    require(first == 0, "prompt[0].from_frame", first, "the first prompt begins at frame 0")
     for i, (frame, _) in enumerate(entries[1:], 1):
         before = entries[i - 1][0]
         rule = f"it has to be later than the prompt before it, which begins at {before}"
-        _require(frame > before, f"prompt[{i}].from_frame", frame, rule)
+        require(frame > before, f"prompt[{i}].from_frame", frame, rule)
     return prompt, tuple(Cue(*entry) for entry in entries[1:])
+
+
+def read_prompt_text(text: str) -> object:
+    """The list that `text` holds, if it is a list of objects in JSON; any other text is a prompt and stays as it is."""
+    try:
+        value = json.loads(text) if text.lstrip().startswith("[") else None
+    except (ValueError, RecursionError):
+        return text
+    is_list = isinstance(value, list) and value and all(isinstance(one, dict) for one in value)
+    return value if is_list else text
 
 
 def _entry(name: str, value: object) -> tuple[int, str]:
     fields = ("from_frame", "prompt")
     if not isinstance(value, Mapping):
-        raise ValueError(f"{name}={reprlib.repr(value)}: it has to have the fields from_frame and prompt")
+        raise FieldError.of(name, value, "it has to have the fields from_frame and prompt")
     for field in value:
-        _require(field in fields, f"{name}.{field}", value[field], "there is no such field; from_frame and prompt are")
+        require(field in fields, f"{name}.{field}", value[field], "no such field; the fields are from_frame and prompt")
     for field in fields:
         if field not in value:
-            raise ValueError(f"{name}.{field} is missing")
+            raise FieldError(f"{name}.{field}", " is missing")
     frame, prompt = value["from_frame"], value["prompt"]
     _require_whole(f"{name}.from_frame", frame)
-    _require(frame >= 0, f"{name}.from_frame", frame, "it has to be at least 0")
+    require(frame >= 0, f"{name}.from_frame", frame, "it has to be at least 0")
     _require_text(f"{name}.prompt", prompt)
     return frame, prompt
 
 
-def _require(holds: bool, field: str, value: object, rule: str) -> None:
-    if not holds:
-        raise ValueError(f"{field}={reprlib.repr(value)}: {rule}")
+def _is_setting(pair: object) -> bool:
+    return isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str) and _is_plain(pair[1])
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, value))
+    return value is None or type(value) in (bool, int, float, str)
 
 
 def _require_text(field: str, value: object) -> None:
-    _require(isinstance(value, str), field, value, "it has to be a text")
-    _require(bool(str(value).strip()), field, value, "it must not be empty or blank")
+    require(isinstance(value, str), field, value, "it has to be a text")
+    require(bool(str(value).strip()), field, value, "it must not be empty or blank")
     is_utf8 = not any("\ud800" <= letter <= "\udfff" for letter in str(value))  # half characters: bytes of other codes
-    _require(is_utf8, field, value, "it has to be a text in UTF-8")
+    require(is_utf8, field, value, "it has to be a text in UTF-8")
 
 
 def _require_whole(field: str, value: object) -> None:
     # bool is an int in Python, but `num_frames=True` is a mistake
-    _require(isinstance(value, int) and not isinstance(value, bool), field, value, "it has to be a whole number")
+    require(isinstance(value, int) and not isinstance(value, bool), field, value, "it has to be a whole number")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from longtake.models.domain.checks import require
 from longtake.models.domain.chunk_queue import Handle
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.span import Span
@@ -23,22 +24,18 @@ class Resume:
     def check(self, plan: Plan, blocks: tuple[Span, ...], causal: bool) -> None:
         """Raises ValueError, with field, value and rule, if a video whose windows run in `blocks` cannot go on here."""
         last = len(plan.windows) - 1
-        _require(0 <= self.window <= last, "window", self.window, f"the windows of this video are 0 to {last}")
+        require(0 <= self.window <= last, "resume.window", self.window, f"the windows of this video are 0 to {last}")
         rule = "in symmetric coupling it has to be 0, because no window is final before the next one"
-        _require(causal or self.window == 0, "window", self.window, rule)
+        require(causal or self.window == 0, "resume.window", self.window, rule)
         first = plan.chunks_of(self.window)[0]
-        _require(self.chunk == first, "chunk", self.chunk, f"the first one that window {self.window} needs is {first}")
+        rule = f"the first one that window {self.window} needs is {first}"
+        require(self.chunk == first, "resume.chunk", self.chunk, rule)
         given = "none" if self.memory is None else "one"  # its frames are nothing to print
-        _require((self.memory is None) == (first == 0), "memory", given, "all chunks but 0 continue one")
+        require((self.memory is None) == (first == 0), "resume.memory", given, "all chunks but 0 continue one")
         needed = blocks[:-1] if self.window else ()
         rule = f"the tasks that window {self.window} hears of are {_list(needed)}"
-        _require(set(self.boundaries) == set(needed), "boundaries", _list(self.boundaries), rule)
+        require(set(self.boundaries) == set(needed), "resume.boundaries", _list(self.boundaries), rule)
 
 
 def _list(spans: Mapping[Span, Handle] | tuple[Span, ...]) -> str:
     return ", ".join(map(str, sorted(spans))) or "none"
-
-
-def _require(holds: bool, name: str, value: object, rule: str) -> None:
-    if not holds:
-        raise ValueError(f"resume.{name}={value}: {rule}")

@@ -30,7 +30,3 @@ class Span:
     def frames(self) -> slice:
         """For indexing a whole video: `video[span.frames]`."""
         return slice(self.start, self.stop)
-
-    def overlaps(self, other: Span) -> bool:
-        """Whether some number lies in both."""
-        return max(self.start, other.start) < min(self.stop, other.stop)

@@ -1,7 +1,7 @@
 """Seams: how much more a video changes where two pieces meet than inside them. 1 is invisible; lower is better.
 
-Three ways to see them, all ratios of means: what changes in the pixels (`seam_ratio`), in the motion (`seam_flow`), and
-in what is drawn whatever its brightness (`seam_feature`, in the place of LPIPS, which needs weights).
+Three measures, all ratios of means (`over_rest`): the change of the pixels (`seam_ratio`), of the motion (`seam_flow`),
+and of lines and corners whatever their brightness (`seam_feature`, in place of LPIPS, which needs weights).
 Shapes: t frames, h w rows and columns, c channels, n = t - 1 pairs of consecutive frames.
 """
 
@@ -12,15 +12,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from longtake.models.metrics.change import frame_differences
-
 SCALES = (1, 2, 4)  # pixels of the frame in one of the picture that is looked at
 SOFT = 0.02  # contrast (0-1) below which a place counts as empty: noise is not drawn
-
-
-def seam_ratio(frames: UInt8[np.ndarray, "t h w c"], borders: Sequence[int]) -> float:
-    """Mean difference into the frames `borders` over the mean difference elsewhere; errors as `over_rest`."""
-    return over_rest(frame_differences(frames), borders)
 
 
 def over_rest(values: Float[np.ndarray, " n"], borders: Sequence[int]) -> float:

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from longtake.models.domain.checks import FieldError
+
 
 def encode_text(tokenizer: Any, text_encoder: Any, prompts: Sequence[str]) -> Float[Tensor, "b n d"]:
     """The text encoder's last hidden state, of always as many tokens as it has positions.
@@ -21,11 +23,11 @@ def encode_text(tokenizer: Any, text_encoder: Any, prompts: Sequence[str]) -> Fl
     return hidden
 
 
-def check_length(tokenizer: Any, prompt: str, limit: int) -> None:
-    """Raises ValueError if `prompt` has more tokens than `limit`, the two marks at its ends included."""
+def check_length(tokenizer: Any, prompt: str, limit: int, name: str = "prompt") -> None:
+    """Raises FieldError, of the field `name`, for more tokens than `limit`, the two marks at the ends included."""
     count = len(tokenizer(prompt, truncation=False).input_ids)
     if count > limit:
-        raise ValueError(f"prompt={_short(prompt)!r} has {count - 2} tokens: this bundle takes at most {limit - 2}")
+        raise FieldError(name, f"={_short(prompt)!r} has {count - 2} tokens: this bundle takes at most {limit - 2}")
 
 
 def unknown_words(tokenizer: Any, prompt: str) -> list[str]:

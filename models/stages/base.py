@@ -10,7 +10,6 @@ and values that it could make again.
 Shapes: t frames, c channels, h w latent rows and columns, H W pixel ones, r rows of guidance.
 """
 
-import math
 from collections import OrderedDict
 from dataclasses import dataclass
 from functools import lru_cache
@@ -35,51 +34,10 @@ from longtake.models.nets.conditioned import Context, control_context, denoise, 
 from longtake.models.nets.image import embed_images
 from longtake.models.nets.latents import decode_latents
 from longtake.models.nets.text import null_and_prompt
+from longtake.models.stages.params import BaseParams
 from longtake.models.video.frames import to_uint8
 
 KEPT = 8  # texts and contexts: as many videos as may take turns on one base model
-
-
-@dataclass(frozen=True, slots=True)
-class BaseParams:
-    """How the base model is sampled. The defaults suit the tiny bundle."""
-
-    num_inference_steps: int = 8
-    guidance_scale: float = 2.5  # 1 is none
-    # Of chunks with a memory (the published code has 9 and 7.5). 1: guidance weighs the anchor too, and carries colours
-    # away from it (docs/results/tiny.md). A negative prompt is heard nevertheless: then the others have guidance_scale.
-    continuation_guidance_scale: float = 1.0
-    anchor_guidance_scale: float | None = None  # a weight of its own for the anchor: three predictions instead of two
-    guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
-    # The part of the steps that is guided, from the first on (1: all). With the first half alone more first chunks are
-    # right, and shades move less where the second one goes on unguided (arXiv 2404.07724, docs/results/tiny.md).
-    guidance_stop: float = 0.5
-    sampler: str = "ddim"  # or dpmpp_2m_sde
-    eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
-    # The frame of the first chunk that is the anchor. The published code has 0; but the ends of a chunk are what the
-    # tiny base model draws least well, and APM hands that on.
-    anchor_frame: int = 8
-    cam: bool = True  # False: chunks do not see the one before (for comparison)
-    apm: bool = True  # False: chunks do not see the anchor (for comparison)
-
-    def __post_init__(self) -> None:
-        if self.num_inference_steps < 1:
-            raise ValueError(f"num_inference_steps={self.num_inference_steps} must be at least 1")
-        if self.anchor_frame < 0:
-            raise ValueError(f"anchor_frame={self.anchor_frame} must be at least 0")
-        for name in ("guidance_scale", "continuation_guidance_scale"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1, which is no guidance")
-        if self.anchor_guidance_scale is not None and self.anchor_guidance_scale < 0:
-            raise ValueError(f"anchor_guidance_scale={self.anchor_guidance_scale} must be at least 0")
-        for name in ("guidance_rescale", "guidance_stop", "eta"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
-        sampler_for(self.sampler, self.eta)
-
-    def guided_steps(self, steps: int) -> int:
-        """How many of so many steps are guided, from the first on."""
-        return math.ceil(self.guidance_stop * steps)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,10 +6,9 @@
     refiner/ refiner_scheduler/                             the enhancer
     refiner_vae/ refiner_text_encoder/ refiner_tokenizer/   only where they are not the base model's
 
-This is the one file of `models` that opens files. Weights are safetensors; a pickle is never opened.
+Of `models`, only this file and `files.py` open files. Weights are safetensors; a pickle is never opened.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,11 @@ from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjecti
 from longtake.models.diffusion.sampling import NoiseSchedule
 from longtake.models.nets.apm import Apm
 from longtake.models.nets.cam import Cam
-from longtake.models.nets.text import unknown_words
-from longtake.models.stages.base import BaseModel, BaseNets, BaseParams
-from longtake.models.stages.refiner import Refiner, RefinerParams
+from longtake.models.nets.text import check_length, unknown_words
+from longtake.models.stages.base import BaseModel, BaseNets
+from longtake.models.stages.files import BASE_PARTS, REQUIRED, read_index, read_json
+from longtake.models.stages.params import BaseParams, RefinerParams
+from longtake.models.stages.refiner import Refiner
 from longtake.models.stages.refiner_nets import BundleRefinerNets
 
 CLASSES: dict[str, Any] = {
@@ -40,8 +41,6 @@ CLASSES: dict[str, Any] = {
         Apm,
     )
 }
-BASE_PARTS = ("unet", "vae", "tokenizer", "text_encoder", "image_encoder", "cam", "apm", "scheduler")
-REQUIRED = ("unet", "vae", "text_encoder", "tokenizer", "scheduler", "refiner", "refiner_scheduler")
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +66,13 @@ class Bundle:
         nets = BundleRefinerNets(self.parts["refiner"], vae, tokenizer, text_encoder, params)
         return Refiner(nets, NoiseSchedule.from_config(self.parts["refiner_scheduler"]), params)
 
+    def check_text(self, name: str, text: str) -> None:
+        """Raises FieldError, of the field `name`, for a text with too many tokens for one of the text encoders."""
+        for part in ("", "refiner_"):  # the refiner may have a tokenizer of its own
+            if f"{part}tokenizer" in self.parts:
+                tokenizer, encoder = self.parts[f"{part}tokenizer"], self.parts[f"{part}text_encoder"]
+                check_length(tokenizer, text, encoder.config.max_position_embeddings, name)
+
     def unknown_words(self, prompt: str) -> list[str]:
         """Words of a prompt that the bundle does not know."""
         return unknown_words(self.parts["tokenizer"], prompt)
@@ -87,10 +93,7 @@ def load_bundle(
     config asks for; the message names the tensor and both shapes.
     """
     path = Path(path)
-    index = read_json(path / "model_index.json", f"bundle={path} is not a bundle")
-    missing = [name for name in required if not isinstance(entry := index.get(name), list) or entry[1] is None]
-    if missing:
-        raise ValueError(f"bundle={path} is incomplete: model_index.json has no {', '.join(missing)}")
+    index = read_index(path, required)
     parts: dict[str, Any] = {}
     for name, entry in index.items():
         if not name.startswith("_") and isinstance(entry, list) and entry[1] is not None and wanted(name):
@@ -145,15 +148,3 @@ def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
         except (SafetensorError, OSError) as error:
             raise ValueError(f"bundle part {file} cannot be read: {error}") from None
     return shapes
-
-
-def read_json(path: Path, what: str) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise ValueError(f"{what}: there is no {path.name} in {path.parent}") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{what}: {path} is not readable JSON ({error})") from None
-    if not isinstance(data, dict):
-        raise ValueError(f"{what}: {path} must hold a JSON object")
-    return data

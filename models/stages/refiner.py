@@ -16,9 +16,7 @@ are float32 on the CPU, so neither device nor precision of the networks enters i
 Shapes: t frames, s steps, o overlap frames, c channels, h w latent rows and columns, H W pixel rows and columns.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -34,53 +32,16 @@ from longtake.models.domain.prompt import PromptSpec, chunk_prompt
 from longtake.models.domain.scheduler import Coupling
 from longtake.models.domain.span import Span
 from longtake.models.domain.state import Boundary, Chunk, Segment, WindowState
+from longtake.models.stages.params import RefinerParams
 from longtake.models.video.frames import check_finite, upscale
-
-
-@dataclass(frozen=True, slots=True)
-class RefinerParams:
-    """How videos are refined. The defaults suit the tiny bundle."""
-
-    num_inference_steps: int = 3  # that are run, whatever the strength
-    strength: float = 0.25  # fraction of the noise levels below which they start; 1 forgets the base frames
-    guidance_scale: float = 1.0  # 1 is none: the tiny refiner keeps to the prompt without, and takes half the time
-    guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
-    sampler: str = "ddim"  # or dpmpp_2m_sde
-    eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
-    coupling: Coupling = Coupling.SYMMETRIC
-    steps_per_task: int = 1  # causal coupling only; it changes the number of calls, not the frames
-    height: int = 128  # pixels
-    width: int = 128
-    blending: bool = True  # False: windows do not listen to each other (for comparison)
-    shared_noise: bool = True  # False: each window has noise of its own (for comparison)
-
-    def __post_init__(self) -> None:
-        at_least_one = "it has to be at least 1"
-        _require(self.num_inference_steps >= 1, "num_inference_steps", self.num_inference_steps, at_least_one)
-        _require(0 < self.strength <= 1, "strength", self.strength, "it has to be above 0 and at most 1")
-        _require(1 <= self.guidance_scale < math.inf, "guidance_scale", self.guidance_scale, at_least_one)
-        _require(0 <= self.guidance_rescale <= 1, "guidance_rescale", self.guidance_rescale, "it has to be in 0..1")
-        sampler_for(self.sampler)
-        _require(0 <= self.eta <= 1, "eta", self.eta, "it has to be in 0..1")
-        _require(isinstance(self.coupling, Coupling), "coupling", self.coupling, "it has to be a Coupling")
-        _require(self.steps_per_task >= 1, "steps_per_task", self.steps_per_task, at_least_one)
-        for name in ("height", "width"):
-            size = getattr(self, name)
-            # The video format halves its colour planes. What the networks can take, they say themselves.
-            _require(size >= 2 and size % 2 == 0, name, size, "it has to be even and at least 2")
-
-
-def _require(holds: bool, field: str, value: object, rule: str) -> None:
-    if not holds:
-        raise ValueError(f"{field}={value!r}: {rule}")
 
 
 @runtime_checkable  # for beartype
 class RefinerNets(Protocol):
     """The networks that a Refiner drives: float32 tensors on the CPU come in and go out, one window, no batch axis.
 
-    Each method is a pure function of its arguments and changes none of them. What is constant over a video (the text,
-    its keys and values) may be cached by the prompts of `spec`.
+    Each method is a pure function of its arguments and changes none of them. Constants of a video (the text, its keys
+    and values) may be cached by the prompts.
     """
 
     def encode(self, images: Float[Tensor, "t 3 H W"], /) -> Float[Tensor, "t c h w"]:
@@ -90,7 +51,9 @@ class RefinerNets(Protocol):
         """
         ...
 
-    def predict(self, x: Float[Tensor, "t c h w"], timestep: int, spec: PromptSpec, /) -> Float[Tensor, "t c h w"]:
+    def predict(
+        self, x: Float[Tensor, "t c h w"], timestep: int, prompt: str, negative_prompt: str, /
+    ) -> Float[Tensor, "t c h w"]:
         """The UNet's output after guidance (prompt against negative prompt), in the schedule's kind of prediction."""
         ...
 
@@ -167,8 +130,7 @@ class Refiner:
         """
         prompts = [chunk_prompt(spec, plan, plan.chunk_at(frame)) for frame in plan.windows[window]]
         under = {
-            prompt: self._nets.predict(x, timestep, replace(spec, prompt=prompt, cues=()))
-            for prompt in dict.fromkeys(prompts)
+            prompt: self._nets.predict(x, timestep, prompt, spec.negative_prompt) for prompt in dict.fromkeys(prompts)
         }
         if len(under) == 1:
             return under[prompts[0]]

@@ -11,11 +11,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from longtake.models.diffusion.sampling import guide, rows
-from longtake.models.domain.prompt import PromptSpec
 from longtake.models.nets.conditioned import Context, denoise, video_context
 from longtake.models.nets.latents import decode_latents, encode_images, factor
 from longtake.models.nets.text import null_and_prompt
-from longtake.models.stages.refiner import RefinerParams
+from longtake.models.stages.params import RefinerParams, check_size
 from longtake.models.video.frames import to_uint8
 
 
@@ -37,10 +36,12 @@ class BundleRefinerNets:
     def decode(self, latents: Float[Tensor, "t c h w"], /) -> UInt8[np.ndarray, "t H W 3"]:
         return to_uint8(decode_latents(self._vae, latents))
 
-    def predict(self, x: Float[Tensor, "t c h w"], timestep: int, spec: PromptSpec, /) -> Float[Tensor, "t c h w"]:
+    def predict(
+        self, x: Float[Tensor, "t c h w"], timestep: int, prompt: str, negative_prompt: str, /
+    ) -> Float[Tensor, "t c h w"]:
         unet, params = self._unet, self._params
         batch = repeat(x, "t c h w -> b c t h w", b=rows(params.guidance_scale)).to(unet.device, unet.dtype)
-        context = self._context(spec.prompt, spec.negative_prompt)
+        context = self._context(prompt, negative_prompt)
         output = denoise(unet, batch, torch.tensor(timestep), context).float().cpu()
         return guide(rearrange(output, "b c t h w -> b t c h w"), params.guidance_scale, None, params.guidance_rescale)
 
@@ -48,13 +49,3 @@ class BundleRefinerNets:
         text = null_and_prompt(self._tokenizer, self._text_encoder, negative_prompt, prompt)
         text = text[2 - rows(self._params.guidance_scale) :]
         return video_context(self._unet, None, text.to(self._unet.device, self._unet.dtype), None)
-
-
-def check_size(params: RefinerParams, multiple: int) -> None:
-    """Raises ValueError, naming legal sizes, for frames whose sides are no multiples of what the networks need."""
-    for name in ("height", "width"):
-        size = getattr(params, name)
-        if size % multiple:
-            below, above = size // multiple * multiple, (size // multiple + 1) * multiple
-            near = " or ".join(str(legal) for legal in (below, above) if legal)
-            raise ValueError(f"refiner.{name}={size} must be a multiple of {multiple}, such as {near}")

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from diffusers import UNet3DConditionModel
-from einops import rearrange
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from longtake.models.diffusion.noise import rng_for
 from longtake.models.nets.conditioned import denoise, video_context
 from longtake.models.nets.layers import without_dropout
+from longtake.models.toy_world.captions import swap_gaps, training_captions
 from longtake.models.toy_world.clip_pool import Pool
-from longtake.models.training.captions import Captioner, swap_gaps, training_captions
-from longtake.models.training.diffusion import DiffusionLoss, sample_timesteps
-from longtake.models.training.stage import LoopParams, TrainStage
+from longtake.models.training.captions import Captioner
+from longtake.models.training.diffusion import DiffusionLoss, clips, sample_timesteps
+from longtake.models.training.params import LoopParams
+from longtake.models.training.stage import TrainStage
 
 CLIP_FRAMES = 16
 
@@ -101,8 +101,3 @@ class BaseStage(TrainStage):
             return self._losses(x0, captions, timestep, rng).mean().item()
 
         return {f"{name}_999": gap for name, gap in swap_gaps(loss, self.held_out.scenes).items()}
-
-
-def clips(latents: Float[Tensor, "b t c h w"], device: torch.device) -> Float[Tensor, "b c t h w"]:
-    """Pool latents as the UNet takes them."""
-    return rearrange(latents.to(device).float(), "b t c h w -> b c t h w")

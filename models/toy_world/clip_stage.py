@@ -30,7 +30,8 @@ from longtake.models.diffusion.noise import rng_for
 from longtake.models.nets.image import clip_pixels
 from longtake.models.toy_world.render import render
 from longtake.models.toy_world.world import ATTRIBUTES, WORDS, Scene, sample_scene
-from longtake.models.training.stage import LoopParams, TrainStage
+from longtake.models.training.params import LoopParams
+from longtake.models.training.stage import TrainStage
 
 SPECIAL = ("<|endoftext|>", "<|startoftext|>", "<unk>")
 MOTIONLESS = [name for name in ATTRIBUTES if name != "motion"]

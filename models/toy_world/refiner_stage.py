@@ -16,13 +16,16 @@ from torch import Tensor, nn
 
 from longtake.models.diffusion.noise import rng_for
 from longtake.models.nets.conditioned import denoise, video_context
-from longtake.models.toy_world.base_stage import clips, new_unet
+from longtake.models.toy_world.base_stage import new_unet
+from longtake.models.toy_world.captions import swap_gaps, training_captions
 from longtake.models.toy_world.clip_pool import Pool
+from longtake.models.toy_world.object_weights import clip_weights
 from longtake.models.toy_world.render import render
 from longtake.models.toy_world.world import ATTRIBUTES, PALETTES, Scene, nearest_word, sample_scene
-from longtake.models.training.captions import Captioner, swap_gaps, training_captions
-from longtake.models.training.diffusion import DiffusionLoss, clip_weights, sample_timesteps
-from longtake.models.training.stage import LoopParams, TrainStage
+from longtake.models.training.captions import Captioner
+from longtake.models.training.diffusion import DiffusionLoss, clips, sample_timesteps
+from longtake.models.training.params import LoopParams
+from longtake.models.training.stage import TrainStage
 from longtake.models.video.frames import to_uint8, upscale
 
 CLIP_FRAMES = 24

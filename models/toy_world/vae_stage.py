@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from longtake.models.diffusion.noise import rng_for
 from longtake.models.toy_world.render import render
 from longtake.models.toy_world.world import BACKGROUNDS, sample_scene
-from longtake.models.training.stage import LoopParams, TrainStage
+from longtake.models.training.params import LoopParams
+from longtake.models.training.stage import TrainStage
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,18 +3,16 @@
 Shapes: b clips, c channels, t frames, h w latent rows and columns.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
+from einops import rearrange
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from longtake.models.diffusion.sampling import NoiseSchedule
-from longtake.models.toy_world.clip_pool import Pool
-from longtake.models.toy_world.render import object_masks
-from longtake.models.toy_world.world import Scene
 
 TINY_SCHEDULE = {
     "_class_name": "DDIMScheduler",
@@ -28,8 +26,6 @@ TINY_SCHEDULE = {
     "set_alpha_to_one": True,
     "clip_sample": False,
 }
-
-LOCATED = 850  # below this timestep, noisy latents show where the object is: a weight on it favours no other place
 
 Predict = Callable[[Float[Tensor, "b c t h w"], Int[Tensor, " b"]], Float[Tensor, "b c t h w"]]
 
@@ -73,27 +69,13 @@ class DiffusionLoss:
         return error * (self.alphas[at] / self.sigmas[at]).to(error.device)[:, None, None, None, None]
 
 
-def object_weights(
-    scenes: Sequence[Scene], frames: np.ndarray, timestep: Int[Tensor, " b"], size: int, weight: float
-) -> Float[Tensor, "b 1 t {size} {size}"]:
-    """`weight` on the latents that the object covers, 1 on the others: small objects are 5 % of a frame."""
-    cover = torch.nn.functional.avg_pool2d(object_masks(scenes, frames, 4 * size), 4)
-    located = (timestep < LOCATED).float()[:, None, None, None]
-    return (1 + (weight - 1) * located * cover)[:, None]
-
-
-def clip_weights(
-    pool: Pool, rows: np.ndarray, frames: slice, timestep: Int[Tensor, " b"], weight: float
-) -> Float[Tensor, "b 1 t h w"] | None:
-    """`object_weights` of these frames of clips of a pool; None where everything counts the same."""
-    if weight == 1:
-        return None
-    numbers = pool.first[rows, None] + np.arange(frames.start, frames.stop)
-    return object_weights([pool.scenes[row] for row in rows], numbers, timestep, pool.latents.shape[-1], weight)
-
-
 def sample_timesteps(rng: np.random.Generator, count: int, high_share: float, limit: int = 1000) -> Int[Tensor, " b"]:
     """Uniform in 0..limit-1, but a share of them in the noisiest tenth: only there is the caption needed for motion."""
     uniform = rng.integers(0, limit, count)
     high = rng.integers(limit - limit // 10, limit, count)
     return torch.from_numpy(np.where(rng.random(count) < high_share, high, uniform))
+
+
+def clips(latents: Float[Tensor, "b t c h w"], device: torch.device) -> Float[Tensor, "b c t h w"]:
+    """Stored latents in the UNet's layout, float32."""
+    return rearrange(latents.to(device).float(), "b t c h w -> b c t h w")

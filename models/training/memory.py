@@ -13,7 +13,7 @@ Shapes: b clips, t frames, f condition frames, c channels, h w latent rows and c
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,51 +27,13 @@ from longtake.models.nets.apm import Apm
 from longtake.models.nets.cam import Cam
 from longtake.models.nets.conditioned import control_context, denoise, encode_condition, video_context
 from longtake.models.nets.layers import without_dropout
-from longtake.models.toy_world.base_stage import clips
-from longtake.models.toy_world.clip_pool import Pool
-from longtake.models.training.captions import Captioner, training_captions
-from longtake.models.training.diffusion import TINY_SCHEDULE, DiffusionLoss, clip_weights, sample_timesteps
+from longtake.models.training.captions import Captioner
+from longtake.models.training.diffusion import TINY_SCHEDULE, DiffusionLoss, clips, sample_timesteps
 from longtake.models.training.memories import Memories, MemoryBatch
-from longtake.models.training.stage import LoopParams, TrainStage
+from longtake.models.training.params import MemoryParams
+from longtake.models.training.stage import TrainStage
 
 LEVELS = (950, 800)  # of 1000 noise levels: where the gates look
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryParams:
-    loop: LoopParams
-    clips: int = 1280  # in the pool
-    held_out: int = 32  # clips that the gates look at, never trained on: so many at most
-    image_tokens: int = 16
-    merger_head_dim: int = 64
-    condition_channels: tuple[int, ...] = (32, 96, 256, 512)  # of CAM's encoder: one more halves the frames once more
-    latent_noise: float = (
-        0.15  # on the latents that condition and anchor are decoded from: the model's own are not clean
-    )
-    text_dropped: float = 0.05
-    anchor_dropped: float = 0.05
-    both_dropped: float = 0.05
-    without_cam: float = 0.1  # of the steps: APM alone has to remember
-    beginnings: float = 0.0  # of the steps: the first chunk of a video, without memory
-    base_frozen: bool = True  # as the paper has it
-    high_share: float = 0.0  # of the timesteps: in the noisiest tenth
-    text_dropout: float = 0.1  # of the beginnings
-    object_weight: float = 1.0  # of the loss where the object is: colours of small ones are learned late
-    drift: float = 0.0  # of the condition's colours in half of the clips, standard deviation: the anchor has the right
-    gate_rate: float = 10.0  # how many times as fast APM's gates learn
-
-    def __post_init__(self) -> None:
-        shares = ("text_dropped", "anchor_dropped", "both_dropped", "without_cam", "beginnings", "high_share")
-        for name in (*shares, "text_dropout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be in 0..1")
-        for name in ("clips", "held_out", "image_tokens", "merger_head_dim"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if not self.condition_channels or min(self.condition_channels) < 1:
-            raise ValueError(
-                f"condition_channels={list(self.condition_channels)} must be numbers of channels, 1 or more"
-            )
 
 
 class MemoryStage(TrainStage):
@@ -86,19 +48,21 @@ class MemoryStage(TrainStage):
         null_anchor: Float[Tensor, "1 e"],
         pool: Memories,
         held_out: Memories,
-        beginnings: Pool | None = None,
+        beginnings: Memories | None = None,
+        beginning_share: float = 0.0,
         schedule: Mapping[str, Any] = TINY_SCHEDULE,
         cam: Cam | None = None,
         apm: Apm | None = None,
     ) -> None:
-        """`cam` and `apm` are where training begins; without them, new ones that change nothing yet.
+        """Training starts from `cam` and `apm`; without them, from new ones that change nothing yet.
 
-        Raises ValueError if `params` asks for beginnings and there are none.
+        A share `beginning_share` of the steps learns from `beginnings`: clips without memory. Raises ValueError if
+        there is a share but no such clips.
         """
-        if params.beginnings and beginnings is None:
-            raise ValueError(f"beginnings={params.beginnings} must be 0: there are no clips that begin a video")
+        if beginning_share and beginnings is None:
+            raise ValueError(f"beginning_share={beginning_share} must be 0: there are no clips that begin a video")
         self.params, self.seed, self.loop = params, seed, params.loop
-        self.unet, self.beginnings = unet, beginnings
+        self.unet, self.beginnings, self.beginning_share = unet, beginnings, beginning_share
         without_dropout(unet)
         unet.requires_grad_(not params.base_frozen)
         self.captioner, self.null_anchor, self.pool, self.held_out = captioner, null_anchor, pool, held_out
@@ -127,31 +91,22 @@ class MemoryStage(TrainStage):
 
     def loss(self, step: int, worker: int = 0) -> tuple[Tensor, dict[str, float]]:
         rng = rng_for(self.seed, "train-memory", step, worker)
-        if rng.random() < self.params.beginnings:
-            return self._beginning(rng), {"beginning": 1.0}
+        if rng.random() < self.beginning_share and self.beginnings is not None:
+            return self._beginning(rng, self.beginnings), {"beginning": 1.0}
         rows = rng.integers(0, len(self.pool), self.loop.batch)
         batch = self._dropped(rng, self.pool.batch(rows, rng))
         timestep = sample_timesteps(rng, len(rows), self.params.high_share, len(self.diffusion.alphas))
         if rng.random() < self.params.without_cam:
             batch = replace(batch, condition=None)
-        weight = self._there(self.pool.weight(rows, timestep, self.params.object_weight))
+        weight = self.pool.weight(rows, timestep)
         return self._losses(batch, timestep, rng, weight).mean(), {"cam": float(batch.condition is not None)}
 
-    def _beginning(self, rng: np.random.Generator) -> Tensor:
+    def _beginning(self, rng: np.random.Generator, beginnings: Memories) -> Tensor:
         """The base model's own loss: without it the first chunk would be forgotten."""
-        pool = self.beginnings
-        assert pool is not None  # see __init__
-        rows = rng.integers(0, len(pool), self.loop.batch)
-        captions = training_captions(rng, [pool.scenes[row] for row in rows], self.params.text_dropout)
-        timestep = sample_timesteps(rng, len(rows), self.params.high_share)
-        context = video_context(self.unet, None, self.captioner(captions), None)
-        x0 = clips(pool.latents[rows], self.device)
-        numbers = slice(0, x0.shape[2])
-        weight = self._there(clip_weights(pool, rows, numbers, timestep, self.params.object_weight))
-        return self.diffusion.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng, weight).mean()
-
-    def _there(self, weight: Tensor | None) -> Tensor | None:
-        return None if weight is None else weight.to(self.device)
+        rows = rng.integers(0, len(beginnings), self.loop.batch)
+        batch = beginnings.batch(rows, rng)
+        timestep = sample_timesteps(rng, len(rows), self.params.high_share, len(self.diffusion.alphas))
+        return self._losses(batch, timestep, rng, beginnings.weight(rows, timestep)).mean()
 
     def _dropped(self, rng: np.random.Generator, batch: MemoryBatch) -> MemoryBatch:
         """The batch with the text, the anchor, or both left out now and then."""
@@ -160,6 +115,7 @@ class MemoryStage(TrainStage):
         no_text = (draw < params.text_dropped) | (draw > 1 - params.both_dropped)
         no_anchor = draw > 1 - params.both_dropped - params.anchor_dropped
         captions = ["" if gone else caption for gone, caption in zip(no_text, batch.captions, strict=True)]
+        assert batch.anchor is not None, "a continuation has an anchor"
         anchor = torch.where(torch.from_numpy(no_anchor)[:, None], self.null_anchor, batch.anchor)
         return replace(batch, captions=captions, anchor=anchor)
 
@@ -171,7 +127,11 @@ class MemoryStage(TrainStage):
         weight: Float[Tensor, "b 1 t h w"] | None = None,
     ) -> Float[Tensor, " b"]:
         x0, text = clips(batch.latents, self.device), self.captioner(batch.captions)
-        context = video_context(self.unet, self.apm, text, batch.anchor.to(self.device))
+        weight = None if weight is None else weight.to(self.device)
+        if batch.anchor is None:
+            context = video_context(self.unet, None, text, None)
+        else:
+            context = video_context(self.unet, self.apm, text, batch.anchor.to(self.device))
         if batch.condition is None:
             return self.diffusion.loss(lambda x, t: denoise(self.unet, x, t, context), x0, timestep, rng, weight)
         encoded = encode_condition(self.cam, _pixels(batch.condition).to(self.device))

@@ -5,32 +5,11 @@ was killed goes on as if it had not been.
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True, slots=True)
-class LoopParams:
-    """How long and how fast."""
-
-    steps: int
-    batch: int = 16  # of each worker
-    learning_rate: float = 1e-3
-    warmup: int = 50  # steps of linear warm-up; a cosine to a twentieth follows
-    ema: float = 0.997  # decay of the average that is saved
-    gate_every: int = 500  # steps between two looks at the held-out gates
-    checkpoint_s: float = 60.0  # seconds between two checkpoints: what a kill can cost
-
-    def __post_init__(self) -> None:
-        for name, least in (("steps", 0), ("batch", 1), ("learning_rate", 0), ("warmup", 0), ("gate_every", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema={self.ema} must be at least 0 and less than 1")
-        if self.checkpoint_s < 0:
-            raise ValueError(f"checkpoint_s={self.checkpoint_s} must be at least 0")
+from longtake.models.training.params import LoopParams
 
 
 class TrainStage(ABC):

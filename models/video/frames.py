@@ -44,11 +44,3 @@ def upscale(frames: UInt8[np.ndarray, "t h0 w0 c"], height: int, width: int) -> 
         return images
     shrinks = height < images.shape[-2] or width < images.shape[-1]
     return interpolate(images, size=(height, width), mode="bilinear", align_corners=False, antialias=shrinks)
-
-
-def pad_last(frames: UInt8[np.ndarray, "t h w c"], num_frames: int) -> UInt8[np.ndarray, "n h w c"]:
-    """At least `num_frames` frames: the last one is repeated as often as needed; nothing is ever cut."""
-    if len(frames) == 0:
-        raise ValueError("frames has 0 frames: there is no last frame to pad with")
-    missing = max(0, num_frames - len(frames))
-    return np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])

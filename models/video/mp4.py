@@ -11,9 +11,9 @@ Every call of `encode()` starts a new x264 and drains it: a fragment is a functi
 alone, so it can be encoded anywhere, in any order, or twice. It begins with a key frame and has no B-frames, whose
 reordering delay would cross its end.
 
-Fragmented:  ftyp, moov, then one moof + mdat for each `encode()`, returned by that very call. Any prefix plays.
-Plain:       moov, mdat: the same packets, all of them returned by `finish()`, since the index stands in front of the
-             data, so that a browser starts before it has the whole file.
+Mp4Encoder   ftyp, moov, then one moof + mdat for each `encode()`, returned by that very call. Any prefix plays.
+plain()      moov, mdat: the same packets with the index in front of the data, so that a browser starts before it has
+             the whole file.
 
 80 frames of 128x128 with motion all over take 88 kB in fragments of 16 (one x264 for all of it, with B-frames: 72 kB).
 They come back at 38 dB, and chroma at half resolution alone would at 37 to 39.
@@ -49,9 +49,9 @@ FRAGMENT_FLAGS = "frag_custom+empty_moov+default_base_moof+frag_discont+skip_tra
 
 
 class Mp4Encoder:
-    """One video, segment by segment: `encode(frames)` ... `finish()`; the bytes they return, in order, are the file."""
+    """One fragmented video, segment by segment: the bytes that `encode(frames)` returns, in order, are the file."""
 
-    def __init__(self, fps: int | float | Fraction, width: int, height: int, fragmented: bool = False) -> None:
+    def __init__(self, fps: int | float | Fraction, width: int, height: int) -> None:
         """`fps` in frames a second (a float becomes the nearest fraction up to n/1001), `width` and `height` in pixels.
 
         Raises ValueError for an odd width or height and for an fps outside 0.01 to 1000.
@@ -62,16 +62,12 @@ class Mp4Encoder:
         if not 0.01 <= fps <= 1000:
             raise ValueError(f"fps={fps}: must be from 0.01 to 1000 frames a second")
         self.fps = Fraction(fps).limit_denominator(1001)
-        self.width, self.height, self.fragmented = width, height, fragmented
+        self.width, self.height = width, height
         self.num_frames = 0
-        self._fragments: list[bytes] = []
         self._num_fragments = 0
-        self._finished = False
 
     def encode(self, frames: UInt8[np.ndarray, "t h w c"]) -> bytes:
-        """The bytes that can go out now: of a fragmented video all of these frames, of a plain one none yet."""
-        if self._finished:
-            raise ValueError("encode() after finish(): the video is closed")
+        """The fragment of these frames; nothing for none."""
         if frames.shape[1:] != (self.height, self.width, 3):
             raise ValueError(f"frames.shape={frames.shape}: must be (t, {self.height}, {self.width}, 3)")
         if not len(frames):
@@ -79,19 +75,7 @@ class Mp4Encoder:
         fragment = encode_fragment(frames, self.fps, self.num_frames, self._num_fragments)
         self.num_frames += len(frames)
         self._num_fragments += 1
-        if self.fragmented:
-            return fragment
-        self._fragments.append(fragment)
-        return b""
-
-    def finish(self) -> bytes:
-        """The rest of the bytes. Raises ValueError when there was no frame: such a file would not play."""
-        if self.num_frames == 0:
-            raise ValueError("num_frames=0: a video needs at least 1 frame")
-        if self._finished:
-            raise ValueError("finish() was called twice: the video is closed")
-        self._finished = True
-        return b"" if self.fragmented else plain(self._fragments)
+        return fragment
 
 
 def encode_fragment(frames: UInt8[np.ndarray, "t h w c"], fps: Fraction, start: int, index: int) -> bytes:
@@ -114,7 +98,7 @@ def encode_fragment(frames: UInt8[np.ndarray, "t h w c"], fps: Fraction, start: 
 
 
 def plain(fragments: Sequence[bytes]) -> bytes:
-    """All fragments of a video as an mp4 with its index in front; the packets are as they are."""
+    """All fragments of a video as an mp4 with its index in front; the packets stay unchanged."""
     buffer = io.BytesIO()
     with av.open(io.BytesIO(b"".join(fragments)), "r") as source:
         read = source.streams.video[0]

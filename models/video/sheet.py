@@ -16,48 +16,25 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 PAPER, INK = (22, 24, 29), (168, 174, 186)  # dark: frames look brighter than the page, as in a cinema
-MAX_TILE = 180  # pixels: height of a tile when the caller does not say
+MAX_TILE = 180  # pixels: default height of a tile
 GAP, MARGIN, LINE = 4, 16, 20  # pixels: between tiles, around the sheet, height of a line of text
-TILES = 10  # tiles on a sheet when the caller does not say which frames
+TILES = 10  # tiles on a sheet by default, or fewer
 
 Frames = UInt8[np.ndarray, "n h w c"]
 
 
-def contact_sheet(
-    frames: UInt8[np.ndarray, "t h w c"],
-    preview: UInt8[np.ndarray, "t2 h2 w2 c"] | None = None,
-    every: int | None = None,
-    columns: int = 5,
-    tile_height: int | None = None,
-) -> UInt8[np.ndarray, "rows columns c"]:
-    """Frames 0, `every`, 2 `every`, ...; by default as many as make ten tiles or fewer. `tile_height` is in pixels.
-
-    Raises ValueError for no frames, a preview that ends before the video does, and every < 1.
-    """
-    if len(frames) == 0:
-        raise ValueError("frames has 0 frames: a contact sheet needs at least 1")
-    if every is not None and every < 1:
-        raise ValueError(f"every={every}: must be at least 1 frame")
-    if preview is not None and len(preview) < len(frames):
-        raise ValueError(f"preview has {len(preview)} frames: must have as many as the video, {len(frames)}")
-    numbers = sheet_numbers(len(frames), every)
-    rows = (
-        {"refined": frames[numbers]} if preview is None else {"preview": preview[numbers], "refined": frames[numbers]}
-    )
-    return draw_sheet(numbers, rows, columns, tile_height)
-
-
 def sheet_numbers(num_frames: int, every: int | None = None) -> list[int]:
-    """Which frames a sheet shows: for a caller who sees the video only segment by segment."""
+    """The frames of a sheet: every `every`-th, by default as many as make ten tiles or fewer."""
     return list(range(0, num_frames, every or -(-num_frames // TILES)))
 
 
 def draw_sheet(
     numbers: Sequence[int], rows: Mapping[str, Frames], columns: int = 5, tile_height: int | None = None
 ) -> UInt8[np.ndarray, "rows columns c"]:
-    """One tile a number and row; `rows` maps a name to the frames of exactly these numbers, top row first.
+    """One tile per number and row; `rows` maps a name to the frames of exactly these numbers, top row first.
 
-    All rows are drawn at the size of the last one's tiles. With two rows or more their names stand at the left.
+    All rows have the tile size of the last one. Two rows or more have their names at the left. Raises ValueError for
+    a row of another length, and for sizes below 1.
     """
     for name, frames in rows.items():
         if len(frames) != len(numbers):

@@ -7,11 +7,8 @@ Stable Video Diffusion sees no text. SparseCtrl (on AnimateDiff) is given the la
 Shapes: t frames, h w rows and columns.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,33 +19,10 @@ from PIL import Image
 
 from longtake.models.diffusion.noise import rng_for
 from longtake.models.domain.prompt import PromptSpec
+from longtake.pipelines.ablation.settings import CALL, DiffusersParams, check_folder
 
 Frames = UInt8[np.ndarray, "t h w 3"]
 Arguments = Mapping[str, Any]
-CALL = ("height", "width", "num_frames", "num_inference_steps")  # settings of a call that are handed on as they are
-
-
-@dataclass(frozen=True, slots=True)
-class DiffusersParams:
-    """Folders of pipelines in the diffusers layout, and how they are run. None: the pipeline's own default."""
-
-    svd: str | None = None  # StableVideoDiffusionPipeline
-    i2vgen_xl: str | None = None  # I2VGenXLPipeline
-    sparse_ctrl: str | None = None  # AnimateDiffSparseControlNetPipeline
-    height: int | None = None
-    width: int | None = None
-    num_frames: int | None = None  # of one call
-    num_inference_steps: int | None = None
-
-    def __post_init__(self) -> None:
-        for name in CALL:
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value} must be at least 1")
-
-    def folder(self, variant: str) -> str | None:
-        """Where the weights of a variant lie, if they were named."""
-        return {"svd": self.svd, "i2vgen-xl": self.i2vgen_xl, "sparse-ctrl": self.sparse_ctrl}.get(variant)
 
 
 def _svd(spec: PromptSpec, image: Image.Image) -> Arguments:
@@ -64,24 +38,12 @@ def _sparse_ctrl(spec: PromptSpec, image: Image.Image) -> Arguments:
     return {**texts, "conditioning_frames": [image], "controlnet_frame_indices": [0]}
 
 
-# variant -> (class of the pipeline, what a call of it takes)
-PIPELINES: dict[str, tuple[str, Callable[[PromptSpec, Image.Image], Arguments]]] = {
-    "svd": ("StableVideoDiffusionPipeline", _svd),
-    "i2vgen-xl": ("I2VGenXLPipeline", _i2vgen_xl),
-    "sparse-ctrl": ("AnimateDiffSparseControlNetPipeline", _sparse_ctrl),
+# variant -> arguments of a call
+ARGUMENTS: dict[str, Callable[[PromptSpec, Image.Image], Arguments]] = {
+    "svd": _svd,
+    "i2vgen-xl": _i2vgen_xl,
+    "sparse-ctrl": _sparse_ctrl,
 }
-
-
-def check_folder(variant: str, folder: str) -> None:
-    """Raises ValueError if `folder` holds no pipeline, or another than the variant's."""
-    wanted, key = PIPELINES[variant][0], variant.replace("-", "_")
-    index = Path(folder) / "model_index.json"
-    try:
-        found = json.loads(index.read_text("utf-8")).get("_class_name")
-    except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"diffusers.{key}={folder} is no diffusers pipeline: {error}") from None
-    if found != wanted:
-        raise ValueError(f"diffusers.{key}={folder} holds a {found}: it has to be a {wanted}")
 
 
 @cache  # a process loads it once
@@ -121,7 +83,7 @@ def _call(
     seed = int(rng_for(spec.seed, f"diffusers/{variant}", 0, number).integers(2**62))
     sizes = {name: getattr(params, name) for name in CALL}
     chosen = {name: value for name, value in sizes.items() if value is not None}
-    arguments = PIPELINES[variant][1](spec, image)
+    arguments = ARGUMENTS[variant](spec, image)
     # I2VGenXLPipeline draws the image's latent without the generator: from a global one that is ours for the call.
     with torch.random.fork_rng():
         generator = torch.manual_seed(seed)

@@ -1,107 +1,102 @@
-"""The pictures of a comparison: differences with their intervals, the order of the refiner's variants, frames."""
+"""Charts of a comparison: paired differences with their intervals, and flow over time for the refiner's variants."""
 
 from collections.abc import Sequence
+from math import ceil
+from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from longtake.pipelines.ablation.claims import ORDERS
 from longtake.pipelines.ablation.settings import VARIANTS
-from longtake.pipelines.ablation.statistics import FEWEST, FIGURES, Estimate, Row, Scale, difference, mean
+from longtake.pipelines.ablation.statistics import METRICS, MIN_PAIRS, Estimate, Row, Scale, difference, mean
 
-COLORS = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#eeca3b", "#9d755d")
+if TYPE_CHECKING:  # matplotlib takes .5 s to import, and is needed at the end of an ablation only
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 SHOWN = ("scuts", "seam_ratio", "flow_std", "ofs", "mawe_cvpr", "drift_color", "clip_score", "clip_anchor", "color_end")
-PANEL, LANE, LEFT, TOP = 400, 24, 110, 34  # pixels
-INK, GREY, RULE = "#222222", "#777777", "#d5d5d5"
+COLUMNS = 3
+DECIDED, UNDECIDED, RULE = "#4c78a8", "#a9a9a9", "#d5d5d5"
 
 
-def differences(rows: Sequence[Row]) -> Image.Image:
-    """A panel a figure: each variant's paired difference to its reference, a dot with its 95 % interval.
+def differences(rows: Sequence[Row]) -> "Figure":
+    """One chart per metric: each variant's paired difference to its reference, a dot with its 95 % interval.
 
-    Grey is what decides nothing: the interval holds zero (one, of ratios), or there are too few prompts.
+    A grey dot decides nothing: the interval holds zero (one, of ratios), or there are too few prompts.
     """
     names = [name for name in VARIANTS if any(row["variant"] == name for row in rows)]
     names = [name for name in names if VARIANTS[name].reference != name]
-    figures = [FIGURES[name] for name in SHOWN if any(row.get(name) is not None for row in rows)]
-    height, columns = TOP + LANE * len(names) + 40, 3
-    lines = -(-len(figures) // columns)
-    image = Image.new("RGB", (columns * PANEL, max(1, lines) * height), "white")
-    for place, figure in enumerate(figures):
-        found = [difference(rows, figure, name, VARIANTS[name].reference) for name in names]
-        panel = Image.new("RGB", (PANEL, height), "white")
-        title = f"{figure.title}{': times' if figure.scale is Scale.RATIO else ''}"
-        _forest(ImageDraw.Draw(panel), title, names, found, 1.0 if figure.scale is Scale.RATIO else 0.0)
-        image.paste(panel, (place % columns * PANEL, place // columns * height))
-    return image
+    metrics = [METRICS[name] for name in SHOWN if any(row.get(name) is not None for row in rows)]
+    lines = max(1, ceil(len(metrics) / COLUMNS))
+    figure = _figure(height=lines * (0.9 + 0.24 * len(names)))
+    charts = list(figure.subplots(lines, COLUMNS, sharey=True, squeeze=False).flat)
+    for chart, metric in zip(charts, metrics, strict=False):
+        ratio = metric.scale is Scale.RATIO
+        estimates = [difference(rows, metric, name, VARIANTS[name].reference) for name in names]
+        _draw_estimates(chart, names, estimates, no_effect=1.0 if ratio else 0.0)
+        chart.set_title(f"{metric.title}{': times' if ratio else ''}", loc="left", fontsize=9)
+    for chart in charts[len(metrics) :]:
+        chart.set_axis_off()
+    return figure
 
 
-def _forest(
-    draw: ImageDraw.ImageDraw, title: str, names: Sequence[str], found: Sequence[Estimate | None], nothing: float
+def orders(rows: Sequence[Row], borders: Sequence[int]) -> "Figure | None":
+    """For each order of the paper whose variants are there: mean flow over time, and `flow_std` with its interval."""
+    variants = {row["variant"] for row in rows}
+    found = [("full", *names) for names in ORDERS if set(names) <= variants]
+    if not found:
+        return None
+    figure = _figure(height=3.4 * len(found))
+    charts = figure.subplots(len(found), 2, squeeze=False, width_ratios=(2, 1))
+    for names, (over_time, spread) in zip(found, charts, strict=True):
+        _draw_flow(over_time, rows, names, borders)
+        estimates = [mean(rows, METRICS["flow_std"], name) for name in names]
+        _draw_estimates(spread, names, estimates, no_effect=0.0)
+        spread.set_title("flow_std, px", loc="left", fontsize=9)
+    return figure
+
+
+def _figure(height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12, height), dpi=100)
+    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.12)
+    return figure
+
+
+def _draw_estimates(
+    chart: "Axes", names: Sequence[str], estimates: Sequence[Estimate | None], no_effect: float
 ) -> None:
-    ends = [nothing, *(end for one in found if one for end in (one.low, one.high))]
-    low, high = min(ends), max(ends)
-    pad = 0.08 * (high - low) or 1.0
-    scale = (PANEL - LEFT - 20) / (high - low + 2 * pad)
-
-    def x(value: float) -> float:
-        return LEFT + (value - low + pad) * scale
-
-    bottom = TOP + LANE * len(names)
-    draw.text((8, 8), title, INK, font=_font(13))
-    draw.line((x(nothing), TOP - 4, x(nothing), bottom), RULE, 2)
-    for place, (name, one) in enumerate(zip(names, found, strict=True)):
-        y = TOP + LANE * place + LANE // 2
-        draw.text((8, y - 7), name, INK, font=_font(12))
+    """A lane per name, from top to bottom."""
+    chart.axvline(no_effect, color=RULE, linewidth=2, zorder=0)
+    for lane, one in enumerate(estimates):
         if one is not None:
-            sure = one.count >= FEWEST and (one.low > nothing or one.high < nothing)
-            color = COLORS[0] if sure else "#a9a9a9"
-            draw.line((x(one.low), y, x(one.high), y), color, 3)
-            draw.ellipse((x(one.mean) - 4, y - 4, x(one.mean) + 4, y + 4), color)
-    for value in sorted({low, nothing, high}):
-        if value == nothing or abs(x(value) - x(nothing)) > 40:
-            draw.text((x(value), bottom + 4), f"{value:.3g}", GREY, font=_font(11), anchor="ma")
+            decided = one.count >= MIN_PAIRS and (one.low > no_effect or one.high < no_effect)
+            color = DECIDED if decided else UNDECIDED
+            chart.plot([one.low, one.high], [lane, lane], color=color, linewidth=2.5, solid_capstyle="butt")
+            chart.plot([one.mean], [lane], color=color, marker="o", markersize=6)
+    chart.set_yticks(range(len(names)), names)
+    chart.set_ylim(len(names) - 0.5, -0.5)
+    chart.locator_params(axis="x", nbins=5)
+    _plain(chart)
+    chart.tick_params(axis="y", length=0)
+    chart.spines["left"].set_visible(False)
 
 
-def orders(rows: Sequence[Row], borders: Sequence[int]) -> Image.Image | None:
-    """For each order of the paper that was made: flow over time, mean over videos, and flow_std with its interval."""
-    there = {row["variant"] for row in rows}
-    drawn = [_order(rows, borders, ("full", *names)) for names in ORDERS if set(names) <= there]
-    return Image.fromarray(np.concatenate([np.asarray(one) for one in drawn])) if drawn else None
-
-
-def _order(rows: Sequence[Row], borders: Sequence[int], names: Sequence[str]) -> Image.Image:
-    width, height, right = 1200, 340, 820
-    image = Image.new("RGB", (width, height), "white")
-    draw = ImageDraw.Draw(image)
-    curves = {name: _mean_curve(rows, name) for name in names}
-    curves = {name: curve for name, curve in curves.items() if len(curve)}
-    top = max((float(curve.max()) for curve in curves.values()), default=1.0) or 1.0
-    count = max((len(curve) for curve in curves.values()), default=1)
-    draw.text((8, 8), "mean flow magnitude by frame, px (dashed: window borders)", INK, font=_font(13))
+def _draw_flow(chart: "Axes", rows: Sequence[Row], names: Sequence[str], borders: Sequence[int]) -> None:
     for border in borders:
-        x = 50 + (border - 1) * (right - 90) / max(count - 1, 1)
-        for y in range(40, height - 30, 8):
-            draw.line((x, y, x, y + 3), RULE, 1)
-    for place, (name, curve) in enumerate(curves.items()):
-        points = [
-            (50 + i * (right - 90) / max(count - 1, 1), height - 30 - value / top * (height - 80))
-            for i, value in enumerate(curve)
-        ]
-        draw.line(points, COLORS[place], 2)
-        draw.text((right - 20, 40 + 18 * place), name, COLORS[place], font=_font(12), anchor="ra")
-    draw.text((44, height - 30), "0", GREY, font=_font(11), anchor="rs")
-    draw.text((44, 50), f"{top:.3g}", GREY, font=_font(11), anchor="rm")
-    found = [mean(rows, FIGURES["flow_std"], name) for name in names]
-    panel = Image.new("RGB", (PANEL, height), "white")
-    _forest(ImageDraw.Draw(panel), "flow_std, px", names, found, 0.0)
-    image.paste(panel, (width - PANEL + 10, 0))
-    return image
+        chart.axvline(border, color=RULE, linestyle="--", linewidth=1, zorder=0)
+    for name in names:
+        curves = [row["curve"] for row in rows if row["variant"] == name]
+        if curves:
+            curve = np.mean(curves, axis=0)
+            chart.plot(range(1, len(curve) + 1), curve, label=name)  # the first value leads from frame 0 to frame 1
+    chart.set_ylim(bottom=0)
+    chart.legend(frameon=False, fontsize=8, loc="lower right", ncols=2)
+    chart.set_title("mean flow magnitude by frame, px (dashed: window borders)", loc="left", fontsize=9)
+    _plain(chart)
 
 
-def _mean_curve(rows: Sequence[Row], variant: str) -> "np.ndarray[tuple[int], np.dtype[np.float64]]":
-    curves = [row["curve"] for row in rows if row["variant"] == variant]
-    return np.mean(curves, axis=0) if curves else np.empty(0)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+def _plain(chart: "Axes") -> None:
+    chart.spines[["top", "right"]].set_visible(False)
+    chart.tick_params(labelsize=8)

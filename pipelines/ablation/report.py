@@ -1,4 +1,4 @@
-"""Writes a comparison: ablations.md (between its markers), .jsonl and the plots."""
+"""Writes the results of an ablation: ablations.md (between its markers), ablations.jsonl and the charts."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -15,10 +15,10 @@ from longtake.pipelines.ablation.claims import CLAIMS, ORDERS
 from longtake.pipelines.ablation.plots import differences, orders
 from longtake.pipelines.ablation.settings import VARIANTS, AblateConf
 from longtake.pipelines.ablation.statistics import (
-    FEWEST,
-    FIGURES,
+    METRICS,
+    MIN_PAIRS,
     Estimate,
-    Figure,
+    Metric,
     Row,
     Scale,
     Verdict,
@@ -30,7 +30,7 @@ from longtake.pipelines.ablation.video_maker import Frames
 
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"
 TABLES = {
-    "full": "Low resolution: memory and rivals",
+    "full": "Low resolution: memory and baselines",
     "symmetric": "Refinement",
     "noisy-symmetric": "Refinement from a higher level, with fresh noise at every step",
 }
@@ -38,24 +38,24 @@ SHEETS = 2  # prompts whose frames are shown
 
 
 def write(conf: AblateConf, rows: Sequence[Row], out: Path, frames: Callable[[Row], Frames]) -> None:
-    """Everything into the folder `out`; what stands outside the markers of the page stays. `frames` loads a video."""
+    """Writes everything into `out`; text outside the markers of the page is kept. `frames` loads a video."""
     out.mkdir(parents=True, exist_ok=True)
     page = out / "ablations.md"
     before, after = around(page)
     lines = ({key: value for key, value in row.items() if key != "curve"} for row in rows)
     (out / "ablations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    differences(rows).save(out / "ablations.png")
-    drawn = orders(rows, [segment.start for segment in Plan(conf.num_frames, conf.plan).segments[1:]])
-    if drawn is not None:
-        drawn.save(out / "ablations-order.png")
+    differences(rows).savefig(out / "ablations.png")
+    order_charts = orders(rows, [segment.start for segment in Plan(conf.num_frames, conf.plan).segments[1:]])
+    if order_charts is not None:
+        order_charts.savefig(out / "ablations-order.png")
     _sheet(rows, frames).save(out / "ablations-frames.jpg", quality=88, subsampling=0)
     page.write_text(f"{before}{BEGIN}{body(conf, rows)}\n{END}{after}", "utf-8")
 
 
 def around(page: Path) -> tuple[str, str]:
-    """What stands before and after the generated part. Raises ValueError if its markers are missing."""
+    """The text before and after the generated part of the page. Raises ValueError if its markers are missing."""
     if not page.exists():
-        return "# Ablations and rivals\n\n", "\n"
+        return "# Ablations and baselines\n\n", "\n"
     before, found, rest = page.read_text("utf-8").partition(BEGIN)
     _, ended, after = rest.partition(END)
     if not found or not ended:
@@ -81,96 +81,98 @@ def body(conf: AblateConf, rows: Sequence[Row]) -> str:
         f"{count} prompts of {conf.num_frames} frames, bundle `{conf.bundle}`, seeds from {conf.seed}; flow by "
         f"{rows[0]['flow']} at {conf.flow_size}x{conf.flow_size}."
     )
-    there = {row["variant"] for row in rows}
-    found = [_order(rows, order) for order in ORDERS if set(order) <= there]
-    parts = [about, "## The claims", _claims(rows), *found, "## Figures", *_tables(rows), ABOUT, PICTURES[0]]
+    variants = {row["variant"] for row in rows}
+    found = [_order(rows, order) for order in ORDERS if set(order) <= variants]
+    parts = [about, "## The claims", _claims(rows), *found, "## Metrics", *_tables(rows), ABOUT, PICTURES[0]]
     parts += [PICTURES[1]] if found else []
     parts.append(PICTURES[2])
     return "\n\n".join(parts)
 
 
 def _claims(rows: Sequence[Row]) -> str:
-    there = {row["variant"] for row in rows}
+    variants = {row["variant"] for row in rows}
     lines = ["| claim | the paper | measured here | difference (95 %) | |", "|---|---|---|---|---|"]
     for claim in CLAIMS:
-        if {claim.greater, claim.lesser} <= there:
-            figure = FIGURES[claim.figure]
-            said, found = verdict(rows, claim)
-            asked = f"{figure.title}: {claim.greater} > {claim.lesser}"
-            means = " against ".join(_cell(mean(rows, figure, v), figure, False) for v in (claim.greater, claim.lesser))
-            strong = f"**{said}**" if said is not Verdict.OPEN else str(said)
-            lines.append(f"| {claim.text} | {claim.source} | {asked}: {means} | {_change(found, figure)} | {strong} |")
+        if {claim.greater, claim.lesser} <= variants:
+            metric = METRICS[claim.metric]
+            answer, found = verdict(rows, claim)
+            hypothesis = f"{metric.title}: {claim.greater} > {claim.lesser}"
+            means = " against ".join(_cell(mean(rows, metric, v), metric, False) for v in (claim.greater, claim.lesser))
+            strong = f"**{answer}**" if answer is not Verdict.OPEN else str(answer)
+            lines.append(
+                f"| {claim.text} | {claim.source} | {hypothesis}: {means} | {_change(found, metric)} | {strong} |"
+            )
     return "\n".join(lines)
 
 
 def _order(rows: Sequence[Row], order: Sequence[str]) -> str:
-    """Whether an order of the paper's last ablation is there, and what the low-resolution video brings along."""
-    figure, seams = FIGURES["flow_std"], FIGURES["seam_flow"]
-    found = [mean(rows, figure, name) for name in order]
-    low = mean(rows, figure, "full")
-    steps = [difference(rows, figure, a, b) for a, b in pairwise(order)]
+    """A paragraph on one order of the paper's last ablation, beside the value of the low-resolution video."""
+    metric, seams = METRICS["flow_std"], METRICS["seam_flow"]
+    found = [mean(rows, metric, name) for name in order]
+    low = mean(rows, metric, "full")
+    steps = [difference(rows, metric, a, b) for a, b in pairwise(order)]
     ordered = all(a is not None and b is not None and a.mean > b.mean for a, b in pairwise(found))
-    if ordered and all(step is not None and step.count >= FEWEST and step.low > 0 for step in steps):
-        said = "It is shown: both steps lie above zero with their intervals."
+    if ordered and all(step is not None and step.count >= MIN_PAIRS and step.low > 0 for step in steps):
+        answer = "It holds: the intervals of both steps are above zero."
     elif ordered:
-        said = "The means are in this order, but not both steps lie above zero with their intervals."
+        answer = "The means are in this order, but the intervals of the steps are not both above zero."
     else:
-        said = "The means are not in this order."
+        answer = "The means are not in this order."
     return (
         f"**The order {' > '.join(order)}** in the standard deviation of the flow magnitude: "
-        f"{_listed(rows, figure, order)} px. {said} The low-resolution video that all of them refine has "
-        f"{_cell(low, figure)} px: what the base model's own motion varies by is in every row. "
+        f"{_listed(rows, metric, order)} px. {answer} The low-resolution video that all of them refine has "
+        f"{_cell(low, metric)} px: the motion of the base model itself is in every row. "
         f"At window borders alone, the jump of flow over that elsewhere is: {_listed(rows, seams, order)}."
     )
 
 
-def _listed(rows: Sequence[Row], figure: Figure, names: Sequence[str]) -> str:
-    return ", ".join(f"{name} {_cell(mean(rows, figure, name), figure)}" for name in names)
+def _listed(rows: Sequence[Row], metric: Metric, names: Sequence[str]) -> str:
+    return ", ".join(f"{name} {_cell(mean(rows, metric, name), metric)}" for name in names)
 
 
 def _tables(rows: Sequence[Row]) -> Iterator[str]:
-    """For each reference a table of means and one of differences."""
+    """A table of means and one of differences for each reference."""
     for reference, title in TABLES.items():
         names = [row["variant"] for row in rows if VARIANTS[row["variant"]].reference == reference]
         names = list(dict.fromkeys(names))
         if names:
             yield f"### {title}"
             yield "\n".join(f"- *{name}*: {VARIANTS[name].title}" for name in names)
-            yield _table(rows, names, lambda name, figure: _cell(mean(rows, figure, name), figure))
+            yield _table(rows, names, lambda name, metric: _cell(mean(rows, metric, name), metric))
             others = [name for name in names if name != reference]
-            yield f"Differences to *{reference}*, prompt by prompt (of warp error and MAWE: how many times):"
+            yield f"Differences to *{reference}*, prompt by prompt (warp error and MAWE as ratios):"
             yield _table(rows, others, partial(_against, rows, reference))
 
 
-def _against(rows: Sequence[Row], reference: str, name: str, figure: Figure) -> str:
-    return _change(difference(rows, figure, name, reference), figure)
+def _against(rows: Sequence[Row], reference: str, name: str, metric: Metric) -> str:
+    return _change(difference(rows, metric, name, reference), metric)
 
 
-def _table(rows: Sequence[Row], names: Sequence[str], cell: Callable[[str, Figure], str]) -> str:
-    lines = ["| figure | better | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
-    for figure in FIGURES.values():
-        if any(row.get(figure.name) is not None for row in rows if row["variant"] in names):
-            lines.append(f"| {figure.title} | {figure.better} | " + " | ".join(cell(n, figure) for n in names) + " |")
+def _table(rows: Sequence[Row], names: Sequence[str], cell: Callable[[str, Metric], str]) -> str:
+    lines = ["| metric | better | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
+    for metric in METRICS.values():
+        if any(row.get(metric.name) is not None for row in rows if row["variant"] in names):
+            lines.append(f"| {metric.title} | {metric.better} | " + " | ".join(cell(n, metric) for n in names) + " |")
     return "\n".join(lines)
 
 
-def _cell(one: Estimate | None, figure: Figure, with_interval: bool = True) -> str:
+def _cell(one: Estimate | None, metric: Metric, with_interval: bool = True) -> str:
     if one is None:
         return "-"
-    factor, unit = (100, " %") if figure.scale is Scale.SHARE else (1, "")
+    factor, unit = (100, " %") if metric.scale is Scale.SHARE else (1, "")
     text = f"{_number(one.mean * factor)}{unit}"
     return (
         text + (f" ({_number(one.low * factor)} to {_number(one.high * factor)})" if with_interval else "") + _left(one)
     )
 
 
-def _change(one: Estimate | None, figure: Figure) -> str:
+def _change(one: Estimate | None, metric: Metric) -> str:
     if one is None:
         return "-"
-    factor = 100 if figure.scale is Scale.SHARE else 1
-    sign = "" if figure.scale is Scale.RATIO else "+"
+    factor = 100 if metric.scale is Scale.SHARE else 1
+    sign = "" if metric.scale is Scale.RATIO else "+"
     numbers = [_number(value * factor, sign) for value in (one.mean, one.low, one.high)]
-    return f"{'x' if figure.scale is Scale.RATIO else ''}{numbers[0]} ({numbers[1]} to {numbers[2]}){_left(one)}"
+    return f"{'x' if metric.scale is Scale.RATIO else ''}{numbers[0]} ({numbers[1]} to {numbers[2]}){_left(one)}"
 
 
 def _left(one: Estimate) -> str:
@@ -181,12 +183,12 @@ def _number(value: float, sign: str = "") -> str:
     return f"{value:{sign}.3g}" if abs(value) < 1000 else f"{value:{sign}.0f}"
 
 
-ABOUT = """In brackets: 95 % bootstrap intervals over prompts. A claim holds where the interval of its difference is
-on its side of zero (of one, for ratios), and does not where it is on the other; fewer than 6 prompts decide nothing.
-With so many claims at 95 %, one may be decided by chance.
+ABOUT = """In brackets: 95 % bootstrap intervals over prompts. A claim holds if the interval of its difference is on the
+claimed side of zero (of one, for ratios), and fails if it is on the other side; fewer than 6 prompts decide nothing.
+With so many claims at 95 %, chance may decide one.
 *left out*: videos without a finite value, such as the MAWE of a still one."""
 PICTURES = (
-    "![Differences to the reference with their intervals; grey where nothing is decided](ablations.png)",
+    "![Differences to the reference with their intervals; grey if undecided](ablations.png)",
     "![Flow over time and its standard deviation, refined in three ways](ablations-order.png)",
-    "![Frames of the first prompts, a row a variant](ablations-frames.jpg)",
+    "![Frames of the first prompts, a row per variant](ablations-frames.jpg)",
 )

@@ -1,32 +1,39 @@
-"""What `longtake ablate` is asked for, and the variants that it compares.
+"""Settings of `longtake ablate`, and the variants that it compares.
 
-    low resolution    full ── without CAM, condition added, without APM, and the rivals       each against `full`
+    low resolution    full ── without CAM, condition added, without APM, and the baselines    each against `full`
     refined           symmetric ── causal, shared noise, independent, overlap 4 and 12        each against `symmetric`
     noisier           noisy-symmetric ── noisy shared noise, noisy independent                each against that
 
 All refined variants refine the same low-resolution video, that of `full`.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
-from longtake.pipelines.ablation.image_to_video import DiffusersParams
+from longtake.models.domain.prompt import Settings, Value
 from longtake.pipelines.config.conf import Conf
 from longtake.pipelines.config.loader import compose
 from longtake.pipelines.config.paths import CONF
 
 CONFIG = CONF / "ablate.yaml"
+CALL = ("height", "width", "num_frames", "num_inference_steps")  # settings that are passed to a pipeline unchanged
+PIPELINES = {  # classes of diffusers
+    "svd": "StableVideoDiffusionPipeline",
+    "i2vgen-xl": "I2VGenXLPipeline",
+    "sparse-ctrl": "AnimateDiffSparseControlNetPipeline",
+}
 
 
 class Kind(StrEnum):
-    """Who makes the frames."""
+    """The method that makes the frames."""
 
     BASE = "base"  # the base model, chunk after chunk
     ADDED = "added"  # the same with `longtake.models.baselines.added`
-    RIVAL = "rival"  # a function of `longtake.models.baselines`
+    BASELINE = "baseline"  # a function of `longtake.models.baselines`
     REFINED = "refined"  # the refiner, of the video of `full`
     DIFFUSERS = "diffusers"  # a pipeline of diffusers, continued from its last frame
 
@@ -38,17 +45,17 @@ class Variant:
     name: str
     kind: Kind
     title: str  # what it is, for the page
-    settings: tuple[str, ...] = ()  # over the configuration
+    settings: Settings = ()  # over the configuration
     reference: str = "full"  # the variant that it is compared with, prompt by prompt
 
 
-NO_BLENDING = "refiner.blending=false"
-OWN_NOISE = "refiner.shared_noise=false"
+NO_BLENDING = ("refiner.blending", False)
+OWN_NOISE = ("refiner.shared_noise", False)
 # As near to the paper's refiner as a bundle trained for low noise allows: fresh noise at every step, more to redraw.
-NOISY = ("refiner.eta=1", "refiner.strength=0.5", "refiner.sampler=ddim")
+NOISY = (("refiner.eta", 1), ("refiner.strength", 0.5), ("refiner.sampler", "ddim"))
 
 
-def _refined(name: str, title: str, *settings: str, reference: str = "symmetric") -> Variant:
+def _refined(name: str, title: str, *settings: tuple[str, Value], reference: str = "symmetric") -> Variant:
     return Variant(name, Kind.REFINED, title, settings, reference)
 
 
@@ -58,18 +65,18 @@ VARIANTS = {
     variant.name: variant
     for variant in (
         Variant("full", Kind.BASE, "CAM and APM, low resolution"),
-        Variant("no-cam", Kind.BASE, "chunks do not see the one before", ("base.cam=false",)),
+        Variant("no-cam", Kind.BASE, "chunks do not see the one before", (("base.cam", False),)),
         Variant("added", Kind.ADDED, "CAM's condition added frame by frame instead of attended to; nothing trained"),
-        Variant("no-apm", Kind.BASE, "chunks do not see the anchor frame", ("base.apm=false",)),
-        Variant("free-noise", Kind.RIVAL, "FreeNoise: repeated noise, temporal attention in windows, fused"),
-        Variant("co-denoising", Kind.RIVAL, "Gen-L-Video: overlapping windows averaged at every step"),
-        Variant("last-frame", Kind.RIVAL, "continued from the last frame, pinned by replacement"),
+        Variant("no-apm", Kind.BASE, "chunks do not see the anchor frame", (("base.apm", False),)),
+        Variant("free-noise", Kind.BASELINE, "FreeNoise: repeated noise, temporal attention in windows, fused"),
+        Variant("co-denoising", Kind.BASELINE, "Gen-L-Video: overlapping windows averaged at every step"),
+        Variant("last-frame", Kind.BASELINE, "continued from the last frame, pinned by replacement"),
         _refined("symmetric", "randomized blending and shared noise, both neighbours, overlap 8"),
-        _refined("causal", "the same, only the window before is heard", "refiner.coupling=causal"),
+        _refined("causal", "the same, only the window before is heard", ("refiner.coupling", "causal")),
         _refined("shared-noise", "windows share noise, nothing is blended", NO_BLENDING),
         _refined("independent", "neither shared noise nor blending", NO_BLENDING, OWN_NOISE),
-        _refined("overlap-4", "symmetric, windows overlap by 4", "plan.overlap_frames=4"),
-        _refined("overlap-12", "symmetric, windows overlap by 12", "plan.overlap_frames=12"),
+        _refined("overlap-4", "symmetric, windows overlap by 4", ("plan.overlap_frames", 4)),
+        _refined("overlap-12", "symmetric, windows overlap by 12", ("plan.overlap_frames", 12)),
         _noisy("noisy-symmetric", "symmetric, from strength .5 with fresh noise at every step", *NOISY),
         _noisy("noisy-shared-noise", "shared noise, the same", *NOISY, NO_BLENDING),
         _noisy("noisy-independent", "independent, the same", *NOISY, NO_BLENDING, OWN_NOISE),
@@ -80,20 +87,56 @@ VARIANTS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class DiffusersParams:
+    """Folders of pipelines in the diffusers layout, and the arguments of their calls. None: the pipeline's default."""
+
+    svd: str | None = None  # StableVideoDiffusionPipeline
+    i2vgen_xl: str | None = None  # I2VGenXLPipeline
+    sparse_ctrl: str | None = None  # AnimateDiffSparseControlNetPipeline
+    height: int | None = None
+    width: int | None = None
+    num_frames: int | None = None  # of one call
+    num_inference_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in CALL:
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value} must be at least 1")
+
+    def folder(self, variant: str) -> str | None:
+        """The folder with the weights of a variant, if it is set."""
+        return {"svd": self.svd, "i2vgen-xl": self.i2vgen_xl, "sparse-ctrl": self.sparse_ctrl}.get(variant)
+
+
+def check_folder(variant: str, folder: str) -> None:
+    """Raises ValueError if `folder` holds no pipeline, or another than the variant's."""
+    wanted, key = PIPELINES[variant], variant.replace("-", "_")
+    index = Path(folder) / "model_index.json"
+    try:
+        found = json.loads(index.read_text("utf-8")).get("_class_name")
+    except (OSError, ValueError, AttributeError) as error:
+        raise ValueError(f"diffusers.{key}={folder} is no diffusers pipeline: {error}") from None
+    if found != wanted:
+        raise ValueError(f"diffusers.{key}={folder} holds a {found}: it has to be a {wanted}")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AblateConf(Conf):
     """Conf and the comparison's own settings; `longtake ablate` takes all of them as key=value."""
 
+    out: str  # a folder for ablations.md, ablations.jsonl and the plots
+
     num_prompts: int = 12
     num_frames: int = 80
     seed: int = 1000  # of the first prompt; the others count on
-    prompts: str | None = None  # a text file with a prompt a line; None: moving shapes that stood in no training
+    prompts: str | None = None  # a text file, one prompt per line; None: conf/held_out.txt, unseen in training
     variants: tuple[str, ...] = ()  # none named: all that can be made
-    work: str = "runs/ablate"  # every video and its figures: what is there is not made again
-    out: str = "docs/results"  # ablations.md, ablations.jsonl and the plots
+    work: str = "runs/ablate"  # every video and its figures: existing ones are kept
     workers: int = 2  # processes, a prompt each; on a GPU, 1
     flow_size: int = 720  # pixels a side at which flow is measured
-    diffusers: DiffusersParams = field(default_factory=DiffusersParams)  # rivals whose folder is named
+    diffusers: DiffusersParams = field(default_factory=DiffusersParams)  # baselines: those whose folder is set
 
     def __post_init__(self) -> None:
         Conf.__post_init__(self)

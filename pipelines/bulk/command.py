@@ -7,7 +7,6 @@
 Kill it at any moment and run the same command again: finished videos stay, the others are made, with the same bytes.
 """
 
-import json
 import logging
 import signal
 import threading
@@ -18,23 +17,22 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from longtake.pipelines.bulk.checks import Prepared, check_same
 from longtake.pipelines.bulk.job import BulkJob
 from longtake.pipelines.bulk.paths import CHUNKS, SETTINGS
 from longtake.pipelines.bulk.progress import BulkProgress
 from longtake.pipelines.bulk.records import Sample, Tally
 from longtake.pipelines.bulk.rows import Rows
-from longtake.pipelines.bulk.settings import BulkConf, differences, job_settings
+from longtake.pipelines.bulk.settings import BulkConf, job_settings
 from longtake.pipelines.bulk.writer import BulkWriter
 from longtake.pipelines.config.loader import flatten
-from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
-from longtake.pipelines.datasets.prompt_files import find_files
 from longtake.pipelines.files.folder_lock import FolderLock, alone
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import limits_of
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
-from longtake.pipelines.runners.stages import bundle_path, stage_factories
-from longtake.pipelines.tracking.tracker import Tracker, open_tracker
+from longtake.pipelines.runners.stages import stage_factories
+from longtake.pipelines.tracking.job_run import job_run
+from longtake.pipelines.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 TABLE_ROWS = 200  # in a part of the tracked table
@@ -48,40 +46,15 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + signal_number
 
 
-def check(conf: BulkConf) -> tuple[Store, str]:
-    """Checks everything before the start; returns the store for the output, and the bundle's hash.
-
-    Raises ValueError naming field, value and rule, also when `out` holds a job with other settings.
-    """
-    bundle_sha256 = hash_of(bundle_path(conf.bundle))
-    limits_of(conf).check(conf)
-    find_files(conf.prompts)
-    store = Store(conf.out)
-    store.check("out")
-    _check_same(conf, store, bundle_sha256)
-    return store, bundle_sha256
-
-
-def _check_same(conf: BulkConf, store: Store, bundle_sha256: str) -> None:
-    if not store.exists(SETTINGS):
-        return
-    before = json.loads(store.get(SETTINGS))
-    changed = differences(before["settings"], json.loads(json.dumps(job_settings(conf, bundle_sha256))))
-    if changed:
-        raise ValueError(
-            f"out={conf.out} holds a job that was begun with other settings: {'; '.join(changed)}. "
-            "Take these, or another out"
-        )
-
-
-def run(conf: BulkConf, store: Store, bundle_sha256: str, factories: Factories | None = None) -> Tally:
+def run(prepared: Prepared, factories: Factories | None = None) -> Tally:
     """Runs the job until its end or a signal. In tests `factories` replace the bundle's stages.
 
     Raises Stopped after SIGTERM or Ctrl-C, RuntimeError when it cannot go on. Finished videos stay in either case.
     """
+    conf, store, bundle_sha256 = prepared.conf, prepared.store, prepared.bundle_sha256
     stages = factories or stage_factories(conf)
     with alone(store) as lock, _stop_signals() as signals:
-        _check_same(conf, store, bundle_sha256)  # again: another job may have run here since
+        check_same(prepared)  # again: another job may have run here since
         manifest = Manifest(store)
         store.sweep()
         rows = Rows(conf, bundle_sha256, manifest.done(retry_failed=conf.retry_failed))
@@ -134,12 +107,8 @@ class _Observer:
 @contextmanager
 def _tracked(conf: BulkConf, store: Store, bundle_sha256: str) -> Iterator[Tracker]:
     """The job's MLflow run; a resumed job continues the earlier one."""
-    settings = job_settings(conf, bundle_sha256)
-    known = json.loads(store.get(SETTINGS)) if store.exists(SETTINGS) else {}
-    tracker = open_tracker(conf.tracking, store.local_path, "bulk", known.get("run"))
-    store.put(SETTINGS, json.dumps({"settings": settings, "run": tracker.key}, indent=1).encode())
-    with tracker:
-        tracker.params({key: value for key, value in flatten(conf).items() if not key.startswith("tracking.")})
+    also = {"settings": job_settings(conf, bundle_sha256)}
+    with job_run(conf.tracking, store, SETTINGS, "bulk", flatten(conf), also) as tracker:
         tracker.origin({"bundle_sha256": bundle_sha256, "out": conf.out})
         yield tracker
 

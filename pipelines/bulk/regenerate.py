@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
-from longtake.pipelines.api import Longtake, write_mp4
 from longtake.pipelines.config.conf import Conf, load
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow, read_cues
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.stages import bundle_path
+from longtake.pipelines.runners.bundle_limits import bundle_path
 
 
 def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoRow, Conf]:
@@ -21,8 +20,8 @@ def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoR
     row = Manifest(Store(out)).find(video_id)
     if row.status != "done" or row.settings is None:
         raise ValueError(f"id={video_id!r}: its video was never made ({row.reason})")
-    settings = [f"{key}={'null' if value is None else value}" for key, value in json.loads(row.settings).items()]
-    conf = load(overrides=[f"bundle={row.bundle}", *settings, *overrides])
+    settings = tuple(json.loads(row.settings).items())
+    conf = load(overrides=[f"bundle={row.bundle}", *overrides], settings=settings)
     found = hash_of(bundle_path(conf.bundle))
     if found != row.bundle_sha256:
         raise ValueError(f"bundle={conf.bundle} has the hash {found[:12]}, the video was made with {row.bundle_sha256}")
@@ -31,6 +30,8 @@ def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoR
 
 def remake(row: VideoRow, conf: Conf, out: Path) -> bool:
     """Writes the video to `out`; returns whether its bytes are those of the manifest."""
+    from longtake.pipelines.api import Longtake, write_mp4  # torch: after the checks
+
     longtake = Longtake(conf)
     assert row.prompt is not None and row.num_frames is not None and row.seed is not None, "a done video has them"
     negative_prompt, cues = row.negative_prompt or "", read_cues(row.cues)

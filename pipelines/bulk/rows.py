@@ -1,12 +1,11 @@
 """Rows of a bulk job, read ahead in a thread and checked one by one."""
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
 
 from longtake.models.domain.chunk_queue import ChunkQueue
-from longtake.models.domain.prompt import PromptSpec
+from longtake.models.domain.prompt import PromptSpec, Settings
 from longtake.pipelines.bulk.settings import BulkConf
 from longtake.pipelines.bulk.video import BulkVideo, begin, empty_row, failed_row
 from longtake.pipelines.config.conf import Conf, for_video
@@ -78,7 +77,7 @@ class Rows:
         """The video and its configuration. Raises ValueError for an invalid row, a repeated id included."""
         own: Conf = self._conf
 
-        def read_settings(settings: Sequence[str]) -> None:
+        def read_settings(settings: Settings) -> None:
             nonlocal own
             own = for_video(self._conf, settings)
             self._limits.check(own)

@@ -11,7 +11,7 @@ from longtake.models.metrics.quality import QualityParams
 from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
 from longtake.pipelines.config.loader import compose, flatten
 from longtake.pipelines.config.provenance import video_settings
-from longtake.pipelines.tracking.tracker import TrackingParams
+from longtake.pipelines.tracking.settings import TrackingParams
 
 
 class Format(StrEnum):

@@ -1,28 +1,25 @@
-"""What the commands do, each in two halves.
+"""The commands, each in two halves.
 
-What a command does before it returns is checking, so an error there is the caller's; what it returns is the work, so an
-error there is ours.
+A command checks before it returns, so an error there is the caller's; it returns the work, so an error there is ours.
 
-Imports stand in the functions, the heavy ones as late as can be: a refusal comes before torch is loaded where it can.
+Imports are in the functions, and the cheap checks come first: most refusals need no torch, whose import takes seconds.
 """
 
 import argparse
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from longtake.pipelines.config.paths import CONF
-
 if TYPE_CHECKING:
+    from longtake.models.domain.plan import Plan
     from longtake.models.domain.prompt import Cue, PromptSpec
-    from longtake.models.domain.state import Segment
-    from longtake.models.stages.refiner import RefinerParams
+    from longtake.models.stages.params import RefinerParams
     from longtake.pipelines.api import Longtake
-    from longtake.pipelines.cli.video_recorder import Observe, Places
+    from longtake.pipelines.cli.video_recorder import Places, Stream
     from longtake.pipelines.config.conf import Conf
     from longtake.pipelines.runners.video_source import VideoInfo
 
@@ -32,52 +29,54 @@ Work = Callable[[], None]
 def generate(args: argparse.Namespace) -> Work:
     spec = _spec(args, args.num_frames)
     places = _places(args)
-    conf = _conf(args)
+    conf, plan = _conf(args, spec)
     if args.runner == "ray":
         _check_texts(conf, spec)
-        _warn_of_cues(conf, spec)
-        return lambda: _record_on_ray(spec, conf, places)
+        _warn_of_cues(spec, plan)
+        return lambda: _record_on_ray(spec, plan, conf, places)
     longtake = _load(conf, spec)
-    _warn_of_cues(conf, spec)
-    asked = (spec.prompt, spec.num_frames, spec.seed, spec.negative_prompt)
-    stream = partial(longtake.stream, *asked, cues=spec.cues)
-    return lambda: _record(stream, spec, longtake.conf, longtake.conf.fps, places, "base model")
+    _warn_of_cues(spec, plan)
+    stream = partial(longtake.generator.stream, spec, plan=plan)
+    return lambda: _record(stream, plan, conf, conf.fps, places, "base model")
 
 
 def enhance(args: argparse.Namespace) -> Work:
     from longtake.pipelines.runners.video_source import probe_video
 
-    _spec(args, 1)  # a bad prompt, name or setting is said before a long video is decoded
+    _conf(args, _spec(args, 1))  # an invalid prompt, name or setting is reported before a long video is decoded
     places = _places(args, source=args.video)
-    conf = _conf(args)
     video = probe_video(args.video)
     spec = _spec(args, video.num_frames)
+    conf, plan = _conf(args, spec)
     longtake = _load(conf, spec)
     _warn_if_stretched(args.video, video, conf.refiner)
-    stream = partial(longtake.enhance, args.video, spec.prompt, spec.num_frames, spec.seed, spec.negative_prompt)
-    return lambda: _record(stream, spec, conf, conf.video.fps or video.fps, places, "reading")
+    stream = partial(longtake.enhancer(args.video).stream, spec, plan=plan)
+    return lambda: _record(stream, plan, conf, conf.video.fps or video.fps, places, "reading")
 
 
 def plan(args: argparse.Namespace) -> Work:
     from longtake.models.domain.plan import Plan
     from longtake.pipelines.cli.plan_drawing import draw
 
-    drawing = draw(Plan(args.num_frames, _conf(args).plan))
+    drawing = draw(Plan(args.num_frames, _load_conf(args).plan))
     return lambda: print(drawing)
 
 
 def bulk(args: argparse.Namespace) -> Work:
+    from longtake.pipelines.bulk.checks import check
     from longtake.pipelines.bulk.settings import load_bulk
+    from longtake.pipelines.config.conf import DEFAULT_CONFIG
 
-    conf = load_bulk(args.config or CONF / "tiny.yaml", args.overrides)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    from longtake.pipelines.bulk.command import check, run
-
-    store, bundle_sha256 = check(conf)
+    prepared = check(load_bulk(args.config or DEFAULT_CONFIG, args.overrides))
+    _log()
 
     def work() -> None:
-        tally = run(conf, store, bundle_sha256)
-        print(f"{conf.out}: {tally.done} videos made, {tally.failed} failed, {tally.skipped} were there already")
+        from longtake.pipelines.bulk.command import run
+
+        tally = run(prepared)
+        print(
+            f"{prepared.conf.out}: {tally.done} videos made, {tally.failed} failed, {tally.skipped} were there already"
+        )
 
     return work
 
@@ -100,31 +99,37 @@ def regenerate(args: argparse.Namespace) -> Work:
 
 
 def serve(args: argparse.Namespace) -> Work:
+    from longtake.pipelines.config.conf import DEFAULT_CONFIG
+    from longtake.pipelines.serve.checks import check, check_port
     from longtake.pipelines.serve.settings import load_serve
 
     flags = {"serve.host": args.host, "serve.port": args.port}
     chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    conf = load_serve(args.config or CONF / "tiny.yaml", [*chosen, *args.overrides])
-    from longtake.pipelines.serve.deployment import check, check_port, serve_forever
-
+    conf = load_serve(args.config or DEFAULT_CONFIG, [*chosen, *args.overrides])
     check(conf)
     conf = check_port(conf)
-    return lambda: serve_forever(conf)
+
+    def work() -> None:
+        from longtake.pipelines.serve.deployment import serve_forever
+
+        serve_forever(conf)
+
+    return work
 
 
 def evaluate(args: argparse.Namespace) -> Work:
-    from longtake.pipelines.evaluate.settings import load_evaluate
+    from longtake.pipelines.evaluate.settings import DEFAULT_CONFIG, load_evaluate
 
     if args.compare:
         return _compare(args)
-    conf = load_evaluate(args.config or CONF / "evaluate.yaml", args.overrides)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    conf = load_evaluate(args.config or DEFAULT_CONFIG, args.overrides)
+    _log()
     from longtake.pipelines.evaluate.command import check, run
 
-    evaluation, videos, flow = check(conf)
+    prepared = check(conf)
 
     def work() -> None:
-        rows = run(conf, evaluation, videos, flow)
+        rows = run(prepared)
         failed = sum(row["status"] != "done" for row in rows)
         print(f"{conf.out}: {len(rows) - failed} videos measured, {failed} failed; look at {conf.out}/index.html")
 
@@ -136,39 +141,49 @@ def _compare(args: argparse.Namespace) -> Work:
 
     folders = [word for word in args.compare if "=" not in word]
     options = dict(word.split("=", 1) for word in (*args.compare, *args.overrides) if "=" in word)
-    store, evaluations = check(folders, options)
+    comparison = check(folders, options)
 
     def work() -> None:
-        for line in compare(store, folders, evaluations):
+        for line in compare(comparison):
             print(line)
-        print(f"look at {store}/index.html")
+        print(f"look at {comparison.store}/index.html")
 
     return work
 
 
 def train(args: argparse.Namespace) -> Work:
-    from longtake.pipelines.train.command import CONFIG, check, load_train, run
+    from longtake.pipelines.train.checks import check
+    from longtake.pipelines.train.settings import CONFIG, load_train
 
-    conf = load_train(args.config or CONFIG, args.overrides)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    videos = check(conf)
+    prepared = check(load_train(args.config or CONFIG, args.overrides))
+    _log()
 
     def work() -> None:
-        run(conf, videos)
-        print(f"{conf.out}: a bundle; the log and sheets of its training are in {conf.work}")
+        from longtake.pipelines.train.command import run
+
+        run(prepared)
+        print(f"{prepared.conf.out}: a bundle; the log and sheets of its training are in {prepared.conf.work}")
 
     return work
 
 
 def ablate(args: argparse.Namespace) -> Work:
+    from longtake.pipelines.ablation.jobs import check
     from longtake.pipelines.ablation.settings import CONFIG, load_ablate
 
-    conf = load_ablate(args.config or CONFIG, args.overrides)
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    from longtake.pipelines.ablation.command import check, run
+    jobs = check(load_ablate(args.config or CONFIG, args.overrides))
+    _log()
 
-    check(conf)
-    return lambda: run(conf)
+    def work() -> None:
+        from longtake.pipelines.ablation.command import run
+
+        run(jobs)
+
+    return work
+
+
+def _log() -> None:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
 
 def _spec(args: argparse.Namespace, num_frames: int) -> "PromptSpec":
@@ -178,12 +193,12 @@ def _spec(args: argparse.Namespace, num_frames: int) -> "PromptSpec":
     return PromptSpec("take", args.prompt, args.negative_prompt, num_frames, args.seed, cues=cues)
 
 
-def _cues(asked: "list[list[str]]") -> "tuple[Cue, ...]":
-    """The cues of `--prompt-at FRAME TEXT`, which may come in any order. Raises ValueError naming the option."""
+def _cues(options: "list[list[str]]") -> "tuple[Cue, ...]":
+    """The cues of `--prompt-at FRAME TEXT` in any order. Raises ValueError naming the option."""
     from longtake.models.domain.prompt import Cue
 
     cues = []
-    for frame, text in asked:
+    for frame, text in options:
         try:
             number = int(frame)
         except ValueError:
@@ -211,12 +226,25 @@ def _places(args: argparse.Namespace, source: Path | None = None) -> "Places":
     return places
 
 
-def _conf(args: argparse.Namespace) -> "Conf":
-    from longtake.pipelines.config.conf import load
+def _conf(args: argparse.Namespace, spec: "PromptSpec") -> "tuple[Conf, Plan]":
+    """The configuration and the plan of a video, within the limits of the bundle."""
+    from longtake.models.domain.chunk_queue import ChunkQueue
+    from longtake.models.domain.plan import Plan
+    from longtake.pipelines.runners.bundle_limits import limits_of
+
+    conf = _load_conf(args)
+    limits_of(conf).check(conf)
+    plan = Plan(spec.num_frames, conf.plan)
+    ChunkQueue(plan, conf.scheduler.lookahead_frames)  # raises ValueError if it cannot hold a window
+    return conf, plan
+
+
+def _load_conf(args: argparse.Namespace) -> "Conf":
+    from longtake.pipelines.config.conf import DEFAULT_CONFIG, load
 
     flags = {"bundle": getattr(args, "bundle", None), "video.fps": getattr(args, "fps", None)}
     chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    return load(args.config or CONF / "tiny.yaml", [*chosen, *args.overrides])
+    return load(args.config or DEFAULT_CONFIG, [*chosen, *args.overrides])
 
 
 def _load(conf: "Conf", spec: "PromptSpec") -> "Longtake":
@@ -228,20 +256,17 @@ def _load(conf: "Conf", spec: "PromptSpec") -> "Longtake":
 
 
 def _check_texts(conf: "Conf", spec: "PromptSpec") -> None:
-    """As `_load`, where the actors of a cluster hold the networks."""
-    from longtake.pipelines.api import check_spec
-    from longtake.pipelines.runners.bundle_limits import limits_of
+    """Like `_load`, when the actors of a cluster hold the networks."""
+    from longtake.pipelines.runners.spec_check import check_spec
     from longtake.pipelines.runners.stages import build_texts
 
-    limits_of(conf).check(conf)
     _warn_of(check_spec(conf, build_texts(conf), spec))
 
 
-def _warn_of_cues(conf: "Conf", spec: "PromptSpec") -> None:
-    from longtake.models.domain.plan import Plan
+def _warn_of_cues(spec: "PromptSpec", plan: "Plan") -> None:
     from longtake.models.domain.prompt import never_shown
 
-    for cue in never_shown(spec, Plan(spec.num_frames, conf.plan)):
+    for cue in never_shown(spec, plan):
         _warn(
             f"--prompt-at {cue.from_frame}: it shows in no frame, for no chunk begins before the next prompt or the end"
         )
@@ -264,30 +289,22 @@ def _warn(message: str) -> None:
     print(f"longtake: warning: {message}", file=sys.stderr)
 
 
-def _record_on_ray(spec: "PromptSpec", conf: "Conf", places: "Places") -> None:
+def _record_on_ray(spec: "PromptSpec", plan: "Plan", conf: "Conf", places: "Places") -> None:
     from longtake.pipelines.runners.ray_cluster import connect
     from longtake.pipelines.runners.ray_runner import running
     from longtake.pipelines.runners.stages import stage_factories
 
     connect(conf.ray)
     with running(conf, stage_factories(conf)) as runner:
-        _record(partial(runner.stream, spec), spec, conf, conf.fps, places, "base model")
+        _record(partial(runner.stream, spec), plan, conf, conf.fps, places, "base model")
 
 
-def _record(
-    stream: "Callable[[Observe], Iterator[Segment]]",
-    spec: "PromptSpec",
-    conf: "Conf",
-    fps: float | Fraction,
-    places: "Places",
-    source: str,
-) -> None:
-    from longtake.models.domain.plan import Plan
+def _record(stream: "Stream", plan: "Plan", conf: "Conf", fps: float | Fraction, places: "Places", source: str) -> None:
     from longtake.pipelines.cli.progress_bars import Progress
     from longtake.pipelines.cli.video_recorder import record
 
-    with Progress(Plan(spec.num_frames, conf.plan), conf.refiner.num_inference_steps, source) as progress:
-        report = record(stream, spec.num_frames, fps, places, progress.observe)
+    with Progress(plan, conf.refiner.num_inference_steps, source) as progress:
+        report = record(stream, plan.num_frames, fps, places, progress.observe)
     print(f"{places.out}: {report}")
     for path in (places.preview, places.contact_sheet):
         if path is not None:

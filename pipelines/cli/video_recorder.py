@@ -24,6 +24,7 @@ from longtake.pipelines.files.store import Store
 from longtake.pipelines.files.video_file import VideoWriter
 
 Observe = Callable[[Task, Any], None]
+Stream = Callable[[Observe], Iterator[Segment]]
 Frame = UInt8[np.ndarray, "h w c"]
 Numbered = Mapping[int, Frame] | Sequence[Frame]  # frame i is at [i]
 STOPS = (signal.SIGINT, signal.SIGTERM)
@@ -87,7 +88,7 @@ class Report:
 
 
 def record(
-    stream: Callable[[Observe], Iterator[Segment]],
+    stream: Stream,
     num_frames: int,
     fps: float | Fraction,
     places: Places,

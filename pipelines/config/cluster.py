@@ -1,4 +1,4 @@
-"""What is asked of a Ray cluster. It imports no Ray, so that a wrong setting is said at once."""
+"""Settings of the Ray cluster. Without an import of Ray, so that an invalid setting is refused at once."""
 
 import math
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ STRATEGIES = ("PACK", "STRICT_PACK", "SPREAD")
 
 @dataclass(frozen=True, slots=True)
 class PoolParams:
-    """The actors of one kind, and what each of them holds of its machine."""
+    """The actors of one kind, and the share of a machine that each of them reserves."""
 
     num_actors: int = 1
     num_cpus: float = 1.0
@@ -24,13 +24,13 @@ class PoolParams:
 
 @dataclass(frozen=True, slots=True)
 class ClusterParams:
-    """Which cluster, how many actors, and how long to be patient."""
+    """The cluster's address, the actors, and timeouts."""
 
-    address: str | None = None  # `auto` or host:port; None: RAY_ADDRESS, or a cluster of this process's own
+    address: str | None = None  # `auto` or host:port; None: RAY_ADDRESS, or a new cluster of this process
     strategy: str = "PACK"  # of the placement group: PACK, STRICT_PACK (one machine) or SPREAD
-    start_timeout_s: float = 300.0  # for the placement group, and then for building the actors
+    start_timeout_s: float = 300.0  # for the placement group, and again for building the actors
     max_attempts: int = 8  # of one call, or of one video whose parts were lost with a machine
-    task_timeout_s: float = 900.0  # a call that takes longer is lost, and its actor killed
+    task_timeout_s: float = 900.0  # a call that takes longer counts as lost, and its actor is killed
     base: PoolParams = field(default_factory=PoolParams)
     refiner: PoolParams = field(default_factory=PoolParams)
     writer: PoolParams = field(default_factory=lambda: PoolParams(num_cpus=0.0))  # encodes and commits

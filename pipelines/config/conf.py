@@ -1,33 +1,34 @@
-"""Conf: the Params of every part. The values come from a YAML file in conf/ and from overrides.
+"""The configuration: the Params of every part, from a YAML file in conf/ and overrides.
 
     refiner:                          longtake generate ... refiner.num_inference_steps=8
       num_inference_steps: 12   <---- the override wins over the file, the file over the default
 
-Every Params class stands beside the class that it configures and checks its own ranges.
+Every Params class checks its own ranges.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from longtake.models.domain.checks import FieldError
 from longtake.models.domain.plan import PlanParams
+from longtake.models.domain.prompt import Settings, Value
 from longtake.models.domain.scheduler import SchedulerParams
-from longtake.models.stages.base import BaseParams
-from longtake.models.stages.refiner import RefinerParams
+from longtake.models.stages.params import BaseParams, RefinerParams
 from longtake.pipelines.config.cluster import ClusterParams
-from longtake.pipelines.config.loader import amend, compose
+from longtake.pipelines.config.loader import amend, compose, parse_value
 from longtake.pipelines.config.paths import CONF
 
 DEFAULT_CONFIG = CONF / "tiny.yaml"
 DEFAULT_FPS = 8
-VIDEO_SECTIONS = ("base", "plan", "refiner", "video")  # what may differ from video to video in one job
+VIDEO_SECTIONS = ("base", "plan", "refiner", "video")  # may differ between the videos of a job
 
 
 @dataclass(frozen=True, slots=True)
 class VideoParams:
-    """What a written file is like."""
+    """The format of a written file."""
 
-    fps: int | None = None  # None: those of the video that is enhanced; DEFAULT_FPS for a new one
+    fps: int | None = None  # None: DEFAULT_FPS for a new video; its own for one that is enhanced
 
     def __post_init__(self) -> None:
         if self.fps is not None and not 1 <= self.fps <= 240:
@@ -36,12 +37,12 @@ class VideoParams:
 
 @dataclass(frozen=True, slots=True)
 class Conf:
-    """Everything that can be set, one field a part. `bundle` is a directory, or the name of one in models/bundles."""
+    """All settings, one field for each part. `bundle` is a folder, or the name of one in models/bundles."""
 
     bundle: str = "tiny"
-    device: str = "cpu"  # or cuda: where the networks run
-    dtype: str = "float32"  # or bfloat16, float16: in what they compute
-    num_threads: int = 1  # of a CPU, for each stage: its convolutions are rounded differently with another number
+    device: str = "cpu"  # of the networks; or cuda
+    dtype: str = "float32"  # of the networks; or bfloat16, float16
+    num_threads: int = 1  # CPU threads of each stage; another number rounds its convolutions differently
     plan: PlanParams = field(default_factory=PlanParams)
     base: BaseParams = field(default_factory=BaseParams)
     refiner: RefinerParams = field(default_factory=RefinerParams)
@@ -57,12 +58,14 @@ class Conf:
         if self.num_threads < 1:
             raise ValueError(f"num_threads={self.num_threads} must be at least 1")
         if self.base.anchor_frame >= self.plan.chunk_frames:
-            which = f"base.anchor_frame={self.base.anchor_frame} must be below plan.chunk_frames"
-            raise ValueError(f"{which}={self.plan.chunk_frames}: it is a frame of the first chunk")
+            limit = f"plan.chunk_frames={self.plan.chunk_frames}"
+            rule = f" must be below {limit}: it is a frame of the first chunk"
+            raise FieldError("base.anchor_frame", f"={self.base.anchor_frame}{rule}")
         for name in ("base", "refiner"):
             num_gpus = getattr(self.ray, name).num_gpus
             if self.device == "cpu" and num_gpus:
-                raise ValueError(f"ray.{name}.num_gpus={num_gpus:g} with device=cpu: they would idle; say device=cuda")
+                rule = "with device=cpu: they would idle; set device=cuda"
+                raise FieldError(f"ray.{name}.num_gpus", f"={num_gpus:g} {rule}")
 
     @property
     def fps(self) -> int:
@@ -70,15 +73,36 @@ class Conf:
         return self.video.fps or DEFAULT_FPS
 
 
-def load(path: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = ()) -> Conf:
-    """The configuration of one file with overrides `section.key=value` on top. Raises ValueError."""
-    return compose(Conf, path, overrides)
+def load(path: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = (), settings: Settings = ()) -> Conf:
+    """The configuration from one file, typed settings, and overrides `section.key=value` on top. Raises ValueError."""
+    return compose(Conf, path, overrides, settings)
 
 
-def for_video(conf: Conf, settings: Sequence[str]) -> Conf:
-    """The configuration of one video. Raises ValueError for a setting that is none, or that all videos share."""
-    for setting in settings:
-        section = setting.partition(".")[0]
-        if section not in VIDEO_SECTIONS:
-            raise ValueError(f"{setting} cannot differ from video to video: only {', '.join(VIDEO_SECTIONS)} can")
+def for_video(conf: Conf, settings: Settings) -> Conf:
+    """The configuration of one video. Raises FieldError for an unknown or invalid setting, or one that all share."""
+    for key, value in settings:
+        if key.partition(".")[0] not in VIDEO_SECTIONS:
+            rule = f"cannot differ from video to video: only {', '.join(VIDEO_SECTIONS)} can"
+            raise FieldError(key, f"={value} {rule}")
     return amend(conf, settings) if settings else conf
+
+
+def settings_from_columns(columns: Mapping[str, object]) -> Settings:
+    """The settings of a row of a table, whose columns are dotted keys.
+
+    A text is read as the value of its key. A number such as 30.0 becomes a whole one, which every key accepts: a column
+    of whole numbers with a gap holds floats. Raises FieldError for a text that is no value of its key.
+    """
+    return tuple((key, _plain_value(key, value)) for key, value in columns.items())
+
+
+def _plain_value(key: str, value: object) -> Value:
+    if isinstance(value, str):
+        return parse_value(Conf, key, value)
+    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+        return int(value)
+    if isinstance(value, list | tuple):
+        return tuple(_plain_value(f"{key}[{i}]", one) for i, one in enumerate(value))
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    raise FieldError.of(key, value, "it has to be a plain value")

@@ -1,13 +1,20 @@
-"""Text into Params: one YAML file, dotted overrides on top, any frozen dataclass below.
+"""Settings from text: a YAML file and dotted overrides become frozen dataclasses.
 
-Here is only what turns text into values; ranges are checked by the Params themselves. What cannot be turned is a
-ValueError that names key, value and rule.
+This module checks keys and types; ranges are checked by the dataclasses themselves. Every error names key, value and
+rule. Only a command line and a file hold text: settings of a single video are typed (`amend`).
+
+Two libraries were tried on tests/pipelines/config/test_loader.py. Import time does not decide (.08 s of CPU each):
+- pydantic 2.14, TypeAdapter in strict mode: it ignores an unknown key of a plain dataclass, accepts .inf and refuses
+  1e-3 and name=123. To forbid unknown keys, every Params class in models/ would need a pydantic config.
+- OmegaConf 2.4: it takes flag=1 for true, accepts .inf, and reports the rule of a class without its section.
+With either one the walk over the fields below would stay: the type of a key decides how its text is read, and an error
+names key, value and rule.
 """
 
 import math
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -16,36 +23,56 @@ from typing import Any, TypeVar
 
 import yaml
 
+from longtake.models.domain.checks import FieldError
+from longtake.models.domain.prompt import Settings, Value
+
 P = TypeVar("P")
 
 
-def compose(cls: type[P], path: str | Path, overrides: Sequence[str] = ()) -> P:
-    """The dataclass `cls` from a YAML file and overrides such as `refiner.strength=0.5`.
+def compose(cls: type[P], path: str | Path, overrides: Sequence[str] = (), settings: Settings = ()) -> P:
+    """The dataclass `cls` from a YAML file, typed settings, and overrides such as `refiner.strength=0.5` on top.
 
     Annotations may be bool, int, float, str, an Enum, a tuple of these, another dataclass, and any of them or None.
-    Raises ValueError naming the file (and line) or the key, the value and the rule.
+    Raises ValueError naming the file and line, or FieldError with the dotted key.
     """
     data = _read(Path(path))
+    for key, value in settings:
+        _set(data, key, value)
     for override in overrides:
-        _set(data, override)
+        key, equals, text = override.partition("=")
+        if not equals or not all(key.split(".")):
+            raise ValueError(f"override={override!r} must look like section.key=value")
+        _set(data, key, _Text(text))
     return _build(cls, data, "")
 
 
-def amend(params: P, overrides: Sequence[str]) -> P:
-    """`params` with overrides on top. Raises ValueError as `compose` does."""
+def amend(params: P, settings: Settings) -> P:
+    """`params` with other values for some dotted keys. Raises ValueError as `compose` does."""
     data = asdict(typing.cast(Any, params))
-    for override in overrides:
-        _set(data, override)
+    for key, value in settings:
+        _set(data, key, value)
     return _build(type(params), data, "")
 
 
+def parse_value(cls: type, key: str, text: str) -> Value:
+    """The plain value of `text`, as an override of the dotted `key` of `cls` gives it.
+
+    Raises FieldError for a text that is no value of this key. An unknown key keeps its text: `amend` refuses it.
+    """
+    hint: Any = cls
+    for name in key.split("."):
+        hint = typing.get_type_hints(hint).get(name) if is_dataclass(hint) else None
+    value = text if hint is None else _convert(hint, _Text(text), key)
+    return value.value if isinstance(value, Enum) else typing.cast(Value, value)
+
+
 def from_plain(cls: type[P], data: Mapping[str, Any]) -> P:
-    """The dataclass `cls` of plain values, such as JSON holds. Raises ValueError as `compose` does."""
+    """The dataclass `cls` from plain values, such as JSON holds. Raises ValueError as `compose` does."""
     return _build(cls, data, "")
 
 
 def flatten(params: Any, at: str = "") -> dict[str, Any]:
-    """Dotted keys and plain values of a dataclass: what `amend` takes, and people read."""
+    """Dotted keys and plain values of a dataclass."""
     flat: dict[str, Any] = {}
     for f in fields(params):
         value = getattr(params, f.name)
@@ -57,17 +84,17 @@ def flatten(params: Any, at: str = "") -> dict[str, Any]:
 
 
 class _Text(str):
-    """An override's value: it is read as YAML once the type of its key is known."""
+    """The text of an override, which is read as YAML unless its key holds text."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which a key that stands twice is an error: the second would win in silence."""
+    """YAML that refuses duplicate keys: SafeLoader lets the last one win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.MarkedYAMLError(None, None, f"the key {key.value!r} stands here twice", key.start_mark)
+                raise yaml.MarkedYAMLError(None, None, f"duplicate key {key.value!r}", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -89,40 +116,48 @@ def _read(path: Path) -> dict[Any, Any]:
     return data or {}
 
 
-def _set(data: dict[Any, Any], override: str) -> None:
-    """Puts `a.b=value` into nested dictionaries."""
-    key, equals, value = override.partition("=")
-    if not equals or not all(key.split(".")):
-        raise ValueError(f"override={override!r} must look like section.key=value")
+def _set(data: dict[Any, Any], key: str, value: Any) -> None:
+    """Puts the value of a dotted key into nested dictionaries."""
     *sections, last = key.split(".")
     for section in sections:
         if not isinstance(data.get(section), dict):
             data[section] = {}
         data = data[section]
-    data[last] = _Text(value)
+    data[last] = value
 
 
 def _build(cls: type[P], data: Mapping[Any, Any], at: str) -> P:
-    """The dataclass `cls` of a mapping; `at` is its dotted place, with a dot at the end, or nothing for the root."""
+    """The dataclass `cls` from a mapping; `at` is its dotted place with a final dot, or empty for the root."""
     settings = {f.name: f for f in fields(typing.cast(Any, cls)) if f.init}
     for key, value in data.items():
         if key not in settings:
             close = get_close_matches(str(key), settings, n=1)
             guess = f"did you mean {at}{close[0]}? " if close else ""
-            raise ValueError(f"{at}{key}={_show(value)} is not a setting; {guess}known here: {', '.join(settings)}")
+            raise FieldError(
+                f"{at}{key}", f"={_show(value)} is not a setting; {guess}known here: {', '.join(settings)}"
+            )
     for name, f in settings.items():
         if name not in data and f.default is MISSING and f.default_factory is MISSING:
-            raise ValueError(f"{at}{name} is missing: it has no default")
+            raise FieldError(f"{at}{name}", " is missing: it has no default")
     hints = typing.get_type_hints(cls)
     values = {key: _convert(hints[key], value, f"{at}{key}") for key, value in data.items()}
     try:
         return cls(**values)
-    except ValueError as error:  # the class's own rule: it names its field, here is where the section is known
-        raise ValueError(f"{at}{error}" if str(error).startswith(tuple(settings)) else f"{at[:-1]}: {error}") from None
+    except ValueError as error:
+        raise _placed(error, settings, at) from None
+
+
+def _placed(error: ValueError, names: Collection[str], at: str) -> ValueError:
+    """The error of a class's own rule, which begins with the name of a field, under the dotted key of that field."""
+    if isinstance(error, FieldError):
+        return FieldError(f"{at}{error.field}", error.problem)
+    text = str(error)
+    name = max((name for name in names if text.startswith(name)), key=len, default=None)
+    return FieldError(f"{at}{name}", text.removeprefix(name)) if name else ValueError(f"{at[:-1]}: {text}")
 
 
 def _convert(hint: Any, value: Any, key: str) -> Any:
-    """`value`, as YAML gave it, as the type `hint`."""
+    """`value`, from YAML or plain, as the type `hint`."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
         (inner,) = (arg for arg in args if arg is not type(None))
@@ -131,35 +166,35 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
     if is_dataclass(hint) and isinstance(hint, type):
         if isinstance(value, Mapping):
             return _build(hint, value, f"{key}.")
-        raise ValueError(f"{key}={_show(value)} is a section; set one of its keys: {key}.KEY=value")
+        raise FieldError(key, f"={_show(value)} is a section; set one of its keys: {key}.KEY=value")
     if isinstance(value, _Text):
         value = str(value) if hint is str else _parse(value, key)
     if origin is tuple and isinstance(value, list | tuple):
         inner = (args[0],) * len(value) if args[1:] == (...,) else args
         if len(inner) == len(value):
             return tuple(_convert(h, v, f"{key}[{i}]") for i, (h, v) in enumerate(zip(inner, value, strict=True)))
-        raise ValueError(f"{key}={_show(value)} must have {len(inner)} values, not {len(value)}")
+        raise FieldError(key, f"={_show(value)} must have {len(inner)} values, not {len(value)}")
     if isinstance(hint, type) and issubclass(hint, Enum):
         for member in hint:
             if member.value == value:
                 return member
-        raise ValueError(f"{key}={_show(value)} must be one of {', '.join(str(member.value) for member in hint)}")
+        raise FieldError(key, f"={_show(value)} must be one of {', '.join(str(member.value) for member in hint)}")
     if hint is float:
         return _float(value, key)
     if type(value) is hint:  # isinstance would let true pass for 1
         return value
     rule = {int: "a whole number", str: "text", bool: "true or false"}.get(hint, "a list")
-    raise ValueError(f"{key}={_show(value)} must be {rule}, not {_kind(value)}")
+    raise FieldError(key, f"={_show(value)} must be {rule}, not {_kind(value)}")
 
 
 def _float(value: Any, key: str) -> float:
-    """A finite number, also `1e-3`, which YAML 1.1 takes for text."""
+    """A finite number. `1e-3` is text in YAML 1.1, and accepted."""
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError):
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{key}={_show(value)} must be a finite number")
+        raise FieldError(key, f"={_show(value)} must be a finite number")
     return number
 
 
@@ -167,7 +202,7 @@ def _parse(text: str, key: str) -> Any:
     try:
         return yaml.load(text, _Loader)
     except (yaml.YAMLError, TypeError, RecursionError):  # also `{[a]: 1}`, and brackets without end
-        raise ValueError(f"{key}={text} is not a valid YAML value") from None
+        raise FieldError(key, f"={text} is not a valid YAML value") from None
 
 
 def _kind(value: Any) -> str:

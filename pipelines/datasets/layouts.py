@@ -1,10 +1,10 @@
-"""Layouts that readers of datasets know, made of finished videos and their manifest rows.
+"""Output layouts for dataset readers, made from finished videos and their manifest rows.
 
 webdataset    shards/000000.tar with <name>.mp4, <name>.json, <name>.txt; a shard holds the rows of a range of ordinals
 videofolder   videos/metadata.parquet beside the videos: `file_name` and a column for each field, as Hugging Face
               datasets read it
 
-Both are functions of the manifest, so they come out the same however often the job was killed.
+Both are functions of the manifest, so they are the same however often the job was killed.
 """
 
 import io
@@ -20,25 +20,25 @@ import pyarrow.parquet as pq
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow, safe_name
 from longtake.pipelines.files.store import Store
 
-# What differs from run to run stays out of what is compared byte by byte.
+# They differ from run to run, and so stay out of files that are compared byte by byte.
 TIMES = ("generate_s", "refine_s", "encode_s", "attempts", "finished_at")
 
 
 def member_of(shard: int, video_id: str) -> str:
-    """What the manifest calls a video of a webdataset: its shard and its name in it."""
+    """The path in the manifest of a video of a webdataset: its shard, and its name there."""
     return f"{_tar(shard)}#{_key(video_id)}.mp4"
 
 
 def file_of(path: str) -> str:
-    """Where the video of a manifest row is written; a member of a shard waits for the others there."""
+    """The file to which the video of a manifest row is written; a member of a shard waits there for the others."""
     tar, hash_sign, name = path.partition("#")
     return path if not hash_sign else f"{tar.replace('shards/', 'videos/').removesuffix('.tar')}/{name}"
 
 
 def pack_shard(store: Store, manifest: Manifest, shard: int, size: int) -> int:
-    """Writes a shard of all its finished videos, and then takes away the loose files. Returns the number of videos.
+    """Writes a shard with all its finished videos, then deletes the loose files. Returns the number of videos.
 
-    A shard that is there and has all of them stays; one that lacks some (they failed before) is written anew.
+    A complete shard is left alone; one that lacks videos, because they failed before, is written again.
     """
     folder = file_of(f"{_tar(shard)}#").rstrip("/")
     loose = store.list(folder)
@@ -63,7 +63,7 @@ def pack_shard(store: Store, manifest: Manifest, shard: int, size: int) -> int:
 
 
 def _add_video(tar: tarfile.TarFile, row: VideoRow, before: tarfile.TarFile | None, store: Store) -> None:
-    """Adds the members of a video, which comes from the shard as it was, or from its loose file."""
+    """Adds the members of a video, from the old shard or from its loose file."""
     name = _key(row.id)
     assert row.path is not None, "only finished videos are packed"
     video = store.get(file_of(row.path)) if before is None else _read(before, f"{name}.mp4")
@@ -83,7 +83,7 @@ def _tar(shard: int) -> str:
 
 
 def write_metadata(store: Store, manifest: Manifest) -> int:
-    """videos/metadata.parquet of all finished videos, in the order of the job; returns their number."""
+    """Writes videos/metadata.parquet for all finished videos, in the order of the job. Returns their number."""
     table = manifest.table().filter(pc.field("status") == "done").sort_by("ordinal").drop_columns(list(TIMES))
     names = pc.replace_substring_regex(table["path"], "^videos/", "")
     buffer = io.BytesIO()
@@ -93,17 +93,17 @@ def write_metadata(store: Store, manifest: Manifest) -> int:
 
 
 def plain_fields(row: VideoRow) -> dict[str, object]:
-    """The fields that do not differ from run to run."""
+    """The fields that are the same in every run."""
     return {name: getattr(row, name) for name in VideoRow.__dataclass_fields__ if name not in TIMES}
 
 
 def _key(video_id: str) -> str:
-    """Readers take what follows the first dot for the kind of a member, so there is none in a name."""
+    """The name of a video's members, without a dot: for readers the kind of a member begins at the first dot."""
     name = safe_name(video_id)
     return name if "." not in name else f"{name.replace('.', '_')}-{sha256(video_id.encode()).hexdigest()[:8]}"
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)  # no owner, and time 0: the same bytes from every run
+    member = tarfile.TarInfo(name)  # without owner, and with time 0: the same bytes in every run
     member.size = len(data)
     tar.addfile(member, io.BytesIO(data))

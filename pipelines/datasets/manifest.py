@@ -1,14 +1,15 @@
-"""Which videos are finished: one row each, failed ones too, in parquet.
+"""The manifest: one row for each finished video, failed ones included, in parquet.
 
-    manifest/_records/3f/NAME.json    a row each: written when its video is finished
-    manifest/part-000001.parquet      many rows: what readers of the folder `manifest` see
+    manifest/_records/3f/NAME.json    one row, written when its video is finished
+    manifest/part-000001.parquet      many rows: the form for readers of the folder `manifest`
 
-1. The record is the commit: a video without one is not finished, whatever files it has. While it waits there is one.
-2. `compact` writes a new part, then deletes the records that are in it. Killed in between, it leaves records of rows
-   that are in a part: the next one only deletes these.
-3. Part n is created once, by one who has looked at the parts before it. Of two who compact at the same time one has to
-   look again. So an id never stands twice in the parts.
-4. Who reads reads the records first: they move to a part, never back.
+1. The record is the commit: a video without a record or a row in a part is not finished, whatever files it has. An id
+   has at most one record.
+2. `compact` writes a new part, then deletes the records of its rows. If it is killed in between, the next `compact`
+   finds records of rows that are in a part, and only deletes them.
+3. Part n is created once, by a writer that has read all parts before it. Of two concurrent writers one fails, reads
+   again and retries. So an id never occurs twice in the parts.
+4. Readers read the records before the parts: rows move from records to parts, never back.
 """
 
 import json
@@ -36,7 +37,7 @@ PART_ROWS = 10_000  # at most, so that memory is bounded
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoRow:
-    """One finished video. A failed one knows why, and may know little else: None is what is not known."""
+    """One finished video. None is unknown: a failed video may have a reason and little else."""
 
     id: str
     prompt: str | None = None
@@ -45,7 +46,7 @@ class VideoRow:
     status: str  # done or failed
     reason: str | None = None  # of a failed one
     source: str  # prompts.jsonl:12
-    ordinal: int  # its place in the job, from 0
+    ordinal: int  # place in the job, from 0
     path: str | None = None  # of the mp4; this and the next two are relative to the job's folder
     preview: str | None = None
     thumbnail: str | None = None
@@ -56,24 +57,24 @@ class VideoRow:
     width: int | None = None  # pixels
     height: int | None = None
     seed: int | None = None  # that it was made with
-    asked_seed: int | None = None  # that it was asked for with: another one if videos were rejected
+    asked_seed: int | None = None  # of the request: another one if videos were rejected
     bundle: str | None = None
     bundle_sha256: str | None = None
-    settings: str | None = None  # JSON: every parameter that the frames depend on, dotted keys
+    settings: str | None = None  # JSON: every parameter that the frames depend on, by dotted key
     generate_s: float | None = None
     refine_s: float | None = None
     encode_s: float | None = None
-    attempts: int = 1  # 1 and the calls, or the whole, that had to be made again
-    quality: str | None = None  # JSON: a list of every seed that was tried, with its figures and what is wrong
+    attempts: int = 1  # 1 and the number of repeated calls, or of repetitions of the whole
+    quality: str | None = None  # JSON: a list of every seed that was tried, with its figures and the limit it breaks
     flagged: str | None = None  # the limit that a done video breaks, if quality.on_failure=flag
-    finished_at: datetime | None = None  # UTC; a row that is recorded has it
+    finished_at: datetime | None = None  # UTC; set in every recorded row
 
     def check(self) -> None:
-        """What every row that is recorded keeps to."""
+        """Asserts the invariants of a recorded row."""
         assert self.status in ("done", "failed"), self.status
         assert (self.reason is None) == (self.status == "done"), f"reason={self.reason!r} of a {self.status} video"
         in_utc = self.finished_at is not None and self.finished_at.utcoffset() == timedelta(0)
-        assert in_utc, f"finished_at={self.finished_at} is no time in UTC"
+        assert in_utc, f"finished_at={self.finished_at} is not a time in UTC"
         unknown = {f.name for f in fields(self) if getattr(self, f.name) is None}
         free = {"reason", "cues", "preview", "thumbnail", "asked_seed", "quality", "flagged"}
         assert self.status == "failed" or unknown <= free, f"{unknown} of a done video"
@@ -89,13 +90,13 @@ SCHEMA = pa.schema([_field(name, hint) for name, hint in get_type_hints(VideoRow
 
 
 class Done:
-    """Ids that are finished: `id in done`, `done.add(id)`, `len(done)`.
+    """Finished ids: `id in done`, `done.add(id)`, `len(done)`.
 
     Kept as 64-bit digests: 8.0 bytes an id in the sorted array, measured with 1,000,000 ids, and at most 4.5 MB more
-    for those that are new. Two of a million ids share a digest with a probability of 3e-8.
+    for new ones. Two of a million ids share a digest with a probability of 3e-8.
     """
 
-    NUM_NEW = 65_536  # then they are merged: 40 ms with 1,000,000 ids
+    NUM_NEW = 65_536  # then they are merged, in 40 ms with 1,000,000 ids
 
     def __init__(self, digests: Iterable[NDArray[np.uint64]] = ()) -> None:
         self._sorted = _array([])
@@ -117,7 +118,7 @@ class Done:
             self.merge([])
 
     def merge(self, digests: Iterable[NDArray[np.uint64]]) -> None:
-        """Takes in the ids of these digests, in any order, and those that are new."""
+        """Adds the ids of these digests, in any order, and the new ones to the sorted array."""
         # Not np.unique: it takes 2.3 s for 1,000,000 of them (NumPy 2.4).
         merged = np.sort(np.concatenate([self._sorted, _array(self._new), *digests]), kind="stable")
         is_first = np.ones(len(merged), bool)
@@ -126,32 +127,32 @@ class Done:
 
 
 class Manifest:
-    """The manifest in the folder `manifest` of a store. Any number may record, compact and read at the same time."""
+    """The manifest in the folder `manifest` of a store. Any number of processes may record, compact and read it."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._in_parts, self._parts = Done(), set[str]()  # ids of the parts that were read so far
+        self._in_parts, self._parts = Done(), set[str]()  # ids in the parts read so far, and those parts
         self._bounds: dict[str, tuple[int, int]] = {}  # first and last ordinal of a part
 
     def __reduce__(self) -> tuple[type["Manifest"], tuple[Store]]:
         return Manifest, (self.store,)
 
     def record(self, row: VideoRow) -> bool:
-        """The commit of a video: rule 1. False, and nothing is written, when a record of its id waits already."""
+        """Commits a video (rule 1). False, and nothing is written, if there is a record of its id."""
         row.check()
         return self.store.create(_record_path(row.id), json.dumps(asdict(row), default=datetime.isoformat).encode())
 
     def compact(self, min_rows: int = 1) -> int:
-        """Records into parts, if at least `min_rows` wait: rules 2 and 3. Returns the number of rows that moved."""
+        """Moves records to parts (rules 2 and 3) if there are at least `min_rows`. Returns the number of moved rows."""
         waiting = self.store.list(RECORDS)
         if len(waiting) < min_rows:
             return 0
         return sum(self._compact(waiting[i : i + PART_ROWS]) for i in range(0, len(waiting), PART_ROWS))
 
     def done(self, retry_failed: bool = False) -> Done:
-        """The ids that are finished. With `retry_failed` the failed rows are forgotten first: their ids are free again.
+        """The finished ids. With `retry_failed` failed rows are deleted first, which frees their ids.
 
-        Nobody else may compact while they are.
+        No other process may compact meanwhile.
         """
         if retry_failed:
             self._forget_failed()
@@ -159,7 +160,7 @@ class Manifest:
         return Done([records, *map(self._digests, self._part_paths())])
 
     def rows(self) -> Iterator[VideoRow]:
-        """All rows, each id once: part after part, then the records that wait, in the order of the job."""
+        """All rows, each id once: part after part, then the records in the order of the job."""
         waiting = {row.id: row for row in self._records()}
         for path in self._part_paths():
             for batch in self._open(path).iter_batches(1000):
@@ -169,7 +170,7 @@ class Manifest:
         yield from sorted(waiting.values(), key=lambda row: row.ordinal)
 
     def between(self, ordinals: range) -> Iterator[VideoRow]:
-        """The rows of a range of places in the job; a part that holds none of them is read once, not each time."""
+        """The rows of a range of places in the job. A part without any of them is read once, not in every call."""
         waiting = {row.id: row for row in self._records() if row.ordinal in ordinals}
         inside = (pc.field("ordinal") >= ordinals.start) & (pc.field("ordinal") < ordinals.stop)
         for path in self._part_paths():
@@ -184,13 +185,13 @@ class Manifest:
         yield from waiting.values()
 
     def table(self) -> pa.Table:
-        """All rows that are in parts: about 1 KB of memory a row."""
+        """All rows in parts: about 1 KB of memory a row."""
         parts = (self._open(path).read() for path in self._part_paths())
-        # A part that an earlier release wrote may lack a column.
+        # A part from an earlier release may lack a column.
         return pa.concat_tables([SCHEMA.empty_table(), *parts], promote_options="default")
 
     def find(self, id: str) -> VideoRow:
-        """Raises ValueError, with the id and the manifest, when there is no row of it."""
+        """The row of an id. Raises ValueError, with the id and the manifest, if there is none."""
         record = next(self._records([_record_path(id)]), None)
         for path in self._part_paths():
             for row in _rows(self._open(path).read().filter(pc.field("id") == id)):
@@ -224,7 +225,7 @@ class Manifest:
         self._in_parts, self._parts, self._bounds = Done(), set(), {}
 
     def _records(self, paths: Sequence[str] | None = None) -> Iterator[VideoRow]:
-        """The records at `paths`, or all; one that is gone since it was listed is in a part by now."""
+        """The records at `paths`, or all. A record that was deleted after the listing is in a part."""
         for data in self.store.get_each(self.store.list(RECORDS) if paths is None else paths):
             if data is not None:
                 row = json.loads(data)
@@ -237,25 +238,26 @@ class Manifest:
         return [path for path in self.store.list(FOLDER) if PART.fullmatch(path)]
 
     def _open(self, path: str) -> pq.ParquetFile:
-        # Whole, in one request: 10,000 rows are 1 to 5 MB, most of it prompts.
+        # The whole file in one request: 10,000 rows are 1 to 5 MB, most of it prompts.
         return pq.ParquetFile(pa.BufferReader(self.store.get(path)))
 
 
 def cues_text(cues: Sequence[Cue]) -> str | None:
-    """What the column `cues` says: None when the prompt stays, else a JSON list of {from_frame, prompt}."""
+    """The value of the column `cues`: a JSON list of {from_frame, prompt}, or None without cues."""
     return json.dumps([asdict(cue) for cue in cues], ensure_ascii=False) if cues else None
 
 
 def read_cues(text: str | None) -> tuple[Cue, ...]:
-    """What `cues_text` wrote."""
+    """Inverse of `cues_text`."""
     return tuple(Cue(**cue) for cue in json.loads(text or "[]"))
 
 
 def safe_name(id: str) -> str:
     """A file name for any id: at most 97 letters, digits, ".", "_" and "-", not hidden, different for different ids.
 
-    A name that is not the id, or only by upper and lower case, ends with 16 digits of the id's sha256; so does an id
-    that looks like such a name. With 8 of them, two of 100,000 ids without a Latin letter would share a name.
+    A lower-case id of these characters is its own name. Any other name ends with 16 digits of the id's sha256, and so
+    does that of an id that looks like such a name. With 8 digits, two of 100,000 ids without a Latin letter would share
+    a name.
     """
     name = re.sub(r"^\.|[^A-Za-z0-9._-]", "_", id)[:80]
     if name == id and name and name == name.lower() and not re.search(r"-[0-9a-f]{16}$", name):
@@ -264,7 +266,7 @@ def safe_name(id: str) -> str:
 
 
 def shard_of(id: str) -> str:
-    """One of 4096 folders: three hexadecimal digits."""
+    """The name of one of 4096 folders: three hexadecimal digits."""
     return sha256(id.encode()).hexdigest()[:3]
 
 

@@ -1,7 +1,7 @@
-"""Files of prompts, row by row: .parquet, .jsonl (or .ndjson), .csv and .txt, each but parquet also as .gz.
+"""Prompt files, read row by row: .parquet, .jsonl (or .ndjson), .csv and .txt; all but parquet also as .gz.
 
-A row that cannot be read is a reason in its place; the rows after it are read. What is wrong with a whole file is
-found before the first row is.
+An unreadable row becomes a reason, and the rows after it are read. A file that cannot be read at all is refused before
+the first row.
 """
 
 import csv
@@ -23,13 +23,13 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-Read = tuple[int, dict[str, Any] | None, str | None]  # line or row, from 1; its fields, or why there are none
+Read = tuple[int, dict[str, Any] | None, str | None]  # line or row, from 1; its fields, or the reason for their absence
 Keep = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class PromptFile:
-    """`url` opens it; `name` is its path below the folder that was asked for."""
+    """A file that `url` opens; `name` is its path below the given folder."""
 
     url: str
     name: str
@@ -40,15 +40,15 @@ class PromptFile:
 
     @property
     def stem(self) -> str:
-        """Begins the ids of its rows that have none: `a/b.jsonl.gz` gives `a-b`."""
+        """The beginning of the ids of rows without one: `a-b` for `a/b.jsonl.gz`."""
         return self.name.removesuffix(".gz").rpartition(".")[0].replace("/", "-")
 
 
 def find_files(prompts: str) -> list[PromptFile]:
-    """The files of a path, a folder (all below it) or a glob, sorted by name. Raises ValueError naming what is wrong.
+    """The files of a path, a folder (all below it) or a glob, by name. Raises ValueError naming `prompts`.
 
-    Names are relative to the file's folder, the folder, or the part of the glob before its first wildcard: they, and
-    so the ids of rows, stay as they are when other files come.
+    Names are relative to the file's folder, the folder, or the part of the glob before its first wildcard: names and
+    ids of rows stay the same when files are added.
     """
     try:
         fs, path = url_to_fs(prompts)
@@ -57,7 +57,7 @@ def find_files(prompts: str) -> list[PromptFile]:
         raise ValueError(f"prompts={prompts}: {str(error) or type(error).__name__}") from error
     files = [PromptFile(fs.unstrip_protocol(path), path.removeprefix(f"{base}/")) for path in paths]
     if not files:
-        raise ValueError(f"prompts={prompts}: there is no such file, or none in it")
+        raise ValueError(f"prompts={prompts}: no such file, or an empty folder")
     try:
         _check_names(files)
         with ThreadPoolExecutor(16) as pool:
@@ -68,7 +68,7 @@ def find_files(prompts: str) -> list[PromptFile]:
 
 
 def read_file(file: PromptFile, keep: Keep) -> Iterator[Read]:
-    """The rows of a file with their columns that `keep` names; blank lines are none. Never all of them in memory."""
+    """The rows of a file, reduced to the columns that `keep` selects, without blank lines. Reads as they are taken."""
     number = 0
     with _open(file) as opened:
         try:
@@ -86,7 +86,7 @@ def list_files(fs: AbstractFileSystem, path: str) -> tuple[str, list[str]]:
     if fs.isfile(path):
         return path.rpartition("/")[0], [path]
     if fs.isdir(path) or not has_magic(path):
-        hidden = re.compile(r"/[._]")  # what other programs leave in folders: .cache, _SUCCESS
+        hidden = re.compile(r"/[._]")  # left by other programs: .cache, _SUCCESS
         return path, [found for found in fs.find(path) if not hidden.search(found.removeprefix(path))]
     base = path[: re.search(r"[*?[]", path).start()].rpartition("/")[0]  # type: ignore[union-attr]  # it has magic
     return base, [found for found, info in fs.glob(path, detail=True).items() if info["type"] == "file"]
@@ -96,23 +96,23 @@ def _check_names(files: list[PromptFile]) -> None:
     stems: dict[str, str] = {}
     for file in files:
         if file.kind not in READERS or (file.kind == ".parquet" and file.name.endswith(".gz")):
-            raise ValueError(f"{file.name} is no file of prompts ({', '.join(READERS)}; all but parquet also .gz)")
+            raise ValueError(f"{file.name} is not a prompt file ({', '.join(READERS)}; all but parquet also .gz)")
         if file.stem in stems:
             raise ValueError(f"{stems[file.stem]} and {file.name} would give their rows the same ids; rename one")
         stems[file.stem] = file.name
 
 
 def _check_columns(file: PromptFile) -> None:
-    """Raises ValueError when no row of the file can have a prompt."""
+    """Raises ValueError for a file without a column of prompts, or one that cannot be read."""
     try:
         with _open(file) as opened:
             names = HEADERS[file.kind](opened) if file.kind in HEADERS else ["prompt"]
     except (OSError, EOFError, zlib.error, pa.ArrowInvalid, csv.Error) as error:
         raise ValueError(f"{file.name} cannot be read: {error}") from None
     if "prompt" not in names:
-        raise ValueError(f"{file.name} has no column prompt; its columns are {', '.join(names) or 'none at all'}")
+        raise ValueError(f"{file.name} has no column prompt; its columns are: {', '.join(names) or 'none'}")
     if any(name and names.count(name) > 1 for name in names):
-        raise ValueError(f"{file.name} has two columns of one name; its columns are {', '.join(names)}")
+        raise ValueError(f"{file.name} has two columns of one name; its columns are: {', '.join(names)}")
 
 
 @contextmanager
@@ -128,17 +128,16 @@ def _jsonl(file: BinaryIO, _: Keep) -> Iterator[Read]:
             try:
                 fields = json.loads(_text(line, number))
             except (ValueError, RecursionError) as error:
-                yield number, None, f"the line is no JSON: {error}"
+                yield number, None, f"the line is not JSON: {error}"
                 continue
-            is_object = isinstance(fields, dict)
-            yield (
-                number,
-                *((fields, None) if is_object else (None, 'the line is no JSON object like {"prompt": "..."}')),
-            )
+            if isinstance(fields, dict):
+                yield number, fields, None
+            else:
+                yield number, None, 'the line is not a JSON object such as {"prompt": "..."}'
 
 
 def _csv(file: BinaryIO, _: Keep) -> Iterator[Read]:
-    # Bytes that are no UTF-8 become half characters, which `_not_plain` finds: a reader cannot go on after an error.
+    # Bytes outside UTF-8 become half characters, which `_not_plain` finds: a reader cannot continue after an error.
     text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
     rows = csv.reader(text, strict=True)
     names = next(rows)
@@ -147,12 +146,12 @@ def _csv(file: BinaryIO, _: Keep) -> Iterator[Read]:
         try:
             values = next(rows, None)
         except csv.Error as error:
-            yield number, None, f"the row is no CSV: {error}"
+            yield number, None, f"the row is not valid CSV: {error}"
             continue
         if values is None:
             return
         if values and len(values) != len(names):
-            yield number, None, f"the row has {len(values)} columns, and the header {len(names)}"
+            yield number, None, f"the row has {len(values)} columns, the header {len(names)}"
         elif values:
             yield number, dict(zip(names, values, strict=True)), None
 
@@ -162,7 +161,7 @@ def _txt(file: BinaryIO, _: Keep) -> Iterator[Read]:
         try:
             text = _text(line, number).strip()
         except ValueError as error:
-            yield number, None, f"the line is no text: {error}"
+            yield number, None, f"the line is not text in UTF-8: {error}"
             continue
         if text:
             yield number, {"prompt": text}, None
@@ -197,17 +196,17 @@ HEADERS: dict[str, Callable[[BinaryIO], list[str]]] = {".parquet": _parquet_head
 
 
 def _text(line: bytes, number: int) -> str:
-    """Raises ValueError for bytes that are no UTF-8."""
+    """The text of a line. Raises ValueError for bytes outside UTF-8."""
     return line.decode("utf-8-sig" if number == 1 else "utf-8")
 
 
 def _not_plain(fields: dict[str, Any]) -> str | None:
-    """Why these fields cannot be written as JSON in UTF-8, if they cannot."""
+    """The reason for which fields cannot be written as JSON in UTF-8, or None."""
     for name, value in fields.items():
         try:
             json.dumps({name: value}, ensure_ascii=False).encode()
         except UnicodeEncodeError:
-            return f"{name!a} is no text in UTF-8"
+            return f"{name!a} is not text in UTF-8"
         except (TypeError, ValueError):
-            return f"{name}={value!r:.60} is neither text nor number"
+            return f"{name}={value!r:.60} is neither a text nor a number"
     return None

@@ -1,15 +1,15 @@
-"""Rows of files -> PromptSpecs. A bad row is a reason, never the end of the job.
+"""Rows of prompt files -> PromptSpecs. An invalid row gives a reason and does not end the job.
 
-Columns: prompt, and optionally id, negative_prompt, num_frames, seed; `refiner.strength` and any other name with a dot
-is a setting for this video alone. Other columns are ignored, but not those that look like a slip of the pen.
-A prompt that changes on the way is a list of {from_frame, prompt}, or such a list as JSON where a file holds texts.
+Columns: prompt, and optionally id, negative_prompt, num_frames and seed. A name with a dot, such as `refiner.strength`,
+is a setting for this video alone. Other columns are ignored, unless they look like a typing error.
+A prompt that changes along the way is a list of {from_frame, prompt}, or such a list as JSON where a file holds texts.
 """
 
 import json
 import logging
 import re
 import reprlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from functools import lru_cache
@@ -17,12 +17,13 @@ from hashlib import blake2b
 from typing import Any
 from unicodedata import category
 
-from longtake.models.domain.prompt import Cue, PromptSpec, read_prompt
+from longtake.models.domain.prompt import Cue, PromptSpec, Settings, read_prompt, read_prompt_text
+from longtake.pipelines.config.conf import settings_from_columns
 from longtake.pipelines.datasets.prompt_files import PromptFile, find_files, read_file
 
 COLUMNS = ("prompt", "id", "negative_prompt", "num_frames", "seed")
 
-# What else people call them, and names too short to be guessed by likeness ("speed" is like "seed").
+# Other names for the columns, and names too short to be guessed by similarity ("speed" is like "seed").
 MEANT = {
     "frames": "num_frames",
     "nframes": "num_frames",
@@ -34,13 +35,13 @@ MEANT = {
 }
 GUESSED = {"prompt": "prompt", "negativeprompt": "negative_prompt", "numframes": "num_frames"}
 
-# What Ray Data may hold of rows that are read and not yet taken.
+# Rows that Ray Data has read and that are not taken yet, at most.
 BUFFER_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row of a job: its fields, or the reason why it has none."""
+    """One row of a job: its fields, or the reason for their absence."""
 
     source: str  # prompts.jsonl:12, from 1: the line, in parquet the row
     ordinal: int  # among the rows of all files, from 0
@@ -50,7 +51,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a row that does not say gets. The seed is not the video's but that of the job: see `to_request`."""
+    """Defaults for columns that a row leaves out. The seed is that of the job: see `to_request`."""
 
     num_frames: int
     negative_prompt: str
@@ -58,27 +59,27 @@ class Defaults:
 
 
 def read_rows(prompts: str) -> Iterator[Row]:
-    """The rows of a file, a folder or a glob on any fsspec path, file by file, in order, as fast as they are taken.
+    """The rows of a file, a folder or a glob on any fsspec path, file by file, in order, read as they are taken.
 
-    Raises ValueError naming `prompts` before the first row: nothing there, a file of another kind, no column prompt.
+    Raises ValueError naming `prompts` before the first row: no file, a file of another kind, no column prompt.
     """
     return _stream(find_files(prompts))
 
 
-def to_request(row: Row, defaults: Defaults, settings_allowed: Callable[[Sequence[str]], object]) -> PromptSpec:
-    """The video that a row asks for; `settings_allowed` raises ValueError for settings that cannot be.
+def to_request(row: Row, defaults: Defaults, check_settings: Callable[[Settings], object]) -> PromptSpec:
+    """The spec of a row's video. `check_settings` raises ValueError for invalid settings.
 
-    Without an id it is named after file and line; without a seed it gets one from the job's seed and its id, so
-    neither depends on the other rows. Raises ValueError with the reason for a row that is bad.
+    A row without an id is named after its file and line; one without a seed gets a seed from the job's seed and its id.
+    So neither depends on the other rows. Raises ValueError with the reason for an invalid row.
     """
     if row.fields is None:
         raise ValueError(row.reason)
     fields = {name: value for name, value in row.fields.items() if not _is_blank(value)}
     _check_names(row.fields)
     video_id = _id(fields["id"]) if "id" in fields else _default_id(row.source)
-    settings = tuple(f"{name}={_setting(value)}" for name, value in fields.items() if "." in name)
+    settings = settings_from_columns({name: value for name, value in fields.items() if "." in name})
     if settings:
-        settings_allowed(settings)
+        check_settings(settings)
     prompt, cues = _prompts(fields.get("prompt", ""))
     return PromptSpec(
         video_id,
@@ -92,19 +93,19 @@ def to_request(row: Row, defaults: Defaults, settings_allowed: Callable[[Sequenc
 
 
 def _stream(files: list[PromptFile]) -> Iterator[Row]:
-    """Ray Data reads one file after the other in another process, as far ahead as its buffer goes."""
-    import ray.data  # seconds, and the rest of this module does not need it
+    """Reads one file after the other with Ray Data, in another process, up to its buffer ahead."""
+    import ray.data  # takes seconds; the rest of this module does not need it
 
-    # Of no use to a user: three lines on what it executes, and a warning that its bars are off.
+    # Three lines about its execution plan, and a warning that its progress bars are off, are of no use to a user.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     items = ray.data.from_items([asdict(file) for file in files], override_num_blocks=len(files))
     context = items.context
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=BUFFER_BYTES)
-    context.target_max_block_size = BUFFER_BYTES // 64  # the first rows come while the file is still being read
-    # No CPU of the budget: the pools hold all of them. One at a time: of two, the second one fills the buffer with rows
-    # that have to wait for those of the first, and both stand still for seconds.
+    context.target_max_block_size = BUFFER_BYTES // 64  # the first rows arrive while the file is still being read
+    # No CPU: the pools reserve all of them. One file at a time: of two, the second fills the buffer with rows that wait
+    # for those of the first, and both stop for seconds.
     rows = items.flat_map(_read, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=1))
     for ordinal, item in enumerate(rows.iter_rows()):
         fields = None if item["fields_json"] is None else json.loads(item["fields_json"])
@@ -124,7 +125,7 @@ def _is_kept(name: str) -> bool:
 
 @lru_cache(4096)
 def _meant(name: str) -> str | None:
-    """The column whose name `name` is a slip of: other case or separators, another word for it, a letter or two."""
+    """The column that `name` misspells: by case or separators, another word for it, or a letter or two."""
     words = re.findall(r"[a-z0-9]+", name.lower())
     plain = "".join(words)
     if name in COLUMNS or "." in name:
@@ -132,7 +133,7 @@ def _meant(name: str) -> str | None:
     if plain in MEANT or plain in GUESSED:
         return {**MEANT, **GUESSED}[plain]
     if set(words) & set(COLUMNS) or re.search(r"\d", plain):
-        return None  # prompt_en, prompt2: another column, and meant to be
+        return None  # prompt_en, prompt2: other columns, on purpose
     close = get_close_matches(plain, GUESSED, n=1, cutoff=0.8)
     return GUESSED[close[0]] if close else None
 
@@ -141,7 +142,7 @@ def _check_names(fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
         meant = _meant(name)
         if meant is not None and meant not in fields:
-            raise ValueError(f"{name}={reprlib.repr(value)}: there is no such column; {meant} is meant")
+            raise ValueError(f"{name}={reprlib.repr(value)}: no such column; did you mean {meant}?")
 
 
 def _is_blank(value: Any) -> bool:
@@ -165,20 +166,10 @@ def _default_id(source: str) -> str:
 
 def _prompts(value: Any) -> tuple[str, tuple[Cue, ...]]:
     """The prompt and the cues of a row."""
-    prompt, cues = read_prompt(_parsed(value) if isinstance(value, str) else value)
+    prompt, cues = read_prompt(read_prompt_text(value) if isinstance(value, str) else value)
     for i, cue in enumerate(cues, 1):
         _plain(f"prompt[{i}].prompt", cue.prompt)
     return _plain("prompt", prompt), cues
-
-
-def _parsed(text: str) -> Any:
-    """A list of objects, if `text` is one in JSON; any other text is a prompt."""
-    try:
-        value = json.loads(text) if text.lstrip().startswith("[") else None
-    except (ValueError, RecursionError):
-        return text
-    is_list = isinstance(value, list) and value and all(isinstance(one, dict) for one in value)
-    return value if is_list else text
 
 
 def _plain(name: str, text: Any) -> str:
@@ -202,9 +193,3 @@ def _whole(name: str, value: Any) -> int:
 
 def _seed(job_seed: int, video_id: str) -> int:
     return int.from_bytes(blake2b(f"{job_seed}/{video_id}".encode()).digest()[:8], "big") % 2**63
-
-
-def _setting(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
-        value = int(value)  # what wants a float takes a whole number too, not the other way round
-    return value if isinstance(value, str) else json.dumps(value)

@@ -1,7 +1,7 @@
-"""Which videos there are to look at: out of a bulk job's folder, a videofolder, a table, a folder or a glob.
+"""Lists of videos: from the folder of a bulk job, a videofolder, a table, a folder or a glob.
 
 a folder with manifest/           of `longtake bulk`: prompt, seed and the borders of chunks and windows are known
-a folder with metadata.*          a videofolder (Hugging Face): column file_name, and prompt or text if there is one
+a folder with metadata.*          a videofolder (Hugging Face): column file_name, and optionally prompt or text
 a .parquet, .csv or .jsonl file   column path or file_name, relative to the file's folder
 any other folder, file or glob    the videos in it
 """
@@ -9,11 +9,13 @@ any other folder, file or glob    the videos in it
 import csv
 import io
 import json
+import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
@@ -31,7 +33,7 @@ TABLES = (".parquet", ".csv", ".jsonl")
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """One video. `path` names it among the others; `url` opens it, and `member` is its name in a tar there."""
+    """One video. `path` names it in the list, `url` opens it, and `member` is its name in a tar there."""
 
     path: str
     url: str
@@ -40,10 +42,10 @@ class Listed:
     prompt: str | None = None
     seed: int | None = None
     borders: tuple[int, ...] = ()  # frames at which its chunks and windows begin
-    reason: str | None = None  # why there is no video
+    reason: str | None = None  # for the absence of a video
 
     def as_text(self) -> str:
-        """For the way to a worker."""
+        """The video as JSON, to be sent to a worker."""
         return json.dumps(asdict(self))
 
     @staticmethod
@@ -51,15 +53,27 @@ class Listed:
         fields = json.loads(text)
         return Listed(**{**fields, "borders": tuple(fields["borders"])})
 
+    def read(self) -> bytes:
+        """The file, extracted from its tar if it is in one. Raises OSError, or ValueError for a member without data."""
+        with fsspec.open(self.url, "rb") as file:
+            if self.member is None:
+                data: bytes = file.read()
+                return data
+            with tarfile.open(fileobj=file) as tar:
+                member = tar.extractfile(self.member)
+                if member is None:
+                    raise ValueError(f"{self.member} is not a file in {self.url}")
+                return member.read()
+
 
 def list_videos(manifest: str) -> list[Listed]:
-    """The videos of `manifest`, by path. Raises ValueError, naming it, when there is none or it cannot be read."""
+    """The videos of `manifest`, sorted by path. Raises ValueError, naming it, if it has none or cannot be read."""
     try:
         found = list(_list(manifest))
     except Exception as error:  # unknown protocol, package, bucket, broken tables: each library has its own
         raise ValueError(f"manifest={manifest}: {str(error) or type(error).__name__}") from error
     if not found:
-        raise ValueError(f"manifest={manifest}: there is no video")
+        raise ValueError(f"manifest={manifest}: no video found")
     unique = {video.path: video for video in found}
     return [unique[path] for path in sorted(unique)]
 

@@ -1,10 +1,10 @@
-"""`make bench`: what streaming costs and saves, measured in one run on the actors that a user would have.
+"""`make bench`: the costs and savings of streaming, measured in one run on the actors that a user would have.
 
-    published    every video is generated, then every video is refined: the order of the published code
-    streaming    1 base actor and 1 refiner actor at the same time, as Longtake does it; symmetric, and causal
+    published    all videos are generated, then all videos are refined: the order of the published code
+    streaming    1 base actor and 1 refiner actor at the same time, as Longtake works; symmetric, and causal
 
-Each stage has one core and one thread in both, as each would have its own GPU in the field. The receipts of the tasks
-say when each stage worked; the bound is what the busier of the two needs without ever waiting.
+Each stage has one core and one thread in both, as it would have its own GPU in production. The receipts of the tasks
+tell when each stage worked; the bound is the time that the busier stage needs if it never waits.
 """
 
 import json
@@ -23,16 +23,18 @@ from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.state import Chunk
 from longtake.models.metrics.gate import measure
 from longtake.pipelines.config.conf import load
-from longtake.pipelines.dev.timeline import Work, draw_timeline, works
+from longtake.pipelines.dev.timeline import TimedTask, draw_timeline, timed_tasks
 from longtake.pipelines.runners.ray_cluster import connect
 from longtake.pipelines.runners.ray_runner import RayRunner, running
 from longtake.pipelines.runners.stages import stage_factories
 
+Tasks = Sequence[TimedTask]
+
 FOLDER = Path("docs/results")
-# With guidance in the refiner, both stages of the tiny bundle work about equally long: neither hides behind the other.
-# A stage that is ahead may stay so.
+# With guidance in the refiner, both stages of the tiny bundle work about equally long, so both count. The lookahead
+# does not slow the base model down.
 SETTINGS = ("scheduler.lookahead_frames=1000000", "refiner.guidance_scale=3")
-# The driver has a core of its own in the field; on two cores, which the stages fill, it goes before them.
+# In production the driver has a core of its own; here the stages fill both cores, so it gets priority over them.
 NICENESS = "5"
 AIMS = {"ratio": "<= 0.6", "of_bound": ">= 0.95", "of_bound_causal": ">= 0.95", "overhead_median_ms": "<= 5"}
 PROMPTS = tuple(
@@ -48,52 +50,54 @@ PROMPTS = tuple(
 
 def main(num_frames: int = 80, folder: Path = FOLDER) -> None:
     """Writes bench.json, bench.md and bench.png into `folder`."""
-    os.environ["RAY_worker_niceness"] = NICENESS  # noqa: SIM112 - it is spelled so
+    os.environ["RAY_worker_niceness"] = NICENESS  # noqa: SIM112 - Ray's spelling
     conf = load(overrides=SETTINGS)
     connect(conf.ray)
     specs = [PromptSpec(f"{i}", prompt, num_frames=num_frames, seed=i) for i, prompt in enumerate(PROMPTS)]
     with running(conf, stage_factories(conf)) as runner:
-        works(runner, specs[:1])  # what is built at the first call is built now
-        published = works(runner, specs, in_order=True)
-        streaming = works(runner, specs)
-        causal = works(runner, [replace(spec, settings=("refiner.coupling=causal",)) for spec in specs])
-        pace_s = float(np.median([work.ended_s - work.began_s for work in streaming]))
+        timed_tasks(runner, specs[:1])  # not measured: the first call builds caches
+        published = timed_tasks(runner, specs, in_order=True)
+        streaming = timed_tasks(runner, specs)
+        causal = timed_tasks(runner, [replace(spec, settings=(("refiner.coupling", "causal"),)) for spec in specs])
+        pace_s = float(np.median([task.ended_s - task.began_s for task in streaming]))
         first = dict(_first_segments(runner))
         chunks = _chunks(runner, specs[0])
     figures = _figures(published, streaming, causal) | {"bare_call_median_ms": _bare_call_ms(pace_s)}
     figures |= {f"first_segment_{name.replace(' ', '_')}_s": seconds for name, seconds in first.items()}
     figures |= _gate(chunks, figures, len(specs))
-    runs = {"published": [asdict(work) for work in published], "streaming": [asdict(work) for work in streaming]}
+    runs = {"published": [asdict(task) for task in published], "streaming": [asdict(task) for task in streaming]}
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "bench.json").write_text(json.dumps({"figures": figures, **runs}))
-    draw_timeline({"published": published, "streaming": streaming}).save(folder / "bench.png")
+    draw_timeline({"published": published, "streaming": streaming}).savefig(folder / "bench.png")
     (folder / "bench.md").write_text(_page(figures, num_frames))
     print((folder / "bench.md").read_text())
 
 
 def _first_segments(runner: RayRunner) -> Iterator[tuple[str, float]]:
-    """Seconds to the first segment of a video of 80 frames, in each coupling and in the published order."""
+    """Seconds to the first segment of a video of 80 frames, for each coupling and for the published order."""
     for name, coupling in (("causal", "causal"), ("symmetric", "symmetric"), ("published order", "symmetric")):
-        settings = (f"refiner.coupling={coupling}",)
+        settings = (("refiner.coupling", coupling),)
         spec = PromptSpec("0", PROMPTS[0], num_frames=80, settings=settings)
         began = time.monotonic()
         if name == "published order":
-            alone = works(runner, [spec], in_order=True)
-            yield name, max(work.ended_s for work in alone)  # its file is there when all of it is
+            alone = timed_tasks(runner, [spec], in_order=True)
+            yield name, max(task.ended_s for task in alone)  # its file exists only when it is complete
         else:
             stream = runner.stream(spec)
             next(stream)
             yield name, time.monotonic() - began
             stream.close()
-            while runner.busy:  # what was begun ends before the next is measured
+            while runner.busy:  # running tasks end before the next measurement
                 runner.events()
 
 
-def _figures(published: Sequence[Work], streaming: Sequence[Work], causal: Sequence[Work]) -> dict[str, float]:
-    published_s, streaming_s, causal_s = (max(w.ended_s for w in some) for some in (published, streaming, causal))
+def _figures(
+    published: Sequence[TimedTask], streaming: Sequence[TimedTask], causal: Sequence[TimedTask]
+) -> dict[str, float]:
+    published_s, streaming_s, causal_s = (max(task.ended_s for task in run) for run in (published, streaming, causal))
     base_s, refiner_s = (_worked_s(streaming, stage) for stage in ("generate", "refine"))
-    tail_s = streaming_s - max(work.ended_s for work in streaming if work.stage == "generate")
-    overhead = np.array([work.overhead_s for work in streaming]) * 1000
+    tail_s = streaming_s - max(task.ended_s for task in streaming if task.stage == "generate")
+    overhead = np.array([task.overhead_s for task in streaming]) * 1000
     return {
         "published_s": published_s,
         "streaming_s": streaming_s,
@@ -111,12 +115,12 @@ def _figures(published: Sequence[Work], streaming: Sequence[Work], causal: Seque
     }
 
 
-def _worked_s(some: Sequence[Work], stage: str) -> float:
-    return sum(work.ended_s - work.began_s for work in some if work.stage == stage)
+def _worked_s(run: Tasks, stage: str) -> float:
+    return sum(task.ended_s - task.began_s for task in run if task.stage == stage)
 
 
 class _Spin:
-    """Held by an actor: a call of it works for so long, and takes and gives nothing."""
+    """A stage for an actor that works for a given time and carries no data."""
 
     def warm_up(self) -> None: ...
 
@@ -128,7 +132,7 @@ class _Spin:
 
 
 def _bare_call_ms(seconds: float) -> float:
-    """The overhead of Ray's own call at the pace of a task: median of 20, one after the other."""
+    """The overhead of a call of Ray without data, as long as a task: median of 20, one after the other."""
     actor: Any = WorkerActor.options(num_cpus=0).remote(_Spin)
     ray.get(actor.prove.remote())
     overheads = []
@@ -150,7 +154,7 @@ def _chunks(runner: RayRunner, spec: PromptSpec) -> list[Chunk]:
 
 
 def _gate(chunks: Sequence[Chunk], figures: dict[str, float], num_videos: int) -> dict[str, float]:
-    """What the quality gate adds to one video: a call of a writer for each chunk, and the measuring in it."""
+    """The quality gate's cost for one video: a call of a writer per chunk, and the measuring in it."""
     seconds = []
     for _ in range(9):
         began, measured = time.monotonic(), None
@@ -173,28 +177,28 @@ PAGE = """# Streaming, measured
 
 `make bench`: {prompts} prompts of {frames} frames on the tiny bundle, {settings};
 one base actor and one refiner actor on Ray, one core and one thread each. *published*: everything is generated, then
-everything refined. *streaming*: both at the same time.
+everything is refined. *streaming*: both at the same time.
 
-![When each stage worked: above in the published order, below streaming](bench.png)
+![Working times of each stage, above in the published order, below with streaming](bench.png)
 
 | figure | value | aim |
 |---|---|---|
 {rows}
 
 `ratio` is streaming over published (0.5 would be perfect balance); `of_bound` is the time of the busier stage over the
-makespan (1: it never waited). What is missing is the beginning, until the first window has its chunks, and `tail`, what
-is refined after the last chunk. In the symmetric coupling neighbours listen to each other, so each window may be only
-one step ahead of the next: when the last chunk comes, the last window has all of its 4 calls to go (3 steps and the
-decoding), the one before it 3, and so on, 10 calls. That does not grow with the job, and causal windows wait for nobody
-behind them.
+makespan (1: it never waited). The rest is the beginning, until the first window has its chunks, and `tail`, the
+refinement after the last chunk. In the symmetric coupling each window uses both neighbours, so it can be only one step
+ahead of the next: when the last chunk arrives, the last window still needs all of its 4 calls (3 steps and the
+decoding), the one before it 3, and so on: 10 calls. That does not grow with the job, and a causal window does not wait
+for the next one.
 
-`overhead` is the wall time of a task, from the call to the answer, minus the stage's own seconds. `bare_call` is that
-of an actor which works for as long as a task does, and takes and gives nothing: what Ray itself costs at this pace.
+`overhead` is the wall time of a task, from the call to the answer, minus the stage's own seconds. `bare_call` is the
+overhead of a call without data that takes as long as a task: the cost of Ray itself at this pace.
 
-`first_segment` is of one video of 80 frames; in the published order nothing can be watched before all of it is
-there. `gate_measure` is what the quality gate of a bulk job takes to measure the chunks of one video (median of 9, one
-after the other, while no actor works); `gate_calls` the way to a writer and back for each of them, by the median
-overhead; `gate_percent` both over what the two stages work on a video. The base model can make another video meanwhile.
+`first_segment` is the wait for the first segment of a video of 80 frames; in the published order nothing can be watched
+before the video is complete. `gate_measure` is the time that the quality gate of a bulk job needs for the chunks of one
+video (median of 9, one after the other, while no actor works); `gate_calls` is the overhead of a writer's call for each
+of them; `gate_percent` is their sum over the working time of both stages. The base model can work meanwhile.
 """
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`make demo`: four prompts become four videos, a bulk job on a Ray of its own, and a page shows them side by side."""
+"""`make demo`: a bulk job makes four videos on a Ray of its own, and a page shows them with their previews."""
 
 import io
 import json
@@ -10,11 +10,12 @@ from pathlib import Path
 
 from longtake.models.video.mp4 import decode
 from longtake.models.video.sheet import sheet_numbers
-from longtake.pipelines.bulk.command import check, run
+from longtake.pipelines.bulk.checks import check
+from longtake.pipelines.bulk.command import run
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.cli.video_recorder import save_sheet
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
-from longtake.pipelines.evaluate.gallery import Take, write_gallery
+from longtake.pipelines.evaluate.gallery import GalleryVideo, write_gallery
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import Factories
 
@@ -26,7 +27,7 @@ PROMPTS = (
 )
 NUM_FRAMES = 80
 SEED = 7
-NOTE = "Made on this machine by make demo. Left: the finished video. Right: what the base model made before refinement."
+NOTE = "Made on this machine by make demo. Left: the finished video. Right: the base model's video, before refinement."
 PARTS = ("job.json", "manifest", "previews", "videos")  # of an earlier demo
 
 
@@ -38,7 +39,7 @@ def main(
 ) -> Path:
     """Writes videos, previews, contact sheets and the page into `folder`, and returns the page's path.
 
-    `factories` stand in for the bundle's stages in tests. Raises RuntimeError when a video failed.
+    `factories` replace the bundle's stages in tests. Raises RuntimeError if a video failed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for part in PARTS:
@@ -47,21 +48,21 @@ def main(
     rows = ({"id": f"{i}", "prompt": prompt, "seed": SEED} for i, prompt in enumerate(PROMPTS, 1))
     prompts.write_text("".join(json.dumps(row) + "\n" for row in rows))
     job = (f"prompts={prompts}", f"out={folder}", f"num_frames={num_frames}", "previews=true", *overrides)
-    conf = load_bulk(overrides=job)
-    store, bundle_sha256 = check(conf)
-    run(conf, store, bundle_sha256, factories)
-    takes = [_take(row, store, folder) for row in sorted(Manifest(store).rows(), key=lambda row: row.ordinal)]
-    return write_gallery(folder / "index.html", takes, "Longtake: four long takes", NOTE)
+    prepared = check(load_bulk(overrides=job))
+    run(prepared, factories)
+    store = prepared.store
+    videos = [_shown(row, store, folder) for row in sorted(Manifest(store).rows(), key=lambda row: row.ordinal)]
+    return write_gallery(folder / "index.html", videos, "Longtake: four long takes", NOTE)
 
 
-def _take(row: VideoRow, store: Store, folder: Path) -> Take:
+def _shown(row: VideoRow, store: Store, folder: Path) -> GalleryVideo:
     if row.path is None or row.preview is None:
         raise RuntimeError(f"video {row.id} failed: {row.reason}")
     sheet = folder / f"{row.id}-frames.png"
     refined, before = (list(decode(io.BytesIO(store.get(path)))) for path in (row.path, row.preview))
     save_sheet(sheet, sheet_numbers(len(refined)), before, refined)
-    assert None not in (row.prompt, row.num_frames, row.fps, row.generate_s, row.refine_s), "a done video has them"
-    return Take(
+    assert None not in (row.prompt, row.num_frames, row.fps, row.generate_s, row.refine_s), "a video that is done"
+    return GalleryVideo(
         row.prompt or "",
         folder / row.path,
         row.num_frames or 0,
@@ -77,6 +78,6 @@ def _take(row: VideoRow, store: Store, folder: Path) -> Take:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
-        print(f"Look at it: {main().resolve().as_uri()}")
+        print(f"Open {main().resolve().as_uri()}")
     except KeyboardInterrupt:
         sys.exit("stopped")

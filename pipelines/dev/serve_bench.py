@@ -1,7 +1,7 @@
-"""`make bench-serve`: how long a client of the endpoint waits for the first picture, measured over HTTP.
+"""`make bench-serve`: the time that a client of the endpoint waits for the first picture, measured over HTTP.
 
 `longtake serve` runs as a process of its own, with one base actor and one refiner actor, one core and one thread each.
-Clients ask for videos at the same moment, and each follows its own: by its events and by its stream.
+Clients request videos at the same moment, and each follows its own video by events and by stream.
 """
 
 import json
@@ -17,26 +17,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.request import ProxyHandler, Request, build_opener
-
-from PIL import Image, ImageDraw
 
 from longtake.pipelines.dev.bench import FOLDER, PROMPTS
 from longtake.pipelines.dev.timeline import COLORS
 from longtake.pipelines.serve.settings import ServeConf, load_serve
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 SETTINGS = ("serve.in_flight=4", "ray.base.num_actors=1", "ray.refiner.num_actors=1")
 COUNTS = (1, 2, 4)  # videos at once
 COUPLINGS = ("causal", "symmetric")
-FIGURES = {"preview_s": "first preview chunk", "fragment_s": "first refined fragment", "end_s": "end"}
+TIMES = {"preview_s": "first preview chunk", "fragment_s": "first refined fragment", "end_s": "end"}
 TIMEOUT_S = 1800.0
-_OPEN = build_opener(ProxyHandler({})).open  # never through somebody's proxy
+_OPEN = build_opener(ProxyHandler({})).open  # without a proxy from the environment
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Of one video: seconds from before its POST until something was at its client."""
+    """Waiting times of one client: seconds since just before its POST."""
 
     coupling: str
     at_once: int
@@ -49,7 +50,7 @@ def main(num_frames: int = 48, folder: Path = FOLDER) -> None:
     """Writes serve.json, serve.md and serve.png into `folder`."""
     conf = load_serve(overrides=SETTINGS)
     with _endpoint() as url:
-        _measure(url, "causal", 1, num_frames)  # what is built at the first call is built now
+        _measure(url, "causal", 1, num_frames)  # not measured: the first call builds caches
         waits = [
             wait for coupling in COUPLINGS for count in COUNTS for wait in _measure(url, coupling, count, num_frames)
         ]
@@ -57,16 +58,25 @@ def main(num_frames: int = 48, folder: Path = FOLDER) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     rows = [asdict(wait) for wait in waits]
     (folder / "serve.json").write_text(json.dumps({"conditions": conditions, "videos": rows}, indent=1) + "\n")
-    _draw(waits).save(folder / "serve.png")
+    _draw(waits).savefig(folder / "serve.png")
     (folder / "serve.md").write_text(_page(waits, conditions))
     print((folder / "serve.md").read_text())
 
 
 @contextmanager
 def _endpoint() -> Iterator[str]:
-    """The URL of the command, that runs until the end. Raises RuntimeError with what it said when it does not start."""
+    """The URL of an endpoint that runs inside the context. Raises RuntimeError with its log if it does not start."""
     with TemporaryDirectory(prefix="longtake-serve-") as folder, open(f"{folder}/log", "w+") as log:
-        command = [sys.executable, "-m", "pipelines", "serve", "--port", "0", f"serve.takes={folder}/takes", *SETTINGS]
+        command = [
+            sys.executable,
+            "-m",
+            "longtake.pipelines",
+            "serve",
+            "--port",
+            "0",
+            f"serve.takes={folder}/takes",
+            *SETTINGS,
+        ]
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
         try:
             assert process.stdout is not None, "it is a pipe"
@@ -81,11 +91,11 @@ def _endpoint() -> Iterator[str]:
 
 
 def _measure(url: str, coupling: str, count: int, num_frames: int) -> list[Wait]:
-    """`count` videos that are asked for at the same moment."""
+    """`count` videos requested at the same moment."""
     gate = threading.Barrier(count)
     with ThreadPoolExecutor(count) as pool:
-        asked = [pool.submit(_watch, url, gate, coupling, seed, num_frames) for seed in range(count)]
-        return [one.result() for one in asked]
+        futures = [pool.submit(_watch, url, gate, coupling, seed, num_frames) for seed in range(count)]
+        return [future.result() for future in futures]
 
 
 def _watch(url: str, gate: threading.Barrier, coupling: str, seed: int, num_frames: int) -> Wait:
@@ -104,7 +114,7 @@ def _watch(url: str, gate: threading.Barrier, coupling: str, seed: int, num_fram
 
 
 def _first_preview(video: str) -> float:
-    """When the event came, by the monotonic clock."""
+    """The time of the event by the monotonic clock."""
     with _OPEN(f"{video}/events", timeout=TIMEOUT_S) as answer:
         for line in answer:
             if line.strip() == b"event: preview":
@@ -113,7 +123,7 @@ def _first_preview(video: str) -> float:
 
 
 def _stream(video: str) -> tuple[float, float]:
-    """When its first bytes and its last ones came. Raises RuntimeError for a video that is not completed."""
+    """The times of the first and the last bytes. Raises RuntimeError for a video that is not completed."""
     with _OPEN(f"{video}/stream", timeout=TIMEOUT_S) as answer:
         answer.read(1)
         first = time.monotonic()
@@ -121,7 +131,10 @@ def _stream(video: str) -> tuple[float, float]:
             pass
         last = time.monotonic()
     with _OPEN(video, timeout=TIMEOUT_S) as answer:
-        if (status := json.load(answer)["status"]) not in ("completed", "in_progress"):  # its plain file comes last
+        if (status := json.load(answer)["status"]) not in (
+            "completed",
+            "in_progress",
+        ):  # the plain file comes last
             raise RuntimeError(f"{video}: {status}")
     return first, last
 
@@ -143,11 +156,11 @@ def _conditions(conf: ServeConf, num_frames: int) -> dict[str, Any]:
 
 
 def _groups(waits: Sequence[Wait]) -> Iterator[tuple[str, int, dict[str, list[float]]]]:
-    """(coupling, videos at once, the seconds of all of them by figure)."""
+    """(coupling, videos at once, their seconds by the names of TIMES)."""
     for coupling in COUPLINGS:
         for count in COUNTS:
             group = [wait for wait in waits if (wait.coupling, wait.at_once) == (coupling, count)]
-            yield coupling, count, {name: [getattr(wait, name) for wait in group] for name in FIGURES}
+            yield coupling, count, {name: [getattr(wait, name) for wait in group] for name in TIMES}
 
 
 def _page(waits: Sequence[Wait], conditions: dict[str, Any]) -> str:
@@ -155,46 +168,52 @@ def _page(waits: Sequence[Wait], conditions: dict[str, Any]) -> str:
     for coupling, count, seconds in _groups(waits):
         cells = (f"{mean(values):.1f} ({max(values):.1f})" for values in seconds.values())
         rows.append(f"| {coupling} | {count} | {' | '.join(cells)} |")
-    head = f"| coupling | videos at once | {' | '.join(FIGURES.values())} |\n|{'---|' * (2 + len(FIGURES))}"
+    head = f"| coupling | videos at once | {' | '.join(TIMES.values())} |\n|{'---|' * (2 + len(TIMES))}"
     return PAGE.format(
         **conditions, table="\n".join([head, *rows]), video_s=conditions["num_frames"] / conditions["fps"]
     )
 
 
-def _draw(waits: Sequence[Wait]) -> Image.Image:
-    """A group of bars a row, a colour a figure; each bar is the mean, with a tick at the longest wait."""
-    width, bar, left, top = 1000, 14, 150, 34
+def _draw(waits: Sequence[Wait]) -> "Figure":
+    """A group of bars per coupling and count, a colour per time; a bar is the mean, a black tick the longest wait."""
+    from matplotlib.figure import Figure
+
     groups = list(_groups(waits))
-    row = (len(FIGURES) + 1) * bar
-    scale = (width - left - 150) / max(wait.end_s for wait in waits)
-    image = Image.new("RGB", (width, top + len(groups) * row), "white")
-    draw = ImageDraw.Draw(image)
-    for place, (label, color) in enumerate(zip(FIGURES.values(), COLORS, strict=False)):
-        draw.rectangle((left + place * 200, 10, left + place * 200 + 10, 20), color)
-        draw.text((left + place * 200 + 16, 9), label, "black")
-    for index, (coupling, count, seconds) in enumerate(groups):
-        y = top + index * row
-        draw.text((8, y + bar), f"{coupling}, {count} at once", "black")
-        for place, (values, color) in enumerate(zip(seconds.values(), COLORS, strict=False)):
-            at, longest = y + place * bar, left + max(values) * scale
-            draw.rectangle((left, at, left + mean(values) * scale, at + bar - 3), color)
-            draw.line((longest, at, longest, at + bar - 3), "black")
+    figure = Figure(figsize=(10, 0.4 + 0.75 * len(groups)), dpi=100, layout="constrained")
+    chart = figure.subplots()
+    for place, (label, color) in enumerate(zip(TIMES.values(), COLORS, strict=False)):
+        lanes = [index + (place - (len(TIMES) - 1) / 2) * 0.27 for index in range(len(groups))]
+        seconds = [list(times.values())[place] for _, _, times in groups]
+        longest = [max(values) for values in seconds]
+        chart.barh(lanes, [mean(values) for values in seconds], 0.22, color=color, label=label)
+        chart.scatter(longest, lanes, marker="|", color="black", s=60, linewidths=1.2)
+        for lane, values in zip(lanes, seconds, strict=True):
             at_most = f", at most {max(values):.1f} s" if len(values) > 1 else ""
-            draw.text((longest + 5, at), f"{mean(values):.1f} s{at_most}", "black")
-    return image
+            text = f"{mean(values):.1f} s{at_most}"
+            chart.annotate(text, (max(values), lane), (6, 0), textcoords="offset points", va="center", fontsize=8)
+    chart.set_yticks(range(len(groups)), [f"{coupling}, {count} at once" for coupling, count, _ in groups])
+    chart.set_ylim(len(groups) - 0.5, -0.5)
+    chart.set_xlim(0, 1.2 * max(wait.end_s for wait in waits))
+    chart.xaxis.set_major_formatter("{x:g} s")
+    chart.tick_params(labelsize=9)
+    chart.tick_params(axis="y", length=0)
+    chart.spines[["top", "right", "left"]].set_visible(False)
+    figure.legend(loc="outside upper left", ncols=len(TIMES), frameon=False, fontsize=9)
+    return figure
 
 
 PAGE = """# The endpoint, measured
 
 `make bench-serve`: `longtake serve` as a process of its own, with the {bundle} bundle on {cores} cores;
 {base_actors} base actor and {refiner_actors} refiner actor, one thread each, serve.in_flight={in_flight}.
-Videos of {num_frames} frames ({video_s:g} s at {fps} frames a second) of {width}x{height}; {base_steps} steps of the
-base model, {refiner_steps} of the refiner. The clients run on the same machine, and ask at the same moment.
+Videos of {num_frames} frames ({video_s:g} s at {fps} frames per second) of {width}x{height}; {base_steps} steps of the
+base model, {refiner_steps} of the refiner. The clients are on the same machine and start at the same moment.
 
 {table}
 
-Seconds from before the POST, as a mean over the videos, the longest in brackets. *first preview chunk*: its event has
-come, and it can be fetched. *first refined fragment*: the first bytes of `/stream` have come. *end*: the last have.
+Seconds since just before the POST: the mean over the videos, and the longest in brackets. *first preview chunk*: its
+event has arrived, and it can be fetched. *first refined fragment*: the first bytes of `/stream` have arrived. *end*:
+the last bytes have.
 
 ![The means as bars, the longest as ticks](serve.png)
 """

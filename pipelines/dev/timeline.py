@@ -1,40 +1,42 @@
-"""Which actor did what when: the receipts of a run as a list, and as a picture with a lane an actor.
+"""Timeline of a run: the receipts of its tasks as a list, and as a chart with a lane per actor.
 
-base 1      | 0 || 1 || 2 |   | 3 || 4 |          chunks, by their number
-refiner 1               | 0 || 0 |    | 1 |       calls of windows, by the window's number; a colour a video
+base 1      | 0 || 1 || 2 |   | 3 || 4 |          chunks, by their index
+refiner 1               | 0 || 0 |    | 1 |       steps of windows, by the window's index; a colour per video
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-
-from PIL import Image, ImageDraw, ImageFont
+from typing import TYPE_CHECKING
 
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.scheduler import Stage
 from longtake.pipelines.runners.ray_runner import POOLS, RayRunner, SegmentFinal, TaskDone, VideoFailed
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
 COLORS = ("#4c78a8", "#f58518", "#54a24b", "#e45756", "#72b7b2", "#b279a2", "#eeca3b", "#9d755d")
-INK, FAINT = "#222222", "#e4e4e4"
-LEFT, RIGHT, TITLE, LANE, AXIS = 92, 24, 30, 32, 26  # pixels: before and after the lanes, heights
+CHART_PIXELS = 980  # about: the width of a chart without its labels
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """One task: what it was, who had it, when (seconds since the first began), and what the way there and back took."""
+class TimedTask:
+    """One task, its actor, and its times in seconds since the first task began."""
 
     stage: str
-    actor: str  # base 1, refiner 1, ... in the order in which they began
+    actor: str  # base 1, refiner 1, ... in the order of their first tasks
     video: str
     index: int  # of the chunk or the window
     began_s: float
     ended_s: float
-    overhead_s: float
+    overhead_s: float  # time from call to answer beyond the stage's own
 
 
-def works(runner: RayRunner, specs: Sequence[PromptSpec], in_order: bool = False) -> list[Work]:
-    """Makes the videos, and says how; with `in_order` no window is refined before the last chunk of all is there.
+def timed_tasks(runner: RayRunner, specs: Sequence[PromptSpec], in_order: bool = False) -> list[TimedTask]:
+    """Makes the videos and returns their tasks; with `in_order`, refinement starts after the last chunk of all videos.
 
-    Raises RuntimeError with the reason when one fails.
+    Raises RuntimeError with the reason if one fails.
     """
     plans = {spec.video_id: runner.submit(spec) for spec in specs}
     chunks, segments = sum(len(plan.chunks) for plan in plans.values()), sum(len(p.segments) for p in plans.values())
@@ -50,17 +52,17 @@ def works(runner: RayRunner, specs: Sequence[PromptSpec], in_order: bool = False
                 raise RuntimeError(event.reason)
     for spec in specs:
         runner.cancel(spec.video_id)
-    return _as_works(sorted(done, key=lambda event: event.receipt.began_s))
+    return _timed(sorted(done, key=lambda event: event.receipt.began_s))
 
 
-def _as_works(done: Sequence[TaskDone]) -> list[Work]:
+def _timed(done: Sequence[TaskDone]) -> list[TimedTask]:
     workers: dict[Stage, dict[str, int]] = {stage: {} for stage in Stage}
     start_s = done[0].receipt.began_s
     found = []
     for event in done:
         task, receipt = event.task, event.receipt
         number = workers[task.stage].setdefault(receipt.worker, len(workers[task.stage]) + 1)
-        work = Work(
+        timed = TimedTask(
             stage=task.stage.value,
             actor=f"{POOLS[task.stage]} {number}",
             video=task.video_id,
@@ -69,54 +71,47 @@ def _as_works(done: Sequence[TaskDone]) -> list[Work]:
             ended_s=round(receipt.ended_s - start_s, 4),
             overhead_s=round(event.seconds - receipt.seconds, 6),
         )
-        found.append(work)
+        found.append(timed)
     return found
 
 
-def draw_timeline(runs: Mapping[str, Sequence[Work]], width: int = 1100) -> Image.Image:
-    """One block a run under its name, all to the same scale, and an axis of seconds. Raises ValueError for no work."""
+def draw_timeline(runs: Mapping[str, Sequence[TimedTask]]) -> "Figure":
+    """One chart per run under its name, all on the same time axis. Raises ValueError for a run without tasks."""
+    from matplotlib.figure import Figure
+
     if not runs or not all(runs.values()):
-        raise ValueError(f"runs {list(runs)}: each has to have at least one work")
-    lanes = {name: sorted({work.actor for work in some}) for name, some in runs.items()}
-    end_s = max(work.ended_s for some in runs.values() for work in some)
-    scale = (width - LEFT - RIGHT) / end_s
-    videos = list(dict.fromkeys(work.video for some in runs.values() for work in some))
-    bottom = sum(TITLE + LANE * len(actors) for actors in lanes.values())
-    image = Image.new("RGB", (width, bottom + AXIS), "white")
-    draw = ImageDraw.Draw(image)
-    _axis(draw, end_s, scale, bottom)
-    y = 0
-    for name, some in runs.items():
-        _text(draw, (8, y + TITLE // 2), f"{name}: {max(work.ended_s for work in some):.1f} s")
-        for actor in lanes[name]:
-            top = y + TITLE + LANE * lanes[name].index(actor)
-            _text(draw, (8, top + LANE // 2), actor)
-            for work in (work for work in some if work.actor == actor):
-                _box(draw, work, scale, top, COLORS[videos.index(work.video) % len(COLORS)])
-        y += TITLE + LANE * len(lanes[name])
-    return image
+        raise ValueError(f"runs {list(runs)}: each needs at least one task")
+    lanes = [sorted({task.actor for task in tasks}) for tasks in runs.values()]
+    videos = list(dict.fromkeys(task.video for tasks in runs.values() for task in tasks))
+    figure = Figure(figsize=(11, sum(0.45 + 0.33 * len(actors) for actors in lanes) + 0.3), dpi=100)
+    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.06)
+    ratios = [len(actors) for actors in lanes]
+    charts = figure.subplots(len(runs), sharex=True, squeeze=False, height_ratios=ratios).flat
+    end_s = max(task.ended_s for tasks in runs.values() for task in tasks)
+    for chart, (name, tasks), actors in zip(charts, runs.items(), lanes, strict=True):
+        chart.set_title(f"{name}: {max(task.ended_s for task in tasks):.1f} s", loc="left", fontsize=10)
+        _draw_tasks(chart, tasks, actors, videos, end_s)
+    chart.tick_params(labelbottom=True)
+    chart.xaxis.set_major_formatter("{x:g} s")
+    return figure
 
 
-def _box(draw: ImageDraw.ImageDraw, work: Work, scale: float, top: int, color: str) -> None:
-    """Its number stands in it if there is room; what ends and begins at once is kept apart by a white line."""
-    left, right = round(LEFT + work.began_s * scale), round(LEFT + work.ended_s * scale) - 2
-    draw.rectangle((left, top + 3, max(left, right), top + LANE - 4), color)
-    if draw.textlength(str(work.index), _font()) + 4 <= right - left:
-        _text(draw, ((left + right) / 2, top + LANE // 2), str(work.index), "white", "mm")
-
-
-def _axis(draw: ImageDraw.ImageDraw, end_s: float, scale: float, bottom: int) -> None:
-    """Faint lines through all lanes at whole numbers of seconds, about ten of them."""
-    step = next(step for step in (0.1, 0.5, 1, 2, 5, 10, 20, 60, 300, end_s) if end_s <= 12 * step)
-    for tick in range(int(end_s / step) + 1):
-        x = LEFT + tick * step * scale
-        draw.line((x, 0, x, bottom), FAINT)
-        _text(draw, (x, bottom + AXIS // 2), f"{tick * step:g} s", anchor="mm")
-
-
-def _text(draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, ink: str = INK, anchor: str = "lm") -> None:
-    draw.text(place, text, ink, _font(), anchor)
-
-
-def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(13)
+def _draw_tasks(
+    chart: "Axes", tasks: Sequence[TimedTask], actors: Sequence[str], videos: Sequence[str], end_s: float
+) -> None:
+    """A lane per actor, a colour per video, and the index in each box that has room for it."""
+    for task in tasks:
+        lane, width_s = actors.index(task.actor), task.ended_s - task.began_s
+        color, pixels = COLORS[videos.index(task.video) % len(COLORS)], width_s / end_s * CHART_PIXELS
+        # A white edge keeps neighbours apart; a box of a few pixels would be all edge.
+        chart.barh(lane, width_s, 0.8, task.began_s, color=color, edgecolor="white", linewidth=min(0.8, pixels / 10))
+        if pixels > 7 * len(str(task.index)) + 4:
+            middle = task.began_s + width_s / 2
+            chart.text(middle, lane, str(task.index), color="white", fontsize=9, ha="center", va="center")
+    chart.set_xlim(0, end_s)
+    chart.set_yticks(range(len(actors)), actors)
+    chart.set_ylim(len(actors) - 0.5, -0.5)
+    chart.grid(axis="x", color="#e4e4e4")
+    chart.set_axisbelow(True)
+    chart.spines[:].set_visible(False)
+    chart.tick_params(length=0, labelsize=9, labelbottom=False)

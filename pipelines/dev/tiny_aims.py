@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from longtake.models.metrics.bootstrap import Interval
-from longtake.pipelines.ablation.statistics import FIGURES, Estimate, Row, difference, mean
+from longtake.pipelines.ablation.statistics import METRICS, Estimate, Row, difference, mean
 
 Rows = Mapping[str, Sequence[Row]]
 
@@ -54,7 +54,7 @@ def memory_aims(rows: Rows) -> list[Aim]:
         ),
     ]  # fmt: skip
     for name, title in (("drift_color", "colour"), ("drift_sharpness", "texture (sharpness)")):
-        gap = difference(rows["long"], FIGURES[name], "no-apm", "full")
+        gap = difference(rows["long"], METRICS[name], "no-apm", "full")
         ends = [_mean(rows["long"], name, one) for one in ("full", "no-apm")]
         assert gap is not None, "every prompt has both"
         told = f"{_pair(ends, 4)}; difference {_number(gap, 4)}"
@@ -84,7 +84,7 @@ def refiner_aims(figures: Mapping[str, Interval], even: Sequence[Row], noisy: Se
 
 
 def _evener(rows: Sequence[Row], greater: str, lesser: str) -> Aim:
-    gap = difference(rows, FIGURES["flow_std"], greater, lesser)
+    gap = difference(rows, METRICS["flow_std"], greater, lesser)
     assert gap is not None, "every prompt has both"
     told = f"difference {_number(gap, 3)} px"
     return Aim(f"flow's standard deviation: {greater} > {lesser}", "apart from 0", told, gap.low > 0)
@@ -123,7 +123,7 @@ def step_aims(fast: Sequence[Row], slow: Sequence[Row]) -> list[Aim]:
 
 
 def _mean(rows: Sequence[Row], name: str, variant: str) -> Estimate:
-    found = mean(rows, FIGURES[name], variant)
+    found = mean(rows, METRICS[name], variant)
     assert found is not None, f"no video of {variant} has {name}"
     return found
 

@@ -6,7 +6,6 @@ Shapes: b clips, t frames, h w pixel rows and columns.
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,12 @@ from torch.nn.functional import avg_pool2d
 from longtake.models.diffusion.noise import rng_for
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
-from longtake.models.domain.scheduler import Stage
 from longtake.models.metrics.bootstrap import Interval, interval
 from longtake.models.metrics.drift import sharpness
 from longtake.models.nets.conditioned import denoise, video_context
 from longtake.models.nets.latents import decode_latents, encode_images
 from longtake.models.stages.bundle import Bundle
+from longtake.models.toy_world.captions import swapped_captions
 from longtake.models.toy_world.probe import probe
 from longtake.models.toy_world.render import render
 from longtake.models.toy_world.vae_stage import psnr
@@ -34,9 +33,8 @@ from longtake.models.toy_world.world import ATTRIBUTES, Scene
 from longtake.models.training.captions import Captioner
 from longtake.models.training.diffusion import DiffusionLoss
 from longtake.models.video.frames import to_float, to_uint8, upscale
-from longtake.pipelines.ablation.video_maker import Kept
+from longtake.pipelines.ablation.video_maker import refined_frames
 from longtake.pipelines.config.conf import Conf
-from longtake.pipelines.runners.local import LocalRunner
 
 FRAMES = 16  # of a clip of the base model
 WINDOW = 24  # frames of the refiner
@@ -74,10 +72,8 @@ def swap_figures(bundle: Bundle, scenes: Sequence[Scene]) -> dict[str, Interval]
         latents = encode_images(vae, to_float(rendered(scene, FRAMES, 64)))
         x0 = rearrange(latents, "t c h w -> 1 c t h w")
         right = _loss(unet, captioner, loss, scene.caption(), x0, index)
-        for name, values in ATTRIBUTES.items():
-            others = [value for value in values if value != getattr(scene, name)]
-            other: dict[str, Any] = {name: others[int(rng_for(0, f"swap-{name}", 0, index).integers(len(others)))]}
-            gaps[name].append(_loss(unet, captioner, loss, replace(scene, **other).caption(), x0, index) - right)
+        for name, caption in swapped_captions(scene, index):
+            gaps[name].append(_loss(unet, captioner, loss, caption, x0, index) - right)
     return {name: interval(values) for name, values in gaps.items()}
 
 
@@ -116,13 +112,8 @@ def refined(
     bundle: Bundle, conf: Conf, scene: Scene, low: UInt8[np.ndarray, "t h w 3"], index: int
 ) -> UInt8[np.ndarray, "t h2 w2 3"]:
     """A window of given frames as `longtake enhance` refines it."""
-    params = conf.refiner
-    stages: Any = {Stage.GENERATE: Kept(low), Stage.REFINE: bundle.refiner(params)}
-    runner = LocalRunner(
-        stages, conf.plan, params.num_inference_steps, params.coupling, params.steps_per_task, conf.scheduler
-    )
     spec = PromptSpec("window", scene.caption(), num_frames=len(low), seed=1000 + index)
-    return np.concatenate([segment.frames for segment in runner.stream(spec)])
+    return refined_frames(bundle, conf, spec, low)
 
 
 def edge_sharpness(frames: UInt8[np.ndarray, "t h w 3"], true: UInt8[np.ndarray, "t h w 3"]) -> float:

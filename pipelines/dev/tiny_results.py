@@ -20,9 +20,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from longtake.pipelines.ablation.command import Row, frames_of, measured
+from longtake.pipelines.ablation.command import Row, load_frames, measured
+from longtake.pipelines.ablation.jobs import Job, jobs_of
 from longtake.pipelines.ablation.report import BEGIN, END, around
 from longtake.pipelines.ablation.settings import AblateConf, load_ablate
+from longtake.pipelines.dev.attributes import attributes
+from longtake.pipelines.dev.held_out import held_out_scenes
 from longtake.pipelines.dev.tiny_aims import (
     Aim,
     Rows,
@@ -63,15 +66,15 @@ RUNS = {
 
 def run(conf_of: Callable[[Run], AblateConf], out: Path) -> None:
     """Makes and measures what is missing, and writes the page, its rows and its pictures."""
-    from longtake.pipelines.ablation.command import scenes_of
     from longtake.pipelines.dev.tiny_measures import costs, refiner_figures, swap_figures, vae_figures
     from longtake.pipelines.runners.stages import build_bundle
 
     around(out / "tiny.md")
     confs = {name: conf_of(one) for name, one in RUNS.items()}
-    rows = {name: measured(conf) for name, conf in confs.items()}
+    jobs = {name: jobs_of(conf) for name, conf in confs.items()}
+    rows = {name: measured(some, attributes) for name, some in jobs.items()}
     conf = confs["short"]
-    bundle, scenes = build_bundle(conf), scenes_of(conf)
+    bundle, scenes = build_bundle(conf), held_out_scenes(conf.num_prompts)
     vae, swaps = vae_figures(bundle, scenes[:48]), swap_figures(bundle, scenes)
     truth = refiner_figures(bundle, conf, scenes)
     few = [row for row in rows["short"] if row["index"] < confs["many"].num_prompts]
@@ -83,8 +86,8 @@ def run(conf_of: Callable[[Run], AblateConf], out: Path) -> None:
         *step_aims(few, rows["many"]),
     ]
     write(out, lines, rows)
-    _draw(confs, out / "tiny.png")
-    _draw_memory(confs["long"], rows["long"], out / "tiny-apm.png")
+    _draw(jobs, out / "tiny.png")
+    _draw_memory(jobs["long"], rows["long"], out / "tiny-apm.png")
 
 
 def write(out: Path, lines: Sequence[Aim], rows: Rows) -> None:
@@ -103,28 +106,27 @@ def write(out: Path, lines: Sequence[Aim], rows: Rows) -> None:
                 file.write(json.dumps({"run": name, **kept}) + "\n")
 
 
-def _draw(confs: Mapping[str, AblateConf], path: Path) -> None:
+def _draw(jobs: Mapping[str, Sequence[Job]], path: Path) -> None:
     """Every tenth frame of the first eight videos: refined, low resolution, without CAM; then long ones, every 30th."""
     strips: list[Any] = []
     shown = ("short", "no-cam", "long")
-    for index in range(min(8, *(conf.num_prompts for name, conf in confs.items() if name in shown))):
+    for index in range(min(8, *(len(some) for name, some in jobs.items() if name in shown))):
         for name, variant, every in (("short", "symmetric", 10), ("short", "full", 10), ("no-cam", "no-cam", 10)):
-            strips.append(_strip(frames_of(confs[name], index, variant)[::every]))
+            strips.append(_strip(load_frames(jobs[name][index].video(variant))[::every]))
         for variant in ("full", "no-apm"):
-            strips.append(_strip(frames_of(confs["long"], index, variant)[::30]))
+            strips.append(_strip(load_frames(jobs["long"][index].video(variant))[::30]))
         strips.append(np.full((8, strips[-1].shape[1], 3), 255, np.uint8))
     widest = max(strip.shape[1] for strip in strips)
     even = [np.pad(strip, ((0, 0), (0, widest - strip.shape[1]), (0, 0)), constant_values=255) for strip in strips]
     Image.fromarray(np.concatenate(even)).save(path)
 
 
-def _draw_memory(conf: AblateConf, rows: Sequence[Row], path: Path) -> None:
+def _draw_memory(jobs: Sequence[Job], rows: Sequence[Row], path: Path) -> None:
     """With APM above, without it below, at low resolution: the anchor, and every 30th frame after it."""
     strips: list[Any] = []
     for index in helped_and_harmed(rows):
-        strips += [
-            _strip(frames_of(conf, index, variant)[conf.base.anchor_frame :: 30]) for variant in ("full", "no-apm")
-        ]
+        job, anchor = jobs[index], jobs[index].conf.base.anchor_frame
+        strips += [_strip(load_frames(job.video(variant))[anchor::30]) for variant in ("full", "no-apm")]
         strips.append(np.full((8, strips[-1].shape[1], 3), 255, np.uint8))
     Image.fromarray(np.concatenate(strips)).save(path)
 
@@ -146,7 +148,8 @@ def main(words: Sequence[str]) -> None:
     others = [word for word in words if word.partition("=")[0] not in RUNS]
 
     def conf_of(one: Run) -> AblateConf:
-        about = [f"num_prompts={one.num_prompts}", f"num_frames={one.num_frames}", f"variants={one.variants}"]
+        about = [f"out={OUT}", f"num_prompts={one.num_prompts}", f"num_frames={one.num_frames}"]
+        about.append(f"variants={one.variants}")
         return load_ablate(overrides=[*about, *one.settings, *others])
 
     for name, count in counts.items():

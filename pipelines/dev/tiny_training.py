@@ -25,24 +25,26 @@ from longtake.models.nets.image import embed_images
 from longtake.models.toy_world.base_stage import CLIP_FRAMES, BaseStage, BaseTrainParams
 from longtake.models.toy_world.clip_pool import Pool, encode_pool, pool_scenes
 from longtake.models.toy_world.clip_stage import ClipParams, ClipStage
+from longtake.models.toy_world.memory_pools import BeginningPool, MemoryPool, ToyMemoryParams, decode_memories
 from longtake.models.toy_world.refiner_stage import CLIP_FRAMES as WINDOW_FRAMES
 from longtake.models.toy_world.refiner_stage import RefinerStage, RefinerTrainParams, given_latents
 from longtake.models.toy_world.vae_stage import DecoderStage, VaeParams, VaeStage
 from longtake.models.training.captions import Captioner
 from longtake.models.training.memories import CLIP_FRAMES as MEMORY_FRAMES
-from longtake.models.training.memories import TARGET, MemoryPool, decode_memories
-from longtake.models.training.memory import MemoryParams, MemoryStage
+from longtake.models.training.memories import TARGET
+from longtake.models.training.memory import MemoryStage
 from longtake.models.training.stage import TrainStage
-from longtake.pipelines.ablation.held_out import held_out_captions
+from longtake.pipelines.ablation.prompts import held_out_captions
 from longtake.pipelines.config.cluster import ClusterParams
 from longtake.pipelines.config.loader import compose, flatten
 from longtake.pipelines.config.paths import CONF
+from longtake.pipelines.dev.tiny_bundle import pack
 from longtake.pipelines.runners.ray_cluster import connect
-from longtake.pipelines.tracking.tracker import TrackingParams
+from longtake.pipelines.tracking.settings import TrackingParams
 from longtake.pipelines.train.allocator import keep_freed_memory
 from longtake.pipelines.train.loop import Report, autocast, run_stage
 from longtake.pipelines.train.run import first_weights, tracked
-from longtake.pipelines.train.worker_group import Team, run_team
+from longtake.pipelines.train.worker_group import WorkerGroup, run_group
 
 logger = logging.getLogger(__name__)
 CONFIG = CONF / "tiny_training.yaml"
@@ -55,7 +57,7 @@ class TinyTrainingConf:
     vae: VaeParams
     clip: ClipParams
     base: BaseTrainParams
-    memory: MemoryParams
+    memory: ToyMemoryParams
     refiner: RefinerTrainParams
     decoder: VaeParams
     seed: int = 0
@@ -83,32 +85,32 @@ def train(config_path: str | Path, overrides: Sequence[str], stages: Sequence[st
     conf = replace(conf, work=work_ or "", out=out or "", start=start)  # workers have another working directory
     work = partial(_run_stages, conf, list(STAGES if stages is None else stages))
     if conf.workers == 1:
-        work(Team())
+        work(WorkerGroup())
         return
     connect(ClusterParams())
-    run_team(conf.workers, conf.device, work, Path(conf.work))
+    run_group(conf.workers, conf.device, work, Path(conf.work))
 
 
-def _run_stages(conf: TinyTrainingConf, names: Sequence[str], team: Team) -> None:
+def _run_stages(conf: TinyTrainingConf, names: Sequence[str], group: WorkerGroup) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")  # spawned workers start without it
     torch.set_num_threads(conf.threads)
     keep_freed_memory()
     Path(conf.work).mkdir(parents=True, exist_ok=True)
-    with tracked(conf.tracking, Path(conf.work), team, flatten(conf)) as tracker:
+    with tracked(conf.tracking, Path(conf.work), group, flatten(conf)) as tracker:
         tracker.tags({"stages": ",".join(names)})
-        workshop = Workshop(conf, team, tracker.metrics)
+        builder = WeightsBuilder(conf, group, tracker.metrics)
         for name in names:
-            logger.info("stage begins name=%s worker=%d", name, team.worker)
+            logger.info("stage begins name=%s worker=%d", name, group.worker)
             with first_weights(conf.seed, name):
-                STAGES[name](workshop)
-            team.wait()
+                STAGES[name](builder)
+            group.wait()
 
 
-class Workshop:
+class WeightsBuilder:
     """The parts made so far, and the stages that need them."""
 
-    def __init__(self, conf: TinyTrainingConf, team: Team, report: Report | None = None) -> None:
-        self.conf, self.seed, self.team, self.report = conf, conf.seed, team, report
+    def __init__(self, conf: TinyTrainingConf, group: WorkerGroup, report: Report | None = None) -> None:
+        self.conf, self.seed, self.group, self.report = conf, conf.seed, group, report
         self.device = conf.device
         self.work = Path(conf.work)
         self.bundle = self.work / "bundle"
@@ -119,7 +121,7 @@ class Workshop:
     def clip(self) -> None:
         stage = ClipStage(self.conf.clip, self.seed)
         self._run("clip", stage, skip=("word_heads", "image_heads", "shade_head"))
-        if self.team.leads:
+        if self.group.leads:
             stage.tokenizer.save_pretrained(self.bundle / "tokenizer")
 
     def base(self) -> None:
@@ -135,9 +137,10 @@ class Workshop:
         held_out = self._memory_pool("held-out-memory", self.conf.memory.held_out)
         unet = self._part(UNet3DConditionModel, "base")
         params = self.conf.memory
-        beginnings = self._pool("base", self.conf.base.clips, CLIP_FRAMES, 64)
-        stage = MemoryStage(params, self.seed, unet, self._captioner(), null_anchor, pool, held_out, beginnings)
-        self._run("memory", stage)
+        clips = self._pool("base", self.conf.base.clips, CLIP_FRAMES, 64)
+        about = (params, self.seed, unet, self._captioner(), null_anchor, pool, held_out)
+        beginnings = BeginningPool(clips, params.text_dropout, params.object_weight)
+        self._run("memory", MemoryStage(*about, beginnings, params.beginnings))
 
     def refiner(self) -> None:
         params = self.conf.refiner
@@ -165,9 +168,7 @@ class Workshop:
         self._run("decoder", DecoderStage(self.conf.decoder, self.seed, self._part(AutoencoderKL, "vae")))
 
     def pack(self) -> None:
-        from longtake.pipelines.train.bundle_files import pack
-
-        if self.team.leads:
+        if self.group.leads:
             pack(self.bundle, Path(self.conf.out), Path(self.conf.start) if self.conf.start else None)
 
     def _run(self, name: str, stage: TrainStage, skip: Sequence[str] = ()) -> None:
@@ -175,9 +176,9 @@ class Workshop:
             made = self.bundle / ("base" if folder == "unet" else folder)  # `memory` goes on from the base
             if not made.is_dir() and self._start(folder) is not None:
                 self._load(module, folder)
-        run_stage(name, stage, self.work / name, self.device, self.team, self.report)
+        run_stage(name, stage, self.work / name, self.device, self.group, self.report)
         for folder, module in stage.modules.items():
-            if self.team.leads and folder not in skip:
+            if self.group.leads and folder not in skip:
                 module.save_pretrained(self.bundle / folder)  # type: ignore[operator]
 
     def _start(self, folder: str) -> Path | None:
@@ -230,30 +231,30 @@ class Workshop:
 
         memories = self._cached(f"{purpose}-{clips}-decoded", decode)
         short = Pool(pool.scenes, pool.first, pool.latents[:, TARGET].contiguous())
-        return MemoryPool(short, memories["condition"].numpy(), memories["anchor"])
+        return MemoryPool(short, memories["condition"].numpy(), memories["anchor"], self.conf.memory.object_weight)
 
     def _cached(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
         """Made once: a pool takes minutes, and a stage may be resumed often. Other settings are another pool."""
         conf = self.conf
         about = [conf.seed, conf.close_share, conf.memory.latent_noise, conf.memory.drift, conf.refiner.latent_noise]
         path = self.work / "pools" / f"{name}-{sha256(json.dumps(about).encode()).hexdigest()[:8]}.safetensors"
-        if self.team.leads and not path.exists():
+        if self.group.leads and not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with autocast(self.conf.device):
                 save_file(make(), path.with_suffix(".part"))
             path.with_suffix(".part").replace(path)
-        self.team.wait()
+        self.group.wait()
         return load_file(path)
 
 
-STAGES: dict[str, Callable[[Workshop], None]] = {
-    "vae": Workshop.vae,
-    "clip": Workshop.clip,
-    "base": Workshop.base,
-    "memory": Workshop.memory,
-    "refiner": Workshop.refiner,
-    "decoder": Workshop.decoder,
-    "pack": Workshop.pack,
+STAGES: dict[str, Callable[[WeightsBuilder], None]] = {
+    "vae": WeightsBuilder.vae,
+    "clip": WeightsBuilder.clip,
+    "base": WeightsBuilder.base,
+    "memory": WeightsBuilder.memory,
+    "refiner": WeightsBuilder.refiner,
+    "decoder": WeightsBuilder.decoder,
+    "pack": WeightsBuilder.pack,
 }
 
 

@@ -1,16 +1,14 @@
-"""`longtake evaluate`: videos in, a row of figures a video out, and a page that shows them; restart is resume.
+"""`longtake evaluate`: videos in; a row of figures per video and a page out. Restart is resume.
 
 list_videos ──► Ray Data: Measurer on every CPU ──► Evaluation (parquet parts) ──► report, MLflow run
 """
 
-import json
 import logging
 import math
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from tqdm import tqdm
@@ -18,54 +16,75 @@ from tqdm import tqdm
 from longtake.models.metrics.catalog import CATALOG
 from longtake.pipelines.config.loader import flatten
 from longtake.pipelines.datasets.video_list import Listed, list_videos
-from longtake.pipelines.evaluate.measurer import Measurer, flow_name, load_clip
-from longtake.pipelines.evaluate.report import write_report
 from longtake.pipelines.evaluate.results import Evaluation, Row
 from longtake.pipelines.evaluate.settings import EvaluateConf, measured_by
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.ray_cluster import connect
-from longtake.pipelines.tracking.tracker import Tracker, open_tracker
+from longtake.pipelines.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
-PART_S = 20.0  # rows wait at most so long to be written: what a kill can cost
+PART_S = 20.0  # rows are held at most this long before they are written: what a kill can lose
 LOG_S = 15.0
 
 
-def check(conf: EvaluateConf) -> tuple[Evaluation, list[Listed], str]:
-    """What is wrong is found before anything is started. The folder, the videos and the flow method.
+@dataclass(frozen=True, slots=True)
+class PreparedEvaluation:
+    """An evaluation that has been checked and can run."""
 
-    Raises ValueError naming field, value and rule, also when `out` holds figures that were measured otherwise.
+    conf: EvaluateConf
+    evaluation: Evaluation
+    videos: list[Listed]
+    flow: str  # the method that `conf.flow` stands for here
+
+    @property
+    def num_workers(self) -> int:
+        return self.conf.num_workers or os.cpu_count() or 1
+
+
+def check(conf: EvaluateConf) -> PreparedEvaluation:
+    """Checks everything that needs no cluster: the videos, the folder, flow and CLIP.
+
+    Raises ValueError naming field, value and rule, also when `out` holds figures measured with other settings.
     """
-    videos, flow = list_videos(conf.manifest), flow_name(conf.flow, conf.size)
-    if conf.clip is not None:
-        load_clip(conf.clip)
+    videos = list_videos(conf.manifest)
     store = Store(conf.out)
     store.check("out")
+    # After the checks that need none of them: torch and transformers take seconds.
+    from longtake.pipelines.evaluate.networks import flow_name, load_clip
+
+    flow = flow_name(conf.flow, conf.size)
+    if conf.clip is not None:
+        load_clip(conf.clip)
     evaluation = Evaluation(store)
     before, now = evaluation.settings, measured_by(conf, flow)
     changed = [f"{key}={before[key]} (now: {value})" for key, value in now.items() if before and before[key] != value]
     if changed:
         raise ValueError(
-            f"out={conf.out} holds figures that were measured otherwise: {'; '.join(changed)}. Take another out"
+            f"out={conf.out} holds figures that were measured with {'; '.join(changed)}. Choose another out"
         )
-    return evaluation, videos, flow
+    return PreparedEvaluation(conf, evaluation, videos, flow)
 
 
-def run(conf: EvaluateConf, evaluation: Evaluation, videos: Sequence[Listed], flow: str) -> list[Row]:
-    """Measures what is not measured yet, writes the report, and gives all rows."""
+def run(prepared: PreparedEvaluation) -> list[Row]:
+    """Measures the videos that have no row yet, writes the report, and returns all rows."""
+    from longtake.pipelines.evaluate.report import write_report
+    from longtake.pipelines.runners.ray_cluster import connect
+    from longtake.pipelines.tracking.job_run import job_run
+
     began = time.monotonic()
+    conf, evaluation = prepared.conf, prepared.evaluation
     store = evaluation.store
     store.sweep()
-    evaluation.begin(measured_by(conf, flow))
+    evaluation.begin(measured_by(conf, prepared.flow))
     done = {row["path"] for row in evaluation.rows(["path"])}
-    left = [video for video in videos if video.path not in done]
-    with _tracked(conf, store) as tracker:
+    left = [video for video in prepared.videos if video.path not in done]
+    with job_run(conf.tracking, store, "run.json", "evaluate", flatten(conf)) as tracker:
         if left:
             connect(conf.ray)
-            _collect(evaluation, _measured(conf, left), len(left), tracker)
+            _collect(evaluation, _measured(prepared, left), len(left), tracker)
         rows = evaluation.rows()
         seconds = time.monotonic() - began
-        page = write_report(store, rows, f"{len(left)} videos measured in {seconds:.0f} s on {_workers(conf)} workers")
+        note = f"{len(left)} videos measured in {seconds:.0f} s on {prepared.num_workers} workers"
+        page = write_report(store, rows, note)
         tracker.metrics(summary(rows))
         tracker.table([{key: row[key] for key in row if not key.startswith("curve_")} for row in rows], "figures")
         tracker.artifact(page.encode(), "report/index.html")
@@ -73,7 +92,7 @@ def run(conf: EvaluateConf, evaluation: Evaluation, videos: Sequence[Listed], fl
 
 
 def summary(rows: Sequence[Row]) -> dict[str, float]:
-    """Means of the figures that are finite, and how many videos there are."""
+    """The number of videos, and the mean of each figure over its finite values."""
     good = [row for row in rows if row["status"] == "done"]
     means = {"videos": float(len(good)), "failed": float(len(rows) - len(good))}
     for entry in CATALOG:
@@ -83,65 +102,37 @@ def summary(rows: Sequence[Row]) -> dict[str, float]:
     return means
 
 
-def _measured(conf: EvaluateConf, videos: Sequence[Listed]) -> Iterator[Row]:
-    """Rows in the order in which they are done."""
-    import ray.data
+def _measured(prepared: PreparedEvaluation, videos: Sequence[Listed]) -> Iterator[Row]:
+    """Rows in order of completion."""
+    from ray.data import ActorPoolStrategy
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    workers = _workers(conf)
-    blocks = min(len(videos), max(workers, len(videos) // 4))
-    items = ray.data.from_items([{"item": video.as_text()} for video in videos], override_num_blocks=blocks)
-    items.context.enable_progress_bars = False
-    measured = items.map_batches(
-        _Batches,
-        fn_constructor_args=(conf,),
-        batch_size=1,
-        batch_format="numpy",
-        num_cpus=1,
-        compute=ray.data.ActorPoolStrategy(size=min(workers, len(videos))),
+    from longtake.pipelines.datasets.video_workers import map_videos
+    from longtake.pipelines.evaluate.measurer import Measurer
+
+    workers = prepared.num_workers
+    return map_videos(
+        videos,
+        Measurer,
+        (prepared.conf,),
+        num_blocks=min(len(videos), max(workers, len(videos) // 4)),
+        compute=ActorPoolStrategy(size=min(workers, len(videos))),
     )
-    for row in measured.iter_rows():
-        yield json.loads(row["row"])
-
-
-class _Batches:
-    """A Measurer as Ray Data calls it. Rows travel as JSON: which columns are known differs from one to the next."""
-
-    def __init__(self, conf: EvaluateConf) -> None:
-        self._measure = Measurer(conf)
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
-        return {"row": [json.dumps(self._measure(Listed.of_text(item))) for item in batch["item"]]}
-
-
-def _workers(conf: EvaluateConf) -> int:
-    return conf.num_workers or os.cpu_count() or 1
 
 
 def _collect(evaluation: Evaluation, rows: Iterator[Row], total: int, tracker: Tracker) -> None:
-    waiting: list[Row] = []
+    """Writes rows in parts while they arrive."""
+    unwritten: list[Row] = []
     written = logged = time.monotonic()
     bar = tqdm(rows, total=total, desc="videos", unit="video", disable=None, leave=False)
     try:
         for count, row in enumerate(bar, 1):
-            waiting.append(row)
+            unwritten.append(row)
             if time.monotonic() - written > PART_S:
-                evaluation.add(waiting)
-                waiting, written = [], time.monotonic()
+                evaluation.add(unwritten)
+                unwritten, written = [], time.monotonic()
             if time.monotonic() - logged > LOG_S:
                 logger.info("%d/%d videos measured", count, total)
                 tracker.metrics({"measured": count})
                 logged = time.monotonic()
     finally:
-        evaluation.add(waiting)
-
-
-@contextmanager
-def _tracked(conf: EvaluateConf, store: Store) -> Iterator[Tracker]:
-    """The MLflow run; an evaluation that is resumed goes on with that of the one before."""
-    known = json.loads(store.get("run.json"))["run"] if store.exists("run.json") else None
-    tracker = open_tracker(conf.tracking, store.local_path, "evaluate", known)
-    store.put("run.json", json.dumps({"run": tracker.key}).encode())
-    with tracker:
-        tracker.params({key: value for key, value in flatten(conf).items() if not key.startswith("tracking.")})
-        yield tracker
+        evaluation.add(unwritten)

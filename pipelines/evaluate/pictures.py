@@ -1,49 +1,41 @@
-"""What pages show: small pictures as inline SVG, which need no library and take the page's colour, and videos."""
+"""Small pictures for pages, as inline SVG in the colour of the page.
+
+One is a few hundred bytes and stands fifty times on a page; an SVG of matplotlib has about 10 kB.
+"""
 
 import math
 from collections.abc import Sequence
-from html import escape
-from urllib.parse import quote
+
+from markupsafe import Markup
+
+from longtake.pipelines.evaluate.pages import render
 
 WIDTH, HEIGHT = 140, 36  # units of the picture; a page may draw it wider
 
 
-def histogram(values: Sequence[float], label: str, bins: int = 16) -> str:
-    """How often values occur, from the smallest to the largest. They have to be finite; there has to be one."""
+def histogram(values: Sequence[float], label: str, bins: int = 16) -> Markup:
+    """Bars from the smallest to the largest value. All values must be finite, and there must be at least one."""
     low, high = min(values), max(values)
     counts = [0] * bins
     for value in values:
         counts[min(bins - 1, int((value - low) / (high - low) * bins)) if high > low else bins // 2] += 1
-    wide = WIDTH / bins
-    bars = "".join(
-        f'<rect x="{i * wide:.1f}" y="{HEIGHT - tall:.1f}" width="{wide - 1:.1f}" height="{tall:.1f}"/>'
-        for i, count in enumerate(counts)
-        if (tall := HEIGHT * count / max(counts)) > 0
-    )
-    return _svg(f'<g fill="currentColor">{bars}</g>', f"{label}, from {low:.3g} to {high:.3g}")
+    wide, unit = WIDTH / bins, HEIGHT / max(counts)
+    bars = [(i * wide, HEIGHT - unit * count, wide - 1, unit * count) for i, count in enumerate(counts) if count]
+    return _picture(f"{label}, from {low:.3g} to {high:.3g}", bars=bars)
 
 
-def curve(values: Sequence[float], label: str) -> str:
-    """Values over the video, from the smallest to the largest; those that are not finite are left out."""
-    known = [(i, value) for i, value in enumerate(values) if math.isfinite(value)]
-    if not known:
-        return ""
-    low, high = min(value for _, value in known), max(value for _, value in known)
+def curve(values: Sequence[float], label: str) -> Markup:
+    """A line over the frames of a video, from the smallest to the largest value; empty if no value is finite."""
+    finite = [(i, value) for i, value in enumerate(values) if math.isfinite(value)]
+    if not finite:
+        return Markup()
+    low, high = min(value for _, value in finite), max(value for _, value in finite)
     tall, wide = (high - low) or 1.0, max(1, len(values) - 1)
-    points = " ".join(f"{i / wide * WIDTH:.1f},{HEIGHT - 2 - (v - low) / tall * (HEIGHT - 4):.1f}" for i, v in known)
-    line = f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.3"/>'
-    return _svg(line, f"{label} over the video, from {low:.3g} to {high:.3g}")
+    points = [(i / wide * WIDTH, HEIGHT - 2 - (value - low) / tall * (HEIGHT - 4)) for i, value in finite]
+    return _picture(f"{label} over the video, from {low:.3g} to {high:.3g}", points=points)
 
 
-def player(file: str, label: str) -> str:
-    """A video that lies beside the page, and plays. Muted and inline: phones play one on their own only so."""
-    attributes = "controls autoplay muted loop playsinline"
-    return f'<video src="./{quote(file)}" aria-label="{escape(label)}" {attributes}></video>'
-
-
-def _svg(inside: str, label: str) -> str:
-    text = escape(label)
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" role="img" aria-label="{text}"><title>{text}</title>'
-        f"{inside}</svg>"
-    )
+def _picture(
+    label: str, bars: Sequence[tuple[float, float, float, float]] = (), points: Sequence[tuple[float, float]] = ()
+) -> Markup:
+    return Markup(render("picture.svg.j2", label=label, bars=bars, points=points, width=WIDTH, height=HEIGHT))

@@ -1,6 +1,6 @@
-"""The rows of an evaluation: parquet parts in its folder, written as videos are measured, never changed.
+"""The rows of an evaluation: parquet parts in its folder, written as videos are measured and never changed.
 
-out/evaluation.json              by what it was measured
+out/evaluation.json              how it was measured: flow, size, CLIP, videos
 out/metrics/part-000001.parquet  rows; their columns are those of models/metrics/catalog.py and a few more
 """
 
@@ -12,13 +12,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from longtake.models.metrics.catalog import BY_NAME
+from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.files.store import Store
 
 PART = re.compile(r"metrics/part-(\d+)\.parquet")
 TEXTS = ("path", "status", "reason", "flow", "id", "prompt", "url")
 WHOLE = ("num_frames", "width", "height", "scuts", "seed")
-NUMBERS = ("fps", *(name for name in BY_NAME if name != "scuts"), "seconds")
 ORDER = (
     "path status reason num_frames fps width height flow scuts ofs ofs_squared warp_error mawe_v1 mawe_cvpr mawe_code "
     "clip_score clip_anchor flow_std seam_ratio temporal_flicker stagnation drift_color drift_sharpness "
@@ -38,6 +37,12 @@ SCHEMA = pa.schema(
 Row = dict[str, Any]
 
 
+def video_of(row: Row) -> Listed:
+    """The video that a row is about."""
+    file, _, member = row["path"].partition("#")
+    return Listed(file, row["url"], member or None)
+
+
 class Evaluation:
     """The folder of one evaluation."""
 
@@ -46,17 +51,18 @@ class Evaluation:
 
     @property
     def settings(self) -> dict[str, Any] | None:
-        """By what it was measured; None before it was begun."""
+        """The settings of `begin`; None before it."""
         if not self.store.exists("evaluation.json"):
             return None
         settings: dict[str, Any] = json.loads(self.store.get("evaluation.json"))
         return settings
 
     def begin(self, settings: Mapping[str, object]) -> None:
+        """Records the settings that the rows depend on."""
         self.store.put("evaluation.json", json.dumps(settings, indent=1).encode())
 
     def add(self, rows: Sequence[Row]) -> None:
-        """One more part. Killed in the middle, it is there whole or not at all."""
+        """Writes one more part; after a kill it is complete or absent."""
         if not rows:
             return
         number = max((int(match[1]) for match in self._parts()), default=0) + 1
@@ -66,7 +72,7 @@ class Evaluation:
         self.store.put(f"metrics/part-{number:06d}.parquet", sink.getvalue().to_pybytes())
 
     def rows(self, columns: Sequence[str] | None = None) -> list[Row]:
-        """All rows, by path."""
+        """All rows, ordered by path."""
         rows: list[Row] = []
         for match in self._parts():
             data = pa.BufferReader(self.store.get(match[0]))

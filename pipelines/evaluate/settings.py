@@ -1,4 +1,4 @@
-"""What an evaluation is asked for."""
+"""Settings of an evaluation."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,21 +7,21 @@ from pathlib import Path
 from longtake.pipelines.config.cluster import ClusterParams
 from longtake.pipelines.config.loader import compose
 from longtake.pipelines.config.paths import CONF
-from longtake.pipelines.tracking.tracker import TrackingParams
+from longtake.pipelines.tracking.settings import TrackingParams
 
 FLOWS = ("auto", "raft_large", "dis")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateConf:
-    """`longtake evaluate` takes all of them as key=value."""
+    """Settings of `longtake evaluate`, each of which it takes as key=value."""
 
     manifest: str  # folder of a bulk job, a videofolder, a table with a column path, or a folder or glob of videos
     out: str  # folder on any fsspec path
-    flow: str = "auto"  # raft_large (where torchvision and its weights are there), dis, or the better one that is there
-    size: int = 720  # pixels a side at which flow is measured; 720 is the paper's
+    flow: str = "auto"  # raft_large (needs torchvision and its weights), dis, or auto: the better one that is installed
+    size: int = 720  # pixels a side at which flow is measured; the paper has 720
     clip: str | None = "tiny"  # a bundle, or a folder with a transformers CLIP; null: no CLIP figures
-    num_workers: int | None = None  # videos that are measured at a time; null: one for each CPU
+    num_workers: int | None = None  # videos measured at a time; null: one per CPU
     ray: ClusterParams = field(default_factory=ClusterParams)
     tracking: TrackingParams = field(default_factory=TrackingParams)
 
@@ -43,5 +43,5 @@ def load_evaluate(path: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = 
 
 
 def measured_by(conf: EvaluateConf, flow: str) -> dict[str, object]:
-    """What the figures depend on: an evaluation that is resumed has to have the same."""
+    """The settings that figures depend on; a restart must have the same."""
     return {"flow": flow, "size": conf.size, "clip": conf.clip, "manifest": conf.manifest}

@@ -57,7 +57,7 @@ class VideoWriter:
         """Appends frames. Raises ValueError for an impossible or changed size, OSError for a full disk."""
         if self._encoder is None:
             height, width = frames.shape[1:3]
-            self._encoder = Mp4Encoder(self.fps, width=width, height=height, fragmented=True)
+            self._encoder = Mp4Encoder(self.fps, width=width, height=height)
         self._put(self._file, self._encoder.encode(frames))
 
     def __enter__(self) -> "VideoWriter":

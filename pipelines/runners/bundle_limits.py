@@ -1,33 +1,43 @@
-"""What a bundle can do, by its networks' own configs: known before any weights are loaded or actors started."""
+"""The limits of a bundle, read from its networks' configs without torch: checked before anything is loaded."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longtake.models.diffusion.sampling import NoiseSchedule
-from longtake.models.stages.bundle import read_json
-from longtake.models.stages.refiner_nets import check_size
+from longtake.models.diffusion.schedule import NoiseSchedule
+from longtake.models.stages.files import read_json
+from longtake.models.stages.params import check_size
 from longtake.pipelines.config.conf import Conf
-from longtake.pipelines.runners.stages import bundle_path
+from longtake.pipelines.config.paths import BUNDLES
+
+
+def bundle_path(bundle: str) -> Path:
+    """The folder of a bundle. Raises ValueError if it is neither a folder nor the name of a bundle that ships."""
+    if Path(bundle).is_dir():
+        return Path(bundle)
+    shipped = sorted(path.name for path in BUNDLES.glob("*") if path.is_dir())
+    if bundle in shipped:
+        return BUNDLES / bundle
+    raise ValueError(f"bundle={bundle} is neither a folder nor a bundle that ships ({', '.join(shipped) or 'none'})")
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`size_multiple`: of what a refined frame's sides have to be multiples, the VAE's factor times the UNet's."""
+    """`size_multiple` divides the sides of a refined frame: the factor of the VAE times that of the UNet."""
 
     size_multiple: int
     base: NoiseSchedule
     refiner: NoiseSchedule
 
     def check(self, conf: Conf) -> None:
-        """Raises ValueError, naming key, value and rule, for settings that the bundle cannot do."""
+        """Raises ValueError, naming key, value and rule, for settings beyond the limits."""
         check_size(conf.refiner, self.size_multiple)
         _check_steps("base", self.base, conf.base.num_inference_steps, 1.0)
         _check_steps("refiner", self.refiner, conf.refiner.num_inference_steps, conf.refiner.strength)
 
 
 def limits_of(conf: Conf) -> Limits:
-    """Those of the bundle of `conf`. Raises ValueError when its files cannot be read."""
+    """The limits of the bundle of `conf`. Raises ValueError when its files cannot be read."""
     bundle = bundle_path(conf.bundle)
     vae = bundle / "refiner_vae" if (bundle / "refiner_vae").is_dir() else bundle / "vae"
     try:

@@ -1,27 +1,22 @@
-"""The reference runner: one process, one task after the other. It is the meaning of the system.
+"""The reference runner: one process, one task after the other. It defines the meaning of the system.
 
 Every other runner asks the same Scheduler the same questions and makes the same calls elsewhere, for the same frames.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, Stage, Task
+from longtake.models.domain.stage import Advances
 from longtake.models.domain.state import Segment
-
-
-class Advances(Protocol):
-    """A stage: a pure function of its arguments, which `longtake.models.domain.scheduler.Stage` lists."""
-
-    def advance(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]: ...
 
 
 @dataclass(frozen=True)
 class LocalRunner:
-    """Runs the tasks of one video here and now."""
+    """Runs the tasks of one video in this process."""
 
     stages: Mapping[Stage, Advances]
     plan: PlanParams
@@ -30,13 +25,16 @@ class LocalRunner:
     steps_per_task: int = 1
     scheduler: SchedulerParams = field(default_factory=SchedulerParams)
 
-    def stream(self, spec: PromptSpec, observe: Callable[[Task, Any], None] | None = None) -> Iterator[Segment]:
+    def stream(
+        self, spec: PromptSpec, observe: Callable[[Task, Any], None] | None = None, plan: Plan | None = None
+    ) -> Iterator[Segment]:
         """Segments of one video in order, each as soon as it is final; closing the iterator ends the work.
 
-        `observe(task, output)` is called after every task, before its segment is given out. Raises what a stage raises.
+        `observe(task, output)` is called after every task, before its segment is yielded. `plan` saves making the
+        video's plan again. Raises any exception of a stage.
         """
         scheduler = Scheduler(self.scheduler)
-        plan = Plan(spec.num_frames, self.plan)
+        plan = plan or Plan(spec.num_frames, self.plan)
         scheduler.submit(spec, plan, self.num_steps, self.coupling, self.steps_per_task)
         try:
             while not scheduler.finished:

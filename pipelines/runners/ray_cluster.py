@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -24,28 +25,42 @@ Factories = Mapping[str, Callable[[], Callee]]  # base, refiner, writer -> build
 
 
 def connect(params: ClusterParams) -> None:
-    """Joins the named cluster, or starts one here. Raises ValueError when there is none at that address."""
+    """Joins the cluster at the address, or starts one here. Raises ValueError if that fails."""
     if ray.is_initialized():
         return
     address = params.address or os.environ.get("RAY_ADDRESS")
     # Workers run at nice 15 by default: any other process of the machine would take precedence.
     os.environ.setdefault("RAY_worker_niceness", "0")
     with own_signals():
-        _init(params, address)
+        try:
+            if address:
+                ray.init(address, log_to_driver=False)
+            else:
+                _start_cluster(params)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            first = " ".join(str(error).split())[:300]
+            problem = f"ray.address={address}: no Ray cluster answers there" if address else "Ray cannot start here"
+            raise ValueError(f"{problem} ({first})") from None
 
 
-def _init(params: ClusterParams, address: str | None) -> None:
+def _start_cluster(params: ClusterParams) -> None:
+    num_reserved = sum(pool.num_actors * pool.num_cpus for pool in (params.base, params.refiner, params.writer))
+    # The number of CPUs is a budget: with fewer than the pools reserve, Ray would not start their actors.
+    num_cpus = max(os.cpu_count() or 1, int(-(-num_reserved // 1)))
+    shared_bytes = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else None
+    # Ray warns that its token authentication is on, as it should be, and of a small /dev/shm in terms of its options.
+    options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        if address:
-            ray.init(address, log_to_driver=False)
-        else:
-            own = sum(pool.num_actors * pool.num_cpus for pool in (params.base, params.refiner, params.writer))
-            # A cluster of our own: its count of CPUs is a budget, which the pools may fill but Ray would not exceed.
-            num_cpus = max(os.cpu_count() or 1, int(-(-own // 1)))
-            ray.init("local", num_cpus=num_cpus, include_dashboard=False, log_to_driver=False)
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        first = " ".join(str(error).split())[:300]
-        raise ValueError(f"ray.address={address}: no Ray cluster answers there ({first})") from None
+        ray.init("local", num_cpus=num_cpus, **options)
+    finally:
+        logging.getLogger("ray").setLevel(logging.WARNING)
+    store_bytes = ray.cluster_resources().get("object_store_memory", 0)  # type: ignore[no-untyped-call]
+    if shared_bytes is not None and shared_bytes < store_bytes:  # then Ray takes a folder on disk
+        logger.warning(
+            "/dev/shm has %.1f GB free and Ray's object store takes %.1f GB: it is on disk, so frames pass between "
+            "actors more slowly. In Docker, start the container with --shm-size=%dg",
+            *(shared_bytes / 1e9, store_bytes / 1e9, -(-store_bytes * 1.1 // 2**30)),
+        )
 
 
 @contextmanager

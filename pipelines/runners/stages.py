@@ -1,8 +1,9 @@
-"""Conf -> stages and runner: the one place where things are put together."""
+"""Conf -> stages and runner: the one place where the parts are put together."""
 
 import gc
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,26 +14,18 @@ import torch
 import transformers
 
 from longtake.models.domain.plan import Plan
-from longtake.models.domain.prompt import PromptSpec
+from longtake.models.domain.prompt import PromptSpec, Settings
 from longtake.models.domain.scheduler import Stage
 from longtake.models.domain.span import Span
-from longtake.models.domain.state import Chunk
-from longtake.models.stages.bundle import BASE_PARTS, Bundle, load_bundle
+from longtake.models.domain.stage import Advances
+from longtake.models.domain.state import Chunk, Segment
+from longtake.models.stages.bundle import Bundle, load_bundle
+from longtake.models.stages.files import BASE_PARTS
+from longtake.models.video.frame_checks import check_not_black
 from longtake.pipelines.config.conf import Conf, for_video
-from longtake.pipelines.config.paths import BUNDLES
-from longtake.pipelines.runners.black_frame_check import Looked
-from longtake.pipelines.runners.local import Advances, LocalRunner
+from longtake.pipelines.runners.bundle_limits import bundle_path
+from longtake.pipelines.runners.local import LocalRunner
 from longtake.pipelines.runners.video_source import VideoSource
-
-
-def bundle_path(bundle: str) -> Path:
-    """Raises ValueError if `bundle` is neither a folder nor the name of a bundle that ships."""
-    if Path(bundle).is_dir():
-        return Path(bundle)
-    shipped = sorted(path.name for path in BUNDLES.glob("*") if path.is_dir())
-    if bundle in shipped:
-        return BUNDLES / bundle
-    raise ValueError(f"bundle={bundle} is neither a folder nor a bundle that ships ({', '.join(shipped) or 'none'})")
 
 
 def quiet() -> None:
@@ -67,43 +60,62 @@ def build_texts(conf: Conf) -> Bundle:
 
 
 def build_generator(conf: Conf, bundle: Bundle) -> LocalRunner:
-    """A prompt to a video."""
-    base, refiner = Looked(bundle.base_model(conf.base)), Looked(bundle.refiner(conf.refiner))
-    return _runner(conf, {Stage.GENERATE: base, Stage.REFINE: refiner})
+    """A runner that turns a prompt into a video."""
+    stages: dict[Stage, Advances] = {
+        Stage.GENERATE: bundle.base_model(conf.base),
+        Stage.REFINE: bundle.refiner(conf.refiner),
+    }
+    return build_runner(conf, {name: LocalStage(stage, conf) for name, stage in stages.items()})
 
 
 def build_enhancer(conf: Conf, bundle: Bundle, video: Path) -> LocalRunner:
-    """A video that exists takes the place of the base model, and may have black frames."""
-    return _runner(conf, {Stage.GENERATE: VideoSource(video), Stage.REFINE: bundle.refiner(conf.refiner)})
+    """A runner that refines an existing video, which takes the place of the base model and may have black frames."""
+    stages: dict[Stage, Advances] = {Stage.GENERATE: VideoSource(video), Stage.REFINE: bundle.refiner(conf.refiner)}
+    return build_runner(conf, {name: LocalStage(stage, conf, may_be_black=True) for name, stage in stages.items()})
 
 
-def _runner(conf: Conf, stages: Mapping[Stage, Advances]) -> LocalRunner:
+def build_runner(conf: Conf, stages: Mapping[Stage, Advances]) -> LocalRunner:
+    """A runner of these stages with the settings of `conf`."""
     refiner = conf.refiner
-    if conf.device == "cpu":
-        stages = {name: Threaded(stage, conf.num_threads) for name, stage in stages.items()}
     return LocalRunner(
         stages, conf.plan, refiner.num_inference_steps, refiner.coupling, refiner.steps_per_task, conf.scheduler
     )
 
 
-class Threaded:
-    """A stage that computes with as many threads as an actor would, whatever the process around it does.
+class LocalStage:
+    """A stage in this process: it uses as many CPU threads as an actor would, and refuses to make black frames.
 
-    oneDNN chooses how to do a convolution by the number of threads, and so its last bits: three-dimensional ones of the
-    tiny bundle's sizes differed between one thread and two (two-dimensional ones, as they are done now, do not).
+    oneDNN chooses the algorithm of a convolution, and so its last bits, by the number of threads: three-dimensional
+    ones of the tiny bundle's sizes differed between one thread and two (two-dimensional ones, as now, do not).
     """
 
-    def __init__(self, stage: Advances, count: int) -> None:
-        self._stage, self._count = stage, count
+    def __init__(self, stage: Advances, conf: Conf, may_be_black: bool = False) -> None:
+        self._stage, self._may_be_black = stage, may_be_black
+        self._num_threads = conf.num_threads if conf.device == "cpu" else None
 
     def advance(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
-        """As the stage's own."""
-        before = torch.get_num_threads()
-        torch.set_num_threads(self._count)
-        try:
-            return self._stage.advance(*args, **kwargs)
-        finally:
-            torch.set_num_threads(before)
+        """As the stage's own. Raises BadFrames for black frames."""
+        with _threads(self._num_threads):
+            carry, output = self._stage.advance(*args, **kwargs)
+        if not self._may_be_black:
+            refuse_black(output)
+        return carry, output
+
+
+def refuse_black(output: Any) -> None:
+    """Raises BadFrames if the output of a stage has a black frame: before anything else works on it."""
+    if isinstance(output, Chunk | Segment):
+        check_not_black(output.frames, output.span.start)
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(before if count is None else count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,11 +143,13 @@ class BundleStage:
 
     def __init__(self, conf: Conf, bundle: Bundle, stage: Stage) -> None:
         self._conf, self._bundle, self._stage = conf, bundle, stage
-        self._made: OrderedDict[tuple[str, ...], Advances] = OrderedDict()
+        self._made: OrderedDict[Settings, Advances] = OrderedDict()
 
     def advance(self, spec: PromptSpec, *args: Any) -> tuple[Any, Any]:
         """As the stage's own. Raises ValueError for settings that the bundle cannot do, BadFrames for black ones."""
-        return Looked(self._for(spec.settings)).advance(spec, *args)
+        carry, output = self._for(spec.settings).advance(spec, *args)
+        refuse_black(output)
+        return carry, output
 
     def warm_up(self) -> None:
         """The stage's first call of a short video, whose result nobody needs."""
@@ -146,7 +160,7 @@ class BundleStage:
             chunks = (Chunk(span, np.zeros((len(span), 8, 8, 3), np.uint8)) for span in plan.chunks)
             self._for(()).advance(spec, plan, 0, Span(0, 1), None, *chunks)
 
-    def _for(self, settings: tuple[str, ...]) -> Advances:
+    def _for(self, settings: Settings) -> Advances:
         if settings not in self._made:
             conf = for_video(self._conf, settings)
             generates = self._stage is Stage.GENERATE

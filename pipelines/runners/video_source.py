@@ -20,7 +20,6 @@ from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.span import Span
 from longtake.models.domain.state import Chunk
-from longtake.models.video.frames import pad_last
 from longtake.models.video.mp4 import decode_stream, video_stream
 
 logger = logging.getLogger(__name__)
@@ -79,6 +78,14 @@ class VideoSource:
         frames = list(islice(self._frames, len(span))) or self._last
         self._next, self._last = span.stop, frames[-1:]
         return pad_last(np.stack(frames), len(span))
+
+
+def pad_last(frames: UInt8[np.ndarray, "t h w c"], num_frames: int) -> UInt8[np.ndarray, "n h w c"]:
+    """At least `num_frames` frames: the last one is repeated as often as needed; nothing is ever cut."""
+    if len(frames) == 0:
+        raise ValueError("frames has 0 frames: there is no last frame to pad with")
+    missing = max(0, num_frames - len(frames))
+    return np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)])
 
 
 def _read_all(path: str | PathLike[str]) -> Iterator[UInt8[np.ndarray, "h w c"]]:

@@ -1,20 +1,18 @@
-"""The endpoint on Ray Serve: one replica that holds the HTTP app and the engine, behind Serve's proxy.
+"""The endpoint on Ray Serve: one replica with the HTTP app and the engine, behind Serve's proxy.
 
-    longtake serve serve.takes=takes                          a Ray of its own, or the one that is named
-    serve run longtake.pipelines.serve.deployment:build_app serve.takes=takes     a Ray that runs
-    serve deploy conf/serve.yaml                              the same, from a file; again to redeploy
+    longtake serve serve.takes=takes                                              its own Ray, or the one at ray.address
+    serve run longtake.pipelines.serve.deployment:build_app serve.takes=takes     a running Ray
+    serve deploy conf/serve.yaml                                                  the same from a file, also to redeploy
 
-All state is in the library of takes: a replica that dies is started again by Serve, and goes on from there.
+All state is in the library of takes: Serve restarts a replica that dies, and the new one continues from there.
 """
 
 import asyncio
-import json
 import logging
 import os
 import re
-import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -30,33 +28,32 @@ from ray.serve.handle import DeploymentHandle
 
 from longtake.pipelines.config.conf import DEFAULT_CONFIG
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import limits_of
+from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.runners.ray_cluster import Factories, connect
-from longtake.pipelines.runners.stages import bundle_path
+from longtake.pipelines.serve.checks import check
 from longtake.pipelines.serve.engine.engine import Engine
 from longtake.pipelines.serve.http.app import create_app
 from longtake.pipelines.serve.http.backpressure import PROXY_CALLBACK, proxy_middleware
-from longtake.pipelines.serve.http.keys import read_keys
 from longtake.pipelines.serve.library.takes import Takes
 from longtake.pipelines.serve.settings import ServeConf, load_serve
 
 NAME = "longtake"
-LAST_WORDS_S = 10.0  # beyond `drain_s`, for what is said last
+STOP_S = 10.0  # beyond `drain_s`, for the rest of a shutdown
 
 
 @serve.deployment(
     num_replicas=1,  # two engines would make the same videos
-    max_ongoing_requests=100_000,  # a stream is one for an hour; the app has limits of its own
+    max_ongoing_requests=100_000,  # a stream is one request for an hour; the app has its own limits
     ray_actor_options={"num_cpus": 0},
     health_check_period_s=5,
     health_check_timeout_s=30,
 )
 @serve.ingress()
 class Endpoint:
-    """The engine in a thread, and the app that asks it."""
+    """The engine, in a thread, and the HTTP app."""
 
     def __init__(self, conf: ServeConf, factories: Factories | None = None) -> None:
-        """`factories` stand in for the bundle's stages in tests."""
+        """`factories` replace the bundle's stages in tests."""
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
         self._conf, self._takes = conf, Takes(Store(conf.serve.takes))
         self._engine = Engine(conf, self._takes, factories)
@@ -67,67 +64,49 @@ class Endpoint:
         return self._app
 
     def check_health(self) -> None:
-        """Serve starts another replica when this raises."""
+        """Raises RuntimeError if the engine has failed; Serve then starts another replica."""
         if self._engine.state == "failed":
             raise RuntimeError(f"the engine has failed: {self._engine.why}")
 
     def state(self) -> tuple[str, str]:
-        """(state, why) of the engine."""
+        """The state of the engine, and the reason for it."""
         return self._engine.state, str(self._engine.why or "")
 
     async def drain(self) -> None:
-        """No new videos; what runs has `drain_s` to become whole, the rest waits on disk for the next start."""
+        """Accepts no new videos. Running work has `drain_s` to be saved; the rest waits on disk for the next start."""
         await asyncio.to_thread(self._engine.close, self._conf.serve.drain_s)
 
     async def __del__(self) -> None:
-        if hasattr(self, "_engine"):  # else it could not be built
+        if hasattr(self, "_engine"):  # it does not if the constructor raised
             await self.drain()
 
 
 def build_app(args: Mapping[str, Any]) -> serve.Application:
-    """For `serve run` and `serve deploy`: `config` is a YAML file, all else are settings, dotted or nested.
+    """The application of `serve run` and `serve deploy`: `config` is a YAML file, other arguments are settings.
 
     Raises ValueError naming key, value and rule.
     """
-    settings = dict(args)
+    settings = dict(_flat(args))
     config = settings.pop("config", DEFAULT_CONFIG)
-    conf = load_serve(config, list(_overrides(settings)))
+    overrides = [f"{key}={value}" for key, value in settings.items() if isinstance(value, str)]  # `serve run` has texts
+    typed = tuple((key, value) for key, value in settings.items() if not isinstance(value, str))
+    conf = load_serve(config, overrides, typed)
     check(conf)
     return application(conf)
 
 
 def application(conf: ServeConf, factories: Factories | None = None) -> serve.Application:
-    """What Serve runs."""
-    timeout_s = conf.serve.drain_s + LAST_WORDS_S
+    """The application that Serve runs."""
+    timeout_s = conf.serve.drain_s + STOP_S
     deployment = Endpoint.options(graceful_shutdown_timeout_s=timeout_s)  # type: ignore[attr-defined]
     app: serve.Application = deployment.bind(_absolute(conf), factories)
     return app
 
 
-def check(conf: ServeConf) -> None:
-    """Finds what is wrong before anything is started. Raises ValueError naming field, value and rule."""
-    limits_of(conf).check(conf)
-    read_keys(conf.serve.keys_file)
-    Store(conf.serve.takes).check("serve.takes")
-
-
-def check_port(conf: ServeConf) -> ServeConf:
-    """With a port that is free now. Raises ValueError when that which is asked for is not."""
-    host, port = conf.serve.host, conf.serve.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended a moment ago do not count
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise ValueError(f"serve.host={host} serve.port={port}: it cannot be had ({error.strerror})") from None
-        return replace(conf, serve=replace(conf.serve, port=probe.getsockname()[1]))
-
-
 def serve_forever(conf: ServeConf, factories: Factories | None = None) -> None:
-    """Starts the endpoint, prints its URL when it is ready, and stops it when KeyboardInterrupt is raised.
+    """Starts the endpoint, prints its URL once it is ready, and stops it at KeyboardInterrupt.
 
-    Raises RuntimeError when it cannot start.
+    Raises RuntimeError if it cannot start.
     """
     os.environ.setdefault(PROXY_CALLBACK, f"{proxy_middleware.__module__}.{proxy_middleware.__name__}")
     connect(conf.ray)
@@ -144,42 +123,42 @@ def serve_forever(conf: ServeConf, factories: Factories | None = None) -> None:
 
 
 def start(conf: ServeConf) -> None:
-    """Serve itself, with its proxy, in a Ray that runs. A stream may last for hours: there is no timeout."""
+    """Starts Serve and its proxy in a running Ray, without a timeout: a stream may last for hours."""
     options = {"host": conf.serve.host, "port": conf.serve.port, "request_timeout_s": None}
     serve.start(ProxyLocation.HeadOnly, options)
 
 
 def run(conf: ServeConf, factories: Factories | None = None) -> None:
-    """The endpoint, until it is ready. Raises RuntimeError when it cannot be."""
+    """Deploys the endpoint and waits until it is ready. Raises RuntimeError if it cannot start."""
     try:
         handle = serve.run(application(conf, factories), name=NAME)
     except RuntimeError as error:
-        raise RuntimeError(f"the endpoint cannot start: {_why_not_deployed() or error}") from None
+        raise RuntimeError(f"the endpoint cannot start: {_deployment_error() or error}") from None
     _wait_until_ready(handle, url_of(conf), conf.ray.start_timeout_s)
 
 
 def url_of(conf: ServeConf) -> str:
-    """Where a browser on this machine finds it."""
+    """The endpoint's address for a browser on this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(conf.serve.host, conf.serve.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{conf.serve.port}"
 
 
-def _why_not_deployed() -> str:
-    """What the replica raised when it was built, as far as Serve has kept it."""
+def _deployment_error() -> str:
+    """The exception of the replica's constructor, as far as Serve has kept it."""
     status = serve.status().applications.get(NAME)
-    return raised_in("\n".join(one.message for one in status.deployments.values()) if status else "")
+    return last_exception("\n".join(one.message for one in status.deployments.values()) if status else "")
 
 
-def raised_in(text: str) -> str:
-    """The last line of a text with tracebacks in it that tells an exception, or its last line."""
+def last_exception(text: str) -> str:
+    """The last line of a text with tracebacks that names an exception, or else its last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    raised = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
-    return (raised or lines or [""])[-1]
+    exceptions = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+    return (exceptions or lines or [""])[-1]
 
 
 def _wait_until_ready(handle: "DeploymentHandle[Any]", url: str, timeout_s: float) -> None:
     until = time.monotonic() + timeout_s
-    opener = build_opener(ProxyHandler({}))  # never through somebody's proxy
+    opener = build_opener(ProxyHandler({}))  # never through a proxy of the environment
     while time.monotonic() < until:
         with suppress(HTTPError, URLError, ConnectionError, TimeoutError), opener.open(f"{url}/health", timeout=5):
             return
@@ -191,28 +170,27 @@ def _wait_until_ready(handle: "DeploymentHandle[Any]", url: str, timeout_s: floa
 
 
 def _stop(conf: ServeConf) -> None:
-    """In order: no new videos, what runs to its end or to disk, then the replica, and a Ray that is ours."""
-    with suppress(Exception):  # it may have failed, or have never started
+    """Saves running work, then stops the replica, and Ray if this process started it."""
+    with suppress(Exception):  # the endpoint may have failed or never started
         handle = serve.get_app_handle(NAME)
-        handle.drain.remote().result(timeout_s=conf.serve.drain_s + LAST_WORDS_S)
+        handle.drain.remote().result(timeout_s=conf.serve.drain_s + STOP_S)
     with suppress(Exception):
         serve.delete(NAME)
-    if conf.ray.address is None:  # ours: Serve ends with it
+    if conf.ray.address is None:  # started here; Serve ends with it
         ray.shutdown()
 
 
-def _overrides(settings: Mapping[str, Any], at: str = "") -> "list[str]":
-    found: list[str] = []
+def _flat(settings: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values of nested settings."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            found += _overrides(value, f"{at}{key}.")
+            yield from _flat(value, f"{at}{key}.")
         else:
-            found.append(f"{at}{key}={value if isinstance(value, str) else json.dumps(value)}")
-    return found
+            yield f"{at}{key}", tuple(value) if isinstance(value, list) else value
 
 
 def _absolute(conf: ServeConf) -> ServeConf:
-    """Paths that mean the same in the replica, whose folder is another."""
+    """`conf` with absolute paths: the replica runs in another folder."""
     keys_file = None if conf.serve.keys_file is None else str(Path(conf.serve.keys_file).absolute())
     takes = Store(conf.serve.takes).url
     return replace(

@@ -1,10 +1,9 @@
-"""A run in MLflow's store, as `longtake.pipelines.tracking.tracker` fills it. Only these two files import mlflow.
+"""A run in MLflow's store. The only file that imports mlflow.
 
 Everything here waits for the store and raises what it raises.
 """
 
 import logging
-import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
+
+from longtake.pipelines.tracking.text import masked
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ MAX_FACTS_BATCH = 100  # params or tags in one call, MLflow's limit
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A number that was measured. Without a step: seconds since the run began."""
+    """One measured number. Without a step: seconds since the run began."""
 
     key: str
     value: float
@@ -33,7 +34,7 @@ class Point:
 
 
 class MlflowRun:
-    """Every method may be called again with what it was called with before."""
+    """A run in the store. Every method can be repeated with the same arguments."""
 
     def __init__(self, client: Any, run: Any, monitors: Sequence[Any]) -> None:
         self.client, self.run_id = client, run.info.run_id
@@ -52,7 +53,7 @@ class MlflowRun:
         self.tags(changed)
 
     def origin(self, values: Mapping[str, str]) -> None:
-        """Tags that tell where a result came from: the first ones stay, later ones stand beside them."""
+        """Tags on the origin of the results: the first ones stay, later ones stand beside them."""
         new, changed = self._compare(values, self._tags)
         self.tags(new | changed)
 
@@ -64,10 +65,10 @@ class MlflowRun:
             self._tags |= part
 
     def _compare(self, values: Mapping[str, str], known: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-        """Values not known yet, and, under `changed.KEY`, those that are not what was said last."""
-        said = {key: self._tags.get(f"changed.{key}", known.get(key)) for key in values}
-        new = {key: value for key, value in values.items() if said[key] is None}
-        changed = {f"changed.{k}": value for k, value in values.items() if k not in new and said[k] != value}
+        """Values not known yet, and, under `changed.KEY`, those that differ from the last value."""
+        last = {key: self._tags.get(f"changed.{key}", known.get(key)) for key in values}
+        new = {key: value for key, value in values.items() if last[key] is None}
+        changed = {f"changed.{k}": value for k, value in values.items() if k not in new and last[k] != value}
         return new, changed
 
     def points(self, points: Sequence[Point]) -> None:
@@ -80,7 +81,7 @@ class MlflowRun:
         return (point.time_ms - self._began_ms) // 1000 if point.step is None else point.step
 
     def file(self, data: bytes | Path, place: str) -> None:
-        """MLflow keeps a file's own name, so it gets one in a folder of its own."""
+        """Uploads a file. MLflow keeps its name, so it gets the name of `place` in a temporary folder."""
         at = PurePosixPath(place)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, at.name)
@@ -91,12 +92,12 @@ class MlflowRun:
             self.client.log_artifact(self.run_id, str(path), None if at.parent == PurePosixPath() else str(at.parent))
 
     def machine(self) -> list[Point]:
-        """What MLflow's pages show as system metrics, now."""
-        # MLflow's own thread for them dies of the first call that fails, and its end waits for the store without limit.
+        """The system metrics of MLflow's pages, measured now."""
+        # MLflow's own thread for them ends at the first call that fails, and its end waits for the store without limit.
         now = now_ms()
         values: dict[str, float] = {}
         for monitor in self._monitors:
-            with suppress(Exception):  # a device that fails says nothing
+            with suppress(Exception):  # a device that fails has no metrics
                 monitor.collect_metrics()
                 values |= monitor.aggregate_metrics()
             monitor.clear_metrics()
@@ -109,7 +110,7 @@ class MlflowRun:
 def begin_run(
     uri: str, key: str, experiment: str, name: str, began_ms: int, resumed: bool, system_metrics: bool
 ) -> MlflowRun:
-    """The run with this key, running again, or a new one that is called `name`."""
+    """The run with this key, running again, or a new run named `name`."""
     from mlflow import MlflowClient
 
     client = MlflowClient(uri)
@@ -126,7 +127,7 @@ def begin_run(
 
 
 def _experiment(client: Any, name: str, uri: str) -> str:
-    """Its id. In a local file its artifacts lie beside the file; a server knows where to put them."""
+    """The experiment's id. Artifacts of a local store go beside its file; a server decides itself."""
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
@@ -150,7 +151,7 @@ def _monitors() -> list[Any]:
 
 
 def is_final(error: Exception) -> bool:
-    """Whether asking again is of no use: it is our question that is wrong, not the store that is away."""
+    """Whether a retry is useless: the request is at fault, not the store."""
     from mlflow.exceptions import MlflowException
 
     answer: Any = error
@@ -158,15 +159,10 @@ def is_final(error: Exception) -> bool:
         status = answer.get_http_status_code()
     else:
         status = getattr(getattr(answer, "response", None), "status_code", 0)
-    # 401, 403: somebody may renew the credentials; 408, 429: later it may work
+    # 401, 403: the credentials may be renewed; 408, 429: it may work later
     return isinstance(error, FileNotFoundError | PermissionError) or (
         400 <= status < 500 and status not in (401, 403, 408, 429)
     )
-
-
-def masked(text: str) -> str:
-    """Without the passwords that URIs may hold."""
-    return re.sub(r"//[^/@\s]*@", "//", text)
 
 
 def _batches(values: Mapping[str, str]) -> list[dict[str, str]]:

@@ -1,52 +1,10 @@
-"""Writes the trained parts as a bundle: float16 safetensors in the diffusers layout."""
+"""The files of a trained part, as a bundle holds them."""
 
 import json
 import shutil
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
-
-from longtake.models.training.diffusion import TINY_SCHEDULE
-
-PARTS = {
-    "unet": ("diffusers", "UNet3DConditionModel"),
-    "cam": ("longtake.models.nets.cam", "Cam"),
-    "apm": ("longtake.models.nets.apm", "Apm"),
-    "image_encoder": ("transformers", "CLIPVisionModelWithProjection"),
-    "text_encoder": ("transformers", "CLIPTextModelWithProjection"),
-    "tokenizer": ("transformers", "PreTrainedTokenizerFast"),
-    "vae": ("diffusers", "AutoencoderKL"),
-    "refiner": ("diffusers", "UNet3DConditionModel"),
-    "scheduler": ("diffusers", "DDIMScheduler"),
-    "refiner_scheduler": ("diffusers", "DDIMScheduler"),
-}
-
-
-def pack(parts: Path, out: Path, start: Path | None = None) -> None:
-    """Writes the folders of `parts` to `out`, halving their weights; what is not there comes from the bundle `start`.
-
-    Raises ValueError for a part that is in neither. `out` is replaced only when the new bundle is whole.
-    """
-    new = out.with_name(f"{out.name}.part")
-    shutil.rmtree(new, ignore_errors=True)
-    for name in PARTS:
-        folder = new / name
-        folder.mkdir(parents=True)
-        if name.endswith("scheduler"):
-            (folder / "scheduler_config.json").write_text(json.dumps(TINY_SCHEDULE, indent=2) + "\n")
-        else:
-            halve(_find(name, parts, start), folder)
-    index = {"_class_name": "Longtake"} | {name: list(entry) for name, entry in PARTS.items()}
-    (new / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
-    shutil.rmtree(out, ignore_errors=True)
-    new.replace(out)
-
-
-def _find(name: str, parts: Path, start: Path | None) -> Path:
-    for folder in (parts, start):
-        if folder is not None and (folder / name).is_dir():
-            return folder / name
-    raise ValueError(f"{parts / name} is missing: run the stage that makes it first")
 
 
 def halve(part: Path, folder: Path) -> None:
@@ -55,7 +13,7 @@ def halve(part: Path, folder: Path) -> None:
         if file.suffix == ".safetensors":
             halved = {key: tensor.half() for key, tensor in load_file(file).items()}
             save_file(halved, folder / file.name, metadata={"format": "pt"})
-        elif file.name == "config.json":  # without the place where it lay when it was trained
+        elif file.name == "config.json":  # without the folder of the training
             config = {key: value for key, value in json.loads(file.read_text()).items() if key != "_name_or_path"}
             (folder / file.name).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         else:

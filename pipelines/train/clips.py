@@ -10,10 +10,8 @@ Shapes: t frames of the target, f condition frames, c h w latent channels, rows,
 import hashlib
 import io
 import json
-import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,28 +32,13 @@ from longtake.models.training.memories import CLIP_FRAMES, CONDITION, TARGET, Me
 from longtake.models.video.frames import to_float, to_uint8, upscale
 from longtake.models.video.mp4 import decode_stream, video_stream
 from longtake.pipelines.datasets.video_list import Listed
-from longtake.pipelines.evaluate.measurer import read_bytes
-from longtake.pipelines.runners.stages import bundle_path, quiet
+from longtake.pipelines.datasets.video_workers import map_videos
+from longtake.pipelines.runners.bundle_limits import bundle_path
+from longtake.pipelines.runners.stages import quiet
+from longtake.pipelines.train.settings import NEEDED, CutParams
 
-NEEDED = ("unet", "vae", "image_encoder", "tokenizer", "text_encoder", "scheduler")  # of a bundle
 ATTEMPTS = 3
 ARRAYS = ("latents", "condition", "anchor", "anchor_frame")
-
-
-@dataclass(frozen=True, slots=True)
-class CutParams:
-    """How clips are cut out of videos."""
-
-    stride: int = 1  # frames of the video from one frame of a clip to the next
-    per_video: int = 16  # clips, at most, spread over the video; a clip has 32 frames
-    latent_noise: float = 0.15  # at most, on the latents that condition and anchor are decoded from
-
-    def __post_init__(self) -> None:
-        for name in ("stride", "per_video"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if not 0 <= self.latent_noise <= 1:
-            raise ValueError(f"latent_noise={self.latent_noise} must be in 0..1")
 
 
 class ClipEncoder:
@@ -86,7 +69,7 @@ class ClipEncoder:
         if not (video.prompt or "").strip():
             raise ValueError("it has no caption: a column prompt, text or caption")
         check_length(self._tokenizer, video.prompt or "", self._limit)
-        data = read_bytes(video)
+        data = video.read()
         starts = clip_starts(sum(1 for _ in _frames(data)), self._params)
         spread = np.arange(CLIP_FRAMES) * self._params.stride
         needed = {start + int(offset) for start in starts for offset in spread}
@@ -154,28 +137,24 @@ def encode_clips(
     A video that takes its worker with it, ATTEMPTS times, is a reason like any other: each is a block of its own, and
     blocks that fail end nothing.
     """
-    import ray.data
+    import ray
+    from ray.data import ActorPoolStrategy
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     there = ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1)  # type: ignore[no-untyped-call]
     workers = int(max(1, min(len(videos), there)))
-    rows = [{"item": video.as_text()} for video in videos]
-    items = ray.data.from_items(rows, override_num_blocks=len(videos))
-    items.context.enable_progress_bars = False
-    items.context.max_errored_blocks = -1
-    done = items.map_batches(
-        _Batches,
-        fn_constructor_args=(bundle, folder, params, seed, device),
-        batch_size=1,
-        batch_format="numpy",
-        num_cpus=1,
+    rows = map_videos(
+        videos,
+        ClipEncoder,
+        (bundle, folder, params, seed, device),
+        num_blocks=len(videos),
+        max_errored_blocks=-1,
         num_gpus=1 if device == "cuda" else 0,
         ray_remote_args_fn=_attempts,
         # It grows while videos wait. A worker has one at a time: its death costs whatever it was given an attempt.
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=workers, max_tasks_in_flight_per_actor=1),
+        compute=ActorPoolStrategy(min_size=1, max_size=workers, max_tasks_in_flight_per_actor=1),
     )
     lost = {video.path for video in videos}
-    for row in done.iter_rows():
+    for row in rows:
         lost.discard(row["path"])
         yield row
     for path in sorted(lost):
@@ -185,17 +164,6 @@ def encode_clips(
 def _attempts() -> dict[str, int]:
     """A video is tried ATTEMPTS times; workers start again without limit: Ray's pool waits for ever for a dead one."""
     return {"max_restarts": -1, "max_task_retries": ATTEMPTS - 1}
-
-
-class _Batches:
-    """A ClipEncoder as Ray Data calls it."""
-
-    def __init__(self, *args: Any) -> None:
-        self._encode = ClipEncoder(*args)
-
-    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        rows = [self._encode(Listed.of_text(item)) for item in batch["item"]]
-        return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 class ClipFolder:
@@ -220,8 +188,8 @@ class ClipFolder:
         condition = np.stack([clip["condition"] for clip in clips])
         return MemoryBatch(latents, condition, anchors, [clip["caption"] for clip in clips])
 
-    def weight(self, rows: np.ndarray, timestep: Tensor, weight: float) -> Float[Tensor, "b 1 t h w"] | None:
-        """Nobody knows where the object is: every latent counts alike."""
+    def weight(self, rows: np.ndarray, timestep: Tensor) -> Float[Tensor, "b 1 t h w"] | None:
+        """None: every latent has the same weight, as nothing is known about the objects."""
         return None
 
     def clip(self, row: int) -> dict[str, Any]:

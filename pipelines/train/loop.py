@@ -13,12 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from longtake.models.training.stage import LoopParams, TrainStage
-from longtake.pipelines.train.worker_group import Team
+from longtake.models.training.params import LoopParams
+from longtake.models.training.stage import TrainStage
+from longtake.pipelines.train.worker_group import WorkerGroup
 
 logger = logging.getLogger(__name__)
 
-ALONE = Team()
+ALONE = WorkerGroup()
 
 
 Report = Callable[[Mapping[str, float], int], None]
@@ -29,7 +30,7 @@ def run_stage(
     stage: TrainStage,
     folder: Path,
     device: str = "cpu",
-    team: Team = ALONE,
+    group: WorkerGroup = ALONE,
     report: Report | None = None,
     look: Callable[[int], None] | None = None,
 ) -> None:
@@ -48,12 +49,12 @@ def run_stage(
     first, spent = _resume(folder / "checkpoint.pt", live, average, optimizer)
     began = saved = time.monotonic()
     for step in range(first, stage.loop.steps):
-        for group, rate in zip(optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate * stage.loop.learning_rate * _schedule(step, stage.loop)
-        loss, figures = _learn(stage, step, team, kind, optimizer, trained)
+        for options, rate in zip(optimizer.param_groups, rates, strict=True):
+            options["lr"] = rate * stage.loop.learning_rate * _schedule(step, stage.loop)
+        loss, figures = _learn(stage, step, group, kind, optimizer, trained)
         _follow(average, live, min(stage.loop.ema, (1 + step) / (10 + step)))
         now = time.monotonic()
-        if not team.leads:
+        if not group.leads:
             continue
         if step % 10 == 0:
             log(step, spent + now - began, loss=loss.item(), **figures)
@@ -64,12 +65,12 @@ def run_stage(
             _save(folder / "checkpoint.pt", live, average, optimizer, step + 1, spent + now - began)
             saved = now
     total = spent + time.monotonic() - began
-    if team.leads:
+    if group.leads:
         _save(folder / "checkpoint.pt", live, average, optimizer, stage.loop.steps, total)
     live.load_state_dict(average.state_dict())
     live.eval()
     stage.finish()
-    if team.leads:
+    if group.leads:
         log(stage.loop.steps, total, **_evaluated(stage, kind))
         if look is not None:
             look(stage.loop.steps)
@@ -79,17 +80,17 @@ def run_stage(
 def _learn(
     stage: TrainStage,
     step: int,
-    team: Team,
+    group: WorkerGroup,
     kind: str,
     optimizer: torch.optim.Optimizer,
     trained: list[nn.Parameter],
 ) -> tuple[Tensor, dict[str, float]]:
     """One step: the loss before it, and the stage's figures for the log."""
     with autocast(kind):
-        loss, figures = stage.loss(step, team.worker)
+        loss, figures = stage.loss(step, group.worker)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
-    team.average(trained)
+    group.average(trained)
     nn.utils.clip_grad_norm_(trained, 1.0)
     optimizer.step()
     return loss, figures

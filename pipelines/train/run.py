@@ -3,7 +3,6 @@
 What was interrupted goes on with the same run.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,25 +12,21 @@ import torch
 
 from longtake.models.diffusion.noise import rng_for
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.tracking.tracker import Tracker, TrackingParams, open_tracker
-from longtake.pipelines.train.worker_group import Team
-
-KNOWN = "tracking.json"
+from longtake.pipelines.tracking.job_run import job_run, open_tracker
+from longtake.pipelines.tracking.settings import TrackingParams
+from longtake.pipelines.tracking.tracker import Tracker
+from longtake.pipelines.train.worker_group import WorkerGroup
 
 
 @contextmanager
-def tracked(params: TrackingParams, folder: Path, team: Team, about: Mapping[str, object]) -> Iterator[Tracker]:
+def tracked(params: TrackingParams, folder: Path, group: WorkerGroup, about: Mapping[str, object]) -> Iterator[Tracker]:
     """The tracker of the leading worker; those of the others record nothing. `about` are the run's params."""
-    store = Store(folder)
-    if not team.leads:
+    if group.leads:
+        with job_run(params, Store(folder), "tracking.json", "train", about) as tracker:
+            yield tracker
+    else:
         with open_tracker(replace(params, enabled=False), folder, "train") as tracker:
             yield tracker
-        return
-    key = json.loads(store.get(KNOWN))["run"] if store.exists(KNOWN) else None
-    with open_tracker(params, folder, "train", key) as tracker:
-        store.put(KNOWN, json.dumps({"run": tracker.key}).encode())
-        tracker.params({name: value for name, value in about.items() if not name.startswith("tracking.")})
-        yield tracker
 
 
 @contextmanager

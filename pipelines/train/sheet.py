@@ -16,8 +16,9 @@ from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.state import Memory
 from longtake.models.nets.latents import decode_latents
-from longtake.models.stages.base import BaseModel, BaseNets, BaseParams
+from longtake.models.stages.base import BaseModel, BaseNets
 from longtake.models.stages.bundle import Bundle
+from longtake.models.stages.params import BaseParams
 from longtake.models.training.memories import CONDITION
 from longtake.models.training.memory import MemoryStage
 from longtake.models.video.frames import to_float, to_uint8

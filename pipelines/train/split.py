@@ -15,7 +15,8 @@ from tqdm import tqdm
 
 from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.train.clips import ClipFolder, CutParams, clip_file, encode_clips
+from longtake.pipelines.train.clips import ClipFolder, clip_file, encode_clips
+from longtake.pipelines.train.settings import CutParams
 
 logger = logging.getLogger(__name__)
 VIDEOS = "videos.jsonl"

@@ -20,8 +20,8 @@ from longtake.pipelines.runners.ray_cluster import own_signals
 
 
 @dataclass(frozen=True, slots=True)
-class Team:
-    """This process among its workers. The default is a team of one, which needs no process group."""
+class WorkerGroup:
+    """This process among its workers. The default is a group of one, which needs no process group."""
 
     worker: int = 0
     size: int = 1
@@ -49,10 +49,15 @@ class Team:
             dist.barrier()
 
 
-def run_team(
-    size: int, device: str, work: Callable[[Team], None], folder: Path, max_failures: int = 0, may_grow: bool = False
+def run_group(
+    size: int,
+    device: str,
+    work: Callable[[WorkerGroup], None],
+    folder: Path,
+    max_failures: int = 0,
+    may_grow: bool = False,
 ) -> None:
-    """Calls `work(team)` in `size` workers of a cluster that this process has joined; on cuda each has a GPU.
+    """Calls `work(group)` in `size` workers of a cluster that this process has joined; on cuda each has a GPU.
 
     A worker that dies costs a new start of all of them, `max_failures` times; `work` goes on from its own checkpoint.
     `folder` is seen by all workers. Raises ValueError as a worker raises it, or for more workers than a cluster that
@@ -102,5 +107,5 @@ def _enter(config: dict[str, Any]) -> None:
     if config["device"] == "cuda":  # a worker sees all GPUs of its machine: "cuda" has to be its own
         torch.cuda.set_device(get_device())
     context = ray.train.get_context()
-    work: Callable[[Team], None] = ray.cloudpickle.loads(config["work"])
-    work(Team(context.get_world_rank(), context.get_world_size()))
+    work: Callable[[WorkerGroup], None] = ray.cloudpickle.loads(config["work"])
+    work(WorkerGroup(context.get_world_rank(), context.get_world_size()))

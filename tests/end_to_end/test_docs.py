@@ -1,5 +1,6 @@
-"""What the README says is run as written, on the toy's weights."""
+"""Commands and Python of the README run as written, on toy stages. Documents name only what exists."""
 
+import ast
 import json
 import re
 import shlex
@@ -70,7 +71,38 @@ def curl(command: str) -> bytes:
     return subprocess.run(shlex.split(command.replace("\\\n", " ")), check=True, capture_output=True).stdout
 
 
-def test_links_in_the_documents_lead_somewhere():
-    for page in (ROOT / "README.md", ROOT / "docs" / "ARCHITECTURE.md", ROOT / "CHANGELOG.md"):
-        for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8")):
-            assert (page.parent / link).exists(), f"{page.name}: {link}"
+PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
+PAGES += [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.parent.name != "history"]
+ARCHITECTURE = (ROOT / "docs" / "ARCHITECTURE.md").read_text("utf-8")
+FOLDERS = "actors|conf|docs|models|notebooks|pipelines|tests"
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "docs" / "history" / "tiny.md"], ids=lambda page: page.name)
+def test_links_in_the_documents_lead_somewhere(page):
+    for link in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text("utf-8")):
+        assert (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_the_documents_name_exist(page):
+    for path in re.findall(rf"`((?:{FOLDERS})/[\w./-]*)`", page.read_text("utf-8")):
+        assert (ROOT / path).exists(), path
+
+
+def test_architecture_has_every_room_with_the_line_of_its_package():
+    rooms = dict(re.findall(r"^\| `((?:pipelines|actors|models)[\w/]*)` \| (.*) \|$", ARCHITECTURE, re.MULTILINE))
+    packages = {init.parent for top in ("pipelines", "actors", "models") for init in (ROOT / top).rglob("__init__.py")}
+    lines = {
+        package: ast.get_docstring(ast.parse((package / "__init__.py").read_text("utf-8"))) for package in packages
+    }
+    assert rooms == {package.relative_to(ROOT).as_posix(): line.splitlines()[0] for package, line in lines.items()}
+    drawing = ARCHITECTURE.partition("```")[2].partition("```")[0]
+    assert not [room for room in rooms if room.rpartition("/")[2] not in drawing]
+
+
+@pytest.mark.parametrize("way, most", [("Local", 8), ("Bulk job", 12), ("HTTP", 14)])
+def test_one_prompt_s_way_through_the_code_is_short(way, most):
+    files = re.findall(
+        r"^\d+\. `([\w/]+\.py)`", ARCHITECTURE.partition(f"**{way}**")[2].partition("\n\n**")[0], re.MULTILINE
+    )
+    assert 6 <= len(files) <= most

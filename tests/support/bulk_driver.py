@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import longtake.pipelines.files.folder_lock
-from longtake.pipelines.bulk.command import Stopped, check, run
+from longtake.pipelines.bulk.checks import check
+from longtake.pipelines.bulk.command import Stopped, run
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.files.folder_lock import LeaseTimes
 from tests.support.ray_toys import ToyFactory
@@ -25,7 +26,7 @@ def factories(**how):
 def run_job(prompts: Path, out: Path | str, *overrides: str, **how):
     """The tally of a job in this process."""
     conf = load_bulk(overrides=[f"prompts={prompts}", f"out={out}", *TOY, *overrides])
-    return run(conf, *check(conf), factories(**how))
+    return run(check(conf), factories(**how))
 
 
 if __name__ == "__main__":
@@ -34,7 +35,7 @@ if __name__ == "__main__":
     if os.environ.get("LEASE") == "short":
         longtake.pipelines.files.folder_lock.TIMES = LeaseTimes(renew_s=0.3, dead_s=2.0, settle_s=0.5)
     try:
-        tally = run(conf, *check(conf), factories(seconds=float(sys.argv[1])))
+        tally = run(check(conf), factories(seconds=float(sys.argv[1])))
         print(tally.done, tally.failed, tally.skipped)
     except Stopped as stop:
         sys.exit(f"stopped: {stop}")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from longtake.models.domain.plan import PlanParams
 from longtake.models.domain.scheduler import Coupling, Stage
-from longtake.models.video.mp4 import Mp4Encoder
+from longtake.models.video.mp4 import Mp4Encoder, plain
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.local import LocalRunner
 from longtake.pipelines.serve.engine.engine import Engine
@@ -37,14 +37,9 @@ def local_bytes(take):
     """(fragments joined, plain file) of what the local runner makes of the same request."""
     stages = {Stage.GENERATE: LinkedBase(), Stage.REFINE: LinkedRefiner()}
     runner = LocalRunner(stages, PlanParams(), NUM_STEPS, take.coupling)
-    files = [Mp4Encoder(take.fps, take.width, take.height, fragmented=fragmented) for fragmented in (True, False)]
-    parts = [[], []]
-    for segment in runner.stream(replace(take.spec, settings=())):
-        for file, part in zip(files, parts, strict=True):
-            part.append(file.encode(segment.frames))
-    for file, part in zip(files, parts, strict=True):
-        part.append(file.finish())
-    return b"".join(parts[0]), b"".join(parts[1])
+    encoder = Mp4Encoder(take.fps, take.width, take.height)
+    fragments = [encoder.encode(segment.frames) for segment in runner.stream(replace(take.spec, settings=()))]
+    return b"".join(fragments), plain(fragments)
 
 
 def started(conf, **how):

@@ -9,8 +9,8 @@ from longtake.models.nets.cam import Cam
 from longtake.models.toy_world.base_stage import new_unet
 from longtake.models.toy_world.clip_stage import ClipParams, ClipStage
 from longtake.models.toy_world.vae_stage import VaeParams, new_vae
-from longtake.models.training.stage import LoopParams
-from longtake.pipelines.train.bundle_files import pack
+from longtake.models.training.params import LoopParams
+from longtake.pipelines.dev.tiny_bundle import pack
 
 LOOP = LoopParams(steps=1)
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from longtake.models.domain.state import Chunk
-from longtake.pipelines.runners.black_frame_check import Looked
+from longtake.pipelines.runners.stages import refuse_black
 from tests.pipelines.runners.test_local import NUM_STEPS, ToyBase, ToyRefiner
 from tests.support import toy
 
@@ -65,7 +65,10 @@ class ToyStage:
             raise ValueError(f"chunk {args[1]} is one that this toy does not make")
         time.sleep(self.how.seconds)
         stage = SpoiltBase(self.stage, self.how.spoil) if self.how.stage == "base" and self.how.spoil else self.stage
-        return Looked(stage).advance(spec, *args) if self.how.spoil else stage.advance(spec, *args)
+        carry, output = stage.advance(spec, *args)
+        if self.how.spoil:
+            refuse_black(output)
+        return carry, output
 
 
 class SpoiltBase:

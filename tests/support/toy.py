@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from longtake.models.domain.checks import FieldError
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.span import Span
 from longtake.models.domain.state import Boundary, Chunk, Memory, Segment, WindowState
 
 if TYPE_CHECKING:
-    from longtake.models.stages.refiner import RefinerParams
+    from longtake.models.stages.params import RefinerParams
 
 SIZE = 16
 WORDS = {"a", "red", "circle", "moves", "right"}
@@ -32,10 +33,12 @@ class ToyBundle:
         return ToyRefiner(params)
 
     def unknown_words(self, text: str) -> list[str]:
-        words = text.split()
-        if len(words) > 22:
-            raise ValueError(f"prompt has {len(words)} tokens: at most 22")
-        return [word for word in words if word not in WORDS]
+        return [word for word in text.split() if word not in WORDS]
+
+    def check_text(self, name: str, text: str) -> None:
+        count = len(text.split())
+        if count > 22:
+            raise FieldError(name, f" has {count} tokens: at most 22")
 
 
 class ToyBase:

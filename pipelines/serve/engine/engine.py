@@ -24,6 +24,7 @@ from typing import Concatenate, Literal, ParamSpec, TypeVar
 
 from longtake import __version__
 from longtake.actors.pool import Pool
+from longtake.models.domain.checks import FieldError
 from longtake.models.domain.chunk_queue import ChunkQueue
 from longtake.models.domain.prompt import with_prompt
 from longtake.pipelines.config.conf import for_video
@@ -179,9 +180,9 @@ class Engine:
         if self._runner is not None and take_id in self._runner:
             return self._runner.change_prompt(take_id, prompt)
         if not take.is_active:
-            raise ValueError(f"prompt={prompt!r}: it comes too late, the video is {take.status}")
+            raise FieldError.of("prompt", prompt, f"it comes too late, the video is {take.status}")
         if take.started_at is not None or take.extends is not None:
-            raise ValueError(f"prompt={prompt!r}: the video waits to be resumed; change it when it is in work")
+            raise FieldError.of("prompt", prompt, "the video waits to be resumed; change it when it is in work")
         self._takes.save(with_prompts(take, with_prompt(take.spec, 0, prompt)))
         self._results.logs[take_id].append("prompt", from_frame=0, prompt=prompt)
         return 0

@@ -8,8 +8,9 @@ from functools import partial
 from longtake.actors.pool import Pool
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.files.store import Store
+from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
-from longtake.pipelines.runners.stages import bundle_path, stage_factories
+from longtake.pipelines.runners.stages import stage_factories
 from longtake.pipelines.serve.library.take_writer import TakeWriter
 from longtake.pipelines.serve.settings import ServeConf
 

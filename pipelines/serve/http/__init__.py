@@ -1,1 +1,1 @@
-"""The HTTP side of the endpoint: requests, answers and the page."""
+"""The HTTP side of the endpoint: routes, checks of requests, responses, and the page."""

@@ -1,4 +1,4 @@
-"""The app: all routes behind one Guard."""
+"""The HTTP app: all routes behind access control."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -18,29 +18,29 @@ from longtake.pipelines.serve.http import routes_service as service
 from longtake.pipelines.serve.http import routes_socket as socket
 from longtake.pipelines.serve.http import routes_streams as streams
 from longtake.pipelines.serve.http import routes_videos as videos
-from longtake.pipelines.serve.http.access import Guard
-from longtake.pipelines.serve.http.backpressure import Paced
+from longtake.pipelines.serve.http.access import AccessControl
+from longtake.pipelines.serve.http.backpressure import FlowControl
 from longtake.pipelines.serve.http.errors import HANDLERS
 from longtake.pipelines.serve.http.keys import Keys, read_keys
 from longtake.pipelines.serve.http.openapi import document
-from longtake.pipelines.serve.http.request_checks import Checker
-from longtake.pipelines.serve.http.video_service import Desk
+from longtake.pipelines.serve.http.request_checks import RequestChecker
+from longtake.pipelines.serve.http.video_service import VideoService
 from longtake.pipelines.serve.library.takes import Takes
 from longtake.pipelines.serve.settings import ServeConf
 
 PAGE = Path(__file__).parent / "page"
-DESCRIPTION = """Long videos from text, that play while they are made.
+DESCRIPTION = """Long videos from text that play while they are made.
 
-Every request but those to `/health` and the page carries a key, `Authorization: Bearer KEY`, where the endpoint has
-keys. Every refusal has the form `{"error": {"message", "type", "param", "code"}}`. `WS /v1/stream` is one socket for
-one video, with JSON to ask and to tell and binary fragments.
+If the endpoint has API keys, every request except those to `/health` and the page needs one: `Authorization: Bearer
+KEY`. Every refusal has the form `{"error": {"message", "type", "param", "code"}}`. `WS /v1/stream` is a WebSocket that
+makes one video, with JSON messages and binary fragments.
 """
 
 
 def create_app(engine: Engine, takes: Takes, conf: ServeConf, bundle: Bundle | None = None) -> FastAPI:
-    """`bundle` checks prompts; by default the texts of the one that `conf` names.
+    """The app of an endpoint. `bundle` checks prompts; by default its texts are loaded from the one that `conf` names.
 
-    Raises ValueError for a file of keys, or a bundle, that cannot be read.
+    Raises ValueError for a file of keys or a bundle that cannot be read.
     """
     keys = read_keys(conf.serve.keys_file)
     page = {"/": PAGE / "index.html", **{f"/{path.name}": path for path in PAGE.glob("*.*")}}
@@ -48,15 +48,15 @@ def create_app(engine: Engine, takes: Takes, conf: ServeConf, bundle: Bundle | N
         title="Longtake",
         version=__version__,
         description=DESCRIPTION,
-        docs_url=None,  # they would load scripts from elsewhere
+        docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
         exception_handlers=HANDLERS,
         middleware=_middleware(conf, keys, page),
     )
-    checker = Checker(conf, bundle or build_texts(conf), limits_of(conf).size_multiple)
-    app.state.keys, app.state.desk = keys, Desk(engine, takes, checker)
-    for part in (videos, streams, hls, service, socket):
-        app.include_router(part.router)
+    checker = RequestChecker(conf, bundle or build_texts(conf), limits_of(conf).size_multiple)
+    app.state.keys, app.state.service = keys, VideoService(engine, takes, checker)
+    for routes in (videos, streams, hls, service, socket):
+        app.include_router(routes.router)
     for at, path in page.items():
         _add_file(app, at, path)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
@@ -64,10 +64,11 @@ def create_app(engine: Engine, takes: Takes, conf: ServeConf, bundle: Bundle | N
 
 
 def _middleware(conf: ServeConf, keys: Keys, page: Collection[str]) -> list[Middleware]:
-    """Guard is inside: what it refuses can be read by the pages that may ask."""
-    paced, guard = Middleware(Paced), Middleware(Guard, params=conf.serve, keys=keys, open_paths=page)
+    """CORS is outside access control, so that pages of allowed origins can read its refusals."""
+    flow = Middleware(FlowControl)
+    access = Middleware(AccessControl, params=conf.serve, keys=keys, open_paths=page)
     if not conf.serve.cors_origins:
-        return [paced, guard]
+        return [flow, access]
     cors = Middleware(
         CORSMiddleware,
         allow_origins=conf.serve.cors_origins,
@@ -75,11 +76,11 @@ def _middleware(conf: ServeConf, keys: Keys, page: Collection[str]) -> list[Midd
         allow_headers=["Authorization", "Content-Type", "Range", "Last-Event-ID"],
         expose_headers=["Content-Range", "ETag", "Retry-After", streams.ID_HEADER],
     )
-    return [paced, cors, guard]
+    return [flow, cors, access]
 
 
 def _add_file(app: FastAPI, at: str, path: Path) -> None:
     async def send() -> Response:
-        return FileResponse(path, headers={"Cache-Control": "no-cache"})  # asked for again by its ETag
+        return FileResponse(path, headers={"Cache-Control": "no-cache"})  # revalidated by its ETag
 
     app.add_api_route(at, send, methods=["GET", "HEAD"], include_in_schema=False)

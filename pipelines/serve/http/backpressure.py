@@ -1,15 +1,15 @@
-"""No more bytes on their way to a client than it takes: what Serve's proxy itself does not see to.
+"""Flow control between the app and a client: Serve's proxy has none of its own.
 
-    replica   app ──► Paced ──►  any number of messages  ──► Acknowledge ──► client   proxy
-                        ▲                                         │
-                        └───────── so many bytes have gone ───────┘
+    replica   app ──► FlowControl ──►  any number of messages  ──► Acknowledge ──► client   proxy
+                           ▲                                            │
+                           └──────── acknowledged: N bytes sent ────────┘
 
-Between them is a queue without a bound: two clients that did not read a file of 500 MiB cost the replica 1.1 GiB and
-the object store 1 GiB. With both ends the replica reads the file at the pace of the client.
+Between replica and proxy is a queue without a bound: two clients that did not read a file of 500 MiB cost the replica
+1.1 GiB and the object store 1 GiB. With both ends in place the replica reads the file at the client's pace.
 
-1. At most `WINDOW_BYTES` and one message are on their way. They count as gone when the client's socket has taken them.
-2. The proxy tells of every `TOLD_BYTES`, so of a short answer nothing.
-3. Without `Acknowledge` (a header says that it is there) nothing is counted, and nothing waits.
+1. At most `WINDOW_BYTES` and one message are unacknowledged. A byte is acknowledged once the client's socket took it.
+2. The proxy acknowledges every `ACK_BYTES`, so a short response is never acknowledged.
+3. Without `Acknowledge` (it announces itself in a header) nothing is counted and nothing waits.
 """
 
 import asyncio
@@ -18,19 +18,19 @@ from typing import Any
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-WINDOW_BYTES, TOLD_BYTES = 2**22, 2**20
-HEADER = b"longtake-proxy-tells"
-GONE = "longtake.gone"  # type of the message that says how many bytes have gone
+WINDOW_BYTES, ACK_BYTES = 2**22, 2**20
+HEADER = b"longtake-flow-control"
+ACK = "longtake.ack"  # type of the message that acknowledges a number of bytes
 PROXY_CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"  # in the environment in which Ray is started
 
 
 def proxy_middleware() -> list[Middleware]:
-    """For Serve's proxy: PROXY_CALLBACK names it."""
+    """The middleware of Serve's proxy, as PROXY_CALLBACK names it."""
     return [Middleware(Acknowledge)]
 
 
 class Acknowledge:
-    """ASGI, in the proxy."""
+    """ASGI middleware of the proxy."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -40,39 +40,39 @@ class Acknowledge:
             await self._app(scope, receive, send)
             return
         headers = [(name, value) for name, value in scope["headers"] if name != HEADER]
-        told = _Told(receive, send)
+        channel = _AckChannel(receive, send)
         try:
-            await self._app({**scope, "headers": [*headers, (HEADER, b"1")]}, told.receive, told.send)
+            await self._app({**scope, "headers": [*headers, (HEADER, b"1")]}, channel.receive, channel.send)
         finally:
-            told.close()
+            channel.close()
 
 
-class _Told:
-    """`receive` gives what the client sends, and between it how much has gone."""
+class _AckChannel:
+    """A client whose messages are mixed with acknowledgements of the bytes sent to it."""
 
     def __init__(self, receive: Receive, send: Send) -> None:
         self._receive, self._send = receive, send
-        self._gone: asyncio.Queue[int] = asyncio.Queue()
-        self._untold = 0
+        self._acks: asyncio.Queue[int] = asyncio.Queue()
+        self._unacknowledged = 0
         self._next: asyncio.Future[Message] | None = None  # from the client
 
     async def send(self, message: Message) -> None:
         await self._send(message)  # waits while the client's socket is full
-        self._untold += _size(message)
-        if self._untold >= TOLD_BYTES:
-            self._gone.put_nowait(self._untold)
-            self._untold = 0
+        self._unacknowledged += _size(message)
+        if self._unacknowledged >= ACK_BYTES:
+            self._acks.put_nowait(self._unacknowledged)
+            self._unacknowledged = 0
 
     async def receive(self) -> Message:
         self._next = self._next or asyncio.ensure_future(self._receive())
-        gone = asyncio.ensure_future(self._gone.get())
+        ack = asyncio.ensure_future(self._acks.get())
         try:
-            both: list[asyncio.Future[Any]] = [self._next, gone]
+            both: list[asyncio.Future[Any]] = [self._next, ack]
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-            if gone.done():
-                return {"type": GONE, "bytes": gone.result()}
+            if ack.done():
+                return {"type": ACK, "bytes": ack.result()}
         finally:
-            gone.cancel()
+            ack.cancel()
         message, self._next = self._next.result(), None
         return message
 
@@ -81,8 +81,8 @@ class _Told:
             self._next.cancel()
 
 
-class Paced:
-    """ASGI, in the replica, around everything else."""
+class FlowControl:
+    """ASGI middleware of the replica, around everything else."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -91,33 +91,34 @@ class Paced:
         if HEADER not in dict(scope.get("headers", ())):
             await self._app(scope, receive, send)
             return
-        way = _Way(send)
-        listener = asyncio.create_task(way.listen(receive))
+        window = _SendWindow(send)
+        reader = asyncio.create_task(window.read(receive))
         try:
-            await self._app(scope, way.receive, way.send)
+            await self._app(scope, window.receive, window.send)
         finally:
-            listener.cancel()
-            await asyncio.gather(listener, return_exceptions=True)
+            reader.cancel()
+            await asyncio.gather(reader, return_exceptions=True)
 
 
-class _Way:
-    """From the app to one client."""
+class _SendWindow:
+    """A connection on which `send` waits while too many bytes are unacknowledged."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self._messages: asyncio.Queue[Message | Exception] = asyncio.Queue()  # from the client
-        self._last: Message | Exception | None = None  # after which nothing comes from it
-        self._num_bytes = 0
+        self._last: Message | Exception | None = None  # the client's last message
+        self._num_bytes = 0  # unacknowledged
         self._has_room = asyncio.Event()
 
-    async def listen(self, receive: Receive) -> None:
+    async def read(self, receive: Receive) -> None:
+        """Reads messages and acknowledgements until the client disconnects."""
         while self._last is None:
             message: Message | Exception
             try:
                 message = await receive()
-            except Exception as error:  # the app is told, when it asks
+            except Exception as error:  # raised where the app receives
                 message = error
-            if not isinstance(message, Exception) and message["type"] == GONE:
+            if not isinstance(message, Exception) and message["type"] == ACK:
                 self._num_bytes -= message["bytes"]
             else:
                 if isinstance(message, Exception) or message["type"].endswith(".disconnect"):
@@ -126,11 +127,12 @@ class _Way:
             self._has_room.set()
 
     async def receive(self) -> Message:
+        """The client's next message; after the last one, the last one again."""
         is_over = self._last is not None and self._messages.empty()
         message = self._last if is_over else await self._messages.get()
         if isinstance(message, Exception):
             raise message
-        assert message is not None, "it is over when there is a last one"
+        assert message is not None, "there is a last message when the connection is over"
         return message
 
     async def send(self, message: Message) -> None:

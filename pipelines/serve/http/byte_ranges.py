@@ -1,4 +1,7 @@
-"""A file, or a part of it (RFC 9110): one range, `If-None-Match`, `If-Range`, HEAD. What is not sent is not read."""
+"""A response with a file or a part of it (RFC 9110): one range, `If-None-Match`, `If-Range` and HEAD.
+
+Only the bytes that are sent are read.
+"""
 
 import re
 from collections.abc import AsyncIterator, Callable
@@ -13,12 +16,12 @@ Read = Callable[[Span], AsyncIterator[bytes]]
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
-def ranged(request: Request, size: int, etag: str, media: str, read: Read) -> Response:
-    """The answer to a request for `size` bytes that never change while `etag` is their name. Raises ApiError 416."""
+def range_response(request: Request, size: int, etag: str, media: str, read: Read) -> Response:
+    """The response with `size` bytes, which never change while `etag` stays the same. Raises ApiError 416."""
     headers = {"Accept-Ranges": "bytes", "ETag": etag, "Cache-Control": "private, max-age=0, must-revalidate"}
     if _matches(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
-    part = _asked(request, size, etag)
+    part = _requested_part(request, size, etag)
     span = part or Span(0, size)
     headers["Content-Length"] = str(len(span))
     if part is not None:
@@ -29,12 +32,12 @@ def ranged(request: Request, size: int, etag: str, media: str, read: Read) -> Re
     return StreamingResponse(read(span), status, headers, media)
 
 
-def _asked(request: Request, size: int, etag: str) -> Span | None:
-    """The range; None for the whole: nothing was asked, or what nobody needs to understand, or of other bytes."""
-    asked = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
-    if asked is None or request.headers.get("if-range", etag) != etag:
+def _requested_part(request: Request, size: int, etag: str) -> Span | None:
+    """The requested range. None for the whole: no range, one that a server may ignore, or one of other bytes."""
+    match = _RANGE.fullmatch(request.headers.get("range", "").replace(" ", ""))
+    if match is None or request.headers.get("if-range", etag) != etag:
         return None
-    first, last = asked.groups()
+    first, last = match.groups()
     if not first and not last:
         return None
     if not first:

@@ -1,4 +1,4 @@
-"""What a route asks for in its signature."""
+"""The parameters that routes name in their signatures."""
 
 from typing import Annotated
 
@@ -6,31 +6,31 @@ from fastapi import Depends, Path
 from starlette.requests import HTTPConnection
 
 from longtake.pipelines.serve.http.schema import ID_PATTERN, VIDEO_ID
-from longtake.pipelines.serve.http.video_service import Desk
+from longtake.pipelines.serve.http.video_service import VideoService
 from longtake.pipelines.serve.library.takes import Take
 
 
-def _desk(connection: HTTPConnection) -> Desk:
-    desk: Desk = connection.app.state.desk
-    return desk
+def _service(connection: HTTPConnection) -> VideoService:
+    service: VideoService = connection.app.state.service
+    return service
 
 
 def _owner(connection: HTTPConnection) -> str:
-    """Whose request it is, by the Guard."""
+    """The owner of the request's key, from AccessControl."""
     owner: str = connection.state.owner
     return owner
 
 
-TheDesk = Annotated[Desk, Depends(_desk)]
+Service = Annotated[VideoService, Depends(_service)]
 Owner = Annotated[str, Depends(_owner)]
-# The pattern is for readers: an id of another form is that of no video, a 404 and no 400.
+# The pattern documents ids and is not enforced: an id of another form belongs to no video and gives 404, not 400.
 VideoId = Annotated[
-    str, Path(description="As the video's `id`.", json_schema_extra={"pattern": ID_PATTERN}, examples=[VIDEO_ID])
+    str, Path(description="The video's `id`.", json_schema_extra={"pattern": ID_PATTERN}, examples=[VIDEO_ID])
 ]
 
 
-async def _take(video_id: VideoId, desk: TheDesk, owner: Owner) -> Take:
-    return desk.find(video_id, owner)
+async def _take(video_id: VideoId, service: Service, owner: Owner) -> Take:
+    return service.find(video_id, owner)
 
 
-TheTake = Annotated[Take, Depends(_take)]
+OwnTake = Annotated[Take, Depends(_take)]

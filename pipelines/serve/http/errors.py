@@ -1,10 +1,9 @@
-"""Every refusal has one form: `{"error": {"message", "type", "param", "code"}}`.
+"""Refusals, all of one form: `{"error": {"message", "type", "param", "code"}}`.
 
-A client reads `code`, a person `message`; `param` is the field that was wrong, in the words of the request.
+Programs read `code`, people read `message`; `param` is the invalid field, by its name in the request.
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,23 +12,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+from longtake.models.domain.checks import FieldError
+from longtake.pipelines.serve.library.takes import SETTING_KEYS
 
-# What a request calls the settings that its fields become.
-FIELDS = {
-    "video.fps": "fps",
-    "refiner.width": "width",
-    "refiner.height": "height",
-    "refiner.coupling": "coupling",
-    "base.num_inference_steps": "num_inference_steps",
-    "base.guidance_scale": "guidance_scale",
-}
-_NAMED = re.compile(r"([a-z_][a-z0-9_.\[\]]*)(?==| is missing)")
-MAX_CHARS = 400  # of a message: it repeats what was sent
+TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+REQUEST_FIELDS = {key: name for name, key in SETTING_KEYS.items()}  # of settings of the configuration
+MAX_CHARS = 400  # of a message, which repeats what a client sent
 
 
 class ApiError(Exception):
-    """A request that is refused, or that could not be done."""
+    """A refused or failed request."""
 
     def __init__(
         self, status: int, code: str, message: str, param: str | None = None, retry_after_s: float | None = None
@@ -56,38 +48,41 @@ def invalid(message: str, param: str | None = None, code: str = "invalid_value")
 
 
 def not_found(video_id: str, param: str | None = None) -> ApiError:
-    """Also for a video of another key: who may not see it does not learn that it is there."""
+    """The refusal for an unknown video, and for one of another key, whose existence is not revealed."""
     return ApiError(404, "video_not_found", f"There is no video {video_id[:80]!r}.", param)
 
 
-def refused(error: ValueError) -> ApiError:
-    """What a part of Longtake says of a value (`refiner.width=7: it has to be even`), in the words of the request."""
-    text = " ".join(str(error).split())
-    named = _NAMED.match(text)
-    if named is None:
-        return invalid(text)
-    param = FIELDS.get(named[1], named[1])
-    return invalid(f"{param}{text[len(named[1]) :]}", param)
+def unavailable(state: str) -> ApiError:
+    return ApiError(503, "service_unavailable", f"The endpoint is not ready: {state}.", retry_after_s=5)
+
+
+def from_value_error(error: ValueError) -> ApiError:
+    """The refusal for an invalid value. A FieldError keeps its problem, under the name of the field in the request."""
+    if not isinstance(error, FieldError):
+        return invalid(" ".join(str(error).split()))
+    param = REQUEST_FIELDS.get(error.field, error.field)
+    return invalid(" ".join(f"{param}{error.problem}".split()), param)
 
 
 def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
-    """The first of pydantic's errors."""
+    """The refusal for the first of pydantic's errors, which come with their context."""
     first = errors[0]
     param = _place(first["loc"])
     if first["type"] == "extra_forbidden":
-        return invalid(f"{param}: there is no field of this name here", param, "unknown_parameter")
+        return invalid(f"{param}: there is no such field", param, "unknown_parameter")
     if first["type"] == "missing":
         return invalid(f"{param} is missing", param, "missing_parameter")
     if first["type"] == "json_invalid":
-        return invalid("The body is no valid JSON.", None, "invalid_json")
+        return invalid("The body is not valid JSON.", None, "invalid_json")
+    cause = first.get("ctx", {}).get("error")
+    if isinstance(cause, FieldError):  # it may name a place inside the field, such as prompt[1].from_frame
+        return from_value_error(cause)
     reason = str(first["msg"]).removeprefix("Value error, ")
-    if _NAMED.match(reason):  # a rule of ours: it names its field
-        return refused(ValueError(reason))
     return invalid(f"{param}{_value(first)}: {reason}" if param else reason, param or None)
 
 
 def _short(text: str) -> str:
-    """What a client sent may be long, and may be no valid Unicode."""
+    """`text`, which may repeat a long value or invalid Unicode from a client, fit for a message."""
     text = text.encode(errors="backslashreplace").decode()
     return text if len(text) <= MAX_CHARS else f"{text[: MAX_CHARS - 3]}..."
 
@@ -122,10 +117,10 @@ async def on_validation_error(request: Request, error: Exception) -> Response:
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:
-    """What the framework itself refuses: unknown routes, methods, bodies that cannot be read."""
+    """Refusals of the framework: unknown routes, wrong methods, unreadable bodies."""
     assert isinstance(error, HTTPException)
     codes = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
-    messages = {404: "There is nothing at this address.", 405: f"{request.method} is not possible here."}
+    messages = {404: "There is nothing at this address.", 405: f"The method {request.method} is not allowed here."}
     message = messages.get(error.status_code, str(error.detail))
     refusal = ApiError(error.status_code, codes.get(error.status_code, "invalid_request"), message)
     refusal.headers |= dict(error.headers or {})

@@ -1,6 +1,6 @@
-"""Who asks: API keys, and how often each may ask.
+"""API keys, and a limit on the rate of requests.
 
-Keys are kept as hashes. A client's key is compared with all of them, in a time that tells nothing about any.
+Keys are kept as hashes. A client's key is compared with all of them, so the time taken reveals nothing about any.
 """
 
 import hmac
@@ -12,12 +12,12 @@ from hashlib import sha256
 from pathlib import Path
 
 MIN_CHARS = 16
-_KEY = re.compile(r"[A-Za-z0-9._~+/=-]+")  # what fits into a header and into a cookie
+_KEY = re.compile(r"[A-Za-z0-9._~+/=-]+")  # fits into a header and into a cookie
 MAX_BUCKETS = 10_000
 
 
 class Keys:
-    """The keys that are known. None at all: everybody may ask, and there is one owner, the empty text."""
+    """The known API keys. Without any, access is open and there is one owner, the empty text."""
 
     def __init__(self, keys: Iterable[str] = ()) -> None:
         self._hashes = [sha256(key.encode()).digest() for key in keys]
@@ -26,7 +26,7 @@ class Keys:
         return bool(self._hashes)
 
     def owner(self, key: str) -> str | None:
-        """The name under which the videos of a key are kept: the key cannot be had from it. None: not known."""
+        """The name under which the videos of a key are kept, or None for an unknown key. It does not reveal the key."""
         given, known = sha256(key.encode(errors="replace")).digest(), False
         for one in self._hashes:
             known |= hmac.compare_digest(given, one)
@@ -48,26 +48,27 @@ def read_keys(path: str | None) -> Keys:
         raise ValueError(f"serve.keys_file={path} has no key: put one on a line, such as `openssl rand -hex 32` makes")
     for number, key in keys.items():
         if len(key) < MIN_CHARS or not _KEY.fullmatch(key):
-            raise ValueError(
-                f"serve.keys_file={path}:{number}: a key has at least {MIN_CHARS} letters, digits and ._~+/=-"
-            )
+            rule = f"a key has at least {MIN_CHARS} letters, digits and ._~+/=-"
+            raise ValueError(f"serve.keys_file={path}:{number}: {rule}")
     return Keys(keys.values())
 
 
-class Rates:
+class RateLimiter:
     """A token bucket for each name: `per_minute` requests, all of them at once if need be."""
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_minute, self._clock = per_minute, clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # requests left, and when that was so
+        self._buckets: OrderedDict[str, tuple[float, float]] = (
+            OrderedDict()
+        )  # requests left, and the time of that count
 
     def wait_s(self, name: str) -> float:
-        """0 and the request counts, or the seconds until there is room for one more."""
+        """0, and the request counts; or the seconds until there is room for one more."""
         now, rate = self._clock(), self._per_minute / 60
         left, since = self._buckets.pop(name, (float(self._per_minute), now))
         left = min(float(self._per_minute), left + (now - since) * rate)
         allowed = left >= 1
         self._buckets[name] = (left - allowed, now)
-        while len(self._buckets) > MAX_BUCKETS:  # the one that has been silent for longest
+        while len(self._buckets) > MAX_BUCKETS:  # drops the name that has been silent for longest
             self._buckets.popitem(last=False)
         return 0.0 if allowed else (1 - left) / rate

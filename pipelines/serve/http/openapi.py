@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI sees in the signatures, and what it cannot see there."""
+"""The OpenAPI document: FastAPI's own, and the parts that it cannot see in the signatures of routes."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from fastapi.openapi.utils import get_openapi
 
 from longtake.pipelines.serve.http.schema import UNSEEN
 
-NEVER = ("HTTPValidationError", "ValidationError")  # FastAPI's own 422: here it is a 400 of the form of all refusals
+UNUSED = ("HTTPValidationError", "ValidationError")  # FastAPI's 422: here it is a 400 of the form of all refusals
 OPEN_PATHS = ("/health", "/login", "/logout")
 
 
 def document(app: FastAPI) -> dict[str, Any]:
-    """Made once."""
+    """The document of `app`, made once."""
     if app.openapi_schema is None:
         schema = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes, tags=TAGS
@@ -22,7 +22,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             own = kind.model_json_schema(ref_template="#/components/schemas/{model}")
             components |= own.pop("$defs", {})
             components[kind.__name__] = own
-        for name in NEVER:
+        for name in UNUSED:
             components.pop(name, None)
         for path, item in schema["paths"].items():
             for operation in item.values():
@@ -34,8 +34,8 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 
 TAGS = [
-    {"name": "Videos", "description": "Make, list, look, delete, cancel, remix, extend, download."},
+    {"name": "Videos", "description": "Create, list, inspect, delete, cancel, remix, extend and download videos."},
     {"name": "Streams", "description": "Watch a video while it is made."},
-    {"name": "Models", "description": "What is served here, with its defaults and limits."},
-    {"name": "Service", "description": "For those who run it, and for its page."},
+    {"name": "Models", "description": "The model served here, with its defaults and limits."},
+    {"name": "Service", "description": "For operators, and for the page."},
 ]

@@ -1,10 +1,9 @@
 """The body of a request as one of the schema's classes: JSON, or a form as HTML and the `openai` package send it.
 
 In a form, `video[id]=...` is a field of an object, `prompt[][prompt]=...` a field of the next object of a list, and a
-`prompt` that reads as a JSON list of objects is one.
+`prompt` that is a JSON list of objects is read as one.
 """
 
-import json
 import re
 from typing import Any, TypeVar
 
@@ -13,31 +12,40 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
+from longtake.models.domain.prompt import read_prompt_text
 from longtake.pipelines.serve.http.errors import ApiError, from_validation, invalid
-from longtake.pipelines.serve.http.schema import _Request
+from longtake.pipelines.serve.http.schema import RequestModel
 
-R = TypeVar("R", bound=_Request)
+R = TypeVar("R", bound=RequestModel)
 JSON = "application/json"
 FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
 MAX_FIELDS = 300
 _KEY = re.compile(r"([^\[\]]+)(\[\])?(?:\[([^\[\]]+)\])?")
 
 
-async def read(request: Request, kind: type[R]) -> R:
-    """Raises ApiError naming the field that is wrong."""
+async def read_body(request: Request, kind: type[R]) -> R:
+    """The request's body. Raises ApiError naming the invalid field."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media == JSON:
+        return from_json(await request.body(), kind)
+    if media not in FORMS:
+        raise ApiError(415, "unsupported_media_type", f"Content-Type: it has to be {JSON} or {' or '.join(FORMS)}")
     try:
-        if media == JSON:
-            return kind.model_validate_json(await request.body(), strict=True)
-        if media in FORMS:
-            return kind.model_validate(_fields(await _form(request)))
+        return kind.model_validate(_fields(await _form(request)))
     except ValidationError as error:
-        raise from_validation(error.errors(include_url=False, include_context=False)) from None
-    raise ApiError(415, "unsupported_media_type", f"Content-Type: it has to be {JSON} or {' or '.join(FORMS)}")
+        raise from_validation(error.errors(include_url=False)) from None
 
 
-def described(kind: type[_Request]) -> dict[str, Any]:
-    """The `requestBody` of the OpenAPI document: `read` is no parameter that FastAPI could see."""
+def from_json(text: str | bytes, kind: type[R]) -> R:
+    """An object of JSON as `kind`. Raises ApiError naming the invalid field."""
+    try:
+        return kind.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        raise from_validation(error.errors(include_url=False)) from None
+
+
+def body_schema(kind: type[RequestModel]) -> dict[str, Any]:
+    """The `requestBody` of the OpenAPI document: FastAPI cannot derive it, as no parameter of the route is a body."""
     schema = {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}
     return {"requestBody": {"required": True, "content": dict.fromkeys((JSON, *FORMS), schema)}}
 
@@ -53,10 +61,10 @@ def _fields(form: FormData) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in form.multi_items():
         if isinstance(value, UploadFile):
-            raise invalid(f"{key[:80]}: no file can be given here", key[:80], "unknown_parameter")
+            raise invalid(f"{key[:80]}: files are not accepted", key[:80], "unknown_parameter")
         _put(fields, key, value)
     if isinstance(fields.get("prompt"), str):
-        fields["prompt"] = _schedule(fields["prompt"])
+        fields["prompt"] = read_prompt_text(fields["prompt"])
     return fields
 
 
@@ -82,17 +90,6 @@ def _twice(name: str) -> ApiError:
     return invalid(f"{name[:80]} is given twice", name[:80])
 
 
-def _schedule(text: str) -> Any:
-    if text.lstrip().startswith("["):
-        try:
-            value = json.loads(text)
-        except (ValueError, RecursionError):
-            return text
-        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
-            return value
-    return text
-
-
 def _number(text: str) -> Any:
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else text
 
@@ -101,21 +98,21 @@ ERROR = {"$ref": "#/components/schemas/ErrorBody"}
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"description": description, "content": {JSON: {"schema": ERROR}}}
     for status, description in {
-        400: "The request is wrong; `param` names the field.",
-        401: "No API key, or one that is not known.",
-        403: "It comes from a page or by a name that is not allowed.",
+        400: "The request is invalid; `param` names the field.",
+        401: "The API key is missing or unknown.",
+        403: "The host, address or origin is not allowed.",
         404: "There is no such video.",
-        405: "Not this method.",
-        409: "Not in the state that the video is in.",
+        405: "The method is not allowed.",
+        409: "Not possible in the video's present state.",
         413: "The body is too large.",
-        415: "The body is of a type that is not read here.",
-        416: "The range lies outside.",
-        429: "Too many requests, videos or connections; `Retry-After` says when.",
-        503: "It starts, or stops; `Retry-After` says when.",
+        415: "The type of the body is not supported.",
+        416: "The range is outside the file.",
+        429: "Too many requests, videos or connections; retry after `Retry-After` seconds.",
+        503: "The endpoint starts or stops; retry after `Retry-After` seconds.",
     }.items()
 }
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """For the OpenAPI document: these, and those that any request may get."""
+    """The responses of the OpenAPI document for these statuses and for those that every request may get."""
     return {status: REFUSALS[status] for status in sorted({400, 401, 403, 429, *statuses})}

@@ -1,6 +1,6 @@
 """HLS for players without Media Source (Safari on a phone): a playlist over the same bytes as the stream.
 
-fragment 0 = ftyp moov | moof mdat        init.mp4 is what stands before the bar, 0.m4s what stands behind it
+fragment 0 = ftyp moov | moof mdat        init.mp4 is the part before the bar, 0.m4s the part after it
 fragment k =             moof mdat        k.m4s
 """
 
@@ -12,17 +12,18 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from longtake.models.domain.plan import Plan
-from longtake.pipelines.serve.http.dependencies import TheDesk, TheTake
+from longtake.models.video.mp4 import split_head
+from longtake.pipelines.serve.http.dependencies import OwnTake, Service
 from longtake.pipelines.serve.http.errors import ApiError
 from longtake.pipelines.serve.http.file_responses import MP4, bytes_response, no_such_part
 from longtake.pipelines.serve.http.live_feed import FRAGMENT, fragments, read_fragment
 from longtake.pipelines.serve.http.request_body import refusals
-from longtake.pipelines.serve.http.video_service import Desk
+from longtake.pipelines.serve.http.video_service import VideoService
 from longtake.pipelines.serve.library.takes import Take
 
 router = APIRouter(prefix="/v1/videos/{video_id}/hls", tags=["Streams"])
 PLAYLIST = "application/vnd.apple.mpegurl"
-PATIENCE_S = 20.0  # that a player waits for a playlist that has something to play
+PATIENCE_S = 20.0  # a player waits this long for the first fragment
 Index = Annotated[int, Path(ge=0, le=10**6)]
 
 
@@ -31,31 +32,31 @@ Index = Annotated[int, Path(ge=0, le=10**6)]
     response_class=Response,
     responses={200: {"description": "The playlist.", "content": {PLAYLIST: {}}}, **refusals(404, 409)},
 )
-async def hls_playlist(take: TheTake, desk: TheDesk) -> Response:
-    """Waits for the first fragment; has an end when the video has."""
-    await _wait_for_first(desk, take)
-    now = desk.find(take.id, take.owner)
-    if not now.fragments:
+async def hls_playlist(take: OwnTake, service: Service) -> Response:
+    """The playlist. Waits for the first fragment; ends with the video."""
+    await _wait_for_first(service, take)
+    latest = service.find(take.id, take.owner)
+    if not latest.fragments:
         raise ApiError(409, "video_not_ready", "There is no fragment yet.", retry_after_s=2)
-    return Response(_playlist(now), media_type=PLAYLIST)
+    return Response(_playlist(latest), media_type=PLAYLIST)
 
 
 @router.get("/init.mp4", response_class=Response, responses={200: {"content": {MP4: {}}}, **refusals(404, 416)})
-async def hls_init(request: Request, take: TheTake, desk: TheDesk) -> Response:
-    """What every segment needs before it."""
-    head, _ = await _fragment(desk, take, 0)
+async def hls_init(request: Request, take: OwnTake, service: Service) -> Response:
+    """The head of the file, which every segment needs."""
+    head, _ = await _fragment(service, take, 0)
     return bytes_response(request, take, "hls-init", head)
 
 
 @router.get("/{index}.m4s", response_class=Response, responses={200: {"content": {MP4: {}}}, **refusals(404, 416)})
-async def hls_segment(request: Request, take: TheTake, desk: TheDesk, index: Index) -> Response:
+async def hls_segment(request: Request, take: OwnTake, service: Service, index: Index) -> Response:
     """One fragment."""
-    _, rest = await _fragment(desk, take, index)
+    _, rest = await _fragment(service, take, index)
     return bytes_response(request, take, f"hls-{index}", rest)
 
 
-async def _wait_for_first(desk: Desk, take: Take) -> None:
-    source = fragments(desk, take)
+async def _wait_for_first(service: VideoService, take: Take) -> None:
+    source = fragments(service, take)
     try:
         await asyncio.wait_for(anext(source, None), PATIENCE_S)
     except TimeoutError:
@@ -64,20 +65,13 @@ async def _wait_for_first(desk: Desk, take: Take) -> None:
         await source.aclose()
 
 
-async def _fragment(desk: Desk, take: Take, index: int) -> tuple[bytes, bytes]:
-    """(ftyp and moov, the rest); the first is empty but for fragment 0. Raises ApiError 404."""
+async def _fragment(service: VideoService, take: Take, index: int) -> tuple[bytes, bytes]:
+    """(ftyp and moov, the rest) of a fragment; only fragment 0 has a head. Raises ApiError 404."""
     try:
-        data = await read_fragment(desk, take, FRAGMENT, index)
+        data = await read_fragment(service, take, FRAGMENT, index)
     except FileNotFoundError:
         raise no_such_part("segment", index) from None
     return split_head(data) if index == 0 else (b"", data)
-
-
-def split_head(data: bytes) -> tuple[bytes, bytes]:
-    """The first two boxes, and what follows. A box begins with its length."""
-    ftyp = int.from_bytes(data[:4])
-    stop = ftyp + int.from_bytes(data[ftyp : ftyp + 4])
-    return data[:stop], data[stop:]
 
 
 def _playlist(take: Take) -> str:

@@ -1,16 +1,16 @@
-"""One socket for one video: JSON to ask and to tell, binary messages for the fragments.
+"""A WebSocket that makes one video: JSON messages in both directions, binary messages with the fragments.
 
     client  {"type": "start", "prompt": "...", "num_frames": 80, ...}     the fields of a new video
             {"type": "prompt", "prompt": "a blue square moves left"}      from the next chunk on
-            {"type": "cancel"}                                            and the end comes soon
+            {"type": "cancel"}                                            ends the video early
     server  {"type": "video", "video": {...}}                             as `GET /v1/videos/{id}`
-            {"type": "fragment", "index": 0, "start": 0, "stop": 16, "bytes": 9000}, and then the bytes as one message
+            {"type": "fragment", "index": 0, "start": 0, "stop": 16, "bytes": 9000}, then the bytes as one message
             {"type": "progress" | "chunk" | "window" | ... }              as the events of `GET /v1/videos/{id}/events`
             {"type": "error", "error": {...}}                             the form of every refusal
-            {"type": "completed"}, {"type": "failed", "code": ..., "message": ...} or {"type": "interrupted"}, when the
-            endpoint stops; and the socket is closed
+            {"type": "completed"}, {"type": "failed", "code": ..., "message": ...}, or {"type": "interrupted"} when the
+            endpoint stops; then the socket is closed
 
-Who closes the socket before the end stops the work, and the video is gone.
+Closing the socket before the end stops the work and deletes the video.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ import json
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
-from pydantic import ValidationError
 from starlette.websockets import WebSocketDisconnect
 
-from longtake.pipelines.serve.http.dependencies import Owner, TheDesk
-from longtake.pipelines.serve.http.errors import ApiError, from_validation, invalid, refused
+from longtake.pipelines.serve.http.dependencies import Owner, Service
+from longtake.pipelines.serve.http.errors import ApiError, from_value_error, invalid
 from longtake.pipelines.serve.http.live_feed import FRAGMENT, events, read_fragment
+from longtake.pipelines.serve.http.request_body import from_json
 from longtake.pipelines.serve.http.schema import PromptChange, VideoRequest
-from longtake.pipelines.serve.http.video_service import Desk
+from longtake.pipelines.serve.http.video_service import VideoService
 from longtake.pipelines.serve.library.events import LAST
 from longtake.pipelines.serve.library.takes import Take
 
@@ -35,11 +35,11 @@ NORMAL, REFUSED, TRY_LATER = 1000, 1008, 1013
 
 
 @router.websocket("/v1/stream")
-async def stream_socket(socket: WebSocket, desk: TheDesk, owner: Owner) -> None:
+async def stream_socket(socket: WebSocket, service: Service, owner: Owner) -> None:
     await socket.accept()
     try:
-        with desk.stream():
-            await _serve(socket, desk, owner)
+        with service.open_stream():
+            await _serve(socket, service, owner)
     except ApiError as refusal:
         await socket.send_json({"type": "error", **refusal.body})
         await socket.close(TRY_LATER if refusal.status in (429, 503) else REFUSED, refusal.code)
@@ -47,91 +47,85 @@ async def stream_socket(socket: WebSocket, desk: TheDesk, owner: Owner) -> None:
         return
 
 
-async def _serve(socket: WebSocket, desk: Desk, owner: str) -> None:
-    take = await _start(socket, desk, owner)
-    talk = asyncio.create_task(_tell(socket, desk, take))
-    listen = asyncio.create_task(_listen(socket, desk, take))
+async def _serve(socket: WebSocket, service: VideoService, owner: str) -> None:
+    take = await _start(socket, service, owner)
+    sending = asyncio.create_task(_send_events(socket, service, take))
+    receiving = asyncio.create_task(_receive_messages(socket, service, take))
     try:
-        await asyncio.wait([talk, listen], return_when=asyncio.FIRST_COMPLETED)
-        (talk if talk.done() else listen).result()
+        await asyncio.wait([sending, receiving], return_when=asyncio.FIRST_COMPLETED)
+        (sending if sending.done() else receiving).result()
     finally:
-        if not talk.done() or talk.cancelled() or talk.exception() is not None:
-            desk.leave(take)
-        for task in (talk, listen):
+        if not sending.done() or sending.cancelled() or sending.exception() is not None:
+            service.discard(take)
+        for task in (sending, receiving):
             task.cancel()
-        await asyncio.gather(talk, listen, return_exceptions=True)
+        await asyncio.gather(sending, receiving, return_exceptions=True)
     await socket.close(NORMAL)
 
 
-async def _start(socket: WebSocket, desk: Desk, owner: str) -> Take:
+async def _start(socket: WebSocket, service: VideoService, owner: str) -> Take:
     try:
-        message = await asyncio.wait_for(_receive(socket, desk), START_S)
+        message = await asyncio.wait_for(_receive(socket, service), START_S)
     except TimeoutError:
-        raise invalid(f"Nothing was asked for in {START_S:g} seconds.", "type") from None
+        raise invalid(f"There was no message within {START_S:g} seconds.", "type") from None
     if message.pop("type", None) != "start":
         raise invalid("type: the first message has to be of type start", "type")
+    take, warnings = await service.create(from_json(json.dumps(message), VideoRequest), owner, transient=True)
     try:
-        request = VideoRequest.model_validate_json(json.dumps(message), strict=True)
-    except ValidationError as error:
-        raise from_validation(error.errors(include_url=False, include_context=False)) from None
-    take, words = await desk.create(request, owner, transient=True)
-    try:
-        await _send(socket, {"type": "video", "video": desk.video(take, words).model_dump(mode="json")})
+        await _send(socket, {"type": "video", "video": service.video(take, warnings).model_dump(mode="json")})
     except BaseException:
-        desk.leave(take)
+        service.discard(take)
         raise
     return take
 
 
-async def _tell(socket: WebSocket, desk: Desk, take: Take) -> None:
-    """All that happens, to the end."""
-    shown = 0
-    async for one in events(desk, take):
-        event = one.event
+async def _send_events(socket: WebSocket, service: VideoService, take: Take) -> None:
+    """Sends every event, and each fragment once, to the end of the take."""
+    next_index = 0
+    async for numbered in events(service, take):
+        event = numbered.event
         if event.kind == "fragment":
-            if event.data["index"] < shown:
+            if event.data["index"] < next_index:
                 continue
-            shown = event.data["index"] + 1
+            next_index = event.data["index"] + 1
         await _send(socket, {"type": event.kind, **event.data})
         if event.kind == "fragment":
-            await socket.send_bytes(await read_fragment(desk, take, FRAGMENT, event.data["index"]))
+            await socket.send_bytes(await read_fragment(service, take, FRAGMENT, event.data["index"]))
         if event.kind in LAST:
             return
 
 
-async def _listen(socket: WebSocket, desk: Desk, take: Take) -> None:
-    """What the client changes, until it goes. A wrong message is told, and changes nothing."""
+async def _receive_messages(socket: WebSocket, service: VideoService, take: Take) -> None:
+    """Obeys the client's messages until it disconnects. An invalid one is answered with an error."""
     while True:
         try:
-            message = await _receive(socket, desk)
+            message = await _receive(socket, service)
             kind = message.get("type")
             if kind == "cancel":
-                await desk.ask(take, desk.engine.cancel)
+                await service.call(take, service.engine.cancel)
             elif kind == "prompt":
-                await _change_prompt(desk, take, message)
+                await _change_prompt(service, take, message)
             else:
                 raise invalid("type: it has to be prompt or cancel", "type")
         except ApiError as refusal:
             await _send(socket, {"type": "error", **refusal.body})
 
 
-async def _change_prompt(desk: Desk, take: Take, message: dict[str, Any]) -> None:
+async def _change_prompt(service: VideoService, take: Take, message: dict[str, Any]) -> None:
+    change = from_json(json.dumps(message), PromptChange)
+    await service.check_prompt(take, change.prompt)
     try:
-        change = PromptChange.model_validate_json(json.dumps(message), strict=True)
-        await desk.check_prompt(take, change.prompt)
-        await desk.ask(take, lambda take_id: desk.engine.change_prompt(take_id, change.prompt))
-    except ValidationError as error:
-        raise from_validation(error.errors(include_url=False, include_context=False)) from None
+        await service.call(take, lambda take_id: service.engine.change_prompt(take_id, change.prompt))
     except ValueError as error:
-        raise refused(error) from None
+        raise from_value_error(error) from None
 
 
-async def _receive(socket: WebSocket, desk: Desk) -> dict[str, Any]:
+async def _receive(socket: WebSocket, service: VideoService) -> dict[str, Any]:
     """The next JSON object. Raises ApiError for anything else."""
     message = await socket.receive()
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect(message.get("code", 1005))
-    text, limit = message.get("text"), desk.conf.serve.max_body_bytes
+    text, limit = message.get("text"), service.conf.serve.max_body_bytes
     if text is None:
         raise invalid("A message has to be JSON text.", None, "invalid_json")
     if len(text) > limit:
@@ -139,7 +133,7 @@ async def _receive(socket: WebSocket, desk: Desk) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
-        raise invalid("The message is no valid JSON.", None, "invalid_json") from None
+        raise invalid("The message is not valid JSON.", None, "invalid_json") from None
     if not isinstance(value, dict):
         raise invalid("The message has to be a JSON object.", None, "invalid_json")
     return value

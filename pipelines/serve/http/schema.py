@@ -1,6 +1,6 @@
-"""What requests and answers look like. The OpenAPI document is made of these classes.
+"""Requests and responses. The OpenAPI document is generated from these classes.
 
-The names are those of the videos API that clients already speak; fields that it does not have say so.
+The names are those of the videos API that existing clients use; fields beyond it are marked as extensions.
 """
 
 import re
@@ -17,8 +17,8 @@ ID_PATTERN = r"^video_[0-9a-f]{32}$"
 _SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
 
 PROMPT_SCHEMA = {
-    "description": "What the video shows. A list changes it on the way: each text holds from the first chunk that "
-    "begins at or after its `from_frame`; the first one begins at frame 0.",
+    "description": "The content of the video. A list changes the prompt along the way: each text takes effect at the "
+    "first chunk that begins at or after its `from_frame`; the first text begins at frame 0.",
     "anyOf": [
         {"type": "string", "minLength": 1},
         {
@@ -47,11 +47,11 @@ SECONDS_SCHEMA = {
 
 
 def _text(value: str) -> str:
-    """Half of a surrogate pair is no text: nothing could write it to a file."""
+    """`value`. Raises ValueError for half a surrogate pair, which no file could hold."""
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError("it is no valid Unicode text") from None
+        raise ValueError("it is not valid Unicode text") from None
     return value
 
 
@@ -74,69 +74,72 @@ Seconds = Annotated[str, BeforeValidator(_seconds), WithJsonSchema(SECONDS_SCHEM
 Text = Annotated[str, AfterValidator(_text)]
 
 
-class _Request(BaseModel):
+class RequestModel(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
-class VideoRequest(_Request):
+class VideoRequest(RequestModel):
     """A new video. `size` or `width` and `height`, `seconds` or `num_frames`."""
 
     prompt: PromptField
-    model: Text | None = Field(None, description="The one that `GET /v1/models` lists, which is also the default.")
-    seconds: Seconds | None = Field(None, description="Length; 4 when neither it nor `num_frames` is given.")
+    model: Text | None = Field(None, description="The model that `GET /v1/models` lists, which is also the default.")
+    seconds: Seconds | None = Field(None, description="Length; 4 if neither this nor `num_frames` is given.")
     size: str | None = Field(
         None,
         pattern=r"^[0-9]{1,5}x[0-9]{1,5}$",
-        description="Width and height in pixels; the bundle's own size when it is not given.",
+        description="Width and height in pixels; the bundle's own size by default.",
         examples=["128x128"],
     )
-    num_frames: int | None = Field(None, ge=1, description="Length in frames, to the frame. (Extension.)")
+    num_frames: int | None = Field(None, ge=1, description="Exact length in frames. (Extension.)")
     fps: int | None = Field(None, ge=1, le=240, description="Frames a second. (Extension.)")
-    width: int | None = Field(None, ge=2, description="In pixels; needs `height`. (Extension.)")
-    height: int | None = Field(None, ge=2, description="In pixels; needs `width`. (Extension.)")
+    width: int | None = Field(None, ge=2, description="In pixels; requires `height`. (Extension.)")
+    height: int | None = Field(None, ge=2, description="In pixels; requires `width`. (Extension.)")
     num_inference_steps: int | None = Field(
         None, ge=1, description="Denoising steps of the base model; the refiner keeps its own. (Extension.)"
     )
     guidance_scale: float | None = Field(
-        None, ge=1, le=100, description="How strictly a video begins as the prompt says; 1 is none. (Extension.)"
+        None,
+        ge=1,
+        le=100,
+        description="How strictly the beginning of the video follows the prompt; 1 is none. (Extension.)",
     )
-    negative_prompt: Text = Field("", description="What the video should not show. (Extension.)")
+    negative_prompt: Text = Field("", description="Content to avoid. (Extension.)")
     seed: int | None = Field(
         None, ge=0, lt=2**63, description="The same request with the same seed gives the same bytes. (Extension.)"
     )
     coupling: Coupling | None = Field(
-        None, description="`causal` shows frames early, `symmetric` is the paper's and shows them late. (Extension.)"
+        None, description="`causal` delivers frames early; `symmetric`, the paper's, delivers them late. (Extension.)"
     )
 
 
-class RemixRequest(_Request):
-    """The same video, seed included, of another prompt."""
+class RemixRequest(RequestModel):
+    """The same video, seed included, with another prompt."""
 
     prompt: PromptField
 
 
-class VideoReference(_Request):
-    id: str = Field(description="Of a completed video.", examples=[VIDEO_ID])
+class VideoReference(RequestModel):
+    id: str = Field(description="The id of a completed video.", examples=[VIDEO_ID])
 
 
-class ExtensionRequest(_Request):
-    """More of a completed video: `seconds` or `num_frames` are what is added."""
+class ExtensionRequest(RequestModel):
+    """A continuation of a completed video by `seconds` or `num_frames`."""
 
-    prompt: Text = Field(description="From the end of the video on.", examples=[PROMPT])
+    prompt: Text = Field(description="The prompt of the continuation.", examples=[PROMPT])
     video: VideoReference
-    seconds: Seconds | None = Field(None, description="To add; 4 when neither it nor `num_frames` is given.")
+    seconds: Seconds | None = Field(None, description="Seconds to add; 4 if neither this nor `num_frames` is given.")
     num_frames: int | None = Field(None, ge=1, description="Frames to add. (Extension.)")
 
 
-class PromptChange(_Request):
-    """A message of the WebSocket."""
+class PromptChange(RequestModel):
+    """A message of the WebSocket that changes the prompt."""
 
     type: Literal["prompt"]
-    prompt: Text = Field(description="From the next chunk on.")
+    prompt: Text = Field(description="The prompt from the next chunk on.")
 
 
-class LoginRequest(_Request):
-    key: str = Field(description="An API key. It comes back as a cookie that scripts cannot read.")
+class LoginRequest(RequestModel):
+    key: str = Field(description="An API key. The response sets it as a cookie that scripts cannot read.")
 
 
 class VideoError(BaseModel):
@@ -149,27 +152,27 @@ class PromptAt(BaseModel):
     prompt: str
 
 
-class Cut(BaseModel):
-    """How a video is made piece by piece, in frames."""
+class PlanSizes(BaseModel):
+    """The sizes of the pieces in which a video is made, in frames."""
 
-    chunk_frames: int = Field(description="Of the first call of the base model.")
-    condition_frames: int = Field(description="Of each later one, frames of the chunk before.")
-    window_frames: int = Field(description="Of a call of the refiner.")
-    overlap_frames: int = Field(description="Of these, frames of the window before.")
+    chunk_frames: int = Field(description="Output of the first call of the base model.")
+    condition_frames: int = Field(description="Frames of the previous chunk that each later call repeats.")
+    window_frames: int = Field(description="Input of a call of the refiner.")
+    overlap_frames: int = Field(description="Frames of a window that belong to the previous one too.")
 
 
 class Video(BaseModel):
-    """A video: what was asked, and how far it is."""
+    """A video: its request and its progress."""
 
     id: str = Field(examples=[VIDEO_ID])
     object: Literal["video"] = "video"
     model: str
     status: Literal["queued", "in_progress", "completed", "failed"]
     progress: int = Field(ge=0, le=100)
-    created_at: int = Field(description="Unix time in seconds, as all times here.")
+    created_at: int = Field(description="Unix time in seconds, as are the other times.")
     completed_at: int | None
-    expires_at: int | None = Field(description="When its files go.")
-    prompt: str = Field(description="At frame 0.")
+    expires_at: int | None = Field(description="Time at which its files are deleted.")
+    prompt: str = Field(description="The prompt at frame 0.")
     size: str = Field(examples=["128x128"])
     seconds: str = Field(examples=["4"])
     remixed_from_video_id: str | None
@@ -183,10 +186,10 @@ class Video(BaseModel):
     negative_prompt: str
     seed: int
     coupling: Coupling
-    prompts: list[PromptAt] = Field(description="The whole schedule.")
+    prompts: list[PromptAt] = Field(description="All prompts, with their first frames.")
     extends_video_id: str | None
-    plan: Cut
-    warnings: list[str] = Field([], description="Of a new video: words that the model does not know.")
+    plan: PlanSizes
+    warnings: list[str] = Field([], description="Of a new video: unknown words and prompts that never show.")
 
 
 class VideoList(BaseModel):
@@ -204,7 +207,7 @@ class VideoDeleted(BaseModel):
 
 
 class Defaults(BaseModel):
-    """What a video has that does not say."""
+    """Defaults for fields that a request leaves out."""
 
     seconds: str
     fps: int
@@ -213,18 +216,18 @@ class Defaults(BaseModel):
     num_inference_steps: int
     guidance_scale: float
     coupling: Coupling
-    plan: Cut
+    plan: PlanSizes
 
 
 class Limits(BaseModel):
-    """What a request may ask for at most."""
+    """Upper limits for the fields of a request."""
 
     max_frames: int
     max_prompt_chars: int
     max_cues: int
     max_pixels: int
     max_steps: int
-    size_multiple: int = Field(description="Width and height have to be multiples of it.")
+    size_multiple: int = Field(description="Width and height have to be multiples of this.")
 
 
 class Model(BaseModel):
@@ -248,7 +251,7 @@ class Health(BaseModel):
 class ErrorDetail(BaseModel):
     message: str
     type: str = Field(examples=["invalid_request_error"])
-    param: str | None = Field(description="The field that was wrong.", examples=["num_frames"])
+    param: str | None = Field(description="The invalid field.", examples=["num_frames"])
     code: str = Field(examples=["invalid_value"])
 
 
@@ -258,5 +261,5 @@ class ErrorBody(BaseModel):
     error: ErrorDetail
 
 
-# FastAPI sees them in no signature.
+# They stand in no signature that FastAPI sees.
 UNSEEN: tuple[type[BaseModel], ...] = (VideoRequest, RemixRequest, ExtensionRequest, LoginRequest, ErrorBody)

@@ -1,4 +1,4 @@
-"""An answer that goes on for as long as something comes."""
+"""A response of unknown length, sent while its content is made."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
@@ -9,57 +9,57 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from longtake.pipelines.serve.http.errors import ApiError
-from longtake.pipelines.serve.http.video_service import Desk
+from longtake.pipelines.serve.http.video_service import VideoService
 
 
-class Stream(StreamingResponse):
-    """Counts as a stream until it ends; `on_leave` is called when the client goes, or it fails, before the end."""
+class LiveResponse(StreamingResponse):
+    """Counts as an open stream until it ends. `on_abort` is called if it fails or the client disconnects before."""
 
     def __init__(
         self,
-        desk: Desk,
+        service: VideoService,
         content: AsyncGenerator[bytes, None],
         media: str,
         headers: Mapping[str, str] | None = None,
-        on_leave: Callable[[], None] | None = None,
+        on_abort: Callable[[], None] | None = None,
     ) -> None:
-        # Proxies that collect bytes before they pass them on are asked not to.
+        # The header asks proxies not to buffer.
         super().__init__(content, 200, {"X-Accel-Buffering": "no", **(headers or {})}, media)
-        self._desk, self._content, self._on_leave, self._whole = desk, content, on_leave, False
+        self._service, self._content, self._on_abort, self._complete = service, content, on_abort, False
 
     async def stream_response(self, send: Send) -> None:
         await super().stream_response(send)
-        self._whole = True
+        self._complete = True
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            with self._desk.stream():
+            with self._service.open_stream():
                 await super().__call__(scope, receive, send)
         finally:
-            if self._on_leave is not None and not self._whole:
-                self._on_leave()
+            if self._on_abort is not None and not self._complete:
+                self._on_abort()
             with CancelScope(shield=True):
                 await self._content.aclose()
 
 
-async def first_of(request: Request, source: AsyncGenerator[bytes, None]) -> bytes | None:
-    """What comes first; None when nothing comes. The request's body has to be read by now.
+async def first_item(request: Request, source: AsyncGenerator[bytes, None]) -> bytes | None:
+    """The first item of `source`, or None if it has none. The request's body has to be read already.
 
-    Raises ApiError, which nobody will see, when the client has gone.
+    Raises ApiError, which no client will see, when the client disconnects.
     """
     first = asyncio.ensure_future(anext(source, None))
-    gone = asyncio.ensure_future(_gone(request))
+    disconnect = asyncio.ensure_future(_wait_for_disconnect(request))
     try:
-        await asyncio.wait([first, gone], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([first, disconnect], return_when=asyncio.FIRST_COMPLETED)
         if not first.done():
-            raise ApiError(499, "client_closed_request", "The client has gone.")
+            raise ApiError(499, "client_closed_request", "The client has disconnected.")
         return first.result()
     finally:
-        for task in (first, gone):
+        for task in (first, disconnect):
             task.cancel()
-        await asyncio.gather(first, gone, return_exceptions=True)
+        await asyncio.gather(first, disconnect, return_exceptions=True)
 
 
-async def _gone(request: Request) -> None:
+async def _wait_for_disconnect(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Literal
 
+from longtake.models.domain.checks import FieldError
 from longtake.models.domain.plan import PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.scheduler import Coupling
@@ -23,6 +24,17 @@ from longtake.pipelines.files.store import Store
 from longtake.pipelines.serve.library.paths import RECORD, TAKES, folder, is_id
 
 logger = logging.getLogger(__name__)
+
+
+# Fields of a request, and of its take, that are settings of its video: their keys in the configuration.
+SETTING_KEYS = {
+    "num_inference_steps": "base.num_inference_steps",
+    "guidance_scale": "base.guidance_scale",
+    "fps": "video.fps",
+    "width": "refiner.width",
+    "height": "refiner.height",
+    "coupling": "refiner.coupling",
+}
 
 
 class NoSuchTake(LookupError):
@@ -53,7 +65,8 @@ class Take:
     width: int
     height: int
     coupling: Coupling
-    settings: tuple[str, ...] = ()  # `section.key=value`, beside those that the fields above say
+    num_inference_steps: int | None = None  # of the base model; None: the endpoint's
+    guidance_scale: float | None = None  # of the base model; None: the endpoint's
     status: Status = Status.QUEUED
     created_at: int
     started_at: int | None = None
@@ -80,8 +93,8 @@ class Take:
     @property
     def spec(self) -> PromptSpec:
         """Raises ValueError for an impossible video."""
-        own = (f"video.fps={self.fps}", f"refiner.width={self.width}", f"refiner.height={self.height}")
-        settings = (*self.settings, *own, f"refiner.coupling={self.coupling.value}")
+        values = {name: getattr(self, name) for name in SETTING_KEYS} | {"coupling": self.coupling.value}
+        settings = tuple((SETTING_KEYS[name], value) for name, value in values.items() if value is not None)
         return PromptSpec(
             self.id, self.prompt, self.negative_prompt, self.num_frames, self.seed, settings, cues=self.cues
         )
@@ -98,7 +111,7 @@ def extended(source: Take, prompt: str, num_frames_more: int, now: int) -> Take:
     Raises ValueError for an impossible video.
     """
     if num_frames_more < 1:
-        raise ValueError(f"num_frames={num_frames_more}: it has to be at least 1")
+        raise FieldError.of("num_frames", num_frames_more, "it has to be at least 1")
     take = Take(
         id=new_id(),
         owner=source.owner,
@@ -113,7 +126,8 @@ def extended(source: Take, prompt: str, num_frames_more: int, now: int) -> Take:
         width=source.width,
         height=source.height,
         coupling=source.coupling,
-        settings=source.settings,
+        num_inference_steps=source.num_inference_steps,
+        guidance_scale=source.guidance_scale,
         created_at=now,
         extends=source.id,
     )
@@ -140,7 +154,20 @@ def read_take(data: bytes) -> Take:
     if not isinstance(values, dict):
         raise ValueError("it is not a JSON object")
     known = {field.name for field in fields(Take)}
+    values |= _old_settings(values.get("settings", []))
     return from_plain(Take, {name: value for name, value in values.items() if name in known})
+
+
+def _old_settings(texts: object) -> dict[str, object]:
+    """Fields that records of before kept in `settings`, as texts such as "base.num_inference_steps=8"."""
+    names = {SETTING_KEYS[name]: name for name in ("num_inference_steps", "guidance_scale")}
+    found: dict[str, object] = {}
+    for text in texts if isinstance(texts, list) else [texts]:
+        key, _, value = str(text).partition("=")
+        if key not in names:
+            raise ValueError(f"settings={text}: it is neither {' nor '.join(names)}")
+        found[names[key]] = json.loads(value)
+    return found
 
 
 class Takes:

@@ -1,4 +1,4 @@
-"""A real browser and a real endpoint on toy stages. Without a browser these tests are skipped, and say so.
+"""A real browser and a real endpoint on toy stages. Without a browser these tests are skipped.
 
 Playwright's driver leaves an event loop running in the thread that started it, for as long as it is open; there
 `asyncio.run` fails, for every test that comes after. So it has a thread of its own, and these tests run in that one.
@@ -20,7 +20,7 @@ _thread = ThreadPoolExecutor(1, thread_name_prefix="browser")
 
 
 def in_thread(work, *args, **options):
-    """All that touches Playwright; returns or raises what `work` does."""
+    """Runs `work` in Playwright's thread; returns its value or raises its error."""
     return _thread.submit(work, *args, **options).result()
 
 
@@ -36,7 +36,7 @@ def pytest_pyfunc_call(pyfuncitem):
 
 @pytest.fixture(scope="session")
 def browser():
-    """Debian's chromium, which has no sandbox when root runs it."""
+    """Debian's chromium; as root it needs --no-sandbox."""
     if CHROMIUM is None:
         pytest.skip("there is no browser: apt-get install chromium, or CHROMIUM=/path/to/one")
     playwright = pytest.importorskip(
@@ -52,7 +52,7 @@ def browser():
 
 @pytest.fixture(scope="session")
 def kit(browser, ray_cluster, tmp_path_factory):
-    """An endpoint whose calls take long enough to look at what they do."""
+    """An endpoint with calls slow enough to observe."""
     folder = tmp_path_factory.mktemp("page")
     with running(
         folder, "serve.in_flight=3", "serve.requests_per_minute=100000", seconds=0.25, fail_prompt="a raise"
@@ -62,7 +62,7 @@ def kit(browser, ray_cluster, tmp_path_factory):
 
 @pytest.fixture
 def open_page(browser):
-    """`open_page(url, init="", **context)`: a page in a browser context of its own; in the end it has had no error."""
+    """`open_page(url, init="", **context)`: a page in its own browser context. Fails if the page had an error."""
     contexts, pages = [], []
 
     def open_one(url, init="", **context):

@@ -1,7 +1,7 @@
-// What the tests look at, in the page itself: `looks.grey("fine")`.
+// Helpers of the browser tests, inside the page: `looks.grey("fine")`.
 
 window.looks = {
-  /** The commonest value of a video's red channel: a toy's frame i is 40 + i. Null: there is no picture. */
+  /** The commonest value of a video's red channel: frame i of a toy is 40 + i. Null without a picture. */
   grey(name) {
     const video = document.getElementById(name), canvas = document.createElement("canvas");
     [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
@@ -13,20 +13,20 @@ window.looks = {
     return Number(Object.entries(counts).sort((a, b) => b[1] - a[1])[0][0]);
   },
 
-  /** All of the refined video's first `seconds` are here, without a gap. */
+  /** Whether the first `seconds` of the refined video are buffered without a gap. */
   holds(seconds) {
     const {buffered} = document.getElementById("fine");
     return buffered.length === 1 && buffered.start(0) === 0 && buffered.end(0) > seconds - 0.01;
   },
 
-  /** As a hand on the slider. */
+  /** Moves the slider. */
   seek(frame) {
     const slider = document.getElementById("seek");
     slider.value = frame;
     slider.dispatchEvent(new Event("input"));
   },
 
-  /** From now on `filled` gets how many cells of each row are done, whenever that changes. */
+  /** Starts recording the number of finished cells of each row in `filled`, at each change. */
   watchTimeline() {
     this.filled = [];
     const count = (row) => document.querySelectorAll(`#${row} i[data-state=done]`).length;
@@ -34,11 +34,11 @@ window.looks = {
       const now = ["chunks", "windows", "segments"].map(count);
       if (String(now) !== String(this.filled.at(-1))) this.filled.push(now);
     };
-    const how = {subtree: true, childList: true, attributeFilter: ["data-state"]};
-    new MutationObserver(look).observe(document.getElementById("timeline"), how);
+    const options = {subtree: true, childList: true, attributeFilter: ["data-state"]};
+    new MutationObserver(look).observe(document.getElementById("timeline"), options);
   },
 
-  /** Frame, place in percent, and what is said of them: of one moment. */
+  /** [frame, position in percent, text for screen readers], all at one moment. */
   head() {
     const slider = document.getElementById("seek"), head = document.getElementById("head");
     return [Number(slider.value), parseFloat(head.style.left), slider.getAttribute("aria-valuetext")];
@@ -58,7 +58,7 @@ window.looks = {
     return box.top >= 0 && box.bottom <= innerHeight;
   },
 
-  /** [its id or text, whether one can see that it has the focus] */
+  /** [id or text of the focused element, whether its focus is visible] */
   focus() {
     const one = document.activeElement;
     if (one === document.body) return ["the browser's own bars", true];
@@ -70,7 +70,7 @@ window.looks = {
     return [one.id || one.textContent.trim(), places.some(isRinged)];
   },
 
-  /** Each text that can be seen: [text, its colour, what it stands on, whether it is large]. */
+  /** Each visible text: [text, colour, background colour, whether it is large]. */
   texts() {
     const all = [], walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     for (let node = walk.nextNode(); node; node = walk.nextNode()) {
@@ -92,7 +92,7 @@ window.looks = {
     return all;
   },
 
-  /** What can be used and has no name, ids that occur twice, and references to what is not there. */
+  /** Controls without a name, duplicate ids, and references to missing ids. */
   faults() {
     const faults = [], ids = new Set();
     for (const one of document.querySelectorAll("[id]")) {
@@ -116,7 +116,7 @@ window.looks = {
   },
 };
 
-/** What a screen reader says of an element, nearly as the standard has it. */
+/** The accessible name of an element, nearly as the standard defines it. */
 function nameOf(element) {
   const by = (element.getAttribute("aria-labelledby") ?? "").split(" ").map((id) => document.getElementById(id));
   const texts = [...by, ...(element.labels ?? [])].map((one) => one?.textContent ?? "");

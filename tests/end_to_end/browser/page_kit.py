@@ -1,4 +1,4 @@
-"""The page in the words of its tests. A toy's frame i is grey, 40 + i (modulo 100), with one bright column."""
+"""Helpers for tests of the page. Frame i of a toy is grey, 40 + i (modulo 100), with one bright column."""
 
 import re
 import threading
@@ -14,7 +14,7 @@ LOOKS = (Path(__file__).parent / "looks.js").read_text()
 
 
 class Page:
-    """`tab` is Playwright's page; `errors` are scripts that failed and what the page's own rules forbade."""
+    """`tab` is Playwright's page; `errors` holds script errors and violations of the content security policy."""
 
     def __init__(self, tab):
         self.tab, self.errors = tab, []
@@ -28,7 +28,7 @@ class Page:
             self.errors.append(message.text)
 
     def make(self, prompt=PROMPT, **settings):
-        """Fills the form as one does, presses the button; the id of the video."""
+        """Fills in the form and submits it; returns the id of the video."""
         self.tab.fill("#prompt", prompt)
         if settings:
             self.tab.eval_on_selector("#settings", "details => { details.open = true; }")
@@ -44,7 +44,7 @@ class Page:
 
     @property
     def id(self):
-        """Of the video that is watched, by the address; an empty text when there is none."""
+        """The id of the video on the screen, from the URL; empty if there is none."""
         found = re.search(r"#(video_[0-9a-f]{32})$", self.tab.url)
         return found[1] if found else ""
 
@@ -54,7 +54,7 @@ class Page:
         return self.tab.get_attribute("#stage", "data-shown") or ""
 
     def wait_state(self, *states):
-        """Of the screen: empty, queued, in_progress, completed, failed or cancelled."""
+        """Waits for a state of the screen: empty, queued, in_progress, completed, failed or cancelled."""
         self.tab.wait_for_function(
             "states => states.includes(document.getElementById('screen').dataset.state)", arg=list(states)
         )
@@ -68,7 +68,7 @@ class Page:
         return self.tab.evaluate("name => looks.grey(name)", name)
 
     def wait_grey(self, name, frame):
-        """Until this video stands at this frame of a toy."""
+        """Waits until this video shows this frame of a toy."""
         try:
             self.tab.wait_for_function("([name, grey]) => looks.grey(name) === grey", arg=[name, 40 + frame % 100])
         except Exception as error:
@@ -79,18 +79,18 @@ class Page:
         return self.tab.eval_on_selector_all(f"#{row} i", "cells => cells.map(cell => cell.dataset.state)")
 
     def pictures(self):
-        """The states of the pictures on the strip: empty, low or fine."""
+        """The states of the pictures on the film strip: empty, low or fine."""
         return self.tab.eval_on_selector_all("#frames canvas", "all => all.map(one => one.dataset.state)")
 
     def seek(self, frame):
         self.tab.evaluate("frame => looks.seek(frame)", frame)
 
     def wait_developed(self):
-        """Until all pictures of the strip are refined ones."""
+        """Waits until all pictures of the film strip are refined."""
         self.tab.wait_for_function("() => looks.isDeveloped()")
 
     def wait_holds(self, seconds):
-        """Until the refined video has its first `seconds`, without a gap."""
+        """Waits until the first `seconds` of the refined video are buffered without a gap."""
         self.tab.wait_for_function("seconds => looks.holds(seconds)", arg=seconds)
 
     def wait_text(self, field, text):
@@ -99,13 +99,13 @@ class Page:
         )
 
     def focused(self):
-        """The id of what has the focus."""
+        """The id of the focused element."""
         return self.tab.evaluate("document.activeElement.id")
 
 
 @contextmanager
 def served_at(app, port):
-    """The app at a port that is known, as an endpoint that comes back."""
+    """Serves the app on a given port, like an endpoint that returns."""
     config = uvicorn.Config(app, host="127.0.0.1", port=port, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)

@@ -1,4 +1,4 @@
-"""The page for everybody: by keyboard alone, read aloud, in both lights, on a phone."""
+"""Accessibility of the page: keyboard, screen readers, both colour schemes, phones."""
 
 import re
 
@@ -12,7 +12,7 @@ PHONE = {"viewport": {"width": 380, "height": 800}, "device_scale_factor": 2, "h
 
 
 def luminance(color):
-    """By WCAG 2.2, of `rgb(1, 2, 3)`."""
+    """Relative luminance by WCAG 2.2, of `rgb(1, 2, 3)`."""
     parts = [int(part) / 255 for part in re.findall(r"\d+", color)[:3]]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

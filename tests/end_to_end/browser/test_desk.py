@@ -1,4 +1,4 @@
-"""Asking, refusals, and what is done with earlier videos."""
+"""The form, its errors, and the actions on earlier videos."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ KEY = "a-key-that-nobody-guesses"
 
 @pytest.fixture(scope="module")
 def small(browser, ray_cluster, tmp_path_factory):
-    """An endpoint with a key, where one video may be in work and none may wait."""
+    """An endpoint with an API key, one video in progress and no queue."""
     folder = tmp_path_factory.mktemp("small")
     (folder / "keys").write_text(KEY)
     with running(
@@ -27,7 +27,7 @@ def small(browser, ray_cluster, tmp_path_factory):
 
 @contextmanager
 def held_answer(page, video_id):
-    """The page's next question after this video is asked in here, and answered at the end."""
+    """Holds the page's next request for this video and answers it at the end of the block."""
     address, held = f"**/v1/videos/{video_id}", []
     page.tab.route(address, lambda route: held.append(route), times=1)
     yield
@@ -136,7 +136,7 @@ def test_a_connection_that_is_lost_comes_back_by_itself(open_page, kit):
         video_id = page.make(num_frames=80)
         page.tab.wait_for_function("() => document.querySelector('#segments i[data-state=done]')")
     page.tab.wait_for_selector("#trouble:not([hidden])")
-    assert "The connection is lost. Trying again" in page.tab.inner_text("#trouble-text")
+    assert "Connection lost. Trying again" in page.tab.inner_text("#trouble-text")
     page.tab.click("#trouble-now")  # too early
     page.tab.wait_for_function("() => /again in \\d+ s/.test(document.getElementById('trouble-text').textContent)")
     with served_at(kit.app, port):
@@ -210,7 +210,7 @@ def test_an_earlier_video_is_played_remixed_extended_and_deleted(page, kit):
 
 
 def test_the_buttons_of_a_video_go_as_soon_as_another_one_is_chosen(page):
-    """A quick "Extend" would extend the one that is still on the screen."""
+    """A quick "Extend" would extend the previous video."""
     first = page.make(num_frames=16, seed=3)
     page.wait_state("completed")
     page.make("a circle moves right")
@@ -258,7 +258,7 @@ def test_the_back_button_goes_to_the_video_before(page):
 
 
 def test_an_answer_that_is_overtaken_shows_nothing(page):
-    """Back, and back again before the first of them was answered."""
+    """Back, and back again before the first response."""
     first = page.make(num_frames=16)
     page.wait_state("completed")
     page.make("a circle moves", num_frames=16)
@@ -282,13 +282,13 @@ def test_a_video_that_is_deleted_while_it_is_on_its_way_is_not_waited_for(page):
         page.tab.wait_for_selector("#actions button", state="detached")
         page.tab.click(f"#shelf li[data-id={first}] button:text('Delete')")
         page.tab.click("#ask-delete button.main")
-        page.wait_text("leader-text", "The video is deleted.")
+        page.wait_text("leader-text", "The video was deleted.")
     page.tab.wait_for_timeout(300)
-    assert page.tab.inner_text("#leader-text") == "The video is deleted."
+    assert page.tab.inner_text("#leader-text") == "The video was deleted."
 
 
 def test_a_key_that_is_given_late_does_not_bring_back_what_was_left(open_page, kit):
-    """The events of a video want a key; it is given when the video has been left."""
+    """The events of a video require a key, which is entered after the video was left."""
     page = open_page(kit.url)
     page.tab.wait_for_selector("#served:not(:empty)")
     first = page.make(num_frames=16)

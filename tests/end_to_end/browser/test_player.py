@@ -1,4 +1,4 @@
-"""A video plays in a browser while it is made."""
+"""Playback of a video while it is made."""
 
 from dataclasses import asdict
 
@@ -56,7 +56,7 @@ def test_the_timeline_fills_as_things_are_made(page):
         assert len(set(row)) >= 4, "it fills bit by bit"
     assert any(chunks > segments for chunks, _, segments in seen)
     page.wait_developed()
-    assert page.tab.inner_text("#final-count") == f"{len(plan.segments)} / {len(plan.segments)} pieces"
+    assert page.tab.inner_text("#final-count") == f"{len(plan.segments)} / {len(plan.segments)} segments"
 
 
 def test_the_playhead_goes_along(page):
@@ -74,7 +74,7 @@ def test_cancel_stops_the_work_and_leaves_what_is_made(page, kit):
     page.tab.click("#actions button:text('Cancel')")
     page.wait_state("cancelled")
     assert kit.takes.get(video_id).error[0] == "cancelled"
-    assert page.tab.inner_text("#status") == "Cancelled. What was made can still be played."
+    assert page.tab.inner_text("#status") == "Cancelled. The finished part can be played."
     page.tab.reload()
     page.wait_state("cancelled")
     page.wait_shown("low", "fine")
@@ -93,7 +93,7 @@ def test_a_page_that_is_loaded_again_goes_on_with_the_video(page, kit):
     assert "First picture after" in page.tab.inner_text("#facts"), "this tab has seen it"
 
 
-def test_who_comes_after_the_end_sees_all_of_it(open_page, page, kit):
+def test_a_finished_video_is_shown_whole_in_another_tab(open_page, page, kit):
     video_id = page.make(num_frames=40)
     wait_status(kit, video_id, "completed")
     late = open_page(f"{kit.url}/#{video_id}")
@@ -102,7 +102,7 @@ def test_who_comes_after_the_end_sees_all_of_it(open_page, page, kit):
     assert set(late.cells("segments")) == {"done"}
 
 
-def test_a_tab_that_nobody_sees_lets_go_of_its_streams_and_takes_them_up_again(page):
+def test_a_hidden_tab_closes_its_streams_and_reopens_them_when_shown(page):
     page.make(num_frames=72)
     page.wait_shown("low")
     page.tab.evaluate("looks.hide(true)")
@@ -136,7 +136,7 @@ def test_without_media_source_it_plays_by_hls(open_page, kit):
 
 
 def test_without_hls_too_it_plays_the_stream_and_then_the_file(open_page, kit):
-    """A browser reads ahead as many bytes as it likes before it shows anything: here that is all that a toy makes."""
+    """A browser reads ahead before it shows anything; a toy's whole video is shorter than that."""
     page = open_page(kit.url, init=NO_MSE + NO_HLS)
     page.tab.wait_for_selector("#served:not(:empty)")
     video_id = page.make(num_frames=80)
@@ -149,7 +149,7 @@ def test_without_hls_too_it_plays_the_stream_and_then_the_file(open_page, kit):
     page.tab.wait_for_function("() => document.getElementById('fine').currentTime > 0.5")
 
 
-def test_who_wants_less_motion_starts_it_by_hand(open_page, kit):
+def test_with_reduced_motion_playback_starts_by_hand(open_page, kit):
     page = open_page(kit.url, reduced_motion="reduce")
     page.tab.wait_for_selector("#served:not(:empty)")
     page.make(num_frames=40)

@@ -113,7 +113,7 @@ def test_clients_that_read_nothing_of_a_large_file_cost_no_memory_and_hinder_nob
     assert grown_mib < LARGE_MIB / 2
 
 
-def test_who_leaves_frees_the_actors_within_two_seconds(client, figure):
+def test_closing_the_socket_frees_the_actors_within_two_seconds(client, figure):
     seconds = []
     for _ in range(5):
         body = {"prompt": PROMPT, "num_frames": 2000}

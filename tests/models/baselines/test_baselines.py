@@ -20,8 +20,8 @@ from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.span import Span
 from longtake.models.nets.cam import Merger
-from longtake.models.stages.base import BaseParams
 from longtake.models.stages.bundle import load_bundle
+from longtake.models.stages.params import BaseParams
 
 SPEC = PromptSpec("v", "a large red circle moves right over a plain navy background", "", 24, 5)
 CHUNK = 4  # frames; the networks take any number
@@ -60,24 +60,24 @@ def test_the_text_alone_gives_the_first_chunk_of_the_base_model_bit_for_bit(bund
     assert np.array_equal(model.decode(model.sample(model.noise(span), span)), chunk.frames[:16])
 
 
-@pytest.mark.parametrize("rival", [co_denoising, free_noise, last_frame])
-def test_a_rival_makes_as_many_frames_as_are_asked_for_and_the_same_ones_again(bundle, rival):
-    made = [rival(text_model(bundle), num_frames, CHUNK) for num_frames in (3, 9, 9)]
+@pytest.mark.parametrize("baseline", [co_denoising, free_noise, last_frame])
+def test_a_baseline_makes_as_many_frames_as_are_asked_for_and_the_same_ones_again(bundle, baseline):
+    made = [baseline(text_model(bundle), num_frames, CHUNK) for num_frames in (3, 9, 9)]
     assert [len(latents) for latents in made] == [3, 9, 9]
     assert torch.equal(made[1], made[2]) and made[1].isfinite().all()
-    other = rival(text_model(bundle, replace(SPEC, seed=6)), 9, CHUNK)
+    other = baseline(text_model(bundle, replace(SPEC, seed=6)), 9, CHUNK)
     assert not torch.equal(made[1], other)
 
 
-@pytest.mark.parametrize("rival", [co_denoising, free_noise, last_frame])
-def test_for_one_chunk_a_rival_is_the_base_model(bundle, rival):
+@pytest.mark.parametrize("baseline", [co_denoising, free_noise, last_frame])
+def test_for_one_chunk_a_baseline_is_the_base_model(bundle, baseline):
     model, span = text_model(bundle), Span(0, CHUNK)
     plain = model.sample(model.noise(span), span)
-    torch.testing.assert_close(rival(model, CHUNK, CHUNK), plain, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(baseline(model, CHUNK, CHUNK), plain, atol=1e-4, rtol=1e-4)
 
 
-def test_rivals_are_different_methods(bundle):
-    made = [rival(text_model(bundle), 8, CHUNK) for rival in (co_denoising, free_noise, last_frame)]
+def test_baselines_are_different_methods(bundle):
+    made = [baseline(text_model(bundle), 8, CHUNK) for baseline in (co_denoising, free_noise, last_frame)]
     assert not any(torch.allclose(a, b, atol=1e-3) for a, b in ((made[0], made[1]), (made[1], made[2])))
 
 

@@ -1,4 +1,4 @@
-"""PromptSpec: what may be asked, and what is said of the rest."""
+"""Valid and invalid requests for a video."""
 
 import pickle
 
@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from longtake.models.domain.checks import FieldError
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec, change_prompt, chunk_prompt, never_shown, read_prompt
 from tests.models.domain.test_plan import NUM_FRAMES, plan_params
@@ -16,7 +17,7 @@ def test_a_spec_asks_for_80_frames_unless_told():
     assert (spec.negative_prompt, spec.num_frames, spec.seed) == ("", 80, 0)
 
 
-def test_specs_that_ask_the_same_are_the_same_also_after_a_journey():
+def test_equal_specs_stay_equal_after_a_pickle():
     spec = PromptSpec("a", "a red circle", "blurry", 1, 2**63 - 1)
     assert pickle.loads(pickle.dumps(spec)) == spec
     assert len({spec, PromptSpec("a", "a red circle", "blurry", 1, 2**63 - 1)}) == 1
@@ -41,7 +42,7 @@ def test_specs_that_ask_the_same_are_the_same_also_after_a_journey():
         ("seed", 0.5, "whole number"),
     ],
 )
-def test_what_cannot_be_made_is_refused_with_field_value_and_rule(field, value, rule):
+def test_an_impossible_request_is_refused_with_field_value_and_rule(field, value, rule):
     asked = {"video_id": "a", "prompt": "a red circle", field: value}
     with pytest.raises(ValueError, match=rule) as refusal:
         PromptSpec(**asked)
@@ -87,7 +88,7 @@ def test_never_shown_are_the_cues_of_no_frame(num_frames, params, data):
         (8, None, "prompt=None: it has to be a text"),
     ],
 )
-def test_a_cue_that_is_none_is_refused(from_frame, prompt, reason):
+def test_an_invalid_cue_is_refused(from_frame, prompt, reason):
     with pytest.raises(ValueError) as refusal:
         Cue(from_frame, prompt)
     assert str(refusal.value) == reason
@@ -96,10 +97,10 @@ def test_a_cue_that_is_none_is_refused(from_frame, prompt, reason):
 @pytest.mark.parametrize(
     ("frames", "reason"),
     [
-        ((40, 20), "from_frame=20: it has to be later than the prompt before it, which begins at 40"),
-        ((40, 40), "from_frame=40: it has to be later than the prompt before it, which begins at 40"),
-        ((79, 80), "from_frame=80: the video ends before it, at 80"),
-        ((9000,), "from_frame=9000: the video ends before it, at 80"),
+        ((40, 20), "prompt[2].from_frame=20: it has to be later than the prompt before it, which begins at 40"),
+        ((40, 40), "prompt[2].from_frame=40: it has to be later than the prompt before it, which begins at 40"),
+        ((79, 80), "prompt[2].from_frame=80: the video ends before it, at 80"),
+        ((9000,), "prompt[1].from_frame=9000: the video ends before it, at 80"),
     ],
 )
 def test_cues_that_do_not_fit_are_refused(frames, reason):
@@ -112,6 +113,18 @@ def test_cues_that_do_not_fit_are_refused(frames, reason):
 def test_cues_are_a_tuple_of_cues(cues):
     with pytest.raises(ValueError, match="^cues=.*: it has to be a tuple of Cues$"):
         PromptSpec("a", "x", cues=cues)
+
+
+@pytest.mark.parametrize("settings", [("a=1",), [("a", 1)], (("a", [1]),), (("a",),), ((1, 2),), None])
+def test_settings_are_pairs_of_a_key_and_a_plain_value(settings):
+    with pytest.raises(ValueError, match="^settings=.*: it has to be a tuple of pairs"):
+        PromptSpec("a", "x", settings=settings)
+    assert hash(PromptSpec("a", "x", settings=(("b.c", (1, 2.5)), ("b.d", None), ("b.e", "f"))))
+
+
+def test_an_error_of_a_field_survives_a_pickle():
+    error = pickle.loads(pickle.dumps(FieldError.of("seed", -1, "too small")))
+    assert (str(error), error.field, error.problem) == ("seed=-1: too small", "seed", "=-1: too small")
 
 
 def test_a_prompt_is_read_from_a_text_or_a_list():
@@ -134,7 +147,7 @@ FIRST = {"from_frame": 0, "prompt": "a"}
         (["a"], "prompt[0]='a': it has to have the fields from_frame and prompt"),
         ([{"prompt": "a"}], "prompt[0].from_frame is missing"),
         ([FIRST, {"from_frame": 8}], "prompt[1].prompt is missing"),
-        ([FIRST, {"from_frame": 8, "text": "b"}], "prompt[1].text='b': there is no such field; "),
+        ([FIRST, {"from_frame": 8, "text": "b"}], "prompt[1].text='b': no such field; "),
         ([{"from_frame": 8, "prompt": "a"}], "prompt[0].from_frame=8: the first prompt begins at frame 0"),
         ([{"from_frame": -1, "prompt": "a"}], "prompt[0].from_frame=-1: it has to be at least 0"),
         ([FIRST, FIRST], "prompt[1].from_frame=0: it has to be later than the prompt before it, which begins at 0"),
@@ -148,13 +161,13 @@ FIRST = {"from_frame": 0, "prompt": "a"}
         ([FIRST, {"from_frame": 8, "prompt": 7}], "prompt[1].prompt=7: it has to be a text"),
     ],
 )
-def test_what_is_no_prompt_is_refused_with_its_place_value_and_rule(value, reason):
+def test_an_invalid_prompt_is_refused_with_its_place_value_and_rule(value, reason):
     with pytest.raises(ValueError) as refusal:
         read_prompt(value)
     assert str(refusal.value).startswith(reason)
 
 
-def test_a_prompt_of_bytes_that_are_no_utf8_is_refused():
+def test_a_prompt_that_is_not_utf8_is_refused():
     with pytest.raises(ValueError, match="^prompt=.*UTF-8"):
         PromptSpec("a", b"a red \xff circle".decode("utf-8", "surrogateescape"))
 

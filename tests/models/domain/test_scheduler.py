@@ -465,7 +465,7 @@ def test_a_video_that_is_resumed_at_its_beginning_is_the_one_that_is_submitted()
         ({"cues": (Cue(17, "another"),)}, "prompt: that of the chunk from frame 24 cannot change, it was handed out"),
         ({"seed": 1}, "video_id='a': it is running, and only its prompts can change"),
         ({"num_frames": 40}, "video_id='a': it is running, and only its prompts can change"),
-        ({"settings": ("refiner.eta=1",)}, "video_id='a': it is running, and only its prompts can change"),
+        ({"settings": (("refiner.eta", 1),)}, "video_id='a': it is running, and only its prompts can change"),
         ({"video_id": "b"}, "video_id='a': it is running, and only its prompts can change"),
     ],
 )

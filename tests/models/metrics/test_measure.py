@@ -9,7 +9,7 @@ from longtake.models.metrics.flow import dis
 from longtake.models.metrics.measure import measure
 from longtake.models.metrics.scuts import scuts
 from longtake.models.stages.bundle import load_bundle
-from longtake.pipelines.runners.stages import bundle_path
+from longtake.pipelines.runners.bundle_limits import bundle_path
 from tests.support.clips import real_clip, still, texture, translating
 
 COLUMNS = {

@@ -3,12 +3,17 @@ import math
 import numpy as np
 import pytest
 
-from longtake.models.metrics.seams import feature_differences, flow_jumps, over_rest, seam_ratio
+from longtake.models.metrics.change import frame_differences
+from longtake.models.metrics.seams import feature_differences, flow_jumps, over_rest
 from tests.support.clips import texture, translating
 
 
 def ramp(levels):
     return np.repeat(np.asarray(levels, np.uint8), 4 * 4 * 3).reshape(len(levels), 4, 4, 3)
+
+
+def seam_ratio(frames, borders):
+    return over_rest(frame_differences(frames), borders)
 
 
 def test_a_steady_change_has_no_seam():

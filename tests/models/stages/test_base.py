@@ -6,8 +6,8 @@ import torch
 
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec
-from longtake.models.stages.base import BaseParams
 from longtake.models.stages.bundle import load_bundle
+from longtake.models.stages.params import BaseParams
 
 SPEC = PromptSpec("v", "a large red circle moves right over a plain navy background", "", 30, 5)
 PLAN = Plan(30, PlanParams())

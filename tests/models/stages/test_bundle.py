@@ -5,9 +5,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from longtake.models.stages.base import BaseParams
+from longtake.models.nets.apm import Apm
+from longtake.models.nets.cam import Cam
 from longtake.models.stages.bundle import load_bundle
-from longtake.models.stages.refiner import RefinerParams
+from longtake.models.stages.params import BaseParams, RefinerParams
+from longtake.pipelines.config.paths import BUNDLES
 
 
 @pytest.fixture
@@ -29,6 +31,21 @@ def test_a_loaded_bundle_holds_the_weights_that_were_packed(random_bundle):
     assert packed.keys() == loaded.keys()
     assert all(torch.equal(loaded[name], tensor.float()) for name, tensor in packed.items())
     assert not any(p.requires_grad for p in bundle.parts["unet"].parameters())
+
+
+@pytest.mark.parametrize("package", ["models.nets", "longtake.models.nets", "elsewhere"])
+def test_classes_are_found_by_their_names_whatever_package_the_index_names(copy, package):
+    index = json.loads((copy / "model_index.json").read_text())
+    assert index["cam"] == ["longtake.models.nets.cam", "Cam"] and index["apm"] == ["longtake.models.nets.apm", "Apm"]
+    index |= {"cam": [f"{package}.cam", "Cam"], "apm": [f"{package}.apm", "Apm"]}
+    (copy / "model_index.json").write_text(json.dumps(index))
+    parts = load_bundle(copy, wanted=lambda name: name in ("cam", "apm")).parts
+    assert type(parts["cam"]) is Cam and type(parts["apm"]) is Apm
+
+
+def test_the_bundle_that_ships_names_its_classes_as_the_first_release_did():
+    index = json.loads((BUNDLES / "tiny" / "model_index.json").read_text())  # its hash is in the records of jobs
+    assert index["cam"] == ["models.nets.cam", "Cam"] and index["apm"] == ["models.nets.apm", "Apm"]
 
 
 def test_loading_twice_gives_the_same_stages_bit_for_bit(random_bundle):

@@ -18,7 +18,8 @@ from longtake.models.domain.prompt import Cue, PromptSpec, chunk_prompt
 from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, Stage
 from longtake.models.domain.span import Span
 from longtake.models.domain.state import Boundary, Chunk, Segment, WindowState
-from longtake.models.stages.refiner import Refiner, RefinerParams
+from longtake.models.stages.params import RefinerParams
+from longtake.models.stages.refiner import Refiner
 from longtake.models.video.frames import upscale
 
 SCHEDULE = NoiseSchedule.from_config(
@@ -44,10 +45,10 @@ class ToyNets:
         assert len(images) == 1
         return torch.nn.functional.avg_pool2d(images, 2)
 
-    def predict(self, x, timestep, spec, /):
+    def predict(self, x, timestep, prompt, negative_prompt, /):
         before, after = x.roll(1, 0), x.roll(-2, 0)
         place = torch.linspace(0, 1, len(x)).reshape(-1, 1, 1, 1)
-        return torch.tanh(0.8 * x - 0.5 * before + 0.3 * after * place + 0.1 * len(spec.prompt)) + timestep / 2000
+        return torch.tanh(0.8 * x - 0.5 * before + 0.3 * after * place + 0.1 * len(prompt)) + timestep / 2000
 
     def decode(self, latents, /):
         return latents.numpy().view(np.uint8).reshape(len(latents), 12, 8, 3)
@@ -106,7 +107,7 @@ def predicted(spec, plan, window, part, t):
     """What the networks say of a window: each frame under the prompt of the chunk that begins last before it."""
     under = {}
     for prompt in {spec.prompt, *(cue.prompt for cue in spec.cues)}:
-        under[prompt] = ToyNets().predict(part, t, PromptSpec("any", prompt))
+        under[prompt] = ToyNets().predict(part, t, prompt, "")
     starts = [max(chunk.start for chunk in plan.chunks if chunk.start <= frame) for frame in window]
     return torch.stack([under[spec.prompt_at(start)][i] for i, start in enumerate(starts)])
 
@@ -233,14 +234,14 @@ CUES = (Cue(20, "a large ring that grows"), Cue(41, "no"), Cue(48, "a ring"))  #
 
 
 class CountedNets(ToyNets):
-    """Writes down what it is asked to predict."""
+    """Records the calls of `predict`."""
 
     def __init__(self):
         self.calls = []
 
-    def predict(self, x, timestep, spec, /):
-        self.calls.append((timestep, spec))
-        return super().predict(x, timestep, spec)
+    def predict(self, x, timestep, prompt, negative_prompt, /):
+        self.calls.append((timestep, prompt))
+        return super().predict(x, timestep, prompt, negative_prompt)
 
 
 @pytest.mark.parametrize("cues", [CUES, CUES[:1], (Cue(70, "a blue ring"),)])
@@ -273,14 +274,14 @@ def test_a_window_is_predicted_once_for_each_of_its_prompts_and_step():
     plan, nets = plan_of(80), CountedNets()
     through_the_scheduler(plan, PARAMS, random.Random(0), nets=nets)
     spec = replace(SPEC, num_frames=80)
-    assert len(nets.calls) == 5 * PARAMS.num_inference_steps and {asked for _, asked in nets.calls} == {spec}
+    assert len(nets.calls) == 5 * PARAMS.num_inference_steps and {prompt for _, prompt in nets.calls} == {spec.prompt}
     nets.calls.clear()
     through_the_scheduler(plan, PARAMS, random.Random(0), nets=nets, cues=CUES)
     # windows from 0, 16, 32, 48 and 64; prompts from 0, 24 and 48, of which the first and the last are the same
     shown = [{chunk_prompt(replace(spec, cues=CUES), plan, i) for i in plan.chunks_of(k)} for k in range(5)]
     assert shown == [{"a ring"}, {"a ring", CUES[0].prompt}, {CUES[0].prompt, "a ring"}, {"a ring"}, {"a ring"}]
     assert len(nets.calls) == (1 + 2 + 2 + 1 + 1) * PARAMS.num_inference_steps
-    assert {asked.cues for _, asked in nets.calls} == {()}
+    assert {prompt for _, prompt in nets.calls} == {spec.prompt, CUES[0].prompt}
 
 
 # ---- ablations

@@ -15,7 +15,8 @@ from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParam
 from longtake.models.domain.span import Span
 from longtake.models.domain.state import Chunk
 from longtake.models.stages.bundle import load_bundle
-from longtake.models.stages.refiner import Refiner, RefinerParams
+from longtake.models.stages.params import RefinerParams
+from longtake.models.stages.refiner import Refiner
 from longtake.models.stages.refiner_nets import BundleRefinerNets
 from longtake.models.video.frames import upscale
 from longtake.pipelines.config.paths import BUNDLES
@@ -78,7 +79,7 @@ def lockstep(parts):
         x0 = torch.empty_like(x)
         for k, window in enumerate(PLAN.windows):
             part = x[window.start : window.stop].clone()
-            own = to_x0(schedule, nets.predict(part, t, SPEC), part, t)
+            own = to_x0(schedule, nets.predict(part, t, SPEC.prompt, SPEC.negative_prompt), part, t)
             cut = 0 if k == 0 else int(rng_for(SPEC.seed, "cut", i, k - 1).integers(9))
             x0[window.start + cut : window.stop] = own[cut:]
         noise = torch.from_numpy(noise_for(SPEC.seed, "refine", i, video, x.shape[1:]))
@@ -105,7 +106,7 @@ def test_causal_frames_are_the_same_for_every_steps_per_task(parts):
 def test_a_negative_prompt_and_the_weight_of_guidance_matter(parts):
     x, t = torch.from_numpy(noise_for(0, "x", 0, Span(0, 24), (4, 4, 6))), 500
     with torch.inference_mode():
-        out = nets_of(parts).predict(x, t, SPEC)
-        assert not torch.equal(out, nets_of(parts).predict(x, t, replace(SPEC, negative_prompt="")))
-        alone = nets_of(parts, replace(PARAMS, guidance_scale=1.0))
-        assert torch.equal(alone.predict(x, t, SPEC), alone.predict(x, t, replace(SPEC, negative_prompt="")))
+        out = nets_of(parts).predict(x, t, SPEC.prompt, SPEC.negative_prompt)
+        assert not torch.equal(out, nets_of(parts).predict(x, t, SPEC.prompt, ""))
+        alone = nets_of(parts, replace(PARAMS, guidance_scale=1.0)).predict
+        assert torch.equal(alone(x, t, SPEC.prompt, SPEC.negative_prompt), alone(x, t, SPEC.prompt, ""))

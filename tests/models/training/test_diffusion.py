@@ -5,8 +5,9 @@ import torch
 from longtake.models.diffusion.noise import rng_for
 from longtake.models.diffusion.sampling import NoiseSchedule, ddim, start
 from longtake.models.toy_world.clip_pool import pool_scenes
+from longtake.models.toy_world.object_weights import LOCATED, object_weights
 from longtake.models.toy_world.render import render
-from longtake.models.training.diffusion import LOCATED, TINY_SCHEDULE, DiffusionLoss, object_weights
+from longtake.models.training.diffusion import TINY_SCHEDULE, DiffusionLoss
 
 
 def test_the_weight_is_on_the_object_and_on_nothing_else():

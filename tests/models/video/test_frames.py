@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtake.models.video.frames import pad_last, to_float, to_uint8, upscale
+from longtake.models.video.frames import to_float, to_uint8, upscale
 
 RNG = np.random.default_rng(0)
 
@@ -70,17 +70,3 @@ def test_upscale_stays_in_range_at_every_size(t, h, w, height, width):
 def test_upscale_names_an_impossible_size():
     with pytest.raises(ValueError, match="height=0, width=8"):
         upscale(_frames(1, 4, 4), 0, 8)
-
-
-@given(t=st.integers(1, 9), n=st.integers(0, 20))
-def test_padding_repeats_the_last_frame_and_cuts_nothing(t, n):
-    frames = _frames(t, 2, 2)
-    padded = pad_last(frames, n)
-    assert len(padded) == max(t, n)
-    assert np.array_equal(padded[:t], frames)
-    assert all(np.array_equal(frame, frames[-1]) for frame in padded[t:])
-
-
-def test_nothing_cannot_be_padded():
-    with pytest.raises(ValueError, match="0 frames"):
-        pad_last(_frames(1, 2, 2)[:0], 4)

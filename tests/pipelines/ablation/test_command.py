@@ -2,20 +2,21 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
-from longtake.models.toy_world.render import render
-from longtake.models.toy_world.world import sample_scene
 from longtake.pipelines.__main__ import main
 from longtake.pipelines.ablation import command as ablate
-from longtake.pipelines.ablation.command import attributes, load_frames, read_prompts, run
+from longtake.pipelines.ablation.command import load_frames, measured, run
+from longtake.pipelines.ablation.jobs import check, jobs_of
+from longtake.pipelines.ablation.prompts import read_prompts
 from longtake.pipelines.ablation.report import BEGIN, END
 from longtake.pipelines.ablation.settings import VARIANTS, Kind, load_ablate
-from longtake.pipelines.ablation.video_maker import Maker
+from longtake.pipelines.ablation.video_maker import VideoMaker
 from longtake.pipelines.config.conf import for_video
 
 SMALL = ("base.num_inference_steps=1", "refiner.num_inference_steps=1", "refiner.height=32", "refiner.width=32")
@@ -39,12 +40,12 @@ def conf(random_bundle, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def done(conf, tmp_path_factory):
-    run(conf)
+    run(check(conf))
     return conf
 
 
 def written(conf):
-    return [json.loads(line) for line in (ablate.Path(conf.out) / "ablations.jsonl").read_text().splitlines()]
+    return [json.loads(line) for line in (Path(conf.out) / "ablations.jsonl").read_text().splitlines()]
 
 
 def test_every_variant_of_every_prompt_has_one_row_and_what_it_is_compared_with_is_there(done):
@@ -57,7 +58,7 @@ def test_every_variant_of_every_prompt_has_one_row_and_what_it_is_compared_with_
 
 
 def test_the_page_has_claims_and_tables_and_keeps_what_people_wrote(done):
-    text = (ablate.Path(done.out) / "ablations.md").read_text()
+    text = (Path(done.out) / "ablations.md").read_text()
     assert text.startswith("# mine\n") and text.endswith("after\n") and "yesterday" not in text
     for word in (
         "independent > symmetric",
@@ -68,43 +69,43 @@ def test_the_page_has_claims_and_tables_and_keeps_what_people_wrote(done):
     ):
         assert word in text
     for name in ("ablations.png", "ablations-order.png", "ablations-frames.jpg"):
-        assert f"]({name})" in text and (ablate.Path(done.out) / name).stat().st_size > 1000
+        assert f"]({name})" in text and (Path(done.out) / name).stat().st_size > 1000
 
 
 def test_what_is_there_is_not_made_again(done, monkeypatch):
     before = written(done)
-    monkeypatch.setattr(Maker, "make", None)
-    monkeypatch.setattr(Maker, "low", None)
+    monkeypatch.setattr(VideoMaker, "make", None)
+    monkeypatch.setattr(VideoMaker, "low", None)
     monkeypatch.setattr(ablate, "measure", None)
-    run(done)
+    run(check(done))
     assert written(done) == before
 
 
 def test_a_video_whose_figures_are_missing_is_measured_again_to_the_same(done, monkeypatch):
     before = written(done)
-    lost = next(ablate.Path(done.work).glob("*/independent/000-*.json"))
+    lost = next(Path(done.work).glob("*/independent/000-*.json"))
     lost.unlink()
-    monkeypatch.setattr(Maker, "make", None)
-    run(done)
+    monkeypatch.setattr(VideoMaker, "make", None)
+    run(check(done))
     assert written(done) == before
 
 
 def test_a_video_that_is_made_again_has_the_same_frames(done):
-    path = next(ablate.Path(done.work).glob("*/overlap-4/001-*.npz"))
+    path = next(Path(done.work).glob("*/overlap-4/001-*.npz"))
     frames = load_frames(path)
     path.unlink()
     next(path.parent.glob("001-*.json")).unlink()
-    run(done)
+    run(check(done))
     assert np.array_equal(load_frames(path), frames)
 
 
 def test_the_refined_variants_have_the_frames_of_the_runner_that_makes_their_own_chunks(done):
     from longtake.pipelines.runners.stages import build_generator
 
-    maker, spec = Maker(done), PromptSpec("1", "a blue ring", num_frames=20, seed=done.seed + 1)
+    maker, spec = VideoMaker(done), PromptSpec("1", "a blue ring", num_frames=20, seed=done.seed + 1)
     conf = for_video(done, VARIANTS["overlap-4"].settings)
     expected = np.concatenate([segment.frames for segment in build_generator(conf, maker.bundle).stream(spec)])
-    path = next(ablate.Path(done.work).glob("*/overlap-4/001-*.npz"))
+    path = next(Path(done.work).glob("*/overlap-4/001-*.npz"))
     assert np.array_equal(load_frames(path), expected)
 
 
@@ -114,21 +115,21 @@ def test_the_low_resolution_video_reaches_to_the_end_of_every_window(conf):
     assert len({plan.chunks[-1].stop for plan in plans}) == 1  # for 80 frames one low-resolution video serves all
 
 
+def test_a_judge_adds_figures_once_and_leaves_the_others_alone(done):
+    before, calls = measured(check(done)), []
+
+    def brightness(prompt, frames):
+        calls.append(prompt)
+        return {"bright": bool(frames.mean() > 0)}
+
+    judged = [measured(check(done), brightness) for _ in range(2)]
+    assert judged[0] == judged[1] == [{**row, "bright": True} for row in before]
+    assert len(calls) == len(before) and measured(check(done)) == before
+
+
 def test_other_settings_are_other_videos(conf):
-    one, other = (
-        next(ablate._jobs(c)).folder for c in (conf, replace(conf, base=replace(conf.base, guidance_scale=3.0)))
-    )
-    assert one != other and one == next(ablate._jobs(replace(conf, num_prompts=1))).folder
-
-
-def test_a_rendered_scene_shows_what_its_caption_says():
-    scene = sample_scene(np.random.default_rng(0))
-    frames = (render([scene], np.arange(40), 64)[0].permute(0, 2, 3, 1).numpy() * 255).round().astype(np.uint8)
-    right = attributes(frames, scene)
-    assert set(right) == {f"{name}_{end}" for name in ablate.PROBED for end in ("start", "end")}
-    assert all(right.values())
-    wrong = attributes(frames, replace(scene, color="green" if scene.color != "green" else "red"))
-    assert not wrong["color_start"] and not wrong["color_end"] and wrong["background_end"]
+    one, other = (jobs_of(c)[0].folder for c in (conf, replace(conf, base=replace(conf.base, guidance_scale=3.0))))
+    assert one != other and one == jobs_of(replace(conf, num_prompts=1))[0].folder
 
 
 @pytest.mark.parametrize(
@@ -142,7 +143,7 @@ def test_a_rendered_scene_shows_what_its_caption_says():
 )
 def test_what_cannot_be_compared_is_refused_by_name_and_value(setting, words):
     with pytest.raises(ValueError) as error:
-        load_ablate(overrides=[setting])
+        load_ablate(overrides=["out=x", setting])
     assert words in str(error.value)
 
 
@@ -172,5 +173,5 @@ def test_prompts_that_are_not_there_are_refused(tmp_path):
 def test_a_page_without_markers_is_not_written_over(done, tmp_path):
     (tmp_path / "ablations.md").write_text("nothing of ours")
     with pytest.raises(ValueError, match="to write between"):
-        run(replace(done, out=str(tmp_path)))
+        check(replace(done, out=str(tmp_path)))
     assert (tmp_path / "ablations.md").read_text() == "nothing of ours"

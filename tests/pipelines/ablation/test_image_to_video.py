@@ -1,4 +1,4 @@
-"""The pipelines of diffusers as autoregressive rivals, really run, with random weights in the sizes of its tests."""
+"""The pipelines of diffusers as autoregressive baselines, really run, with random weights in the sizes of its tests."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,8 @@ from transformers import (
 )
 
 from longtake.models.domain.prompt import PromptSpec
-from longtake.pipelines.ablation.image_to_video import DiffusersParams, check_folder, continued, load_pipeline
+from longtake.pipelines.ablation.image_to_video import continued, load_pipeline
+from longtake.pipelines.ablation.settings import DiffusersParams, check_folder
 
 PARAMS = DiffusersParams(height=32, width=32, num_frames=4, num_inference_steps=1)
 SPEC = PromptSpec("v", "a large red circle", num_frames=6, seed=5)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from longtake.pipelines.ablation.claims import CLAIMS, ORDERS
 from longtake.pipelines.ablation.settings import VARIANTS
-from longtake.pipelines.ablation.statistics import FIGURES, Claim, Verdict, difference, mean, verdict
+from longtake.pipelines.ablation.statistics import METRICS, Claim, Verdict, difference, mean, verdict
 
 
 def rows(**variants):
@@ -24,31 +24,31 @@ CUTS = Claim("c", "s", "scuts", "no-cam", "full")
 
 
 @given(st.lists(st.floats(0, 1e3), min_size=1, max_size=9), st.floats(-10, 10))
-def test_a_difference_is_paired_so_what_prompts_differ_in_falls_out(values, shift):
-    found = difference(rows(full=values, no_cam=[v + shift for v in values]), FIGURES["scuts"], "no-cam", "full")
+def test_a_paired_difference_cancels_the_differences_between_prompts(values, shift):
+    found = difference(rows(full=values, no_cam=[v + shift for v in values]), METRICS["scuts"], "no-cam", "full")
     assert found.low - 1e-9 <= found.mean <= found.high + 1e-9
     assert found.mean == pytest.approx(shift, abs=1e-9) and found.high - found.low == pytest.approx(0, abs=1e-9)
 
 
-def test_a_ratio_figure_is_compared_by_how_many_times_it_is():
-    found = difference(rows(full=[1, 10, 100], no_cam=[2, 20, 200]), FIGURES["mawe_cvpr"], "no-cam", "full")
+def test_a_ratio_metric_is_compared_as_a_ratio():
+    found = difference(rows(full=[1, 10, 100], no_cam=[2, 20, 200]), METRICS["mawe_cvpr"], "no-cam", "full")
     assert found.mean == pytest.approx(2) and found.low == pytest.approx(2) and found.count == 3
 
 
 def test_what_is_infinite_or_missing_is_left_out_and_counted():
     given_ = rows(full=[1.0, 1.0, 1.0, 1.0], no_cam=[2.0, math.inf, None, 2.0])
-    found = difference(given_, FIGURES["mawe_cvpr"], "no-cam", "full")
+    found = difference(given_, METRICS["mawe_cvpr"], "no-cam", "full")
     assert found.count == 2 and found.left_out == 2 and found.mean == pytest.approx(2)
-    assert mean(rows(full=[math.inf, None]), FIGURES["mawe_cvpr"], "full") is None
+    assert mean(rows(full=[math.inf, None]), METRICS["mawe_cvpr"], "full") is None
 
 
 def test_only_prompts_that_both_have_are_compared():
-    found = difference(rows(full=[1], no_cam=[3, 100, 100]), FIGURES["scuts"], "no-cam", "full")
+    found = difference(rows(full=[1], no_cam=[3, 100, 100]), METRICS["scuts"], "no-cam", "full")
     assert found.count == 1 and found.mean == 2
 
 
 def test_a_share_is_of_videos_and_lies_in_its_interval():
-    found = mean(rows(full=[1, 1, 1, 0]), FIGURES["color_end"], "full")
+    found = mean(rows(full=[1, 1, 1, 0]), METRICS["color_end"], "full")
     assert found.mean == 0.75 and found.low < 0.75 < found.high
 
 
@@ -68,13 +68,13 @@ def test_a_claim_is_decided_only_by_six_pairs_or_more_and_an_interval_on_one_sid
 
 
 @pytest.mark.parametrize(("no_cam", "said"), [([2, 3, 4] * 2, Verdict.HOLDS), ([0.5, 0.4] * 3, Verdict.FAILS)])
-def test_for_a_ratio_nothing_is_one(no_cam, said):
+def test_for_a_ratio_no_effect_is_one(no_cam, said):
     claim = Claim("c", "s", "mawe_cvpr", "no-cam", "full")
     assert verdict(rows(full=[1] * 6, no_cam=no_cam), claim)[0] is said
 
 
-def test_claims_name_figures_and_variants_that_there_are():
-    assert {claim.figure for claim in CLAIMS} <= set(FIGURES)
+def test_claims_name_existing_metrics_and_variants():
+    assert {claim.metric for claim in CLAIMS} <= set(METRICS)
     assert {v for claim in CLAIMS for v in (claim.greater, claim.lesser)} <= set(VARIANTS)
-    asked = [(claim.greater, claim.lesser) for claim in CLAIMS if claim.figure == "flow_std"]
+    asked = [(claim.greater, claim.lesser) for claim in CLAIMS if claim.metric == "flow_std"]
     assert all(step in asked for order in ORDERS for step in pairwise(order))

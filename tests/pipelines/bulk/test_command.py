@@ -17,10 +17,11 @@ import longtake.pipelines.files.folder_lock
 from longtake.models.domain.plan import PlanParams
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.scheduler import Coupling, Stage
-from longtake.models.stages.refiner import RefinerParams
+from longtake.models.stages.params import RefinerParams
 from longtake.models.video.mp4 import decode
 from longtake.pipelines.api import write_mp4
-from longtake.pipelines.bulk.command import Stopped, check
+from longtake.pipelines.bulk.checks import check
+from longtake.pipelines.bulk.command import Stopped
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.files.folder_lock import LEASE, LeaseTimes, alone
 from longtake.pipelines.files.store import Store

@@ -1,9 +1,10 @@
-"""The default configuration, and how the parts' own rules are said with their section."""
+"""The default configuration, settings of one video, and errors that name the section."""
 
 import pytest
 
+from longtake.models.domain.checks import FieldError
 from longtake.models.domain.scheduler import Coupling
-from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf, VideoParams, load
+from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf, VideoParams, for_video, load
 
 
 def test_the_default_file_loads_and_names_the_bundle_that_ships():
@@ -57,3 +58,29 @@ def test_gpus_that_would_idle_are_refused(pool):
     with pytest.raises(ValueError, match=f"^ray.{pool}.num_gpus=0.5 with device=cpu"):
         load(overrides=[f"ray.{pool}.num_gpus=0.5"])
     assert load(overrides=[f"ray.{pool}.num_gpus=0.5", "device=cuda"]).device == "cuda"
+
+
+def test_the_settings_of_one_video_are_typed_and_the_others_keep_theirs():
+    conf = load(overrides=["refiner.strength=0.5"])
+    own = for_video(conf, (("base.num_inference_steps", 5), ("refiner.coupling", "causal"), ("video.fps", 24)))
+    assert (own.base.num_inference_steps, own.refiner.coupling, own.video.fps) == (5, Coupling.CAUSAL, 24)
+    assert own.refiner.strength == 0.5 and conf.base.num_inference_steps != 5
+    assert for_video(conf, ()) is conf
+
+
+@pytest.mark.parametrize(
+    ("setting", "field", "says"),
+    [
+        (("ray.address", "x"), "ray.address", "ray.address=x cannot differ from video to video: only base, plan"),
+        (("a", 1), "a", "a=1 cannot differ"),
+        (("refiner.width", 7), "refiner.width", "refiner.width=7: it has to be even"),
+        (("refiner.width", "64"), "refiner.width", "refiner.width=64 must be a whole number, not text"),
+        (("refiner.width", True), "refiner.width", "refiner.width=True must be a whole number, not true or false"),
+        (("refiner.guidance", 3), "refiner.guidance", "did you mean refiner.guidance_scale?"),
+        (("refiner", 3), "refiner", "refiner=3 is a section"),
+    ],
+)
+def test_a_setting_that_a_video_cannot_have_is_refused_with_its_key(setting, field, says):
+    with pytest.raises(FieldError) as error:
+        for_video(Conf(), (setting,))
+    assert error.value.field == field and says in str(error.value)

@@ -1,4 +1,4 @@
-"""Text into Params: what is accepted, and what each refusal says."""
+"""Settings from text: accepted values, and the text of each refusal."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -129,7 +129,7 @@ def test_a_refusal_names_key_value_and_rule(write, overrides, message):
     [
         ("name: a\ninner: [1\n", "some.yaml:3 is not valid YAML"),
         ("name: a\n\tx: b\n", "some.yaml:2 is not valid YAML"),
-        ("name: a\nname: b\n", "some.yaml:2 is not valid YAML: the key 'name' stands here twice"),
+        ("name: a\nname: b\n", "some.yaml:2 is not valid YAML: duplicate key 'name'"),
         ("- a\n- b\n", "must hold lines of key: value, not a list"),
         ("just words", "must hold lines of key: value, not text"),
         ("name: !!python/object/apply:os.getcwd []", "is not valid YAML"),
@@ -145,7 +145,7 @@ def test_a_bad_file_is_named_with_its_line(write, text, message):
     assert "\n" not in str(error.value)
 
 
-def test_a_file_that_is_none_is_named(tmp_path):
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"nowhere\.yaml cannot be read: No such file"):
         compose(Outer, tmp_path / "nowhere.yaml")
     with pytest.raises(ValueError, match="cannot be read: Is a directory"):

@@ -187,7 +187,7 @@ def test_a_part_has_a_bounded_number_of_rows(store, monkeypatch):
     assert sorted(_part_ids(store)) == [f"take-{number}" for number in range(9)]
 
 
-def test_what_is_finished_is_known_from_parts_and_records(store):
+def test_finished_ids_are_known_from_parts_and_records(store):
     manifest = Manifest(store)
     assert len(manifest.done()) == 0 and "take-0" not in manifest.done()
     manifest.record(_done(0))
@@ -215,7 +215,7 @@ def test_a_record_whose_row_is_in_a_part_already_is_only_deleted(store):
     manifest = Manifest(store)
     manifest.record(_done(0))
     manifest.compact()
-    assert manifest.record(_done(0, attempts=3))  # a retried call that did not hear of its success
+    assert manifest.record(_done(0, attempts=3))  # a repeated call whose success was not reported
     assert [row.attempts for row in manifest.rows()] == [2] and len(manifest.done()) == 1
     assert manifest.find("take-0").attempts == 2
     assert manifest.compact() == 0
@@ -253,7 +253,7 @@ class _Killed(BaseException):
 
 
 class _KilledStore(Store):
-    """A store whose process is killed at its change number `changes`: before it is made."""
+    """A store whose process is killed just before its change number `changes`."""
 
     def __init__(self, url: str | os.PathLike[str], changes: int) -> None:
         super().__init__(url)
@@ -321,7 +321,7 @@ def _check_after_kill(store: Store, before: list[VideoRow], retry: bool) -> None
     assert all(row.status == "done" for row in manifest.rows()) or not retry
 
 
-# Records and compacts without end; a killed one is started again and goes on with what is not finished.
+# Records and compacts forever; a killed process is restarted and continues with the unfinished videos.
 WORKS_ON = """
 import sys
 from datetime import UTC, datetime
@@ -362,7 +362,7 @@ def test_after_real_kills_every_video_that_was_recorded_has_one_row(tmp_path):
     assert len(set(recorded)) == len(recorded), "no video is made twice"
     numbers = sorted(int(id.removeprefix("take-")) for id in _part_ids(store))
     assert numbers == list(range(len(numbers)))
-    # A kill may come after a record and before the line that speaks of it.
+    # A kill may come between a record and the line that reports it.
     assert set(recorded) <= set(numbers) and len(numbers) - len(recorded) <= 4
 
 
@@ -420,7 +420,7 @@ def test_many_may_compact_and_read_while_others_record(tmp_path):
         ({"reason": "it is done and has a reason"}, "reason="),
         ({"path": None, "seed": None}, "of a done video"),
         ({"finished_at": None}, "finished_at=None"),
-        ({"finished_at": datetime(2026, 9, 1, tzinfo=timezone(timedelta(hours=2)))}, "no time in UTC"),
+        ({"finished_at": datetime(2026, 9, 1, tzinfo=timezone(timedelta(hours=2)))}, "not a time in UTC"),
     ],
 )
 def test_a_row_that_breaks_a_promise_is_not_recorded(tmp_path, changes, fault):
@@ -477,7 +477,7 @@ def test_an_id_that_is_a_good_name_is_its_name(id):
         ("x" * 81, "x" * 80 + "-"),
     ],
 )
-def test_an_id_that_is_no_good_name_shows_in_it_and_ends_in_a_hash(id, begins):
+def test_an_id_with_other_characters_shows_in_its_name_which_ends_in_a_hash(id, begins):
     name = safe_name(id)
     assert name.startswith(begins) and len(name) == len(begins) + 16
 

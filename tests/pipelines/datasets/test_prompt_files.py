@@ -37,7 +37,7 @@ FILES = {
 }
 
 
-def test_every_kind_of_file_is_read_wherever_it_lies(store):
+def test_every_kind_of_file_is_read_from_any_place(store):
     for name, data in FILES.items():
         store.put(f"prompts/{name}", data)
     files = find_files(f"{store}/prompts")
@@ -79,27 +79,27 @@ def test_a_name_with_brackets_is_no_glob_when_there_is_such_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("files", "prompts", "reason"),
     [
-        ({}, "none.txt", "there is no such file, or none in it"),
-        ({}, "*.txt", "there is no such file, or none in it"),
+        ({}, "none.txt", "no such file, or an empty folder"),
+        ({}, "*.txt", "no such file, or an empty folder"),
         (
             {"a.txt": b"one", "b.json": b"{}"},
             "",
-            r"b.json is no file of prompts \(.parquet, .jsonl, .ndjson, .csv, .txt;",
+            r"b.json is not a prompt file \(.parquet, .jsonl, .ndjson, .csv, .txt;",
         ),
-        ({"a.parquet.gz": b""}, "", "a.parquet.gz is no file of prompts .*; all but parquet also .gz"),
+        ({"a.parquet.gz": b""}, "", "a.parquet.gz is not a prompt file .*; all but parquet also .gz"),
         ({"a.txt": b"one", "a.csv": b"prompt"}, "", "a.csv and a.txt would give their rows the same ids; rename one"),
-        ({"a.csv": b"Prompt,seed\n"}, "", "a.csv has no column prompt; its columns are Prompt, seed"),
-        ({"a.csv": b""}, "a.csv", "a.csv has no column prompt; its columns are none at all"),
-        ({"a.csv": b"prompt,id,id\n"}, "", "a.csv has two columns of one name; its columns are prompt, id, id"),
-        ({"a.csv": b"prompt\xe9\n"}, "", r"a.csv has no column prompt; its columns are prompt\\xe9"),
+        ({"a.csv": b"Prompt,seed\n"}, "", "a.csv has no column prompt; its columns are: Prompt, seed"),
+        ({"a.csv": b""}, "a.csv", "a.csv has no column prompt; its columns are: none"),
+        ({"a.csv": b"prompt,id,id\n"}, "", "a.csv has two columns of one name; its columns are: prompt, id, id"),
+        ({"a.csv": b"prompt\xe9\n"}, "", r"a.csv has no column prompt; its columns are: prompt\\xe9"),
         ({"a.csv": b"prompt," + b"x" * 140_000}, "", "a.csv cannot be read: field larger than"),
         ({"a.csv.gz": gzip.compress(b"prompt")[:-9]}, "", "a.csv.gz cannot be read: "),
         ({"a.csv.gz": b"prompt"}, "", "a.csv.gz cannot be read: Not a gzipped file"),
         ({"a.parquet": b"no parquet"}, "", "a.parquet cannot be read: .*Parquet"),
-        ({"a.parquet": _parquet({"text": ["one"]})}, "", "a.parquet has no column prompt; its columns are text"),
+        ({"a.parquet": _parquet({"text": ["one"]})}, "", "a.parquet has no column prompt; its columns are: text"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_said_before_the_first_row(store, files, prompts, reason):
+def test_a_bad_file_is_refused_before_the_first_row(store, files, prompts, reason):
     for name, data in files.items():
         store.put(name, data)
     path = f"{store}/{prompts}"
@@ -140,14 +140,14 @@ def test_a_bad_line_of_jsonl_is_a_reason_and_the_next_line_is_read(tmp_path):
     assert [number for number, _, _ in rows] == [1, 3, 4, 5, 6, 7, 8]
     assert rows[0] == (1, {"prompt": "first"}, None)
     reasons = [
-        "the line is no JSON: Exp",
-        "the line is no JSON object",
-        "the line is no JSON: 'utf-8'",
-        "the line is no JSON",
+        "the line is not JSON: Exp",
+        "the line is not a JSON object",
+        "the line is not JSON: 'utf-8'",
+        "the line is not JSON",
     ]
     for (_, fields, reason), begins in zip(rows[1:5], reasons, strict=True):
         assert fields is None and reason is not None and reason.startswith(begins)
-    assert rows[5] == (7, None, "'prompt' is no text in UTF-8")
+    assert rows[5] == (7, None, "'prompt' is not text in UTF-8")
     assert rows[6][1] is not None and rows[6][1]["prompt"] == "雨" and rows[6][1]["refiner.sizes"] == [1, 2]
 
 
@@ -167,24 +167,24 @@ def test_a_bad_row_of_csv_is_a_reason_and_the_next_row_is_read(tmp_path):
     rows = _rows(tmp_path / "a.csv", b"\r\n".join(lines))
     assert rows == [
         (2, {"prompt": "two\r\nlines", "seed": "1"}, None),
-        (5, None, "the row has 2 columns, and the header 3"),
-        (6, None, "the row has 4 columns, and the header 3"),
-        (7, None, "'prompt' is no text in UTF-8"),
-        (8, None, "the row is no CSV: ',' expected after '\"'"),
+        (5, None, "the row has 2 columns, the header 3"),
+        (6, None, "the row has 4 columns, the header 3"),
+        (7, None, "'prompt' is not text in UTF-8"),
+        (8, None, "the row is not valid CSV: ',' expected after '\"'"),
         (9, {"prompt": "other columns may hold anything", "seed": "2"}, None),
-        (10, None, "the row is no CSV: unexpected end of data"),
+        (10, None, "the row is not valid CSV: unexpected end of data"),
     ]
 
 
 def test_a_field_of_csv_without_end_does_not_fill_the_memory(tmp_path):
     rows = _rows(tmp_path / "a.csv", b'prompt\n"' + b"a\n" * 70_000)
-    assert rows[0] == (2, None, "the row is no CSV: field larger than field limit (131072)")
+    assert rows[0] == (2, None, "the row is not valid CSV: field larger than field limit (131072)")
 
 
 def test_each_line_of_txt_is_a_prompt(tmp_path):
     rows = _rows(tmp_path / "a.txt", "\ufeff one \r\n\r\n  \n雨, {x}\n".encode() + b"\xff\nlast")
     assert rows[:2] == [(1, {"prompt": "one"}, None), (4, {"prompt": "雨, {x}"}, None)]
-    assert rows[2][:2] == (5, None) and str(rows[2][2]).startswith("the line is no text: 'utf-8'")
+    assert rows[2][:2] == (5, None) and str(rows[2][2]).startswith("the line is not text in UTF-8: 'utf-8'")
     assert rows[3] == (6, {"prompt": "last"}, None)
 
 
@@ -204,7 +204,7 @@ def test_columns_of_parquet_keep_their_names_and_missing_values(tmp_path):
 
 def test_a_column_of_parquet_of_another_type_is_a_reason_in_each_row(tmp_path):
     rows = _rows(tmp_path / "a.parquet", _parquet({"prompt": [b"a", None], "id": ["x", "y"]}))
-    assert rows == [(1, None, "prompt=b'a' is neither text nor number"), (2, {"prompt": None, "id": "y"}, None)]
+    assert rows == [(1, None, "prompt=b'a' is neither a text nor a number"), (2, {"prompt": None, "id": "y"}, None)]
 
 
 @pytest.mark.parametrize("keep", [60, 300])

@@ -2,7 +2,6 @@ import csv
 import json
 import threading
 import time
-from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -10,17 +9,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from longtake.models.domain.prompt import Cue, PromptSpec
+from longtake.models.domain.prompt import Cue, PromptSpec, Settings
 from longtake.pipelines.datasets.prompt_files import PromptFile, read_file
 from longtake.pipelines.datasets.prompt_rows import BUFFER_BYTES, Defaults, Row, read_rows, to_request
 
 DEFAULTS = Defaults(num_frames=48, negative_prompt="blurry", seed=7)
 
 
-def _refuse_unknown(settings: Sequence[str]) -> None:
-    for setting in settings:
-        if not setting.startswith(("refiner.", "base.")):
-            raise ValueError(f"{setting} is not a setting")
+def _refuse_unknown(settings: Settings) -> None:
+    for key, value in settings:
+        if not key.startswith(("refiner.", "base.")):
+            raise ValueError(f"{key}={value} is not a setting")
 
 
 def _request(source: str = "prompts.jsonl:12", **fields: Any) -> PromptSpec:
@@ -68,7 +67,7 @@ def test_a_large_seed_keeps_all_its_digits():
 
 
 @pytest.mark.parametrize("blank", [None, "", "  "])
-def test_what_is_blank_is_not_given(blank):
+def test_a_blank_value_counts_as_absent(blank):
     names = ("id", "negative_prompt", "num_frames", "seed", "refiner.strength")
     assert _request(**dict.fromkeys(names, blank)) == _request()
 
@@ -82,7 +81,7 @@ def test_all_columns_are_used():
         "refiner.strength": 0.5,
         "caption": [1],
     }
-    expected = PromptSpec("Take 雨", "a red circle", "dark", 16, 0, ("refiner.strength=0.5",))
+    expected = PromptSpec("Take 雨", "a red circle", "dark", 16, 0, (("refiner.strength", 0.5),))
     assert _request(**row) == expected
 
 
@@ -123,11 +122,34 @@ def test_an_id_may_be_a_number(id, video_id):
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.5, "0.5"), (30.0, "30"), ("1e-3", "1e-3"), (True, "true"), ([1, 2], "[1, 2]"), (1e300, "1e+300")],
+    ("value", "plain"),
+    [(0.5, 0.5), (30.0, 30), ("1e-3", 1e-3), (True, True), ([1, 2], (1, 2)), (1e300, 1e300)],
 )
-def test_a_column_with_a_dot_is_a_setting_of_this_video(value, text):
-    assert _request(**{"refiner.strength": value}).settings == (f"refiner.strength={text}",)
+def test_a_column_with_a_dot_is_a_setting_of_this_video(value, plain):
+    ((key, setting),) = _request(**{"refiner.strength": value}).settings
+    assert (key, setting, type(setting)) == ("refiner.strength", plain, type(plain))
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "plain"),
+    [
+        ("refiner.num_inference_steps", "8", 8),
+        ("refiner.strength", "1", 1.0),
+        ("refiner.coupling", "causal", "causal"),
+        ("base.sampler", "123", "123"),
+        ("base.cam", "false", False),
+        ("base.anchor_guidance_scale", "null", None),
+        ("base.no_such_key", "8", "8"),
+    ],
+)
+def test_a_text_in_a_column_is_read_once_as_the_type_of_its_key(key, text, plain):
+    ((_, setting),) = _request(**{key: text}).settings
+    assert (setting, type(setting)) == (plain, type(plain))
+
+
+def test_a_text_that_is_no_value_of_its_key_is_a_bad_row():
+    with pytest.raises(ValueError, match="^refiner.strength=strong must be a finite number$"):
+        _request(**{"refiner.strength": "strong"})
 
 
 def test_a_setting_that_is_not_allowed_is_a_bad_row():
@@ -141,14 +163,14 @@ def test_a_setting_that_is_not_allowed_is_a_bad_row():
         ({"prompt": None}, "prompt='': it must not be empty or blank"),
         ({"prompt": 5}, "prompt=5: it has to be a text, or a list of {from_frame, prompt}"),
         ({"prompt": []}, "prompt=[]: it has to be a text, or a list of {from_frame, prompt}"),
-        ({"prompt": '[{"text": "a"}]'}, "prompt[0].text='a': there is no such field; from_frame and prompt are"),
+        ({"prompt": '[{"text": "a"}]'}, "prompt[0].text='a': no such field; the fields are from_frame and prompt"),
         (
             {"prompt": [{"from_frame": 0, "prompt": "a"}, {"from_frame": 8, "prompt": "b\0"}]},
             r"prompt[1].prompt='b\x00': it must have no NUL character",
         ),
         (
             {"prompt": [{"from_frame": 0, "prompt": "a"}, {"from_frame": 48, "prompt": "b"}]},
-            "from_frame=48: the video ends before it, at 48",
+            "prompt[1].from_frame=48: the video ends before it, at 48",
         ),
         ({"prompt": "a\0b"}, r"prompt='a\x00b': it must have no NUL character"),
         ({"negative_prompt": ["dark"]}, "negative_prompt=['dark']: it has to be a text"),
@@ -174,8 +196,8 @@ def test_a_bad_value_is_a_reason_with_field_value_and_rule(fields, reason):
 
 
 def test_a_row_that_could_not_be_read_keeps_its_reason():
-    with pytest.raises(ValueError, match="^the line is no JSON$"):
-        to_request(Row("a.jsonl:1", 0, None, "the line is no JSON"), DEFAULTS, _refuse_unknown)
+    with pytest.raises(ValueError, match="^the line is not JSON$"):
+        to_request(Row("a.jsonl:1", 0, None, "the line is not JSON"), DEFAULTS, _refuse_unknown)
 
 
 @pytest.mark.parametrize(
@@ -191,15 +213,15 @@ def test_a_row_that_could_not_be_read_keeps_its_reason():
         ("ID", "id"),
     ],
 )
-def test_a_slip_in_the_name_of_a_column_is_a_bad_row_that_says_what_is_meant(name, meant):
-    with pytest.raises(ValueError, match=f"^{name}=3: there is no such column; {meant} is meant$"):
+def test_a_misspelt_column_makes_a_bad_row_with_a_suggestion(name, meant):
+    with pytest.raises(ValueError, match=f"^{name}=3: no such column; did you mean {meant}\\?$"):
         _request(**{name: 3})
     assert _request(**{name: 3, meant: "5"}) == _request(**{meant: "5"}), "with the column itself it is another one"
 
 
 @pytest.mark.parametrize("name", ["Prompt", "promt", "prompts"])
-def test_a_slip_in_prompt_is_named_too(name):
-    with pytest.raises(ValueError, match=f"^{name}='x': there is no such column; prompt is meant$"):
+def test_a_misspelt_prompt_column_has_a_suggestion_too(name):
+    with pytest.raises(ValueError, match=f"^{name}='x': no such column; did you mean prompt\\?$"):
         to_request(Row("a.jsonl:1", 0, {name: "x"}, None), DEFAULTS, _refuse_unknown)
 
 
@@ -226,7 +248,7 @@ def test_other_columns_are_ignored(name):
 
 
 def test_a_place_without_prompts_is_an_error_before_any_row(tmp_path):
-    with pytest.raises(ValueError, match=rf"^prompts={tmp_path}: there is no such file"):
+    with pytest.raises(ValueError, match=rf"^prompts={tmp_path}: no such file"):
         read_rows(str(tmp_path))
 
 
@@ -260,21 +282,21 @@ def test_rows_of_all_files_come_in_order_while_no_cpu_is_free(tmp_path, busy_clu
     assert [row.ordinal for row in rows] == list(range(3 * count + 2))
     assert rows[:count] == [Row(f"a/1.txt:{n + 1}", n, {"prompt": f"line {n}"}, None) for n in range(count)]
     assert rows[2 * count - 1] == Row(f"b.jsonl:{count}", 2 * count - 1, {"prompt": "object 2999", "seed": 2999}, None)
-    assert rows[2 * count].fields is None and str(rows[2 * count].reason).startswith("the line is no JSON")
+    assert rows[2 * count].fields is None and str(rows[2 * count].reason).startswith("the line is not JSON")
     assert [row.fields for row in rows[2 * count + 1 : -1]] == [{"prompt": f"row {n}"} for n in range(count)]
     assert rows[-1] == Row("d.csv:2", 3 * count + 1, {"prompt": "last", "promt": "x"}, None)
 
 
 @pytest.mark.slow
 @pytest.mark.xdist_group("ray")
-def test_reading_waits_for_who_takes_the_rows_and_ends_when_they_leave(tmp_path, busy_cluster):
+def test_reading_waits_for_the_consumer_of_rows_and_ends_with_it(tmp_path, busy_cluster):
     for n in range(20):
         (tmp_path / f"{n}.txt").write_text(f"{'a long prompt ' * 20}\n" * 20_000)  # 112 MB in all
     before = _held_bytes(busy_cluster)
     rows = read_rows(str(tmp_path))
     assert next(rows).source == "0.txt:1"
     held = [0, 1]
-    while held[-1] > held[-2]:  # until nothing is added any more
+    while held[-1] > held[-2]:  # until nothing more is added
         time.sleep(3)
         held.append(_held_bytes(busy_cluster) - before)
     assert 1e6 < held[-1] < 2 * BUFFER_BYTES

@@ -9,7 +9,6 @@ import pytest
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
 from longtake.pipelines.datasets.video_list import Listed, list_videos
-from longtake.pipelines.evaluate.measurer import read_bytes
 from longtake.pipelines.files.store import Store
 
 
@@ -50,7 +49,7 @@ def test_a_folder_or_a_glob_has_its_videos_and_nothing_else(tmp_path):
     files(tmp_path, "b.mp4", "a/c.MOV", "notes.txt", ".hidden.mp4")
     assert [video.path for video in list_videos(str(tmp_path))] == ["a/c.MOV", "b.mp4"]
     (one,) = list_videos(f"{tmp_path}/*.mp4")
-    assert one.path == "b.mp4" and read_bytes(one) == b"b.mp4"
+    assert one.path == "b.mp4" and one.read() == b"b.mp4"
     assert list_videos(str(tmp_path / "b.mp4"))[0].path == "b.mp4"
 
 
@@ -76,7 +75,7 @@ def test_a_member_of_a_shard_is_read_out_of_it(tmp_path):
         info.size = 5
         tar.addfile(info, io.BytesIO(b"video"))
     (video,) = list_videos(str(tmp_path))
-    assert read_bytes(video) == b"video"
+    assert video.read() == b"video"
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
@@ -87,7 +86,7 @@ def test_a_videofolder_says_what_its_videos_show(tmp_path, kind):
     write = {"csv": rows.to_csv, "parquet": rows.to_parquet, "jsonl": rows.to_json}[kind]
     write(path, **({"orient": "records", "lines": True} if kind == "jsonl" else {"index": False}))
     (video,) = list_videos(str(tmp_path))
-    assert (video.path, video.prompt, video.seed) == ("a.mp4", "a ring", 3) and read_bytes(video) == b"a.mp4"
+    assert (video.path, video.prompt, video.seed) == ("a.mp4", "a ring", 3) and video.read() == b"a.mp4"
 
 
 def test_a_table_of_paths_is_a_manifest_too(tmp_path):
@@ -98,12 +97,12 @@ def test_a_table_of_paths_is_a_manifest_too(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["nothing-there", "*.mp4", "list.csv"])
-def test_where_there_is_no_video_that_is_said(tmp_path, name):
+def test_a_place_without_a_video_is_refused(tmp_path, name):
     (tmp_path / "list.csv").write_text("width,height\n1,2\n")
     with pytest.raises(ValueError, match="^manifest="):
         list_videos(f"{tmp_path}/{name}")
 
 
-def test_what_is_known_of_a_video_travels_as_text():
+def test_a_listed_video_survives_json():
     video = Listed("a", "b", None, "c", "d", 5, (8, 16))
     assert Listed.of_text(video.as_text()) == video

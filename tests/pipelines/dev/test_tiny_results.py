@@ -8,10 +8,11 @@ import torch
 from PIL import Image
 
 from longtake.models.toy_world.clip_pool import pool_scenes
-from longtake.pipelines.ablation.held_out import held_out_captions, held_out_scenes
+from longtake.pipelines.ablation.prompts import held_out_captions
 from longtake.pipelines.ablation.report import BEGIN, END
 from longtake.pipelines.ablation.settings import load_ablate
 from longtake.pipelines.dev import tiny_results
+from longtake.pipelines.dev.held_out import held_out_scenes
 from longtake.pipelines.dev.tiny_aims import attribute_aims, memory_aims, network_aims, refiner_aims, step_aims
 from longtake.pipelines.dev.tiny_measures import edge_sharpness, rendered, ssim
 from longtake.pipelines.dev.tiny_results import RUNS, Run, helped_and_harmed, run
@@ -159,7 +160,9 @@ def test_the_command_makes_videos_measures_them_and_keeps_what_people_wrote(rand
 
     def conf_of(one):
         about = [f"num_prompts={one.num_prompts}", f"num_frames={one.num_frames}", f"variants={one.variants}"]
-        return load_ablate(overrides=[f"bundle={random_bundle}", f"work={tmp_path}/work", *fast, *about, *one.settings])
+        return load_ablate(
+            overrides=[f"bundle={random_bundle}", "out=unused", f"work={tmp_path}/work", *fast, *about, *one.settings]
+        )
 
     threads = torch.get_num_threads()
     run(conf_of, tmp_path)
@@ -177,4 +180,4 @@ def test_the_command_makes_videos_measures_them_and_keeps_what_people_wrote(rand
 def test_a_missing_marker_is_not_papered_over(tmp_path):
     (tmp_path / "tiny.md").write_text("no markers")
     with pytest.raises(ValueError, match="has no lines"):
-        run(lambda one: load_ablate(), tmp_path)
+        run(lambda one: load_ablate(overrides=["out=unused"]), tmp_path)

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 from longtake.models.stages.bundle import load_bundle
 from longtake.models.toy_world.clip_pool import CLOSE
 from longtake.pipelines.config.loader import compose
-from longtake.pipelines.dev.tiny_training import STAGES, TinyTrainingConf, Workshop, train
-from longtake.pipelines.train.worker_group import Team
+from longtake.pipelines.dev.tiny_training import STAGES, TinyTrainingConf, WeightsBuilder, train
+from longtake.pipelines.train.worker_group import WorkerGroup
 
 pytestmark = pytest.mark.xdist_group("training")  # one process: the bundle that they share takes fifteen seconds
 
@@ -78,7 +78,7 @@ def test_close_share_reaches_the_pools_and_other_settings_are_another_pool(bundl
             TinyTrainingConf, config, [f"close_share={share}", f"work={folder / 'close'}", f"start={bundle}"]
         )
         Path(conf.work).mkdir(exist_ok=True)
-        pool = Workshop(conf, Team())._pool("test", 12, 2, 32)
+        pool = WeightsBuilder(conf, WorkerGroup())._pool("test", 12, 2, 32)
         assert ({scene.background for scene in pool.scenes} == set(CLOSE)) is (share == 1)
     assert len(list((folder / "close" / "pools").iterdir())) == 2
     with pytest.raises(ValueError, match=r"close_share=2.0 must be in 0..1"):

@@ -26,10 +26,10 @@ def test_a_curve_stays_in_its_picture(values):
     assert all(0 <= x <= WIDTH and 0 <= y <= HEIGHT for x, y in points)
 
 
-def test_what_is_drawn_is_said_too_and_no_text_is_markup():
+def test_a_picture_has_a_text_alternative_and_its_text_is_escaped():
     svg = curve([1.0, 4.0], "a <b> & c")
     assert ElementTree.fromstring(svg).get("aria-label") == "a <b> & c over the video, from 1 to 4"
 
 
-def test_nothing_finite_is_no_picture():
+def test_a_curve_without_finite_values_is_empty():
     assert curve([math.inf, math.nan], "x") == ""

@@ -81,7 +81,7 @@ def local(num_frames, coupling):
 @pytest.mark.parametrize("coupling", Coupling)
 @pytest.mark.parametrize("num_frames", [1, 40, 200])
 def test_one_video_is_the_local_one_bit_for_bit(four, coupling, num_frames):
-    spec = PromptSpec("a", "a red circle", num_frames=num_frames, settings=(f"refiner.coupling={coupling.value}",))
+    spec = PromptSpec("a", "a red circle", num_frames=num_frames, settings=(("refiner.coupling", coupling.value),))
     np.testing.assert_array_equal(frames_of(four.stream(spec)), local(num_frames, coupling))
 
 
@@ -90,7 +90,7 @@ CUES = (Cue(20, "a blue ring"), Cue(41, "a large green square"), Cue(100, "a red
 
 @pytest.mark.parametrize("coupling", Coupling)
 def test_a_video_whose_prompt_changes_is_the_local_one_bit_for_bit(four, coupling):
-    settings = (f"refiner.coupling={coupling.value}",)
+    settings = (("refiner.coupling", coupling.value),)
     spec = PromptSpec("a", "a red circle", num_frames=120, settings=settings, cues=CUES)
     frames = frames_of(four.stream(spec))
     np.testing.assert_array_equal(frames, frames_of(make_runner(coupling).stream(spec)))
@@ -125,7 +125,7 @@ class Watcher:
 @pytest.mark.parametrize("coupling", Coupling)
 @pytest.mark.parametrize("loses", [False, True])
 def test_a_prompt_that_is_changed_on_the_way_is_a_cue_from_the_start(four, coupling, loses):
-    asked = PromptSpec("a", "too early", num_frames=400, settings=(f"refiner.coupling={coupling.value}",), cues=CUES)
+    asked = PromptSpec("a", "too early", num_frames=400, settings=(("refiner.coupling", coupling.value),), cues=CUES)
     plan, watcher = four.submit(asked), Watcher(four)
     assert four.change_prompt("a", "a red circle") == 0  # nothing runs yet
     while len(watcher.memories) < 9:
@@ -173,7 +173,7 @@ def test_the_run_on_past_the_end_has_no_prompt_of_its_own(four):
 
 
 def test_a_causal_video_goes_on_at_any_window_and_begins_anew_from_there(four):
-    settings = ("refiner.coupling=causal", "refiner.steps_per_task=3")
+    settings = (("refiner.coupling", "causal"), ("refiner.steps_per_task", 3))
     spec = PromptSpec("a", "a red circle", num_frames=120, settings=settings, cues=CUES)
     plan, watcher = four.submit(spec), Watcher(four)
     whole = watcher.until(len(plan.segments))
@@ -199,7 +199,7 @@ LENGTHS = {"a": 80, "b": 17, "c": 120, "d": 40, "e": 64}
 
 
 def many(coupling):
-    settings = (f"refiner.coupling={coupling.value}",)
+    settings = (("refiner.coupling", coupling.value),)
     return [PromptSpec(name, "a red circle", num_frames=count, settings=settings) for name, count in LENGTHS.items()]
 
 
@@ -212,7 +212,7 @@ def assert_local(segments, coupling):
 def test_it_does_not_depend_on_the_number_of_refiners(ray_cluster, num_refiners):
     with running(conf_of(f"ray.refiner.num_actors={num_refiners}")) as runner:
         for coupling in Coupling:
-            alone = PromptSpec("a", "a red circle", num_frames=120, settings=(f"refiner.coupling={coupling.value}",))
+            alone = PromptSpec("a", "a red circle", num_frames=120, settings=(("refiner.coupling", coupling.value),))
             np.testing.assert_array_equal(frames_of(runner.stream(alone)), local(120, coupling))
             segments, failed, _ = run_all(runner, many(coupling))
             assert not failed
@@ -327,10 +327,11 @@ def test_real_networks_give_the_local_frames_bit_for_bit(ray_cluster, random_bun
     conf = load_conf(overrides=[*overrides, "ray.refiner.num_actors=2"])
     with distributed.running(conf, stage_factories(conf)) as runner:
         for coupling in Coupling:
-            setting = f"refiner.coupling={coupling.value}"
-            longtake = load(random_bundle, overrides=[*overrides[1:], setting])
+            longtake = load(random_bundle, overrides=[*overrides[1:], f"refiner.coupling={coupling.value}"])
             expected = frames_of(longtake.stream("a red circle", num_frames=40, seed=3))
-            spec = PromptSpec("a", "a red circle", num_frames=40, seed=3, settings=(setting,))
+            spec = PromptSpec(
+                "a", "a red circle", num_frames=40, seed=3, settings=(("refiner.coupling", coupling.value),)
+            )
             np.testing.assert_array_equal(frames_of(runner.stream(spec)), expected)
 
 

@@ -5,12 +5,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.video.mp4 import Mp4Encoder
-from longtake.pipelines.runners.video_source import VideoInfo, VideoSource, probe_video
+from longtake.pipelines.runners.video_source import VideoInfo, VideoSource, pad_last, probe_video
 
 SPEC = PromptSpec("v", "a red circle")
 
@@ -28,7 +30,7 @@ def _which(frames: np.ndarray) -> list[int]:
 
 def _mp4(path: Path, num_frames: int, fps: float = 8, h: int = 16, w: int = 16) -> Path:
     encoder = Mp4Encoder(fps, w, h)
-    path.write_bytes(encoder.encode(_levels(num_frames, h, w)) + encoder.finish())
+    path.write_bytes(encoder.encode(_levels(num_frames, h, w)))
     return path
 
 
@@ -189,3 +191,17 @@ def test_what_is_no_video_is_named_with_the_reason(tmp_path, kind):
             read(path)
         assert str(path) in str(caught.value) and "\n" not in str(caught.value)
         assert reasons.get(kind, "") in str(caught.value)
+
+
+@given(t=st.integers(1, 9), n=st.integers(0, 20))
+def test_padding_repeats_the_last_frame_and_cuts_nothing(t, n):
+    frames = np.random.default_rng(0).integers(0, 256, (t, 2, 2, 3), dtype=np.uint8)
+    padded = pad_last(frames, n)
+    assert len(padded) == max(t, n)
+    assert np.array_equal(padded[:t], frames)
+    assert all(np.array_equal(frame, frames[-1]) for frame in padded[t:])
+
+
+def test_nothing_cannot_be_padded():
+    with pytest.raises(ValueError, match="0 frames"):
+        pad_last(np.zeros((0, 2, 2, 3), np.uint8), 4)

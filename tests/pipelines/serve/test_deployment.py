@@ -1,4 +1,4 @@
-"""The endpoint on a real Ray Serve, through its proxy, on toy stages; and `longtake serve` as a process."""
+"""The endpoint on a real Ray Serve, through its proxy, with toy stages; and `longtake serve` as a process."""
 
 import json
 import os
@@ -113,7 +113,7 @@ def test_events_come_as_they_happen(client):
     assert "event: completed" in found[-1][0] and found[-1][1] - found[0][1] > 0.1
 
 
-def test_who_leaves_a_sync_request_frees_the_actors_within_two_seconds(client):
+def test_closing_a_sync_request_frees_the_actors_within_two_seconds(client):
     wait_for(lambda: idle(client), 30)
     body = {"prompt": PROMPT, "num_frames": 400}
     with httpx2.Client(base_url=client.base_url, timeout=60) as gone, gone.stream(
@@ -121,12 +121,12 @@ def test_who_leaves_a_sync_request_frees_the_actors_within_two_seconds(client):
     ) as answer:  # fmt: skip
         video_id = answer.headers["longtake-video-id"]
         next(answer.iter_raw())
-        wait_for(lambda: not idle(client), 10)  # /metrics is as of a moment ago
+        wait_for(lambda: not idle(client), 10)  # /metrics may be a moment old
     assert wait_for(lambda: idle(client), 10) < 2
     wait_for(lambda: client.get(f"/v1/videos/{video_id}").status_code == 404, 5)
 
 
-def test_who_leaves_before_the_first_fragment_frees_the_actors_too(client, url):
+def test_closing_before_the_first_fragment_frees_the_actors_too(client, url):
     wait_for(lambda: idle(client), 30)
     host, port = url.removeprefix("http://").split(":")
     body = json.dumps({"prompt": PROMPT, "num_frames": 400}).encode()
@@ -137,7 +137,7 @@ def test_who_leaves_before_the_first_fragment_frees_the_actors_too(client, url):
     assert wait_for(lambda: idle(client), 10) < 2
 
 
-def test_a_socket_changes_its_prompt_and_who_leaves_it_frees_the_actors(client, url):
+def test_a_socket_changes_its_prompt_and_closing_it_frees_the_actors(client, url):
     wait_for(lambda: idle(client), 30)
     with connect(url.replace("http", "ws") + "/v1/stream", max_size=None) as ws:
         ws.send(json.dumps({"type": "start", "prompt": PROMPT, "num_frames": 400}))
@@ -224,11 +224,11 @@ def refused(capsys):
     return run
 
 
-def test_what_cannot_be_served_is_refused_in_one_line(refused, tmp_path, monkeypatch):
+def test_an_impossible_endpoint_is_refused_in_one_line(refused, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert f"serve.port={port}: it cannot be had (Address already in use)" in refused("--port", port)
+        assert f"serve.port={port} is not available (Address already in use)" in refused("--port", port)
     assert "name a file of API keys" in refused("--host", "0.0.0.0")
     assert "serve.keys_file=nowhere cannot be read" in refused("serve.keys_file=nowhere")
     (tmp_path / "file").write_text("")
@@ -250,8 +250,8 @@ def test_what_cannot_be_served_is_refused_in_one_line(refused, tmp_path, monkeyp
         ),
     ],
 )
-def test_what_a_replica_raised_is_found_in_what_serve_says(text, says):
-    assert serve.raised_in(text) == says
+def test_the_exception_of_a_replica_is_found_in_the_messages_of_serve(text, says):
+    assert serve.last_exception(text) == says
 
 
 def test_the_file_for_serve_deploy_builds_the_app(tmp_path):
@@ -262,6 +262,12 @@ def test_the_file_for_serve_deploy_builds_the_app(tmp_path):
     assert application.import_path == "longtake.pipelines.serve.deployment:build_app"
     args = {**application.args, "serve": {**application.args["serve"], "takes": str(tmp_path / "takes")}}
     assert serve.build_app(args) is not None
+    typed = {"serve": {"takes": str(tmp_path), "max_queued": 3, "cors_origins": ["https://a.b"]}, "serve.port": "81"}
+    conf = serve.build_app({**typed, "ray.base.num_actors": 2, "bundle": "tiny"})._bound_deployment.init_args[0]
+    assert (conf.serve.max_queued, conf.serve.cors_origins, conf.serve.port) == (3, ("https://a.b",), 81)
+    assert conf.ray.base.num_actors == 2
+    with pytest.raises(ValueError, match="serve.max_queued=1.5 must be a whole number"):
+        serve.build_app({"serve": {"max_queued": 1.5}})
     with pytest.raises(ValueError, match="serve.port=x"):
         serve.build_app({"serve.port": "x"})
 
@@ -276,7 +282,7 @@ def test_the_command_prints_its_url_alone_serves_and_stops_in_order(tmp_path, nu
     command = [sys.executable, "-m", "tests.support.serve_driver", "0.05", "--port", "0"]
     process = subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # of a job in the background it is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it is ignored in a background job
     )  # fmt: skip
     try:
         url = process.stdout.readline().strip()
@@ -290,6 +296,6 @@ def test_the_command_prints_its_url_alone_serves_and_stops_in_order(tmp_path, nu
     finally:
         process.kill()
     assert (process.returncode, out) == (code, ""), err
-    assert err.splitlines()[-1] == "longtake: stopped"
+    assert err == "longtake: stopped\n", "no warnings of Ray"
     records = {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / "takes").rglob("take.json")}
     assert (records[video_id]["status"], records[unfinished]["status"]) == ("completed", "in_progress")

@@ -17,8 +17,11 @@ import pytest
 import requests
 
 import longtake.pipelines.tracking.tracker
+from longtake.pipelines.tracking.job_run import ENVIRONMENT, open_tracker
 from longtake.pipelines.tracking.mlflow_run import is_final
-from longtake.pipelines.tracking.tracker import ENVIRONMENT, HOME, MAX_CHARS, TrackingParams, open_tracker
+from longtake.pipelines.tracking.origin import HOME
+from longtake.pipelines.tracking.settings import TrackingParams
+from longtake.pipelines.tracking.tracker import MAX_CHARS
 
 os.environ.update(ENVIRONMENT)  # before mlflow is imported: its telemetry and its log are set up then
 
@@ -27,12 +30,13 @@ from mlflow.exceptions import ErrorCode, MlflowException
 
 FAST = {"interval_s": 0.05, "system_metrics": False}
 
-# Says where it connects to, and which threads would keep a process from ending.
+# Prints its connections, and the threads that would keep a process from ending.
 QUIET = """
 import sys, threading, time
 sys.addaudithook(lambda event, args: event in ("socket.connect", "socket.getaddrinfo") and print(event, args))
 from pathlib import Path
-from longtake.pipelines.tracking.tracker import TrackingParams, open_tracker
+from longtake.pipelines.tracking.job_run import open_tracker
+from longtake.pipelines.tracking.settings import TrackingParams
 with open_tracker(TrackingParams(), Path(sys.argv[1]), "bulk") as tracker:
     tracker.params({"seed": 1})
     tracker.metrics({"loss": 0.5})
@@ -45,7 +49,8 @@ print([thread.name for thread in threading.enumerate() if not thread.daemon])
 KILLED = """
 import os, signal, sys, time
 from pathlib import Path
-from longtake.pipelines.tracking.tracker import TrackingParams, open_tracker
+from longtake.pipelines.tracking.job_run import open_tracker
+from longtake.pipelines.tracking.settings import TrackingParams
 tracker = open_tracker(TrackingParams(interval_s=0.05), Path(sys.argv[1]), "bulk")
 from mlflow import MlflowClient
 tracker.metrics({"videos": 1.0})
@@ -61,7 +66,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 FORGOTTEN = """
 import sys
-from longtake.pipelines.tracking.tracker import TrackingParams, open_tracker
+from longtake.pipelines.tracking.job_run import open_tracker
+from longtake.pipelines.tracking.settings import TrackingParams
 tracker = open_tracker(TrackingParams(uri=sys.argv[1]), None, "bulk")
 tracker.metrics({"videos": 1.0})
 """
@@ -77,7 +83,7 @@ def _no_store_of_the_user(monkeypatch):
 
 @pytest.fixture(scope="module")
 def empty_store(tmp_path_factory):
-    """An mlflow.db with tables and nothing in them: making one takes 3 s, copying it none."""
+    """An empty mlflow.db with tables: creating one takes 3 s, copying it none."""
     path = tmp_path_factory.mktemp("store") / "mlflow.db"
     MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
@@ -129,7 +135,7 @@ def _free_port():
         return probe.getsockname()[1]
 
 
-def test_what_a_job_says_is_in_its_run(folder):
+def test_params_tags_and_metrics_of_a_job_are_in_its_run(folder):
     with open_tracker(TrackingParams(**FAST), folder, "bulk") as tracker:
         tracker.params({"refiner.strength": 0.97, "seed": 0, "video.negative_prompt": ""})
         tracker.tags({"bundle_sha256": "ab" * 32})
@@ -161,27 +167,6 @@ def test_a_run_says_which_sources_and_packages_made_it(folder):
     if (HOME / ".git").exists():
         head = subprocess.run(["git", "-C", HOME, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
         assert tags["git"].removesuffix("-dirty") == head.stdout.strip()
-
-
-@pytest.mark.parametrize("change", [False, True])
-def test_a_changed_working_tree_is_called_dirty(tmp_path, monkeypatch, change):
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run([*git, "init", "-q"], check=True)
-    (tmp_path / "a.py").write_text("a = 1")
-    subprocess.run([*git, "add", "a.py"], check=True)
-    subprocess.run([*git, "commit", "-q", "-m", "a"], check=True)
-    if change:
-        (tmp_path / "a.py").write_text("a = 2")
-    monkeypatch.setattr(longtake.pipelines.tracking.tracker, "HOME", tmp_path)
-    assert longtake.pipelines.tracking.tracker._origin("bulk")["git"].endswith("-dirty") == change
-
-
-@pytest.mark.parametrize("broken", [False, True])
-def test_without_a_working_tree_no_revision_is_made_up(tmp_path, monkeypatch, broken):
-    if broken:
-        (tmp_path / ".git").write_text("gitdir: nowhere")
-    monkeypatch.setattr(longtake.pipelines.tracking.tracker, "HOME", tmp_path)
-    assert "git" not in longtake.pipelines.tracking.tracker._origin("bulk")
 
 
 def test_metrics_are_sent_once_an_interval_with_their_newest_value(folder):
@@ -231,7 +216,7 @@ def test_how_a_job_ended_is_in_its_run(folder, error, status):
     assert _run(folder).info.status == status
 
 
-def test_after_the_end_nothing_is_taken(folder):
+def test_after_the_end_nothing_is_recorded(folder):
     tracker = open_tracker(TrackingParams(**FAST), folder, "bulk")
     tracker.end("KILLED")
     tracker.end("FINISHED")
@@ -264,7 +249,7 @@ def test_a_finished_run_that_goes_on_is_running_again(folder):
     assert first.run_id == second.run_id and _run(folder).info.status == "FINISHED"
 
 
-def test_a_run_that_is_no_more_begins_anew_and_says_so(folder, caplog):
+def test_a_deleted_run_is_replaced_by_a_new_one_with_a_warning(folder, caplog):
     with open_tracker(TrackingParams(**FAST), folder, "bulk") as first:
         pass
     MlflowClient(f"sqlite:///{folder}/mlflow.db").delete_run(first.run_id)
@@ -286,7 +271,7 @@ def test_params_that_change_are_tags_and_the_first_values_stay(folder):
         assert changes.get("changed.seed", "1") == str(seed) and len(changes) <= 1
 
 
-def test_other_sources_are_told_beside_the_first_ones(folder):
+def test_other_origins_stand_beside_the_first_ones(folder):
     with open_tracker(TrackingParams(**FAST), folder, "bulk") as first:
         first.origin({"bundle_sha256": "a"})
     with open_tracker(TrackingParams(**FAST), folder, "evaluate", first.key) as second:
@@ -393,18 +378,18 @@ def test_switched_off_nothing_is_written_and_no_thread_runs(tmp_path):
     assert tracker.run_id is None and os.listdir(tmp_path) == []
 
 
-def test_a_new_store_is_made_without_a_word_and_without_a_network(tmp_path):
+def test_a_new_store_is_created_silently_and_without_a_network(tmp_path):
     done = _program(QUIET, tmp_path / "new")
     assert (done.stdout, done.stderr) == ("['MainThread']\n", "")
     assert _run(tmp_path / "new").data.metrics["loss"] == 0.5
 
 
-# -- the store is away
+# -- the store does not answer
 
 
 @contextmanager
 def _server(answer):
-    """A port of this machine where `answer(connection)` is called for each connection."""
+    """A local port that calls `answer(connection)` for each connection."""
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def serve():
@@ -486,13 +471,13 @@ def test_a_process_that_forgets_its_tracker_ends_all_the_same():
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_an_unknown_kind_of_store_is_told_and_costs_nothing(caplog):
+def test_an_unknown_kind_of_store_is_a_warning(caplog):
     with open_tracker(TrackingParams(uri="htp://tracking:5000", **FAST), None, "bulk"):
         pass
     assert "unsupported URI 'htp://tracking:5000'" in caplog.text
 
 
-def test_what_was_said_meanwhile_arrives_when_the_store_is_back(empty_store, tmp_path, caplog, monkeypatch):
+def test_values_recorded_during_an_outage_arrive_afterwards(empty_store, tmp_path, caplog, monkeypatch):
     monkeypatch.setattr(longtake.pipelines.tracking.tracker, "MAX_POINTS", 10)
     monkeypatch.setattr(longtake.pipelines.tracking.tracker, "MAX_WAITING", 3)
     (tmp_path / "disk").write_text("no folder yet")
@@ -518,7 +503,7 @@ def test_what_was_said_meanwhile_arrives_when_the_store_is_back(empty_store, tmp
     assert end == f"tracking: run {tracker.key} was ended as FINISHED; 4 values or files are lost"
 
 
-def test_more_bytes_than_may_wait_are_not_taken(tmp_path, monkeypatch, folder, caplog):
+def test_the_queue_of_files_is_bounded_in_bytes(tmp_path, monkeypatch, folder, caplog):
     monkeypatch.setattr(longtake.pipelines.tracking.tracker, "MAX_HELD_BYTES", 100)
     with open_tracker(TrackingParams(**FAST), folder, "bulk") as tracker:
         tracker.artifact(bytes(101), "too_much")
@@ -530,7 +515,7 @@ def test_more_bytes_than_may_wait_are_not_taken(tmp_path, monkeypatch, folder, c
     assert "1 values or files are lost" in caplog.text
 
 
-def test_what_is_refused_does_not_stop_what_follows(folder, caplog):
+def test_a_refused_file_does_not_stop_the_next_ones(folder, caplog):
     with open_tracker(TrackingParams(**FAST), folder, "bulk") as tracker:
         tracker.artifact(folder / "gone.mp4", "samples/gone.mp4")
         tracker.artifact(b"png", "sheet.png")
@@ -540,7 +525,7 @@ def test_what_is_refused_does_not_stop_what_follows(folder, caplog):
     assert end.endswith("was ended as FINISHED; 1 values or files are lost")
 
 
-def test_a_run_deleted_under_a_job_is_told_once(folder, caplog):
+def test_a_run_deleted_during_a_job_is_logged_once(folder, caplog):
     with open_tracker(TrackingParams(**FAST), folder, "bulk") as tracker:
         _wait(lambda: tracker.run_id)
         MlflowClient(f"sqlite:///{folder}/mlflow.db").delete_run(tracker.run_id)
@@ -561,7 +546,7 @@ def test_a_run_deleted_under_a_job_is_told_once(folder, caplog):
         ("REQUEST_LIMIT_EXCEEDED", False),
     ],
 )
-def test_only_a_wrong_question_is_not_asked_again(code, final):
+def test_only_an_invalid_request_is_not_retried(code, final):
     assert is_final(MlflowException("no", ErrorCode.Value(code))) == final
 
 
@@ -639,43 +624,12 @@ def test_a_server_that_dies_in_the_middle_does_not_hold_up_the_job(mlflow_server
     assert f"run {tracker.key} could not be ended as FINISHED; 1 values or files are lost" in caplog.text
 
 
-# -- what a user said
-
-
-@pytest.mark.parametrize(
-    ("setting", "message"),
-    [
-        ({"enabled": "yes"}, "enabled='yes': it has to be true or false"),
-        ({"system_metrics": 1}, "system_metrics=1: it has to be true or false"),
-        ({"uri": " "}, "uri=' ': it has to be a text that is not blank"),
-        ({"experiment": None}, "experiment=None: it has to be a text that is not blank"),
-        ({"experiment": ""}, "experiment='': it has to be a text that is not blank"),
-        ({"name": 5}, "name=5: it has to be a text that is not blank"),
-        ({"interval_s": 0}, "interval_s=0: it has to be a number of seconds, more than 0 and at most 3600"),
-        ({"interval_s": True}, "interval_s=True: it has to be a number of seconds"),
-        ({"interval_s": math.nan}, "interval_s=nan: it has to be a number of seconds"),
-    ],
-)
-def test_a_setting_that_cannot_be_is_refused(setting, message):
-    with pytest.raises(ValueError) as caught:
-        TrackingParams(**setting)
-    assert str(caught.value).startswith(message)
+# -- invalid arguments
 
 
 @pytest.mark.parametrize(
     "place", ["", "/a.png", "a//b.png", "a/", "../a.png", "a/./b.png", "what?.png", "a b.png", "a" * 251]
 )
-def test_a_place_that_some_store_would_misread_is_refused(place):
+def test_an_artifact_path_that_some_store_would_misread_is_refused(place):
     with pytest.raises(ValueError, match=r"place=.*: it has to be a relative path of letters, digits, ., _, - and /"):
         open_tracker(TrackingParams(enabled=False), None, "bulk").artifact(b"png", place)
-
-
-@pytest.mark.parametrize("key", ["", "a' OR '", "a" * 65])
-def test_a_key_that_no_tracker_made_is_refused(key):
-    with pytest.raises(ValueError, match="key=.*it has to be the key of an earlier tracker"):
-        open_tracker(TrackingParams(), None, "bulk", key)
-
-
-def test_a_folder_that_sqlite_cannot_name_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="folder=.*what.*a name with .; set tracking.uri"):
-        open_tracker(TrackingParams(), tmp_path / "what?", "bulk")

@@ -8,23 +8,25 @@ import numpy as np
 import pytest
 import torch
 
-from longtake.models.stages.base import BaseParams
 from longtake.models.stages.bundle import load_bundle
+from longtake.models.stages.params import BaseParams
 from longtake.models.toy_world.render import render
 from longtake.models.toy_world.world import sample_scene
-from longtake.models.training.memory import MemoryParams, MemoryStage
-from longtake.models.training.stage import LoopParams
+from longtake.models.training.memory import MemoryStage
+from longtake.models.training.params import LoopParams, MemoryParams
 from longtake.models.video.frames import to_uint8
 from longtake.pipelines.__main__ import main
 from longtake.pipelines.datasets.video_list import Listed, list_videos
 from longtake.pipelines.files.video_file import VideoWriter
 from longtake.pipelines.train import split as train_videos
-from longtake.pipelines.train.clips import ClipEncoder, ClipFolder, CutParams, clip_file, clip_starts
-from longtake.pipelines.train.command import check, load_train, memory_stage
+from longtake.pipelines.train.checks import check
+from longtake.pipelines.train.clips import ClipEncoder, ClipFolder, clip_file, clip_starts
+from longtake.pipelines.train.command import memory_stage
 from longtake.pipelines.train.progress import shown
+from longtake.pipelines.train.settings import CutParams, load_train
 from longtake.pipelines.train.sheet import continuations
 from longtake.pipelines.train.split import Cutting, prepare
-from longtake.pipelines.train.worker_group import run_team
+from longtake.pipelines.train.worker_group import run_group
 
 STEPS = ("memory.loop.steps=4", "memory.loop.gate_every=2", "memory.loop.batch=2", "clips.per_video=2")
 
@@ -130,10 +132,8 @@ def test_a_base_model_that_predicts_noise_is_trained_so(clips, videos, random_bu
     null = torch.zeros(1, 32)
     other = MemoryStage(params, 0, bundle.parts["unet"], stage.captioner, null, pool, pool, schedule=schedule)
     assert other.diffusion.predicts == "epsilon" and other.loss(0)[0].isfinite()
-    with pytest.raises(ValueError, match=r"beginnings=0.5 must be 0"):
-        MemoryStage(
-            MemoryParams(LoopParams(4), beginnings=0.5), 0, bundle.parts["unet"], stage.captioner, null, pool, pool
-        )
+    with pytest.raises(ValueError, match=r"beginning_share=0.5 must be 0"):
+        MemoryStage(params, 0, bundle.parts["unet"], stage.captioner, null, pool, pool, beginning_share=0.5)
 
 
 @pytest.mark.xdist_group("ray")
@@ -167,7 +167,7 @@ def test_real_videos_end_in_a_bundle_with_a_memory_of_its_own(random_bundle, tmp
     ]
     stamps = {file: file.stat().st_mtime_ns for file in (work / "clips").iterdir()}
     again = conf_of(table, random_bundle, work, f"out={out}")
-    train, held_out = prepare(cutting_of(again), check(again))  # it would go on: what is there stays
+    train, held_out = prepare(cutting_of(again), check(again).videos)  # it would go on: what is there stays
     assert len(train) == 2 and len(held_out) == 1
     assert stamps == {file: file.stat().st_mtime_ns for file in (work / "clips").iterdir()}
 
@@ -177,7 +177,7 @@ def test_too_few_videos_that_give_clips_are_refused_with_a_reason(videos, random
     conf = conf_of(tmp_path, random_bundle, tmp_path / "work")
     monkeypatch.setattr(train_videos, "encode_clips", in_this_process)
     with pytest.raises(ValueError, match=r"manifest has 1 videos that give clips.*3.mp4: it has 20 frames"):
-        prepare(cutting_of(conf), check(conf))
+        prepare(cutting_of(conf), check(conf).videos)
 
 
 def in_this_process(videos, *about):
@@ -190,7 +190,7 @@ def test_a_video_keeps_its_side_and_another_caption_is_another_clip(
 ):
     monkeypatch.setattr(train_videos, "encode_clips", in_this_process)
     conf = conf_of(videos, random_bundle, tmp_path / "work", "held_out=0.9")
-    train, held_out = prepare(cutting_of(conf), check(conf))
+    train, held_out = prepare(cutting_of(conf), check(conf).videos)
     assert len(train) >= 1 and len(held_out) >= 1 and len(train) + len(held_out) == 3
     rows = [json.loads(line) for line in (tmp_path / "work" / "videos.jsonl").read_text().splitlines()]
     assert [row["clips"] for row in rows] == [2, 2, 2, 0, 0, 0] and rows[3]["reason"].startswith("it has 20 frames")
@@ -204,7 +204,7 @@ def test_a_video_keeps_its_side_and_another_caption_is_another_clip(
 def test_more_workers_than_there_is_room_for_are_refused_not_waited_for(videos, random_bundle, tmp_path, ray_cluster):
     conf = conf_of(videos, random_bundle, tmp_path / "work", "workers=1000")
     with pytest.raises(ValueError, match=r"workers=1000 take a CPU each, and the cluster has 32"):
-        run_team(conf.workers, "cpu", print, tmp_path)
+        run_group(conf.workers, "cpu", print, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_more_workers_than_there_is_room_for_are_refused_not_waited_for(videos, 
         ("held_out=0", "held_out=0.0 must be between 0 and 1"),
         ("clips.stride=0", "clips.stride=0 must be at least 1"),
         ("clips.latent_noise=2", r"clips.latent_noise=2.0 must be in 0..1"),
-        ("memory.beginnings=0.5", "memory.beginnings=0.5 is for rendered scenes"),
+        ("memory.beginnings=0.5", "memory.beginnings=0.5 is not a setting"),
         ("memory.loop.gate_every=0", "memory.loop.gate_every=0 must be at least 1"),
         ("memory.text_dropped=2", "memory.text_dropped=2.0 must be in 0..1"),
         ("seed=-1", "seed=-1 must be at least 0"),
@@ -233,13 +233,13 @@ def test_what_cannot_be_is_refused_before_anything_starts(videos, random_bundle,
 def test_a_training_that_was_begun_otherwise_does_not_go_on(videos, random_bundle, tmp_path):
     conf = conf_of(videos, random_bundle, tmp_path)
     (tmp_path / "training.json").write_text(json.dumps({"clips.stride": 2, "fresh": False}))
-    with pytest.raises(ValueError, match=r"work=.*begun otherwise: clips.stride=2 \(now: 1\)$"):
+    with pytest.raises(ValueError, match=r"work=.*begun with clips.stride=2 \(now: 1\)$"):
         check(conf)
 
 
 def test_a_folder_that_is_no_bundle_and_the_bundle_itself_are_not_replaced(videos, random_bundle, tmp_path):
     (tmp_path / "out").mkdir()
-    with pytest.raises(ValueError, match=r"out=.* is there and is no bundle"):
+    with pytest.raises(ValueError, match=r"out=.* exists and is not a bundle"):
         check(conf_of(videos, random_bundle, tmp_path))
     with pytest.raises(ValueError, match=r"out=.* holds work="):
         conf_of(videos, random_bundle, tmp_path, f"out={tmp_path}")

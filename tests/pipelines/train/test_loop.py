@@ -6,7 +6,8 @@ import torch
 from torch import nn
 
 from longtake.models.diffusion.noise import rng_for
-from longtake.models.training.stage import LoopParams, TrainStage
+from longtake.models.training.params import LoopParams
+from longtake.models.training.stage import TrainStage
 from longtake.pipelines.train.loop import run_stage
 
 

@@ -1,11 +1,11 @@
-// The page: what is asked with the form is watched on the screen, and stands on the shelf afterwards. The address names
-// the video that is watched, so a page that is loaded again goes on with it.
+// The page: the form requests a video, the screen plays it, the shelf lists earlier ones. The URL names the video on
+// the screen, so a reload continues with it.
 
 import {askDelete, askExtend} from "./dialogs.js";
-import {$, say} from "./dom.js";
+import {$, setText} from "./dom.js";
 import {Form} from "./form.js";
 import {Offline, Refusal} from "./net.js";
-import {act, insist, request} from "./session.js";
+import {act, getWithRetry, request} from "./session.js";
 import {Shelf} from "./shelf.js";
 import {Viewer} from "./viewer.js";
 
@@ -14,14 +14,14 @@ const EMPTY = $("leader-text").textContent;
 const isStill = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 function begin(video) {
-  viewer.screen.asked(video);
+  viewer.screen.markRequested(video);
   history.pushState(null, "", `#${video.id}`);
   viewer.watch(video);
   $("screen").scrollIntoView({block: "nearest", behavior: isStill ? "auto" : "smooth"});
 }
 
 const actions = {
-  cancel: (video) => orSay(() => viewer.id === video.id ? $("reason") : $("shelf-error"), async () => {
+  cancel: (video) => orShowError(() => viewer.id === video.id ? $("reason") : $("shelf-error"), async () => {
     const cancelled = await act("POST", `/v1/videos/${video.id}/cancel`);
     if (viewer.video?.id === video.id) viewer.update(cancelled);
   }),
@@ -32,23 +32,23 @@ const actions = {
   extend: (video) => askExtend(video, async (prompt, numFrames) => {
     begin(await act("POST", "/v1/videos/extensions", {prompt, video: {id: video.id}, num_frames: numFrames}));
   }),
-  remove: (video) => orSay(() => $("shelf-error"), async () => {
+  remove: (video) => orShowError(() => $("shelf-error"), async () => {
     if (!(await askDelete(video))) return;
     await act("DELETE", `/v1/videos/${video.id}`);
-    if (viewer.id === video.id) viewer.leave("The video is deleted.");
+    if (viewer.id === video.id) viewer.leave("The video was deleted.");
     await shelf.refresh();
     $("shelf-title").focus();
   }),
 };
 
-/** An error of the API goes where it can be read: to `place()`, as it is then. */
-async function orSay(place, work) {
+/** Runs `work` and shows an error of the API in the element `place()`. */
+async function orShowError(place, work) {
   try {
-    say($("shelf-error"), "");
+    setText($("shelf-error"), "");
     await work();
   } catch (error) {
     if (!(error instanceof Refusal || error instanceof Offline)) throw error;
-    say(place(), error.message);
+    setText(place(), error.message);
     place().hidden = false;
   }
 }
@@ -66,8 +66,8 @@ async function showShelf() {
 
 const shelf = new Shelf(request, actions);
 const viewer = new Viewer(actions, (hasEnded) => {
-  if (hasEnded) form.tryAgain();
-  showShelf().catch(() => {}); // it comes again with the next change
+  if (hasEnded) form.retryNow();
+  showShelf().catch(() => {}); // the next change refreshes it again
 });
 const form = new Form(async (path, body) => begin(await act("POST", path, body)));
 
@@ -76,10 +76,10 @@ addEventListener("popstate", route);
 
 async function start() {
   route();
-  const {data: [model]} = await insist("/v1/models");
+  const {data: [model]} = await getWithRetry("/v1/models");
   form.setModel(model);
-  say($("served"), `Model: ${model.id}`);
+  setText($("served"), `Model: ${model.id}`);
   await showShelf();
 }
 
-start().catch((error) => say($("shelf-error"), error.message));
+start().catch((error) => setText($("shelf-error"), error.message));

@@ -1,12 +1,12 @@
-// What the page has to know of mp4: where a fragment ends, and the name of its codec. A box is length, name, content.
+// The page's part of mp4: the end of a fragment, and its codec. A box is length, name, content.
 
 const name = (bytes, at) => String.fromCharCode(...bytes.subarray(at + 4, at + 8));
 
-/** Cuts a stream of bytes into whole fragments; each ends with its `mdat`. */
+/** Splits a stream of bytes into whole fragments. Each ends with its `mdat`. */
 export class Splitter {
   #rest = new Uint8Array(0);
 
-  /** The fragments that have become whole with these bytes. */
+  /** Adds bytes and returns the fragments that they complete. */
   push(bytes) {
     const all = new Uint8Array(this.#rest.length + bytes.length);
     all.set(this.#rest);
@@ -29,12 +29,12 @@ export class Splitter {
   }
 }
 
-/** `video/mp4; codecs="avc1.64000c"` of the first fragment: profile, constraints and level stand in its `avcC`. */
+/** The media type of a first fragment, such as `video/mp4; codecs="avc1.64000c"`, from its box `avcC`. */
 export function mediaType(fragment) {
   for (let at = 0; at + 12 <= fragment.length; at++) {
     if (name(fragment, at) !== "avcC") continue;
     const codec = [...fragment.subarray(at + 9, at + 12)].map((one) => one.toString(16).padStart(2, "0")).join("");
     return `video/mp4; codecs="avc1.${codec}"`;
   }
-  throw new Error("the stream does not begin with a head of H.264");
+  throw new Error("the stream does not begin with an H.264 header");
 }

@@ -1,11 +1,11 @@
-// The two questions that are asked before something is done.
+// The dialogs for deleting and extending a video.
 
-import {$, say} from "./dom.js";
+import {$, setText} from "./dom.js";
 
-/** True when the answer is yes. */
+/** Resolves to true if the user confirms. */
 export function askDelete(video) {
   const dialog = $("ask-delete");
-  say($("ask-delete-text"), `“${video.prompt}” and its files cannot be brought back.`);
+  setText($("ask-delete-text"), `“${video.prompt}” and its files will be deleted permanently.`);
   dialog.returnValue = "no";
   dialog.showModal();
   return new Promise((resolve) => {
@@ -13,11 +13,11 @@ export function askDelete(video) {
   });
 }
 
-/** `onExtend(prompt, frames)` is asked when the form is sent; what it throws is shown there, and the dialog stays. */
+/** Calls `onExtend(prompt, frames)` on submit. If it throws, the dialog stays open and shows the error. */
 export function askExtend(video, onExtend) {
   const dialog = $("ask-extend"), form = dialog.querySelector("form");
   $("extend-prompt").value = video.prompts.at(-1).prompt;
-  say($("extend-error"), "");
+  setText($("extend-error"), "");
   form.onsubmit = async (event) => {
     event.preventDefault();
     try {
@@ -25,7 +25,7 @@ export function askExtend(video, onExtend) {
       dialog.close();
     } catch (error) {
       const wait = error.retryAfterS ? ` Try again in ${error.retryAfterS} s.` : "";
-      say($("extend-error"), error.message + wait);
+      setText($("extend-error"), error.message + wait);
     }
   };
   $("extend-no").onclick = () => dialog.close();

@@ -1,23 +1,23 @@
-// The few lines that every part of the page uses.
+// Helpers for every part of the page.
 
 export const $ = (id) => document.getElementById(id);
 
-/** `element("a", {href: "#"}, "text", child)`; what begins with `on` is a listener, a dash makes an attribute. */
+/** `element("a", {href: "#"}, "text", child)`. Names with `on` are listeners, names with a dash attributes. */
 export function element(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
+  const created = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (name.includes("-")) made.setAttribute(name, value);
-    else made[name] = value;
+    if (name.startsWith("on")) created.addEventListener(name.slice(2), value);
+    else if (name.includes("-")) created.setAttribute(name, value);
+    else created[name] = value;
   }
-  made.append(...children);
-  return made;
+  created.append(...children);
+  return created;
 }
 
-/** Text that is read out when it changes, so only when it changes. Empty text hides the element. */
-export function say(where, text, hides = false) {
-  if (where.textContent !== text) where.textContent = text;
-  if (hides && where.hidden !== !text) where.hidden = !text;
+/** Sets the text if it differs: screen readers announce every change. With `hides`, empty text hides the element. */
+export function setText(target, text, hides = false) {
+  if (target.textContent !== text) target.textContent = text;
+  if (hides && target.hidden !== !text) target.hidden = !text;
 }
 
 /** `1.3 s`, `12 s`, `1 min 5 s` */
@@ -27,7 +27,7 @@ export function duration(seconds) {
   return whole < 60 ? `${whole} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`;
 }
 
-/** Calls `each(seconds left)` every second, at last with 0. Returns what stops it. */
+/** Calls `each(seconds left)` every second until 0. Returns a function that stops it. */
 export function countdown(seconds, each) {
   const until = Date.now() + seconds * 1000;
   const tick = () => {

@@ -1,34 +1,34 @@
-// Fragments into a <video> by Media Source; where there is none, the video gets an address.
+// Feeds fragments to a <video> through Media Source. Without Media Source the video gets a URL.
 
 import {mediaType} from "./boxes.js";
 
 const Source = window.ManagedMediaSource ?? window.MediaSource;
 const HLS = "application/vnd.apple.mpegurl";
-const KEEP_S = 10; // that stays behind the position when the browser's memory is full
+const KEEP_S = 10; // kept before the position when the browser's memory is full
 
-/** Fragments can be fed. */
+/** Whether the browser supports Media Source with H.264. */
 export const canFeed = Boolean(Source?.isTypeSupported('video/mp4; codecs="avc1.64000c"'));
 
-/** Where a video that cannot be fed gets its refined pictures from. */
+/** The URL of the refined video, for browsers without Media Source. */
 export function address(id, isMade) {
   if (isMade) return `/v1/videos/${id}/content`;
   const hasHls = document.createElement("video").canPlayType(HLS);
   return hasHls ? `/v1/videos/${id}/hls/playlist.m3u8` : `/v1/videos/${id}/stream`;
 }
 
-/** One video that plays what it is given, piece after piece. */
+/** Appends fragments to one video element, in order. */
 export class Feed {
   #video; #source = new Source(); #buffer = null; #queue = []; #isOpen = false; #ended = false;
 
-  /** `seconds` is how long the whole will be. */
+  /** `seconds` is the length of the finished video. */
   constructor(video, seconds) {
     this.#video = video;
     this.#source.addEventListener("sourceopen", () => {
-      if (this.#source.readyState !== "open") return; // closed a moment ago
+      if (this.#source.readyState !== "open") return; // closed meanwhile
       this.#source.duration = seconds;
       this.#isOpen = true;
       this.#pump();
-    }, {once: true}); // it opens again when something is removed after the end
+    }, {once: true}); // it opens again when a range is removed after the end
     video.src = URL.createObjectURL(this.#source);
   }
 
@@ -37,13 +37,13 @@ export class Feed {
     this.#pump();
   }
 
-  /** Nothing comes after what was appended. */
+  /** Marks the end of the stream. */
   end() {
     this.#ended = true;
     this.#pump();
   }
 
-  /** Gives memory back. */
+  /** Frees the first `seconds` of the buffer. */
   forget(seconds) {
     if (this.#buffer && !this.#buffer.updating && seconds > 0) this.#buffer.remove(0, seconds);
   }
@@ -78,8 +78,8 @@ export class Feed {
   }
 }
 
-/** Frames at `seconds` and a little after it can be shown. */
-export function holds(video, seconds, span = 0.001) {
+/** Whether the range from `seconds` to `seconds + span` is buffered. */
+export function isBuffered(video, seconds, span = 0.001) {
   const ranges = video.buffered;
   for (let i = 0; i < ranges.length; i++) {
     if (ranges.start(i) - 0.02 <= seconds && seconds + span <= ranges.end(i) + 0.02) return true;
@@ -87,7 +87,7 @@ export function holds(video, seconds, span = 0.001) {
   return false;
 }
 
-/** The end of what can be shown, in seconds. */
-export function endOf(video) {
+/** The end of the buffer, in seconds. */
+export function bufferedEnd(video) {
   return video.buffered.length ? video.buffered.end(video.buffered.length - 1) : 0;
 }

@@ -1,12 +1,12 @@
-// The strip of pictures: each is drawn as soon as its frame is there, from the preview and later from the refined one.
+// The film strip. Each picture is drawn when its frame arrives: first from the preview, later from the refined video.
 
-import {Feed, canFeed, holds} from "./feed.js";
+import {Feed, canFeed, isBuffered} from "./feed.js";
 
-/** Takes single frames out of a video that nobody sees. */
-class Scout {
-  #video = document.createElement("video"); #feed; #fps; #wanted; #busy = false; #isSlow;
+/** Draws single frames of a hidden video. */
+class FrameGrabber {
+  #video = document.createElement("video"); #feed; #fps; #wanted; #busy = false; #timer;
 
-  /** `wanted` maps a frame's number to what draws it. */
+  /** `wanted` maps the number of a frame to the function that draws it. */
   constructor(numFrames, fps, wanted) {
     this.#video.muted = true;
     this.#video.preload = "auto";
@@ -15,7 +15,7 @@ class Scout {
     this.#wanted = wanted;
     this.#feed = new Feed(this.#video, numFrames / fps);
     for (const moment of ["progress", "loadeddata", "seeked"]) this.#video.addEventListener(moment, () => this.#look());
-    this.#isSlow = setInterval(() => this.#look(), 250); // `progress` does not come for every piece
+    this.#timer = setInterval(() => this.#look(), 250); // `progress` is not sent for every fragment
   }
 
   append(fragment) {
@@ -23,7 +23,7 @@ class Scout {
   }
 
   close() {
-    clearInterval(this.#isSlow);
+    clearInterval(this.#timer);
     this.#feed.close();
   }
 
@@ -31,13 +31,13 @@ class Scout {
     if (this.#busy || this.#video.readyState < 1) return;
     for (const [frame, draw] of this.#wanted) {
       const at = (frame + 0.5) / this.#fps;
-      if (!holds(this.#video, at)) continue;
+      if (!isBuffered(this.#video, at)) continue;
       this.#busy = true;
       this.#wanted.delete(frame);
       this.#video.addEventListener("seeked", () => {
         draw(this.#video);
         this.#busy = false;
-        // Drawn in order: what is behind is of no use, but for the group of pictures that it stands in.
+        // Frames are drawn in order, so only the current group of pictures is needed.
         this.#feed.forget(at - 48 / this.#fps);
         if (this.#wanted.size) this.#look();
         else this.close();
@@ -49,13 +49,13 @@ class Scout {
 }
 
 export class Film {
-  #strip; #scouts = {};
+  #strip; #grabbers = {};
 
   constructor(strip) {
     this.#strip = strip;
   }
 
-  /** As many pictures as fit, evenly spaced. */
+  /** Starts the strip of a take with as many pictures as fit, evenly spaced. */
   attach(take) {
     this.detach();
     const height = parseFloat(getComputedStyle(this.#strip).getPropertyValue("--picture")) || 56;
@@ -70,16 +70,18 @@ export class Film {
       for (const name of ["low", "fine"]) wanted[name].set(frame, (video) => draw(canvas, video, name));
     }
     if (!canFeed) return;
-    for (const name of ["low", "fine"]) this.#scouts[name] = new Scout(take.num_frames, take.fps, wanted[name]);
+    for (const name of ["low", "fine"]) {
+      this.#grabbers[name] = new FrameGrabber(take.num_frames, take.fps, wanted[name]);
+    }
   }
 
   append(name, fragment) {
-    this.#scouts[name]?.append(fragment);
+    this.#grabbers[name]?.append(fragment);
   }
 
   detach() {
-    for (const scout of Object.values(this.#scouts)) scout.close();
-    this.#scouts = {};
+    for (const grabber of Object.values(this.#grabbers)) grabber.close();
+    this.#grabbers = {};
     this.#strip.replaceChildren();
   }
 }

@@ -1,19 +1,19 @@
-// What is asked: the prompt, later prompts, settings; and what the API says against it, beside the field that it names.
+// The form: prompt, later prompts, settings. An error of the API is shown beside the field that it names.
 
-import {$, countdown, element, say} from "./dom.js";
+import {$, countdown, element, setText} from "./dom.js";
 import {examples, hint, surprise} from "./world.js";
 
 const NUMBERS = ["num_frames", "fps", "width", "height", "num_inference_steps", "guidance_scale", "seed"];
-const FIELDS = {size: "width", seconds: "num_frames"}; // what the API calls fields that have another name here
+const FIELDS = {size: "width", seconds: "num_frames"}; // fields of the API that have another name here
 
 export class Form {
   #defaults = {seconds: "4", fps: 8, width: 0, height: 0, coupling: "causal"};
   #source = null; // of a remix: {id, settings}
   #plan = {chunk_frames: 16, condition_frames: 8}; // until the model is known
   #stopCount = () => {};
-  #waitsForPlace = false;
+  #waitsForSlot = false;
 
-  /** `onMake(method path, body)` is called with what is to be asked; what it throws is shown. */
+  /** Calls `onMake(path, body)` on submit and shows the error that it throws. */
   constructor(onMake) {
     this.onMake = onMake;
     $("make").addEventListener("submit", (event) => { event.preventDefault(); this.#make(); });
@@ -39,11 +39,11 @@ export class Form {
     const chips = examples(id).map((text) => this.#chip(text, () => text));
     if (id === "tiny") chips.push(this.#chip("Surprise me", surprise));
     $("examples").replaceChildren(...chips);
-    say($("prompt-hint"), hint(id), true);
+    setText($("prompt-hint"), hint(id), true);
     this.#summary();
   }
 
-  /** Everything as it was asked for `video`; what is made of it is its remix while only prompts are changed. */
+  /** Fills in the request of `video`. While only its prompts are changed, the result is a remix of it. */
   fill(video) {
     $("prompt").value = video.prompts[0].prompt;
     $("cues").replaceChildren();
@@ -58,25 +58,25 @@ export class Form {
     $("prompt").select();
   }
 
-  /** A video has ended: who waits for its place need not count to the end. */
-  tryAgain() {
-    if (this.#waitsForPlace) this.clear();
+  /** A video has ended: if the form waits for a free slot, it can be sent again now. */
+  retryNow() {
+    if (this.#waitsForSlot) this.clear();
   }
 
   clear() {
     this.#stopCount();
-    this.#waitsForPlace = false;
+    this.#waitsForSlot = false;
     $("go").disabled = false;
-    say($("go"), "Make video");
-    say($("make-error"), "");
-    say($("prompt-error"), "");
+    setText($("go"), "Make video");
+    setText($("make-error"), "");
+    setText($("prompt-error"), "");
     for (const one of $("make").querySelectorAll("[aria-invalid]")) this.#unmark(one);
   }
 
-  /** Says what was wrong, and goes to the field. */
+  /** Shows the error and moves the focus to its field. */
   refuse(error) {
     const place = this.#place(error.param ?? /^[a-z_]+/.exec(error.message)?.[0]);
-    say(place === $("prompt") ? $("prompt-error") : $("make-error"), error.message);
+    setText(place === $("prompt") ? $("prompt-error") : $("make-error"), error.message);
     if (place) {
       place.setAttribute("aria-invalid", "true");
       if (place !== $("prompt")) place.setAttribute("aria-describedby", "make-error");
@@ -92,18 +92,18 @@ export class Form {
     const wrong = [...NUMBERS.map($), ...$("cues").querySelectorAll("input")].find(
       (one) => one.validity.badInput || (one.id === "seed" && one.validity.rangeOverflow));
     if (wrong) {
-      const message = `${wrong.labels[0].textContent}: this has to be a number, of at most 15 digits.`;
+      const message = `${wrong.labels[0].textContent}: enter a number with at most 15 digits.`;
       this.refuse({message, param: wrong.id});
       return;
     }
     const settings = this.#settings();
-    const asked = this.#source?.settings === JSON.stringify(settings)
+    const request = this.#source?.settings === JSON.stringify(settings)
       ? [`/v1/videos/${this.#source.id}/remix`, {prompt: this.#prompt()}]
       : ["/v1/videos", {prompt: this.#prompt(), ...settings}];
     $("go").disabled = true;
-    say($("go"), "Asking …");
+    setText($("go"), "Sending …");
     try {
-      await this.onMake(...asked);
+      await this.onMake(...request);
       this.clear();
       this.#setSource(null);
     } catch (error) {
@@ -143,14 +143,14 @@ export class Form {
     return {row, text};
   }
 
-  /** Where the next chunk begins after the last of these prompts. */
+  /** The first frame of the next chunk after the last of these prompts. */
   #nextFrame() {
     const last = [...$("cues").querySelectorAll("input")].at(-1)?.valueAsNumber || 0;
     const {chunk_frames: chunk, condition_frames: old} = this.#plan, added = chunk - old;
     return last < chunk ? chunk : chunk + (Math.floor((last - chunk) / added) + 1) * added;
   }
 
-  /** The field that the API names: `prompt[1].from_frame` is in the first row of later prompts, by frames. */
+  /** The input for a `param` of the API: `prompt[1]` is the first of the later prompts, sorted by frame. */
   #place(param) {
     const cue = /^prompt\[(\d+)\](?:\.(\w+))?/.exec(param ?? "");
     if (cue && cue[1] > 0) {
@@ -166,22 +166,22 @@ export class Form {
     if (!field.hasAttribute("aria-invalid")) return;
     field.removeAttribute("aria-invalid");
     if (field !== $("prompt")) field.removeAttribute("aria-describedby");
-    else say($("prompt-error"), "");
+    else setText($("prompt-error"), "");
   }
 
   #wait(error) {
-    this.#waitsForPlace = ["too_many_videos", "queue_full"].includes(error.code);
+    this.#waitsForSlot = ["too_many_videos", "queue_full"].includes(error.code);
     $("go").disabled = true;
     this.#stopCount = countdown(error.retryAfterS, (left) => {
       $("go").disabled = left > 0;
-      say($("go"), left ? `Try again in ${left} s` : "Make video");
-      if (left === 0) say($("make-error"), "");
+      setText($("go"), left ? `Try again in ${left} s` : "Make video");
+      if (left === 0) setText($("make-error"), "");
     });
   }
 
   #setSource(source) {
     this.#source = source;
-    say($("origin-text"), source ? "A remix: with the same seed and settings, only what you change is different." : "");
+    setText($("origin-text"), source ? "A remix: the same seed and settings, with your changes." : "");
     $("origin").hidden = !source;
   }
 
@@ -201,6 +201,6 @@ export class Form {
     if (frames && fps) parts.push(`${frames} frames, ${(frames / fps).toFixed(1)} s`);
     if (value("width")) parts.push(`${value("width")} × ${value("height")}`);
     parts.push($("seed").value ? `seed ${$("seed").value}` : "random seed");
-    say($("settings-sum"), parts.join(" · "));
+    setText($("settings-sum"), parts.join(" · "));
   }
 }

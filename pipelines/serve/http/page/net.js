@@ -1,56 +1,57 @@
-// Requests to the API. Those that stay open come back by themselves, after a while that grows, and say so.
+// Requests to the API. Streams reconnect by themselves, after increasing waits that the page shows.
 
 import {Splitter} from "./boxes.js";
 
 const FIRST_WAIT_S = 1, MAX_WAIT_S = 20;
 
-/** The API said no. `message`, `code` and `param` are its words; `retryAfterS` is null when it named no time. */
+/** An error response. `message`, `code` and `param` come from the API; `retryAfterS` is null without Retry-After. */
 export class Refusal extends Error {
   constructor(status, error, retryAfterS) {
     super(error.message);
     Object.assign(this, {status, code: error.code, param: error.param, retryAfterS});
   }
 
-  /** It may be another answer after a while. */
-  get mends() {
+  /** Whether a retry may succeed. */
+  get isTemporary() {
     return [429, 500, 502, 503, 504].includes(this.status);
   }
 }
 
-/** There was no answer. */
+/** No response. */
 export class Offline extends Error {
   constructor() {
-    super("The endpoint does not answer.");
+    super("The endpoint does not respond.");
   }
 }
 
-/** The JSON of an answer, null of an empty one. Throws Refusal or Offline. */
-export async function ask(method, path, body) {
-  const answer = await open(path, body === undefined ? {method} : {
+/** Sends a request and returns the JSON of the response, or null if it is empty. Throws Refusal or Offline. */
+export async function send(method, path, body) {
+  const response = await open(path, body === undefined ? {method} : {
     method,
     headers: {"Content-Type": "application/json"},
     body: JSON.stringify(body),
   });
-  return answer.status === 204 ? null : answer.json();
+  return response.status === 204 ? null : response.json();
 }
 
 async function open(path, options) {
-  let answer;
+  let response;
   try {
-    answer = await fetch(path, options);
+    response = await fetch(path, options);
   } catch (error) {
     throw error.name === "AbortError" ? error : new Offline();
   }
-  if (answer.ok) return answer;
-  const said = await answer.json().catch(() => null);
-  const error = said?.error ?? {message: `The endpoint answered ${answer.status}.`, code: "unknown", param: null};
-  const after = Number(answer.headers.get("Retry-After"));
-  throw new Refusal(answer.status, error, after > 0 ? after : null);
+  if (response.ok) return response;
+  const body = await response.json().catch(() => null);
+  const error = body?.error
+    ?? {message: `The endpoint returned status ${response.status}.`, code: "unknown", param: null};
+  const after = Number(response.headers.get("Retry-After"));
+  throw new Refusal(response.status, error, after > 0 ? after : null);
 }
 
-/** Who waits for the endpoint. `onChange(until, why)` hears when the next try is, in ms; null: all is well. */
-export class Patience {
-  #waiting = new Map(); // who waits -> {until, why, wake}
+/** Requests that wait for their next try. Calls `onChange(until, why)` with its time in ms, or null if none waits. */
+export class Retries {
+  #waiting = new Map(); // key -> {until, why, wake}
   #onChange;
 
   constructor(onChange) {
@@ -62,76 +63,76 @@ export class Patience {
     for (const {wake} of this.#waiting.values()) wake();
   }
 
-  /** `error` is why. */
-  async wait(who, seconds, signal, error) {
+  /** Resolves after `seconds`, on `wake()` or when `signal` aborts. `error` is the reason for waiting. */
+  async wait(key, seconds, signal, error) {
     const until = Date.now() + seconds * 1000;
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, seconds * 1000);
       const wake = () => { clearTimeout(timer); resolve(); };
       signal.addEventListener("abort", wake, {once: true});
-      const why = error instanceof Refusal ? error.message : "The connection is lost.";
-      this.#waiting.set(who, {until, why, wake});
-      this.#tell();
+      const why = error instanceof Refusal ? error.message : "Connection lost.";
+      this.#waiting.set(key, {until, why, wake});
+      this.#notify();
     });
-    if (signal.aborted) this.well(who);
+    if (signal.aborted) this.clear(key);
   }
 
-  well(who) {
-    if (this.#waiting.delete(who)) this.#tell();
+  clear(key) {
+    if (this.#waiting.delete(key)) this.#notify();
   }
 
-  #tell() {
+  #notify() {
     const [first] = [...this.#waiting.values()].sort((a, b) => a.until - b.until);
     this.#onChange(first?.until ?? null, first?.why);
   }
 }
 
 /**
- * Reads what stays open, again and again: `path()` and `headers()` say from where on, `take(bytes)` gets what comes.
- * Ends when, after an answer's end, `finished()` is true, when there is nothing more (204), or when `signal` says so.
- * Throws the Refusals that waiting does not mend.
+ * Reads a stream and reconnects when it breaks. `path()` and `headers()` give the position, `take(bytes)` gets data.
+ * Ends when a response has ended and `finished()` is true, on status 204, or when `signal` aborts.
+ * Throws each Refusal that is not temporary.
  */
-async function keepOpen({path, headers, take, begin, finished, signal, patience}) {
-  const who = Symbol();
+async function readWithRetry({path, headers, take, begin, finished, signal, retries}) {
+  const key = Symbol();
   let wait = FIRST_WAIT_S;
   while (!signal.aborted) {
     try {
       begin();
-      const answer = await open(path(), {headers: headers?.() ?? {}, signal});
-      patience.well(who);
-      if (answer.status === 204) break;
-      const reader = answer.body.getReader();
+      const response = await open(path(), {headers: headers?.() ?? {}, signal});
+      retries.clear(key);
+      if (response.status === 204) break;
+      const reader = response.body.getReader();
       for (let part = await reader.read(); !part.done; part = await reader.read()) {
         wait = FIRST_WAIT_S;
         take(part.value);
       }
       if (await finished()) break;
-      await patience.wait(who, wait, signal);
+      await retries.wait(key, wait, signal);
     } catch (error) {
       if (signal.aborted) break;
-      if (error instanceof Refusal && !error.mends) throw error;
-      await patience.wait(who, error.retryAfterS ?? wait, signal, error);
+      if (error instanceof Refusal && !error.isTemporary) throw error;
+      await retries.wait(key, error.retryAfterS ?? wait, signal, error);
     }
     wait = Math.min(MAX_WAIT_S, wait * 2);
   }
-  patience.well(who);
+  retries.clear(key);
 }
 
-/** Whole fragments of `path` to `onFragment(bytes, index)`, each once, from `first` on until `finished(count)`. */
-export async function followFragments(path, {first = 0, onFragment, finished, signal, patience}) {
+/** Calls `onFragment(bytes, index)` once for each fragment of `path`, from `first` on until `finished(count)`. */
+export async function followFragments(path, {first = 0, onFragment, finished, signal, retries}) {
   let count = first, splitter;
-  await keepOpen({
+  await readWithRetry({
     path: () => (count ? `${path}?from_fragment=${count}` : path),
     begin: () => { splitter = new Splitter(); },
     take: (bytes) => { for (const one of splitter.push(bytes)) onFragment(one, count++); },
-    finished: () => finished(count), signal, patience,
+    finished: () => finished(count), signal, retries,
   });
 }
 
-/** Server-sent events of `path` to `onEvent(kind, data)`. After a restart they come from the first on. */
-export async function followEvents(path, {onEvent, signal, patience}) {
+/** Calls `onEvent(kind, data)` for the server-sent events of `path`. After a restart of the endpoint they repeat. */
+export async function followEvents(path, {onEvent, signal, retries}) {
   let last = "", text = "", ended = false, decoder;
-  await keepOpen({
+  await readWithRetry({
     path: () => path,
     headers: () => (last ? {"Last-Event-ID": last} : {}),
     begin: () => { text = ""; decoder = new TextDecoder(); },
@@ -148,6 +149,6 @@ export async function followEvents(path, {onEvent, signal, patience}) {
       }
     },
     finished: () => ended,
-    signal, patience,
+    signal, retries,
   });
 }

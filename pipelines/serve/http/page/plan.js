@@ -1,4 +1,4 @@
-// How a video is cut, as in models/domain/plan.py: chunks of the base model, windows of the refiner, segments for viewers.
+// The division of a video, as in models/domain/plan.py: chunks of the base model, windows of the refiner, segments.
 //
 //     frames    0       8       16      24      32      40
 //     chunks    |---------------|-------|-------|-------|
@@ -6,7 +6,7 @@
 //                               |-----------------------|
 //     segments  |---------------|-----------------------|
 
-/** {chunks, windows, segments} of a video: lists of [start, stop), in frames. `sizes` are those of its pieces. */
+/** {chunks, windows, segments} of a video: lists of [start, stop) in frames. */
 export function plan({num_frames: numFrames, plan: sizes}) {
   const {chunk_frames: chunk, window_frames: window} = sizes;
   const added = chunk - sizes.condition_frames, stride = window - sizes.overlap_frames;
@@ -19,7 +19,7 @@ export function plan({num_frames: numFrames, plan: sizes}) {
   return {chunks, windows, segments};
 }
 
-/** The prompt in effect at `frame`: `prompts` is the schedule of a video, a list of {from_frame, prompt}. */
+/** The prompt at `frame`. `prompts` is a list of {from_frame, prompt}. */
 export function promptAt(prompts, frame) {
   return prompts.findLast((one) => one.from_frame <= frame) ?? prompts[0];
 }

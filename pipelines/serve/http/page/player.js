@@ -4,11 +4,11 @@
 //     refined   0 ==============>                           made after it
 //     shown     [refined       ][preview      ][waits
 //
-// 1. "Best" shows the refined video where it is there, otherwise the preview; "low" and "fine" show one of them alone.
-// 2. Where neither is there, the picture stands still until frames come.
-// 3. At the end of the video it begins again, if it is to loop.
+// 1. Mode "auto" shows the refined video where it is buffered, otherwise the preview; "low" and "fine" show one only.
+// 2. Where neither is buffered, the picture stops until frames arrive.
+// 3. At the end playback starts again if `loops` is set.
 
-import {Feed, address, canFeed, endOf, holds} from "./feed.js";
+import {Feed, address, canFeed, bufferedEnd, isBuffered} from "./feed.js";
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -16,7 +16,7 @@ export class Player {
   #videos; #feeds = {}; #take = null; #shown = "low"; #moving = false; #wanted = null;
   #token = 0; #sawPicture = {}; #blends = false;
 
-  /** `low` and `fine` are the two video elements; `on` has `tick(state)` and `picture(name)`, the first one of each. */
+  /** `low`, `fine`: the video elements. Calls `on.tick(state)` per screen refresh, `on.picture(name)` once for each. */
   constructor(low, fine, on) {
     this.#videos = {low, fine};
     this.on = on;
@@ -31,7 +31,7 @@ export class Player {
     requestAnimationFrame(step);
   }
 
-  /** Another video, from its first frame on. */
+  /** Starts another take at its first frame. */
   attach(take) {
     this.detach();
     this.#take = take;
@@ -66,8 +66,8 @@ export class Player {
     this.#feeds[name]?.end();
   }
 
-  /** For browsers that cannot be fed: there is something at the address now, or all of it. */
-  point(name, isMade) {
+  /** Without Media Source: sets the URL of a video once it has frames, and again when it is finished. */
+  setAddress(name, isMade) {
     const video = this.#videos[name], id = this.#take.id;
     const src = name === "low" ? `/v1/videos/${id}/preview` : address(id, isMade);
     if (video.getAttribute("src") === src) return;
@@ -90,9 +90,9 @@ export class Player {
     for (const video of Object.values(this.#videos)) video.pause();
   }
 
-  /** To a second of the video; one that is not made yet becomes the last one that is. */
+  /** Seeks to `seconds`, at most to the last frame that exists. */
   seek(seconds) {
-    const last = Math.max(...Object.values(this.#videos).map(endOf)) - 0.5 / (this.#take?.fps ?? 8);
+    const last = Math.max(...Object.values(this.#videos).map(bufferedEnd)) - 0.5 / (this.#take?.fps ?? 8);
     this.#wanted = Math.max(0, Math.min(seconds, last));
   }
 
@@ -109,16 +109,16 @@ export class Player {
   #choose(seconds) {
     if (this.mode !== "auto") return this.mode;
     const frame = 1 / this.#take.fps;
-    const span = seconds + 2 * frame < this.#duration ? frame : 0.001; // one frame of it would be a flicker
-    if (holds(this.#videos.fine, seconds, span)) return "fine";
-    if (holds(this.#videos.low, seconds)) return "low";
+    const span = seconds + 2 * frame < this.#duration ? frame : 0.001; // a single refined frame would flicker
+    if (isBuffered(this.#videos.fine, seconds, span)) return "fine";
+    if (isBuffered(this.#videos.low, seconds)) return "low";
     return this.#shown;
   }
 
   #step() {
     if (!this.#take) return;
     const at = this.seconds, name = this.#choose(at), video = this.#videos[name];
-    const isThere = holds(video, at);
+    const isThere = isBuffered(video, at);
     if (!this.#moving && isThere && (name !== this.#shown || this.#wanted !== null)) this.#move(name, at);
     const shown = this.#videos[this.#shown], isElsewhere = this.#wanted !== null && !this.#moving;
     if (isElsewhere) shown.pause();
@@ -136,15 +136,15 @@ export class Player {
 
   #run(video) {
     video.play().catch((error) => {
-      if (error.name === "NotAllowedError") this.isPlaying = false; // the browser wants a click first
+      if (error.name === "NotAllowedError") this.isPlaying = false; // the browser requires a click first
     });
   }
 
-  /** The other video, at the same position; it is shown when its picture is there. */
+  /** Shows a video at `seconds` as soon as it has decoded that frame. */
   async #move(name, seconds) {
     const token = ++this.#token, before = this.#videos[this.#shown], video = this.#videos[name];
     this.#moving = true;
-    this.#blends = this.#wanted === null; // one moment becomes clearer, it does not become another one
+    this.#blends = this.#wanted === null; // the same moment gets sharper: cross-fade
     this.#wanted = null;
     if (video !== before || Math.abs(video.currentTime - seconds) > 0.001) {
       video.currentTime = seconds;
@@ -165,7 +165,7 @@ export class Player {
 
 function seeked(video) {
   return new Promise((resolve) => {
-    const timer = setTimeout(resolve, 1500); // a video that hangs must not take the picture with it
+    const timer = setTimeout(resolve, 1500); // a video that hangs must not block the picture
     video.addEventListener("seeked", () => { clearTimeout(timer); resolve(); }, {once: true});
   });
 }

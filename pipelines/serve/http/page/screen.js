@@ -1,10 +1,10 @@
-// One video on the screen: what it is, how far it is, and what can be done with it.
+// The video on the screen: its facts, its progress and its buttons.
 
-import {$, duration, element, say} from "./dom.js";
+import {$, duration, element, setText} from "./dom.js";
 import {promptAt} from "./plan.js";
 import {download, isCancelled, isRunning} from "./shelf.js";
 
-/** The moments that a reader of this tab has seen, by video: when it was asked, in ms, and seconds from then on. */
+/** Times seen in this tab, per video: of the request in ms, and of the first pictures in seconds after it. */
 const times = {
   of: (id) => JSON.parse(sessionStorage.getItem(`longtake ${id}`) ?? "{}"),
   put: (id, more) => sessionStorage.setItem(`longtake ${id}`, JSON.stringify({...times.of(id), ...more})),
@@ -19,16 +19,16 @@ export class Screen {
     setInterval(() => { if (this.#video && isRunning(this.#video)) this.#facts(); }, 500);
   }
 
-  /** `video` was asked for just now, here. */
-  asked(video) {
-    times.put(video.id, {asked: Date.now()});
+  /** Notes that `video` was requested now, in this tab. */
+  markRequested(video) {
+    times.put(video.id, {requested: Date.now()});
   }
 
-  /** A picture of this kind (low, fine) is on the screen for the first time. */
+  /** Notes the first picture of a kind (low, fine) on the screen. */
   sawPicture(name) {
     const {id} = this.#video, before = times.of(id);
-    if (!isRunning(this.#video) || !before.asked || before[name] !== undefined) return;
-    times.put(id, {[name]: (Date.now() - before.asked) / 1000});
+    if (!isRunning(this.#video) || !before.requested || before[name] !== undefined) return;
+    times.put(id, {[name]: (Date.now() - before.requested) / 1000});
     this.#facts();
   }
 
@@ -43,17 +43,17 @@ export class Screen {
     $("screen").style.setProperty("--aspect", video.width / video.height);
     $("controls").hidden = false;
     const leader = {queued: "Waiting in the queue", in_progress: "Making the first frames", completed: ""};
-    say($("leader-text"), leader[state] ?? "Nothing was made of this video.");
-    const isOurs = video.error && state !== "cancelled";
-    say($("reason"), isOurs ? `${video.error.message} (${video.error.code})` : "", true);
-    if (video.warnings?.length) say($("warnings"), shortened(video.warnings), true);
+    setText($("leader-text"), leader[state] ?? "No frames were made.");
+    const hasFailed = video.error && state !== "cancelled";
+    setText($("reason"), hasFailed ? `${video.error.message} (${video.error.code})` : "", true);
+    if (video.warnings?.length) setText($("warnings"), shortened(video.warnings), true);
     this.caption(0);
     this.#facts();
     this.#actions(state);
   }
 
   status(text) {
-    say($("status"), text);
+    setText($("status"), text);
   }
 
   progress(percent) {
@@ -61,21 +61,21 @@ export class Screen {
     this.#facts();
   }
 
-  /** The prompt at this second. */
+  /** Shows the prompt at `seconds`. */
   caption(seconds) {
     const {prompts, fps} = this.#video;
-    say($("caption"), promptAt(prompts, Math.floor(seconds * fps + 0.001)).prompt);
+    setText($("caption"), promptAt(prompts, Math.floor(seconds * fps + 0.001)).prompt);
   }
 
   empty(text) {
     this.#video = null;
     $("screen").dataset.state = "empty";
     for (const id of ["controls", "timeline"]) $(id).hidden = true;
-    for (const id of ["reason", "warnings", "badge", "waiting"]) say($(id), "", true);
-    for (const id of ["caption", "status"]) say($(id), "");
+    for (const id of ["reason", "warnings", "badge", "waiting"]) setText($(id), "", true);
+    for (const id of ["caption", "status"]) setText($(id), "");
     for (const id of ["facts", "actions"]) $(id).replaceChildren();
     this.#shownFacts = this.#shownActions = "";
-    say($("leader-text"), text);
+    setText($("leader-text"), text);
     document.title = "Longtake";
   }
 
@@ -84,8 +84,8 @@ export class Screen {
     const facts = [];
     if (isRunning(video)) {
       facts.push(["Progress", `${this.#percent ?? video.progress} %`]);
-      const asked = seen.asked ?? video.created_at * 1000;
-      facts.push(["Running for", duration(Math.max(0, Math.floor((Date.now() - asked) / 1000)))]);
+      const requested = seen.requested ?? video.created_at * 1000;
+      facts.push(["Running for", duration(Math.max(0, Math.floor((Date.now() - requested) / 1000)))]);
       document.title = `${this.#percent ?? video.progress} % · Longtake`;
     } else {
       document.title = "Longtake";
@@ -104,13 +104,13 @@ export class Screen {
       element("div", {}, element("dt", {textContent: name}), element("dd", {textContent: value}))));
   }
 
-  /** Another video is on its way: what is on the screen takes no more orders. */
+  /** Removes the buttons while another video is loading. */
   release() {
     this.#shownActions = "";
     $("actions").replaceChildren();
   }
 
-  /** New buttons only when others are possible: the one that has the focus stays. */
+  /** Replaces the buttons only if they change, so that the focus stays. */
   #actions(state) {
     const video = this.#video, key = `${video.id} ${isRunning(video)} ${state}`;
     if (key === this.#shownActions) return;
@@ -127,7 +127,7 @@ export class Screen {
   }
 }
 
-/** The first few sentences, and how many more there are. */
+/** The first `most` sentences and the number of the others. */
 function shortened(sentences, most = 3) {
   const more = sentences.length - most;
   return sentences.slice(0, most).join(" ") + (more > 0 ? ` And ${more} more.` : "");

@@ -1,25 +1,25 @@
-// Asking the API for whoever sits here: with the key, when it wants one, and again when the connection is lost.
+// Requests of this user: signs in when the API requires a key, and retries when the connection is lost.
 
 import {copy, curl, watchCommand} from "./curl.js";
-import {$, countdown, say} from "./dom.js";
-import {ask, Offline, Patience, Refusal} from "./net.js";
+import {$, countdown, setText} from "./dom.js";
+import {Offline, Refusal, Retries, send} from "./net.js";
 
 const SIGNED_IN = "longtake signed in";
 const needsKey = () => localStorage.getItem(SIGNED_IN) !== null;
 
 let stopTrouble = () => {};
-/** Shows why there is no answer, and when the next try is. */
-export const patience = new Patience((until, why) => {
+/** Shows why a request waits, and when it is tried again. */
+export const retries = new Retries((until, why) => {
   stopTrouble();
   $("trouble").hidden = until === null;
   if (until === null) return;
-  stopTrouble = countdown(Math.max(0, until - Date.now()) / 1000, (left) => say($("trouble-text"),
+  stopTrouble = countdown(Math.max(0, until - Date.now()) / 1000, (left) => setText($("trouble-text"),
     `${why} Trying again${left ? ` in ${left} s` : ""}.`));
 });
 
 let signing = null;
 
-/** Shows the field for the key; resolves when one was taken. */
+/** Shows the sign-in form and resolves after a successful sign-in. */
 export function signIn() {
   signing ??= new Promise((resolve) => {
     $("login").hidden = false;
@@ -27,10 +27,10 @@ export function signIn() {
     $("login").onsubmit = async (event) => {
       event.preventDefault();
       try {
-        await ask("POST", "/login", {key: $("key").value});
+        await send("POST", "/login", {key: $("key").value});
       } catch (error) {
         const wait = error.retryAfterS ? ` Try again in ${error.retryAfterS} s.` : "";
-        say($("key-error"), error.message + wait);
+        setText($("key-error"), error.message + wait);
         $("key").setAttribute("aria-invalid", "true");
         $("key").select();
         return;
@@ -38,7 +38,7 @@ export function signIn() {
       localStorage.setItem(SIGNED_IN, "yes");
       $("key").value = "";
       $("key").removeAttribute("aria-invalid");
-      say($("key-error"), "");
+      setText($("key-error"), "");
       $("login").hidden = true;
       $("sign-out").hidden = false;
       signing = null;
@@ -48,23 +48,20 @@ export function signIn() {
   return signing;
 }
 
-/** As `ask`, and once more after the key was given. */
+/** `send`, and once more after signing in. */
 export async function request(method, path, body) {
   try {
-    return await ask(method, path, body);
+    return await send(method, path, body);
   } catch (error) {
     if (error.status !== 401) throw error;
     await signIn();
-    return ask(method, path, body);
+    return send(method, path, body);
   }
 }
 
-/**
- * What the page cannot do without: again until there is an answer, or a refusal that waiting does not mend. Null when
- * `signal` says before that nobody wants it any more.
- */
-export async function insist(path, signal = new AbortController().signal) {
-  const who = Symbol();
+/** A GET request, repeated until it succeeds. Throws each Refusal that is not temporary; null if `signal` aborts. */
+export async function getWithRetry(path, signal = new AbortController().signal) {
+  const key = Symbol();
   try {
     for (let wait = 1; !signal.aborted; wait = Math.min(20, wait * 2)) {
       try {
@@ -72,37 +69,37 @@ export async function insist(path, signal = new AbortController().signal) {
         return signal.aborted ? null : answer;
       } catch (error) {
         if (signal.aborted) break;
-        if (!(error instanceof Offline || (error instanceof Refusal && error.mends))) throw error;
-        await patience.wait(who, error.retryAfterS ?? wait, signal, error);
+        if (!(error instanceof Offline || (error instanceof Refusal && error.isTemporary))) throw error;
+        await retries.wait(key, error.retryAfterS ?? wait, signal, error);
       }
     }
     return null;
   } finally {
-    patience.well(who);
+    retries.clear(key);
   }
 }
 
-/** Asks for a change, and shows the command that would have done the same. */
+/** Sends a change and shows the same request as a curl command. */
 export async function act(method, path, body) {
   const answer = await request(method, path, body);
   const lines = [curl(method, path, body, needsKey())];
   if (["queued", "in_progress"].includes(answer?.status)) {
-    lines.push("", "# watch it while it is made", watchCommand(answer.id, needsKey()));
+    lines.push("", "# watch the video while it is made", watchCommand(answer.id, needsKey()));
   }
-  say($("curl-text"), lines.join("\n"));
+  setText($("curl-text"), lines.join("\n"));
   $("curl").hidden = false;
   return answer;
 }
 
-$("trouble-now").addEventListener("click", () => patience.wake());
+$("trouble-now").addEventListener("click", () => retries.wake());
 $("curl-copy").addEventListener("click", async () => {
   await copy($("curl-text").textContent, $("curl-text"));
-  say($("curl-copy"), "Copied");
-  setTimeout(() => say($("curl-copy"), "Copy"), 2000);
+  setText($("curl-copy"), "Copied");
+  setTimeout(() => setText($("curl-copy"), "Copy"), 2000);
 });
 $("sign-out").hidden = !needsKey();
 $("sign-out").addEventListener("click", async () => {
-  await ask("POST", "/logout");
+  await send("POST", "/logout");
   localStorage.removeItem(SIGNED_IN);
   location.assign(location.pathname);
 });

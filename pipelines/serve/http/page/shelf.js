@@ -1,9 +1,9 @@
-// Earlier videos, the latest first.
+// Earlier videos, newest first.
 
-import {$, element, say} from "./dom.js";
+import {$, element, setText} from "./dom.js";
 
 const PAGE = 12;
-const STATES = {queued: "Waiting", in_progress: "Being made", completed: "", failed: "Failed"};
+const STATES = {queued: "Queued", in_progress: "In progress", completed: "", failed: "Failed"};
 export const isRunning = (video) => video.status === "queued" || video.status === "in_progress";
 export const isCancelled = (video) => video.error?.code === "cancelled";
 
@@ -11,13 +11,13 @@ export class Shelf {
   #cards = new Map(); // id -> {item, video}
   #limit = PAGE;
 
-  /** `ask` as in net.js; `actions` is what one can do with a video: {remix, extend, remove}. */
-  constructor(ask, actions) {
-    this.ask = ask;
+  /** `request` as in session.js; `actions`: {remix, extend, remove}, each of a video. */
+  constructor(request, actions) {
+    this.request = request;
     this.actions = actions;
     $("shelf-more").addEventListener("click", () => {
       this.#limit = Math.min(100, this.#limit + PAGE);
-      this.refresh().catch((error) => say($("shelf-error"), error.message));
+      this.refresh().catch((error) => setText($("shelf-error"), error.message));
     });
     setInterval(() => {
       const isWaiting = [...this.#cards.values()].some(({video}) => isRunning(video));
@@ -25,9 +25,9 @@ export class Shelf {
     }, 10_000);
   }
 
-  /** Throws what `ask` throws. */
+  /** Loads the list. Throws the errors of `request`. */
   async refresh() {
-    const {data, has_more: hasMore} = await this.ask("GET", `/v1/videos?limit=${this.#limit}`);
+    const {data, has_more: hasMore} = await this.request("GET", `/v1/videos?limit=${this.#limit}`);
     const known = new Set(data.map((video) => video.id));
     for (const [id, {item}] of this.#cards) {
       if (known.has(id)) continue;
@@ -39,7 +39,7 @@ export class Shelf {
     $("shelf-more").hidden = !hasMore || this.#limit >= 100;
   }
 
-  /** Which one is on the screen. */
+  /** Marks the video on the screen. */
   mark(id) {
     for (const [one, {item}] of this.#cards) {
       if (one === id) item.setAttribute("aria-current", "true");
@@ -62,8 +62,9 @@ export class Shelf {
 
   #card(video) {
     const text = video.prompt, isDone = video.status === "completed";
-    const button = (what, onclick) => element("button",
-      {type: "button", className: "plain", textContent: what, "aria-label": `${what}: ${text.slice(0, 80)}`, onclick});
+    const button = (label, onclick) => element("button", {
+      type: "button", className: "plain", textContent: label, "aria-label": `${label}: ${text.slice(0, 80)}`, onclick,
+    });
     const actions = [button("Remix", () => this.actions.remix(video))];
     if (isDone) actions.push(button("Extend", () => this.actions.extend(video)), download(video));
     actions.push(button("Delete", () => this.actions.remove(video)));
@@ -75,7 +76,7 @@ export class Shelf {
   }
 }
 
-/** The link to the finished file. */
+/** A link to the finished file. */
 export function download(video) {
   const link = {href: `/v1/videos/${video.id}/content`, download: `${video.id}.mp4`, className: "plain"};
   return element("a", {...link, textContent: "Download", "aria-label": `Download: ${video.prompt.slice(0, 80)}`});

@@ -1,5 +1,5 @@
-// What is made of a video, frame by frame from left to right: chunks generated, windows refined step by step, segments
-// final; and where the player is. Two windows share frames, so every other one lies on a second lane.
+// The progress of a video over its frames: chunks generated, windows refined step by step, segments final, and the
+// position of the player. Neighbouring windows overlap, so every other one is in a second lane.
 
 import {$} from "./dom.js";
 import {plan} from "./plan.js";
@@ -7,7 +7,7 @@ import {plan} from "./plan.js";
 export class Timeline {
   #take = null; #cells = {}; #counts = {};
 
-  /** `onSeek(frame)` hears where the reader wants to be. */
+  /** Calls `onSeek(frame)` when the slider is moved. */
   constructor(onSeek) {
     $("seek").addEventListener("input", () => onSeek(Number($("seek").value)));
   }
@@ -32,7 +32,7 @@ export class Timeline {
     $("timeline").hidden = false;
   }
 
-  /** Little flags where the prompt changes. */
+  /** Draws a flag at each change of the prompt. */
   marks(prompts) {
     const flags = prompts.slice(1).map((one) => {
       const flag = document.createElement("span");
@@ -46,7 +46,7 @@ export class Timeline {
     this.#set("chunks", index, 1);
   }
 
-  /** A causal video's windows before this one are final; of a symmetric one, each has its own events. */
+  /** Shows the progress of one window. */
   window(index, step, steps) {
     this.#set("windows", index, step / steps);
   }
@@ -65,7 +65,7 @@ export class Timeline {
     this.#drawCounts();
   }
 
-  /** All of it, of a video that is finished: nobody tells its story again. */
+  /** Fills everything: a finished video sends no more events. */
   complete() {
     for (const name of Object.keys(this.#cells)) this.#cells[name].forEach((_, i) => this.#set(name, i, 1));
     for (const count of Object.values(this.#counts)) count[0] = count[1];
@@ -97,7 +97,7 @@ export class Timeline {
 
   #set(name, index, part) {
     const cell = this.#cells[name]?.[index];
-    if (!cell || cell.dataset.state === "done") return; // what is told twice does not go back
+    if (!cell || cell.dataset.state === "done") return; // events can repeat; progress never goes back
     cell.dataset.state = part >= 1 ? "done" : "part";
     cell.style.setProperty("--part", part);
     const row = {chunks: "generate", segments: "final"}[name];
@@ -110,7 +110,7 @@ export class Timeline {
   }
 
   #drawCounts() {
-    const units = {generate: "chunks", refine: "steps", final: "pieces"};
+    const units = {generate: "chunks", refine: "steps", final: "segments"};
     const tracks = {generate: "chunks", refine: "windows", final: "segments"};
     for (const [row, [done, total]] of Object.entries(this.#counts)) {
       const text = total ? `${done} / ${total} ${units[row]}` : "";
@@ -118,7 +118,7 @@ export class Timeline {
       const track = $(tracks[row]);
       track.ariaValueMax = total || 1;
       track.ariaValueNow = done;
-      track.ariaValueText = total ? `${done} of ${total} ${units[row]}` : "not begun";
+      track.ariaValueText = total ? `${done} of ${total} ${units[row]}` : "not started";
     }
   }
 }

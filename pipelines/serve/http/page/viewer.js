@@ -1,23 +1,23 @@
-// Follows one video: its events move the timeline, its fragments go to the player and to the strip of pictures.
+// Follows one video: its events move the timeline, its fragments go to the player and the film strip.
 
-import {$, say} from "./dom.js";
+import {$, setText} from "./dom.js";
 import {canFeed} from "./feed.js";
 import {Film} from "./film.js";
-import {ask, followEvents, followFragments} from "./net.js";
+import {followEvents, followFragments, send} from "./net.js";
 import {plan} from "./plan.js";
 import {Player} from "./player.js";
 import {Screen} from "./screen.js";
-import {insist, patience, signIn} from "./session.js";
+import {getWithRetry, retries, signIn} from "./session.js";
 import {isCancelled, isRunning} from "./shelf.js";
 import {Timeline} from "./timeline.js";
 
 const FOLDERS = {low: "preview", fine: "stream"};
 
 export class Viewer {
-  #now = null; // {video, counts of fragments, seen, stop: of all, reading: of the fragments}
-  #coming = null; // {id, stop} of the one that was chosen, until the endpoint answers: the last choice counts
+  #current = null; // {video, counts of fragments, seen, stop, reading}; the last two are AbortControllers
+  #pending = null; // {id, stop} of a chosen video until it is loaded; the last choice counts
 
-  /** `actions` as of Screen; `onChange(hasEnded)` is called when a video has another state, or another is watched. */
+  /** `actions` as in Screen. `onChange(hasEnded)` is called when the video or its status changes. */
   constructor(actions, onChange) {
     this.onChange = onChange;
     this.screen = new Screen(actions);
@@ -26,27 +26,27 @@ export class Viewer {
     this.player = new Player($("low"), $("fine"), on);
     this.timeline = new Timeline((frame) => this.player.seek((frame + 0.5) / this.video.fps));
     this.#controls();
-    // A browser opens six connections to a place at most: tabs that nobody sees leave theirs to the others.
+    // A browser opens at most six connections to a host, so hidden tabs close theirs.
     document.addEventListener("visibilitychange", () => {
-      if (!this.#now || !canFeed) return;
-      if (document.hidden) this.#now.reading?.abort();
-      else if (this.#now.reading?.signal.aborted) this.#read(this.#now);
+      if (!this.#current || !canFeed) return;
+      if (document.hidden) this.#current.reading?.abort();
+      else if (this.#current.reading?.signal.aborted) this.#read(this.#current);
     });
   }
 
-  /** What is watched, or null. */
+  /** The video on the screen, or null. */
   get video() {
-    return this.#now?.video ?? null;
+    return this.#current?.video ?? null;
   }
 
-  /** Of what was chosen last, also before it can be watched; undefined when that is nothing. */
+  /** The id of the video that was chosen last, loaded or not; undefined if there is none. */
   get id() {
-    return (this.#coming ?? this.video)?.id;
+    return (this.#pending ?? this.video)?.id;
   }
 
   leave(text) {
     this.#stop();
-    this.#now = null;
+    this.#current = null;
     this.player.detach();
     this.film.detach();
     this.screen.empty(text);
@@ -54,43 +54,43 @@ export class Viewer {
     this.onChange();
   }
 
-  /** The video of this id, as soon as the endpoint answers. */
+  /** Loads the video of this id and shows it. */
   async attach(id) {
     const stop = new AbortController();
     this.#choose({id, stop});
     this.screen.release();
     let video;
     try {
-      video = await insist(`/v1/videos/${id}`, stop.signal);
+      video = await getWithRetry(`/v1/videos/${id}`, stop.signal);
     } catch (error) {
       return this.leave(error.message);
     }
     if (video) await this.watch(video);
   }
 
-  /** Puts a video on the screen and follows it to its end. */
+  /** Shows a video and follows it to its end. */
   async watch(video) {
     this.#stop();
     const stop = new AbortController();
-    const mine = this.#now = {video, counts: {low: 0, fine: 0}, seen: new Set(), stop, reading: null};
-    say($("warnings"), "", true);
+    const session = this.#current = {video, counts: {low: 0, fine: 0}, seen: new Set(), stop, reading: null};
+    setText($("warnings"), "", true);
     this.timeline.attach(video);
     this.player.attach(video);
     this.update(video);
-    this.film.attach(video); // after `update`: it measures the place that it has
+    this.film.attach(video); // after `update`, because it measures its width
     if (video.status === "completed") this.timeline.complete();
     this.onChange();
-    this.#read(mine);
-    const onEvent = (kind, data) => { if (this.#now === mine) this.#hear(kind, data); };
+    this.#read(session);
+    const onEvent = (kind, data) => { if (this.#current === session) this.#onEvent(kind, data); };
     try {
-      await followEvents(`/v1/videos/${video.id}/events`, {onEvent, signal: mine.stop.signal, patience});
-      const last = await insist(`/v1/videos/${video.id}`, stop.signal);
+      await followEvents(`/v1/videos/${video.id}/events`, {onEvent, signal: session.stop.signal, retries});
+      const last = await getWithRetry(`/v1/videos/${video.id}`, stop.signal);
       if (!last) return;
-      delete last.warnings; // only the first answer has them
+      delete last.warnings; // only the first response has them
       this.update(last);
       this.onChange();
     } catch (error) {
-      const isLeft = () => this.#now !== mine || this.#coming;
+      const isLeft = () => this.#current !== session || this.#pending;
       if (isLeft()) return;
       if (error.status !== 401) return this.leave(error.message);
       await signIn();
@@ -98,45 +98,46 @@ export class Viewer {
     }
   }
 
-  /** What has become of the video. */
+  /** Merges changed fields into the video. */
   update(more) {
-    const {video} = this.#now;
-    this.#now.video = {...video, ...more};
-    if (!this.#coming) this.screen.show(this.#now.video); // else it would have its buttons back
-    this.screen.status(this.#words());
+    const {video} = this.#current;
+    this.#current.video = {...video, ...more};
+    if (!this.#pending) this.screen.show(this.#current.video); // otherwise its buttons would return
+    this.screen.status(this.#statusText());
     if (more.status !== video.status) this.onChange(isRunning(video) && !isRunning(this.video));
   }
 
-  /** What is on its way instead of what was; null: nothing. */
-  #choose(coming) {
-    this.#coming?.stop.abort();
-    this.#coming = coming;
+  /** Sets the video that is loading, or null, and aborts the one before. */
+  #choose(next) {
+    this.#pending?.stop.abort();
+    this.#pending = next;
   }
 
   #stop() {
     this.#choose(null);
-    this.#now?.stop.abort();
-    this.#now?.reading?.abort();
+    this.#current?.stop.abort();
+    this.#current?.reading?.abort();
   }
 
-  /** Fetches both videos, each from the first fragment that is not here yet. */
-  #read(mine) {
+  /** Fetches both videos, each from its first missing fragment. */
+  #read(session) {
     if (!canFeed) {
-      if (isRunning(mine.video)) return; // its events say when there is something
-      for (const name of ["low", "fine"]) this.player.point(name, mine.video.status === "completed");
+      if (isRunning(session.video)) return; // events say when there are frames
+      for (const name of ["low", "fine"]) this.player.setAddress(name, session.video.status === "completed");
       return;
     }
-    mine.reading = new AbortController();
-    const cut = plan(mine.video);
-    const all = {low: cut.chunks.filter(([start]) => start < mine.video.num_frames).length, fine: cut.segments.length};
-    for (const name of ["low", "fine"]) this.#readOne(mine, name, all[name], mine.reading.signal);
+    session.reading = new AbortController();
+    const cut = plan(session.video);
+    const chunks = cut.chunks.filter(([start]) => start < session.video.num_frames);
+    const all = {low: chunks.length, fine: cut.segments.length};
+    for (const name of ["low", "fine"]) this.#readOne(session, name, all[name], session.reading.signal);
   }
 
-  async #readOne(mine, name, all, signal) {
-    const path = `/v1/videos/${mine.video.id}`;
+  async #readOne(session, name, all, signal) {
+    const path = `/v1/videos/${session.video.id}`;
     const onFragment = (bytes, index) => {
       if (signal.aborted) return;
-      mine.counts[name] = index + 1;
+      session.counts[name] = index + 1;
       this.player.append(name, bytes);
       this.film.append(name, bytes);
       if (name === "low") this.timeline.chunk(index);
@@ -144,25 +145,25 @@ export class Viewer {
     };
     try {
       await followFragments(`${path}/${FOLDERS[name]}`, {
-        first: mine.counts[name],
+        first: session.counts[name],
         onFragment,
-        finished: async (count) => count >= all || !isRunning(await ask("GET", path)),
-        signal, patience,
+        finished: async (count) => count >= all || !isRunning(await send("GET", path)),
+        signal, retries,
       });
     } catch (error) {
-      // Nothing was made of it, or nothing comes after what is here; a key that is missing, the events tell too.
+      // No frames, no more frames, or no key (the events report that too).
       if (![404, 409, 401].includes(error.status)) throw error;
     }
     if (!signal.aborted) this.player.end(name);
   }
 
-  #hear(kind, data) {
+  #onEvent(kind, data) {
     if (kind === "status") this.update({status: data.status});
     if (kind === "chunk") this.timeline.chunk(data.index);
     if (kind === "window") this.timeline.window(data.index, data.step, data.steps);
     if (kind === "fragment") this.timeline.segment(data.index);
-    if (kind === "preview" && !canFeed) this.player.point("low", false);
-    if (kind === "fragment" && !canFeed) this.player.point("fine", false);
+    if (kind === "preview" && !canFeed) this.player.setAddress("low", false);
+    if (kind === "fragment" && !canFeed) this.player.setAddress("fine", false);
     if (kind === "progress") {
       this.screen.progress(data.progress);
       this.timeline.progress(data);
@@ -174,25 +175,25 @@ export class Viewer {
     if (kind === "completed") {
       this.update({status: "completed"});
       this.timeline.complete();
-      if (!canFeed) this.player.point("fine", true);
+      if (!canFeed) this.player.setAddress("fine", true);
     }
     if (kind === "failed") this.update({status: "failed", error: data});
   }
 
-  #words() {
-    const {video, seen} = this.#now;
-    if (isCancelled(video)) return seen.size ? "Cancelled. What was made can still be played." : "Cancelled.";
+  #statusText() {
+    const {video, seen} = this.#current;
+    if (isCancelled(video)) return seen.size ? "Cancelled. The finished part can be played." : "Cancelled.";
     if (video.status === "failed") return "This video failed.";
     if (video.status === "completed") return "Finished.";
     if (video.status === "queued") return "Waiting in the queue.";
-    if (seen.has("fine")) return "The refined picture is coming in.";
+    if (seen.has("fine")) return "Refined frames are arriving.";
     return seen.has("low") ? "The preview is playing. The refined picture follows." : "Making the first frames.";
   }
 
   #picture(name) {
-    this.#now.seen.add(name);
+    this.#current.seen.add(name);
     this.screen.sawPicture(name);
-    this.screen.status(this.#words());
+    this.screen.status(this.#statusText());
   }
 
   #tick({seconds, shown, blends, width, height, waits}) {
@@ -201,12 +202,12 @@ export class Viewer {
     this.screen.caption(seconds);
     $("stage").classList.toggle("blends", blends);
     if ($("stage").dataset.shown !== shown) $("stage").dataset.shown = shown;
-    say($("badge"), shown && `${name} ${width} × ${height}`, true);
+    setText($("badge"), shown && `${name} ${width} × ${height}`, true);
     const frame = Math.min(all, Math.floor(seconds * fps + 0.001) + 1);
     const isWaiting = shown && waits && isRunning(this.video);
-    say($("waiting"), isWaiting ? `Waiting for frame ${Math.min(all, frame + 1)}` : "", true);
-    say($("clock-seconds"), `${seconds.toFixed(1)} s`);
-    say($("clock-frame"), `frame ${frame}`);
+    setText($("waiting"), isWaiting ? `Waiting for frame ${Math.min(all, frame + 1)}` : "", true);
+    setText($("clock-seconds"), `${seconds.toFixed(1)} s`);
+    setText($("clock-frame"), `frame ${frame}`);
     this.#labelPlay();
   }
 
@@ -220,7 +221,7 @@ export class Viewer {
     $("play").addEventListener("click", () => {
       if (player.isPlaying) player.pause();
       else player.play();
-      this.#labelPlay(); // at once: a screen reader says what the button has become
+      this.#labelPlay(); // at once, for screen readers
     });
     $("stage").addEventListener("click", () => $("play").click());
     $("loop").addEventListener("change", () => { player.loops = $("loop").checked; });

@@ -1,4 +1,4 @@
-// What to ask of a model, for people who do not know it.
+// Example prompts.
 
 const TINY = {
   size: ["small", "large"],
@@ -26,7 +26,7 @@ export function examples(model) {
   return EXAMPLES[model] ?? EXAMPLES.other;
 }
 
-/** A sentence of the shapes' world. */
+/** A random prompt in the words of the tiny model. */
 export function surprise() {
   const any = (words) => words[Math.floor(Math.random() * words.length)];
   const {size, color, shape, motion, style, background} = TINY;
@@ -35,5 +35,5 @@ export function surprise() {
 
 export function hint(model) {
   if (model !== "tiny") return "";
-  return "This small model knows one world: shapes that move. The words are those of the examples.";
+  return "This small model knows only moving shapes. Use the words of the examples.";
 }

@@ -15,6 +15,7 @@ from dataclasses import replace
 import pytest
 import ray
 
+from longtake.models.domain.checks import FieldError
 from longtake.models.domain.prompt import Cue
 from longtake.models.domain.scheduler import Coupling
 from longtake.models.video.mp4 import decode
@@ -228,7 +229,7 @@ def test_a_prompt_that_is_changed_on_the_way_is_a_cue_from_the_first_chunk_not_b
     ended = finished(takes, take)
     assert ended.cues == (Cue(frame, "a blue square"),)
     assert made(takes, take) == local_bytes(replace(take, cues=ended.cues)) != local_bytes(take)
-    with pytest.raises(ValueError, match="too late"):
+    with pytest.raises(FieldError, match="^prompt='a red circle': it comes too late"):
         engine.change_prompt(take.id, "a red circle")
 
 
@@ -430,9 +431,8 @@ def test_a_stage_that_raises_ends_its_own_take_with_the_reason(ray_cluster, tmp_
         bad, good = engine.submit(take_of(prompt="no")), engine.submit(take_of())
         assert finished(takes, bad).error == ("generation_failed", "prompt='no': the toy does not like it")
         assert finished(takes, good).error is None
-        for wrong, message in (("refiner.width=7", "width=7"), ("ray.address=x", "cannot differ"), ("a", "a cannot")):
-            with pytest.raises(ValueError, match=message):
-                engine.submit(replace(take_of(), settings=(wrong,), width=7))
+        with pytest.raises(ValueError, match="width=7"):
+            engine.submit(replace(take_of(), width=7))
 
 
 def test_a_take_that_cannot_be_written_ends_alone(shared):

@@ -1,4 +1,4 @@
-"""What stands before every request: keys, rates, hosts, origins, bodies; and what no answer lacks."""
+"""Checks before every request (keys, rates, hosts, origins, bodies), and headers on every response."""
 
 import asyncio
 
@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
-from longtake.pipelines.serve.http.access import COOKIE, Guard
+from longtake.pipelines.serve.http.access import COOKIE, AccessControl
 from longtake.pipelines.serve.http.errors import HANDLERS
-from longtake.pipelines.serve.http.keys import Keys, Rates, read_keys
+from longtake.pipelines.serve.http.keys import Keys, RateLimiter, read_keys
 from longtake.pipelines.serve.settings import ServeParams
 
 KEY, OTHER = "k" * 32, "o" * 32
@@ -45,8 +45,8 @@ def app_of(keys=(), **params):
         Route("/broken", broken),
         Route("/later", breaks_later),
     ]
-    guard = Middleware(Guard, params=ServeParams(**params), keys=Keys(keys))
-    return Starlette(routes=routes, exception_handlers=HANDLERS, middleware=[guard])
+    access = Middleware(AccessControl, params=ServeParams(**params), keys=Keys(keys))
+    return Starlette(routes=routes, exception_handlers=HANDLERS, middleware=[access])
 
 
 def ask(app, method="GET", path="/v1/x", host="127.0.0.1", address="127.0.0.1", **options):
@@ -68,11 +68,11 @@ def refusal(response):
     return response.status_code, response.json()["error"]["code"]
 
 
-def test_without_keys_everybody_on_this_machine_may_ask():
+def test_without_keys_every_client_on_this_machine_has_access():
     assert ask(app_of()).json() == {"owner": "", "bytes": 0}
 
 
-def test_with_keys_a_known_one_is_needed_and_names_its_owner():
+def test_with_keys_a_request_needs_a_known_one_which_names_its_owner():
     app = app_of([KEY, OTHER])
     assert refusal(ask(app)) == (401, "missing_api_key")
     assert refusal(ask(app, headers=bearer("x" * 32))) == (401, "invalid_api_key")
@@ -86,7 +86,7 @@ def test_with_keys_a_known_one_is_needed_and_names_its_owner():
 
 @settings(max_examples=30)
 @given(header=st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=40))
-def test_no_header_lets_anybody_in(header):
+def test_no_header_replaces_a_key(header):
     app = app_of([KEY])
     assert ask(app, headers={"Authorization": header.encode("latin-1")}).status_code == 401
     assert ask(app, headers={"Cookie": header.encode("latin-1")}).status_code == 401
@@ -109,7 +109,7 @@ def test_the_hash_of_a_key_is_all_that_is_kept():
     assert KEY not in repr(vars(Keys([KEY])))
 
 
-def test_each_key_has_a_rate_of_its_own_and_is_told_when_to_come_again():
+def test_each_key_has_its_own_rate_and_a_refusal_says_when_to_retry():
     app = app_of([KEY, OTHER], requests_per_minute=3)
     assert [ask(app, headers=bearer(KEY)).status_code for _ in range(4)] == [200, 200, 200, 429]
     late = ask(app, headers=bearer(KEY))
@@ -121,15 +121,15 @@ def test_each_key_has_a_rate_of_its_own_and_is_told_when_to_come_again():
 
 def test_a_bucket_fills_again_with_time_and_buckets_do_not_pile_up(monkeypatch):
     now = [0.0]
-    rates = Rates(60, clock=lambda: now[0])
-    assert [rates.wait_s("a") for _ in range(60)] == [0] * 60
-    assert rates.wait_s("a") == pytest.approx(1)
+    limiter = RateLimiter(60, clock=lambda: now[0])
+    assert [limiter.wait_s("a") for _ in range(60)] == [0] * 60
+    assert limiter.wait_s("a") == pytest.approx(1)
     now[0] = 1.01
-    assert (rates.wait_s("a"), rates.wait_s("a") > 0) == (0, True)
+    assert (limiter.wait_s("a"), limiter.wait_s("a") > 0) == (0, True)
     monkeypatch.setattr("longtake.pipelines.serve.http.keys.MAX_BUCKETS", 10)
     for i in range(100):
-        rates.wait_s(str(i))
-    assert len(rates._buckets) == 10
+        limiter.wait_s(str(i))
+    assert len(limiter._buckets) == 10
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost:8000", "127.9.9.9:1", "[::1]:8000"])
@@ -151,7 +151,7 @@ def test_without_keys_no_other_machine_is_served():
 def test_another_page_may_read_but_not_change_anything():
     theirs, ours = {"Origin": "http://evil.example"}, {"Origin": "http://127.0.0.1"}
     app = app_of()
-    assert ask(app, headers=theirs).status_code == 200  # a browser does not show it the answer
+    assert ask(app, headers=theirs).status_code == 200  # a browser hides the response from the page
     assert refusal(ask(app, "POST", headers=theirs)) == (403, "origin_not_allowed")
     assert refusal(ask(app, "POST", headers={"Origin": "null"})) == (403, "origin_not_allowed")
     assert ask(app, "POST", headers=ours).status_code == 200
@@ -172,7 +172,7 @@ def test_a_body_is_read_up_to_its_limit_however_it_is_sent():
     assert refusal(ask(app, "POST", headers={"Content-Length": "9" * 40})) == (413, "body_too_large")
 
 
-def test_an_error_of_ours_says_nothing_of_its_cause_and_is_logged(caplog):
+def test_an_internal_error_is_logged_and_its_cause_is_not_sent(caplog):
     answer = ask(app_of(), path="/broken")
     assert refusal(answer) == (500, "internal_error")
     assert "secret" not in answer.text and "Traceback" not in answer.text
@@ -180,7 +180,7 @@ def test_an_error_of_ours_says_nothing_of_its_cause_and_is_logged(caplog):
     assert "secret" not in ask(app_of(), path="/later").text
 
 
-def test_every_answer_has_the_headers_that_keep_browsers_strict():
+def test_every_response_has_the_security_headers():
     for answer in (ask(app_of()), ask(app_of(), path="/nowhere"), ask(app_of([KEY])), ask(app_of(), path="/broken")):
         assert "default-src 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"

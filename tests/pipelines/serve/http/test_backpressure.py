@@ -1,4 +1,4 @@
-"""An answer goes at the pace of its client, through a proxy that itself passes on as fast as it can."""
+"""A response at the pace of its client, through a proxy without flow control."""
 
 import asyncio
 
@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from longtake.pipelines.serve.http.backpressure import TOLD_BYTES, WINDOW_BYTES, Acknowledge, Paced
+from longtake.pipelines.serve.http.backpressure import ACK_BYTES, WINDOW_BYTES, Acknowledge, FlowControl
 
 PIECE = bytes(2**18)
-SCOPE = {"type": "http", "headers": [(b"longtake-proxy-tells", b"sent by a client")]}
+SCOPE = {"type": "http", "headers": [(b"longtake-flow-control", b"sent by a client")]}
 
 
 class Client:
@@ -28,7 +28,7 @@ class Client:
 
 
 def proxied(app):
-    """`app` behind a proxy whose queues have no bound, as Serve's."""
+    """`app` behind a proxy with unbounded queues, like Serve's."""
 
     async def proxy(scope, receive, send):
         up, down = asyncio.Queue(), asyncio.Queue()
@@ -61,7 +61,7 @@ async def settled():
         await asyncio.sleep(0)
 
 
-def test_of_a_client_that_takes_nothing_no_more_than_a_window_is_on_its_way():
+def test_no_more_than_a_window_is_sent_to_a_client_that_reads_nothing():
     async def main():
         sent, client = [], Client()
 
@@ -70,13 +70,13 @@ def test_of_a_client_that_takes_nothing_no_more_than_a_window_is_on_its_way():
                 await send({"type": "http.response.body", "body": PIECE, "more_body": True})
                 sent.append(len(PIECE))
 
-        answer = asyncio.create_task(proxied(Paced(app))(SCOPE, client.receive, client.send))
+        answer = asyncio.create_task(proxied(FlowControl(app))(SCOPE, client.receive, client.send))
         await settled()
         assert sum(sent) == WINDOW_BYTES
         for taken in range(1, 100):
             client.takes.release()
             await settled()
-            assert sum(sent) <= taken * len(PIECE) + WINDOW_BYTES + TOLD_BYTES
+            assert sum(sent) <= taken * len(PIECE) + WINDOW_BYTES + ACK_BYTES
         client.takes.release()
         await answer
         assert len(client.got) == len(sent) == 100
@@ -85,8 +85,8 @@ def test_of_a_client_that_takes_nothing_no_more_than_a_window_is_on_its_way():
 
 
 @settings(max_examples=25)
-@given(st.lists(st.integers(0, 3 * TOLD_BYTES), max_size=12))
-def test_everything_comes_in_order_whatever_the_sizes(sizes):
+@given(st.lists(st.integers(0, 3 * ACK_BYTES), max_size=12))
+def test_messages_of_any_size_arrive_in_order(sizes):
     async def main():
         client = Client()
         messages = [{"type": "http.response.body", "body": bytes([i % 251]) * size} for i, size in enumerate(sizes)]
@@ -96,13 +96,13 @@ def test_everything_comes_in_order_whatever_the_sizes(sizes):
                 await send(message)
 
         client.takes = asyncio.Semaphore(len(sizes))
-        await proxied(Paced(app))(SCOPE, client.receive, client.send)
+        await proxied(FlowControl(app))(SCOPE, client.receive, client.send)
         assert client.got == messages
 
     run(main())
 
 
-def test_a_client_that_leaves_while_the_app_waits_is_told_and_the_app_goes_on():
+def test_the_app_continues_when_a_client_disconnects_while_it_waits():
     async def main():
         client, heard = Client(), []
 
@@ -111,7 +111,7 @@ def test_a_client_that_leaves_while_the_app_waits_is_told_and_the_app_goes_on():
                 await send({"type": "http.response.body", "body": PIECE})
             heard.extend([await receive(), await receive()])
 
-        answer = asyncio.create_task(proxied(Paced(app))(SCOPE, client.receive, client.send))
+        answer = asyncio.create_task(proxied(FlowControl(app))(SCOPE, client.receive, client.send))
         await settled()
         assert not heard
         client.leaves.set()
@@ -123,7 +123,7 @@ def test_a_client_that_leaves_while_the_app_waits_is_told_and_the_app_goes_on():
     run(main())
 
 
-def test_what_the_client_sends_comes_through():
+def test_messages_from_the_client_arrive():
     async def main():
         client, body = Client(), iter([b"a", b"b", b""])
         client.takes = asyncio.Semaphore(100)
@@ -141,13 +141,13 @@ def test_what_the_client_sends_comes_through():
                 await send({"type": "http.response.body", "body": PIECE * 5})
             await send({"type": "http.response.body", "body": b"".join(part["body"] for part in parts)})
 
-        await proxied(Paced(app))(SCOPE, receive, client.send)
+        await proxied(FlowControl(app))(SCOPE, receive, client.send)
         assert client.got[-1]["body"] == b"ab"
 
     run(main())
 
 
-def test_an_error_of_the_connection_is_raised_where_the_app_listens():
+def test_an_error_of_the_connection_is_raised_where_the_app_receives():
     async def main():
         async def receive():
             raise RuntimeError("the proxy is gone")
@@ -156,13 +156,13 @@ def test_an_error_of_the_connection_is_raised_where_the_app_listens():
             await receive()
 
         with pytest.raises(RuntimeError, match="the proxy is gone"):
-            await Paced(app)(SCOPE, receive, None)
+            await FlowControl(app)(SCOPE, receive, None)
 
     run(main())
 
 
 @pytest.mark.parametrize("scope", [{"type": "lifespan"}, {"type": "http", "headers": []}])
-def test_without_a_proxy_that_tells_nothing_waits(scope):
+def test_without_a_proxy_that_acknowledges_nothing_waits(scope):
     async def main():
         count = 0
 
@@ -174,7 +174,7 @@ def test_without_a_proxy_that_tells_nothing_waits(scope):
             for _ in range(100):
                 await send({"type": "http.response.body", "body": PIECE})
 
-        await Paced(app)(scope, None, send)
+        await FlowControl(app)(scope, None, send)
         assert count == 100
 
     run(main())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from longtake.pipelines.serve.http.byte_ranges import ranged
+from longtake.pipelines.serve.http.byte_ranges import range_response
 from longtake.pipelines.serve.http.errors import HANDLERS
 
 DATA = bytes(range(200))
@@ -22,7 +22,7 @@ def ask(method="GET", **headers):
             yield DATA[at : min(at + 7, span.stop)]
 
     async def file(request):
-        return ranged(request, len(DATA), ETAG, "video/mp4", read)
+        return range_response(request, len(DATA), ETAG, "video/mp4", read)
 
     async def run():
         app = Starlette(routes=[Route("/", file)], exception_handlers=HANDLERS)
@@ -32,7 +32,7 @@ def ask(method="GET", **headers):
     return asyncio.run(run())
 
 
-def test_the_whole_file_says_that_parts_can_be_had():
+def test_the_whole_file_announces_support_for_ranges():
     answer = ask()
     assert (answer.status_code, answer.content) == (200, DATA)
     assert answer.headers["accept-ranges"] == "bytes" and answer.headers["etag"] == ETAG
@@ -63,11 +63,11 @@ def test_open_ranges_reach_to_the_end(asked, got):
 
 
 @pytest.mark.parametrize("asked", ["bytes=-", "bytes=a-b", "lines=0-1", "bytes=0-1,5-9", "bytes 0-1", "", "bytes=--1"])
-def test_what_is_no_single_range_gives_the_whole(asked):
+def test_anything_but_a_single_range_gives_the_whole_file(asked):
     assert ask(range=asked).content == DATA
 
 
-def test_nothing_at_the_end_of_nothing():
+def test_an_empty_file_has_no_range():
     assert ask(range="bytes=-0").status_code == 416
 
 
@@ -77,7 +77,7 @@ def test_a_range_of_a_file_that_has_changed_gives_the_whole():
 
 
 @pytest.mark.parametrize("known", [ETAG, f'"x", {ETAG}', f"W/{ETAG}", "*"])
-def test_what_the_client_has_is_not_sent_again(known):
+def test_a_file_that_the_client_has_is_not_sent_again(known):
     answer = ask(if_none_match=known)
     assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", ETAG)
     assert ask(if_none_match='"old"').status_code == 200

@@ -1,4 +1,4 @@
-"""The OpenAPI document, and that nothing it allows, and nothing it forbids, is an error of ours."""
+"""The OpenAPI document: no request that it allows or forbids causes an internal error."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from longtake.pipelines.serve.http.schema import VideoRequest
 from tests.support.http_kit import PROMPT, running
 
 pytestmark = pytest.mark.xdist_group("serve")
-ENDLESS = ("/v1/videos/sync",)  # answers of it are as long as a video takes: asked in a test of its own
+ENDLESS = ("/v1/videos/sync",)  # its responses last as long as a video takes, so it has its own test
 FEW = settings(
     max_examples=25,
     deadline=None,
@@ -43,7 +43,7 @@ def document(kit):
 
 
 @pytest.mark.parametrize("mode", GenerationMode)
-def test_no_request_that_schemathesis_thinks_of_is_an_error_of_ours(kit, mode):
+def test_no_request_from_schemathesis_causes_an_internal_error(kit, mode):
     schema = schemathesis.openapi.from_url(f"{kit.url}/openapi.json").exclude(path=list(ENDLESS))
     count = 0
     for found in schema.get_all_operations():
@@ -59,7 +59,7 @@ def test_no_request_that_schemathesis_thinks_of_is_an_error_of_ours(kit, mode):
             if response.status_code >= 400 and response.request.method != "HEAD":
                 assert set(response.json()["error"]) == {"message", "type", "param", "code"}
 
-        with suppress(Unsatisfiable, SkipTest):  # an operation without parameters cannot be asked wrongly
+        with suppress(Unsatisfiable, SkipTest):  # an operation without parameters has no invalid request
             ask()
     assert count > 300
 
@@ -104,7 +104,7 @@ FIELDS = st.fixed_dictionaries(
 
 @settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(fields=FIELDS)
-def test_what_is_accepted_is_made_and_the_rest_refused(kit, fields):
+def test_accepted_requests_are_made_and_others_refused(kit, fields):
     with kit.client() as client:
         answer = client.post("/v1/videos", json=fields)
         assert answer.status_code in (200, 400, 429), answer.text

@@ -1,4 +1,4 @@
-"""What may be asked, in JSON and in forms, and how what may not is refused."""
+"""Valid requests in JSON and in forms, and the refusals of invalid ones."""
 
 import asyncio
 import json
@@ -14,8 +14,8 @@ from starlette.routing import Route
 
 from longtake.models.domain.prompt import Cue
 from longtake.pipelines.serve.http.errors import HANDLERS
-from longtake.pipelines.serve.http.request_body import read
-from longtake.pipelines.serve.http.request_checks import Checker, seconds_of
+from longtake.pipelines.serve.http.request_body import read_body
+from longtake.pipelines.serve.http.request_checks import RequestChecker, seconds_of
 from longtake.pipelines.serve.http.schema import ExtensionRequest, VideoRequest
 from longtake.pipelines.serve.library.takes import write_take
 from longtake.pipelines.serve.settings import load_serve
@@ -23,16 +23,16 @@ from tests.support.toy import ToyBundle
 
 PROMPT = "a red circle moves right"
 LIMITS = ("serve.max_frames=400", "serve.max_prompt_chars=60", "serve.max_cues=3", "serve.max_steps=50")
-CHECKER = Checker(load_serve(overrides=LIMITS), ToyBundle(), 16)
+CHECKER = RequestChecker(load_serve(overrides=LIMITS), ToyBundle(), 16)
 
 
 async def take(request: Request):
-    asked = CHECKER.take(await read(request, VideoRequest), "owner")
+    asked = CHECKER.new_take(await read_body(request, VideoRequest), "owner")
     return JSONResponse({**json.loads(write_take(asked)), "warnings": CHECKER.check(asked)})
 
 
 async def extension(request: Request):
-    return JSONResponse((await read(request, ExtensionRequest)).model_dump())
+    return JSONResponse((await read_body(request, ExtensionRequest)).model_dump())
 
 
 APP = Starlette(
@@ -68,8 +68,8 @@ def test_a_prompt_is_enough_and_the_rest_is_the_bundles_own():
     assert (one["num_frames"], one["fps"], one["width"], one["height"]) == (32, 8, 128, 128)
     assert (one["coupling"], one["owner"], one["status"], one["model"]) == ("causal", "owner", "queued", "tiny")
     base = CHECKER.conf.base
-    steps, guidance = base.num_inference_steps, base.guidance_scale
-    assert one["settings"] == [f"base.num_inference_steps={steps}", f"base.guidance_scale={guidance}"]
+    expected = base.num_inference_steps, base.guidance_scale
+    assert (one["num_inference_steps"], one["guidance_scale"]) == expected
     assert one["seed"] != asked()["seed"] and one["id"] != asked()["id"]
 
 
@@ -80,7 +80,7 @@ def test_every_field_becomes_what_it_says():
     )  # fmt: skip
     assert (one["width"], one["height"], one["num_frames"], one["fps"], one["seed"]) == (64, 32, 40, 12, 7)
     assert (one["negative_prompt"], one["coupling"]) == ("a circle", "symmetric")
-    assert one["settings"] == ["base.num_inference_steps=20", "base.guidance_scale=3.0"]
+    assert (one["num_inference_steps"], one["guidance_scale"]) == (20, 3.0)
     assert (asked(width=64, height=32)["width"], asked(width=64, height=32)["height"]) == (64, 32)
 
 
@@ -153,7 +153,7 @@ def test_words_that_the_model_does_not_know_and_prompts_that_never_show_are_warn
         ({"coupling": "loose"}, "coupling"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_name_of_the_field(fields, param):
+def test_an_invalid_value_is_refused_with_the_name_of_its_field(fields, param):
     assert refused(**fields)[0] == param
 
 
@@ -165,7 +165,7 @@ def test_unknown_missing_and_foreign_fields_have_codes_of_their_own():
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'{"prompt": "a"', b"\xff", b'{"prompt": "\\ud800"}'])
-def test_what_is_no_json_object_is_refused(body):
+def test_anything_but_a_json_object_is_refused(body):
     answer = post(content=body, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400 and answer.json()["error"]["type"] == "invalid_request_error"
 
@@ -181,7 +181,7 @@ def test_forms_say_the_same_as_json():
     for form in ({"data": fields}, {"files": {name: (None, value) for name, value in fields.items()}}):
         one = post(**form).json()
         assert (one["num_frames"], one["seed"], one["coupling"]) == (40, 3, "symmetric")
-        assert one["settings"][1] == "base.guidance_scale=2.5"
+        assert one["guidance_scale"] == 2.5
 
 
 def test_forms_can_hold_a_schedule_and_a_reference():
@@ -213,7 +213,7 @@ def test_forms_are_refused_as_json_is(form, param):
     assert answer.status_code == 400 and answer.json()["error"]["param"] == param
 
 
-def test_a_form_that_is_none_is_refused():
+def test_a_broken_form_is_refused():
     for media in ("multipart/form-data", "multipart/form-data; boundary=x"):
         answer = post(content=b"--y\r\nnothing", headers={"Content-Type": media})
         assert answer.status_code == 400, answer.text
@@ -231,7 +231,7 @@ NAMES = st.sampled_from(list(VideoRequest.model_fields)) | st.text(max_size=9)
 @given(body=st.dictionaries(NAMES, VALUES, max_size=6))
 @example(body={"prompt": PROMPT, "seed": 10**4000})
 @example(body={"\ud800": 1})
-def test_no_json_whatever_it_says_is_an_error_of_ours(body):
+def test_no_json_causes_an_internal_error(body):
     answer = post(content=json.dumps(body).encode(), headers={"Content-Type": "application/json"})
     assert answer.status_code in (200, 400, 404), answer.text
 
@@ -244,14 +244,14 @@ def test_no_json_whatever_it_says_is_an_error_of_ours(body):
 @example(b"--b\r\nContent-Disposition: form-data\r\n\r\n--b--", "multipart/form-data; boundary=b")
 @example(b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na\r\n--b--', "multipart/form-data; boundary=b")
 @example(b"[" * 79, "application/json")
-def test_no_bytes_whatever_they_are_are_an_error_of_ours(body, media):
+def test_no_bytes_cause_an_internal_error(body, media):
     answer = post(content=body, headers={"Content-Type": media})
     assert answer.status_code in (200, 400, 404), answer.text
 
 
 def test_a_remix_is_the_same_request_with_another_prompt():
-    source = CHECKER.take(VideoRequest(prompt=PROMPT, seed=5, fps=6, num_frames=17), "owner", transient=True)
+    source = CHECKER.new_take(VideoRequest(prompt=PROMPT, seed=5, fps=6, num_frames=17), "owner", transient=True)
     again = CHECKER.remixed(source, "a circle", (Cue(8, "a red circle"),))
     assert (again.prompt, again.seed, again.fps, again.num_frames) == ("a circle", 5, 6, 17)
-    assert again.settings == source.settings and again.remixed_from == source.id and again.id != source.id
+    assert again.spec.settings == source.spec.settings and again.remixed_from == source.id and again.id != source.id
     assert not again.transient and again.owner == "owner"

@@ -1,4 +1,4 @@
-"""One socket for one video: JSON and fragments."""
+"""A WebSocket that makes one video: JSON messages and fragments."""
 
 import json
 import time
@@ -70,7 +70,7 @@ def test_a_prompt_change_takes_effect_at_the_next_chunk_and_can_be_made_again(ki
     assert now["prompts"][1] == {"from_frame": changed["from_frame"], "prompt": "a circle"}
 
 
-def test_wrong_messages_are_told_and_change_nothing(kit):
+def test_invalid_messages_are_answered_with_errors_and_change_nothing(kit):
     with opened(kit) as socket:
         start(socket)
         for message in ("{", "[]", '{"type": "x"}', '{"type": "prompt"}', '{"type": "prompt", "prompt": ""}', b"bytes"):
@@ -87,7 +87,7 @@ def test_wrong_messages_are_told_and_change_nothing(kit):
      ('{"type": "start", "prompt": "a", "x": 1}', "x"),
      ('{"type": "start", "prompt": "a", "num_frames": 0}', "num_frames")],
 )  # fmt: skip
-def test_a_wrong_beginning_is_told_and_the_socket_closed(kit, first, param):
+def test_an_invalid_first_message_is_answered_with_an_error_and_the_socket_closed(kit, first, param):
     with opened(kit) as socket:
         socket.send(first)
         messages, code = listen(socket)
@@ -111,14 +111,14 @@ def test_cancelling_ends_it_in_order(kit):
         assert client.get(f"/v1/videos/{video['id']}").json()["error"]["code"] == "cancelled"
 
 
-def test_a_stage_that_raises_is_told(kit):
+def test_a_stage_that_raises_is_reported(kit):
     with opened(kit) as socket:
         start(socket, prompt="a raise")
         messages, _ = listen(socket)
     assert messages[-1]["type"] == "failed" and messages[-1]["code"] == "generation_failed"
 
 
-def test_who_leaves_frees_the_actors_within_two_seconds(kit):
+def test_closing_the_socket_frees_the_actors_within_two_seconds(kit):
     with opened(kit) as socket:
         video = start(socket, num_frames=400)
         while json.loads(socket.recv(30))["type"] != "chunk":

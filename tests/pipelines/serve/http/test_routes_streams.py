@@ -1,4 +1,4 @@
-"""Watching a video while it is made: to everybody the same bytes, whenever they come."""
+"""Watching a video while it is made: every client gets the same bytes, whenever it joins."""
 
 import asyncio
 import io
@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from longtake.models.video.mp4 import decode
+from longtake.models.video.mp4 import decode, split_head
 from longtake.pipelines.serve.http.live_feed import events
-from longtake.pipelines.serve.http.routes_hls import split_head
 from tests.support.http_kit import PROMPT, running, wait_for
 
 pytestmark = pytest.mark.xdist_group("serve")
@@ -44,7 +43,7 @@ def whole(kit, video_id):
 
 
 def pieces(client, path, **options):
-    """What comes of a stream, and when each piece came."""
+    """The pieces of a stream, each with its time of arrival."""
     with client.stream("GET", path, **options) as answer:
         assert answer.status_code == 200, answer.read()
         return [(piece, time.monotonic()) for piece in answer.iter_raw() if piece]
@@ -87,7 +86,7 @@ def test_a_stream_begins_before_the_video_is_done_and_all_who_join_get_the_same_
     assert after.headers["content-length"] == str(len(expected))
 
 
-def test_a_finished_stream_can_be_had_in_parts(kit, client):
+def test_a_finished_stream_supports_ranges(kit, client):
     video_id = post(client, num_frames=40)
     kit.wait(client, video_id)
     expected = whole(kit, video_id)
@@ -145,7 +144,7 @@ def test_previews_run_ahead_and_are_fragments_of_one_file(kit, client):
     assert client.get(f"/v1/videos/{video_id}/previews/99").status_code == 404
 
 
-def test_events_tell_the_whole_story_in_order_and_resume_after_any_of_them(kit, client):
+def test_all_events_come_in_order_and_can_be_resumed_after_any_of_them(kit, client):
     video_id = post(client)
     seen = read_events(client, video_id)
     kinds = [kind for _, kind, _ in seen]
@@ -165,7 +164,7 @@ def test_events_tell_the_whole_story_in_order_and_resume_after_any_of_them(kit, 
     assert sum(kind == "chunk" for _, kind, _ in first + rest) == kinds.count("chunk")
 
 
-def test_events_of_a_finished_video_say_that_it_is_and_of_another_run_begin_anew(kit, client):
+def test_events_of_a_finished_video_end_it_and_those_of_another_run_start_again(kit, client):
     video_id = post(client, num_frames=1)
     kit.wait(client, video_id)
     for last_id in (None, "another-7", "no id", "another-end"):
@@ -175,12 +174,12 @@ def test_events_of_a_finished_video_say_that_it_is_and_of_another_run_begin_anew
     assert read_events(client, failed)[-1][2]["code"] == "generation_failed"
 
 
-def test_a_video_that_ended_since_somebody_looked_has_its_end_told(kit, client):
+def test_a_video_that_ended_meanwhile_has_its_final_event(kit, client):
     before = kit.takes.get(post(client, num_frames=16))
     kit.wait(client, before.id)
 
     async def told():
-        return [one.event.kind async for one in events(kit.app.state.desk, before)]
+        return [one.event.kind async for one in events(kit.app.state.service, before)]
 
     assert before.is_active and asyncio.run(told()) == ["status", "completed"]
 
@@ -243,7 +242,7 @@ def idle(kit):
 
 
 @pytest.mark.parametrize("when", ["before the first fragment", "between fragments"])
-def test_who_leaves_a_sync_request_frees_the_actors_within_two_seconds(kit, client, when):
+def test_closing_a_sync_request_frees_the_actors_within_two_seconds(kit, client, when):
     wait_for(lambda: idle(kit), 30)
     before = {take.id for take in kit.takes.all()}
     left = threading.Event()
@@ -278,7 +277,7 @@ def test_a_video_that_others_watch_goes_on_when_one_leaves(kit, client):
     assert kit.wait(client, video_id)["status"] == "completed"
 
 
-def test_more_streams_than_may_be_are_refused_until_one_ends(kit, client):
+def test_streams_beyond_the_limit_are_refused_until_one_ends(kit, client):
     wait_for(lambda: idle(kit), 30)
     video_id = post(client, num_frames=300)
     opened = [client.send(client.build_request("GET", f"/v1/videos/{video_id}/events"), stream=True) for _ in range(8)]
@@ -288,14 +287,15 @@ def test_more_streams_than_may_be_are_refused_until_one_ends(kit, client):
     assert int(refused.headers["retry-after"]) >= 1
     for one in opened:
         one.close()
-    wait_for(lambda: kit.app.state.desk.num_streams == 0, 5)
+    wait_for(lambda: kit.app.state.service.num_streams == 0, 5)
     client.delete(f"/v1/videos/{video_id}")
 
 
-def test_the_queue_is_bounded_and_says_when_to_come_again(kit, client):
+def test_the_queue_is_bounded_and_a_refusal_says_when_to_retry(kit, client):
     ids = [post(client, num_frames=300) for _ in range(3 + 16)]
     answer = client.post("/v1/videos", json={"prompt": PROMPT})
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "queue_full")
-    assert int(answer.headers["retry-after"]) >= 1
+    wait_s = int(answer.headers["retry-after"])
+    assert wait_s >= 1 and answer.json()["error"]["message"] == f"The queue is full (16 videos); retry in {wait_s} s."
     for video_id in ids:
         client.delete(f"/v1/videos/{video_id}")

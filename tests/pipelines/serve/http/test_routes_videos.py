@@ -1,4 +1,4 @@
-"""The videos API with a real engine on toy stages: as the `openai` package speaks it, and what it does not know."""
+"""The videos API with a real engine on toy stages: by the `openai` package, and beyond it."""
 
 import io
 import time
@@ -9,7 +9,7 @@ from openai import APIStatusError, OpenAI, omit
 
 from longtake.models.domain.plan import PlanParams
 from longtake.models.domain.scheduler import Coupling, Stage
-from longtake.models.stages.refiner import RefinerParams
+from longtake.models.stages.params import RefinerParams
 from longtake.models.video.mp4 import decode
 from longtake.pipelines.api import write_mp4
 from longtake.pipelines.runners.local import LocalRunner
@@ -62,7 +62,7 @@ def refusal(answer):
 
 
 def local_bytes(folder, spec, coupling):
-    """The file that `longtake generate` would write of the same video, with toy stages."""
+    """The file that `longtake generate` would write for the same video, with toy stages."""
     params = RefinerParams(num_inference_steps=4, height=32, width=32)
     stages = {Stage.GENERATE: ToyBase(), Stage.REFINE: ToyRefiner(params)}
     write_mp4(LocalRunner(stages, PlanParams(), 4, coupling).stream(spec), folder / "local.mp4")
@@ -129,7 +129,7 @@ def test_the_file_is_what_the_local_runner_writes(kit, alice, tmp_path, coupling
     assert content == local_bytes(tmp_path, kit.takes.get(video["id"]).spec, coupling)
 
 
-def test_content_can_be_had_in_parts_and_not_twice(kit, alice):
+def test_content_supports_ranges_and_etags(kit, alice):
     video = kit.wait(alice, post(alice, num_frames=17)["id"])
     path = f"/v1/videos/{video['id']}/content"
     whole = alice.get(path)
@@ -160,7 +160,7 @@ def test_a_key_sees_its_own_videos_alone(kit, alice, bob):
 @pytest.mark.parametrize(
     "name", ["video_0", "video_" + "0" * 32, "..", "%2e%2e%2ftake.json", "video_" + "A" * 32, "a" * 5000]
 )
-def test_what_is_no_id_is_no_video(alice, name):
+def test_an_invalid_id_belongs_to_no_video(alice, name):
     answer = alice.get(f"/v1/videos/{name}/content")
     assert answer.status_code == 404 and set(answer.json()) == {"error"}
 
@@ -201,7 +201,7 @@ def test_a_stage_that_raises_ends_its_video_with_the_reason(kit, alice):
     assert video["error"]["code"] == "generation_failed" and "the toy does not like it" in video["error"]["message"]
 
 
-def test_more_videos_than_a_key_may_have_are_refused_until_one_ends(alice, bob):
+def test_videos_beyond_the_limit_of_a_key_are_refused_until_one_ends(alice, bob):
     videos = [post(alice, num_frames=300) for _ in range(3)]
     answer = alice.post("/v1/videos", json={"prompt": PROMPT})
     assert refusal(answer) == (429, "too_many_videos") and int(answer.headers["retry-after"]) >= 1
@@ -212,7 +212,7 @@ def test_more_videos_than_a_key_may_have_are_refused_until_one_ends(alice, bob):
     bob.delete(f"/v1/videos/{other['id']}")
 
 
-def test_many_who_ask_at_once_get_a_video_or_a_429(kit, bob):
+def test_many_requests_at_once_get_a_video_or_a_429(kit, bob):
     def ask(seed):
         return bob.post("/v1/videos", json={"prompt": PROMPT, "num_frames": 17, "seed": seed})
 
@@ -237,11 +237,14 @@ def test_the_page_logs_in_with_a_cookie_that_scripts_cannot_read(kit):
         assert browser.get("/v1/videos").status_code == 401
 
 
-def test_health_and_metrics_say_how_it_goes(kit, alice):
+def test_health_and_metrics_show_the_state(kit, alice):
     with kit.client() as anybody:
         assert anybody.get("/health").json() == {"status": "ready"}
         assert anybody.get("/metrics").status_code == 401
-    text = alice.get("/metrics").text
+    response = alice.get("/metrics")
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    text = response.text
+    assert "# HELP longtake_queued " in text and "# TYPE longtake_queued gauge" in text
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     assert values["longtake_ready"] == "1.0" and "longtake_queued" in values and "longtake_running" in values
 
@@ -253,8 +256,8 @@ def test_prompts_are_not_in_the_log(kit, alice, caplog):
     assert video["id"] in caplog.text and "circle" not in caplog.text
 
 
-def test_the_event_loop_is_not_held_up_by_work(kit, alice):
-    """While videos are asked for, another request is answered at once."""
+def test_work_does_not_block_the_event_loop(kit, alice):
+    """Another request is answered at once while videos are submitted."""
     with ThreadPoolExecutor(4) as pool:
         asks = [pool.submit(alice.post, "/v1/videos", json={"prompt": PROMPT, "num_frames": 1}) for _ in range(4)]
         slowest = 0.0

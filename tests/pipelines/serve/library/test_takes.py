@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from longtake.models.domain.checks import FieldError
 from longtake.models.domain.prompt import Cue, with_prompt
 from longtake.models.domain.scheduler import Coupling
 from longtake.models.domain.span import Span
@@ -53,7 +54,7 @@ FULL = take_of(
     owner="key",
     cues=(Cue(16, "a blue square"),),
     negative_prompt="räin ☃",
-    settings=("base.guidance_scale=3.0",),
+    guidance_scale=3.0,
     status=Status.FAILED,
     started_at=1001,
     completed_at=1002,
@@ -215,13 +216,15 @@ def test_what_is_past_its_time_goes_and_then_the_oldest_until_the_rest_fits(tmp_
 
 
 def test_a_take_goes_on_with_a_cue_at_the_end_of_the_other():
-    source = take_of(40, cues=(Cue(8, "b"),), owner="me", settings=("base.guidance_scale=3.0",))
+    source = take_of(40, cues=(Cue(8, "b"),), owner="me", num_inference_steps=20, guidance_scale=3.0)
     more = extended(source, "c", 16, 2000)
     assert (more.num_frames, more.cues, more.extends) == (56, (Cue(8, "b"), Cue(40, "c")), source.id)
-    assert (more.owner, more.seed, more.settings, more.coupling) == ("me", 7, source.settings, source.coupling)
-    for wrong in (("c", 0), (" ", 8)):
-        with pytest.raises(ValueError):
+    assert (more.owner, more.seed, more.spec.settings) == ("me", 7, source.spec.settings)
+    assert (more.num_inference_steps, more.guidance_scale, more.coupling) == (20, 3.0, source.coupling)
+    for wrong, field in ((("c", 0), "num_frames"), ((" ", 8), "prompt")):
+        with pytest.raises(FieldError) as error:
             extended(source, *wrong, 2000)
+        assert error.value.field == field
 
 
 def test_a_prompt_from_a_frame_on_holds_up_to_the_next_cue():
@@ -238,12 +241,35 @@ def test_a_prompt_from_a_frame_on_holds_up_to_the_next_cue():
 
 
 def test_the_settings_of_a_take_are_all_in_its_spec():
-    assert take_of(settings=("refiner.width=64",)).spec.settings[-4:] == (
-        "video.fps=8",
-        "refiner.width=32",
-        "refiner.height=16",
-        "refiner.coupling=causal",
-    )
+    own = (("video.fps", 8), ("refiner.width", 32), ("refiner.height", 16), ("refiner.coupling", "causal"))
+    assert take_of().spec.settings == own
+    base = (("base.num_inference_steps", 20), ("base.guidance_scale", 3.0))
+    assert take_of(num_inference_steps=20, guidance_scale=3.0).spec.settings == (*base, *own)
+
+
+def test_a_record_of_before_that_keeps_its_settings_as_texts_is_read():
+    record = json.loads(write_take(FULL))
+    del record["num_inference_steps"], record["guidance_scale"]
+    texts = ["base.num_inference_steps=20", "base.guidance_scale=3.0"]
+    take = read_take(json.dumps({**record, "settings": texts}).encode())
+    assert take == replace(FULL, num_inference_steps=20, guidance_scale=3.0)
+    assert read_take(json.dumps({**record, "settings": []}).encode()) == replace(FULL, guidance_scale=None)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["refiner.strength=0.5"],
+        ["base.guidance_scale=x"],
+        ["base.guidance_scale=true"],
+        ["base.guidance_scale"],
+        7,
+        None,
+    ],
+)
+def test_a_record_of_before_with_other_settings_is_refused(settings):
+    with pytest.raises(ValueError):
+        read_take(json.dumps({**json.loads(write_take(FULL)), "settings": settings}).encode())
 
 
 def test_what_bytes_depend_on_has_a_name_of_its_own():

@@ -12,9 +12,8 @@ from longtake.models.domain.prompt import Cue, PromptSpec, chunk_prompt
 from longtake.models.domain.resume import Resume
 from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, Stage, task_blocks
 from longtake.models.domain.span import Span
-from longtake.models.stages.base import BaseParams
 from longtake.models.stages.bundle import load_bundle
-from longtake.models.stages.refiner import RefinerParams
+from longtake.models.stages.params import BaseParams, RefinerParams
 from tests.pipelines.runners.test_local import NUM_STEPS, ToyBase, ToyRefiner, frames_of, make_runner
 
 TOYS = {Stage.GENERATE: ToyBase(), Stage.REFINE: ToyRefiner()}
@@ -159,27 +158,27 @@ def test_a_resume_that_fits_is_taken(window):
         (Resume(1, 1, "memory", HEARD), False, "resume.window=1: in symmetric coupling it has to be 0, because no "),
         (Resume(1, 2, "memory", HEARD), True, "resume.chunk=2: the first one that window 1 needs is 1"),
         (Resume(0, 1, "memory"), True, "resume.chunk=1: the first one that window 0 needs is 0"),
-        (Resume(1, 1, None, HEARD), True, "resume.memory=none: all chunks but 0 continue one"),
-        (Resume(0, 0, "memory"), True, "resume.memory=one: all chunks but 0 continue one"),
+        (Resume(1, 1, None, HEARD), True, "resume.memory='none': all chunks but 0 continue one"),
+        (Resume(0, 0, "memory"), True, "resume.memory='one': all chunks but 0 continue one"),
         (
             Resume(1, 1, "memory"),
             True,
-            "resume.boundaries=none: the tasks that window 1 hears of are [0, 3), [3, 4)",
+            "resume.boundaries='none': the tasks that window 1 hears of are [0, 3), [3, 4)",
         ),
         (
             Resume(1, 1, "memory", {Span(0, 4): "boundary"}),
             True,
-            "resume.boundaries=[0, 4): the tasks that window 1 hears of are [0, 3), [3, 4)",
+            "resume.boundaries='[0, 4)': the tasks that window 1 hears of are [0, 3), [3, 4)",
         ),
         (
             Resume(1, 1, "memory", dict.fromkeys(BLOCKS, "boundary")),
             True,
-            "resume.boundaries=[0, 3), [3, 4), [4, 5): the tasks that window 1 hears of are [0, 3), [3, 4)",
+            "resume.boundaries='[0, 3), [3, 4), [4, 5)': the tasks that window 1 hears of are [0, 3), [3, 4)",
         ),
         (
             Resume(0, 0, None, HEARD),
             True,
-            "resume.boundaries=[0, 3), [3, 4): the tasks that window 0 hears of are none",
+            "resume.boundaries='[0, 3), [3, 4)': the tasks that window 0 hears of are none",
         ),
     ],
 )

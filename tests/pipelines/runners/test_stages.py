@@ -9,14 +9,13 @@ from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.scheduler import Stage
 from longtake.models.domain.span import Span
 from longtake.models.domain.state import Chunk
-from longtake.models.stages.base import BaseParams
 from longtake.models.stages.bundle import load_bundle
-from longtake.models.stages.refiner import Refiner, RefinerParams
+from longtake.models.stages.params import BaseParams, RefinerParams
+from longtake.models.stages.refiner import Refiner
 from longtake.models.video.frame_checks import BLACK, BadFrames, check_not_black
 from longtake.models.video.frames import check_finite
 from longtake.pipelines.config.conf import load
 from longtake.pipelines.runners import stages as build
-from longtake.pipelines.runners.black_frame_check import Looked
 from tests.models.stages.test_refiner import SCHEDULE, ToyNets
 
 PLAN = Plan(20, PlanParams())
@@ -51,8 +50,8 @@ def test_a_base_model_that_says_nan_raises_instead_of_making_pixels(random_bundl
 
 
 class NanNets(ToyNets):
-    def predict(self, x, timestep, spec, /):
-        return super().predict(x, timestep, spec) * float("nan")
+    def predict(self, x, timestep, prompt, negative_prompt, /):
+        return super().predict(x, timestep, prompt, negative_prompt) * float("nan")
 
 
 def test_a_refiner_whose_prediction_is_nan_raises_at_its_first_step():
@@ -84,4 +83,5 @@ def test_every_runner_of_new_videos_looks_at_their_frames():
     with pytest.raises(BadFrames, match="frame 16 is black"):
         stage.advance(SPEC, PLAN, 1, None)
     with pytest.raises(BadFrames, match="frame 0 is black"):
-        Looked(Dark()).advance(SPEC, PLAN, 0, None)
+        build.LocalStage(Dark(), conf).advance(SPEC, PLAN, 0, None)
+    build.LocalStage(Dark(), conf, may_be_black=True).advance(SPEC, PLAN, 0, None)

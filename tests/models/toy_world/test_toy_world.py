@@ -11,16 +11,17 @@ import torch
 from longtake.models.stages.bundle import load_bundle
 from longtake.models.toy_world import vae_stage as vae
 from longtake.models.toy_world.base_stage import BaseStage, BaseTrainParams
+from longtake.models.toy_world.captions import swap_gaps, training_captions
 from longtake.models.toy_world.clip_pool import CLOSE, Pool, encode_pool, pool_scenes
 from longtake.models.toy_world.clip_stage import ClipParams, ClipStage, new_tokenizer, tokenize
+from longtake.models.toy_world.memory_pools import BeginningPool, MemoryPool, decode_memories
 from longtake.models.toy_world.refiner_stage import RefinerStage, RefinerTrainParams, given_latents, mistaken
 from longtake.models.toy_world.vae_stage import DecoderStage, VaeParams, VaeStage, random_frames, shades_kept
 from longtake.models.toy_world.world import ATTRIBUTES, PALETTES, sample_scene
-from longtake.models.training.captions import Captioner, swap_gaps, training_captions
+from longtake.models.training.captions import Captioner
 from longtake.models.training.diffusion import sample_timesteps
-from longtake.models.training.memories import MemoryPool, decode_memories
-from longtake.models.training.memory import MemoryParams, MemoryStage
-from longtake.models.training.stage import LoopParams
+from longtake.models.training.memory import MemoryStage
+from longtake.models.training.params import LoopParams, MemoryParams
 
 LOOP = LoopParams(steps=100, batch=2)
 
@@ -199,13 +200,14 @@ def memory_stage(parts, captioner):
     clips = MemoryPool(short, condition, anchor)
     null = torch.zeros(1, anchor.shape[-1])
     params = MemoryParams(LOOP, base_frozen=False, merger_head_dim=16, condition_channels=(8, 8, 8, 8))
-    return lambda **changes: MemoryStage(
-        replace(params, **changes), 0, deepcopy(parts["unet"]), captioner, null, clips, clips, pool_of(parts, 16)
+    beginnings = BeginningPool(pool_of(parts, 16), text_dropout=0.1)
+    return lambda share=0.0, **changes: MemoryStage(
+        replace(params, **changes), 0, deepcopy(parts["unet"]), captioner, null, clips, clips, beginnings, share
     )
 
 
 def test_memory_training_reaches_cam_apm_and_the_base(memory_stage):
-    memory_stage = memory_stage(beginnings=0.0, without_cam=0.0)
+    memory_stage = memory_stage(without_cam=0.0)
     memory_stage.loss(0)[0].backward()
     assert all(p.grad is not None for p in memory_stage.unet.parameters())
     merger = memory_stage.cam.cross_attention_merger_mid_block
@@ -222,7 +224,7 @@ def test_the_colours_of_half_of_the_conditions_are_off_and_those_of_no_anchor(pa
 
 
 def test_a_frozen_base_is_left_alone(memory_stage):
-    stage = memory_stage(base_frozen=True, beginnings=0.0)
+    stage = memory_stage(base_frozen=True)
     assert set(stage.modules) == {"cam", "apm"}
     stage.loss(0)[0].backward()
     assert all(p.grad is None for p in stage.unet.parameters())
@@ -230,7 +232,7 @@ def test_a_frozen_base_is_left_alone(memory_stage):
 
 
 def test_beginnings_are_learned_without_memory(memory_stage):
-    stage = memory_stage(beginnings=1.0)
+    stage = memory_stage(share=1.0)
     loss, figures = stage.loss(0)
     loss.backward()
     assert figures == {"beginning": 1.0}

@@ -1,0 +1,30 @@
+"""Errors that name a field, its value and the rule that the value breaks."""
+
+import reprlib
+
+_shown = reprlib.Repr()
+_shown.maxstring = _shown.maxother = 120  # values come from requests and may be long
+
+
+class FieldError(ValueError):
+    """A value that breaks a rule. The text is `field` followed by `problem`: `seed=-1: ...` or `seed is missing`.
+
+    A caller that knows the field under another name can repeat the problem under that name.
+    """
+
+    def __init__(self, field: str, problem: str) -> None:
+        super().__init__(field, problem)  # its arguments, so that it can be pickled
+        self.field, self.problem = field, problem
+
+    @classmethod
+    def of(cls, field: str, value: object, rule: str) -> "FieldError":
+        return cls(field, f"={_shown.repr(value)}: {rule}")
+
+    def __str__(self) -> str:
+        return f"{self.field}{self.problem}"
+
+
+def require(holds: bool, field: str, value: object, rule: str) -> None:
+    """Raises FieldError unless `holds`."""
+    if not holds:
+        raise FieldError.of(field, value, rule)

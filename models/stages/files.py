@@ -1,0 +1,31 @@
+"""The JSON files of a bundle, without torch: a broken bundle is refused before torch is imported."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+BASE_PARTS = ("unet", "vae", "tokenizer", "text_encoder", "image_encoder", "cam", "apm", "scheduler")
+REQUIRED = ("unet", "vae", "text_encoder", "tokenizer", "scheduler", "refiner", "refiner_scheduler")
+
+
+def read_index(bundle: Path, required: Sequence[str] = REQUIRED) -> dict[str, Any]:
+    """model_index.json. Raises ValueError if `bundle` is none, or lacks one of the `required` parts."""
+    index = read_json(bundle / "model_index.json", f"bundle={bundle} is not a bundle")
+    missing = [name for name in required if not isinstance(entry := index.get(name), list) or entry[1] is None]
+    if missing:
+        raise ValueError(f"bundle={bundle} is incomplete: model_index.json has no {', '.join(missing)}")
+    return index
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """The JSON object in a file. Raises ValueError that begins with `what`."""
+    try:
+        data = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ValueError(f"{what}: there is no {path.name} in {path.parent}") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{what}: {path} is not readable JSON ({error})") from None
+    if not isinstance(data, dict):
+        raise ValueError(f"{what}: {path} must hold a JSON object")
+    return data

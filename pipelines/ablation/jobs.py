@@ -1,0 +1,59 @@
+"""The videos of a comparison: everything that is known before a network is loaded.
+
+<work>/<key>/<variant>/<prompt>.npz          a video
+                       <prompt>.<flow>.json  its figures
+<work>/<key>/low/<prompt>.npz                the low-resolution video that the refined variants share
+
+The key is a hash of the weights and of every setting that a video depends on.
+"""
+
+import json
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from longtake.models.domain.prompt import PromptSpec
+from longtake.pipelines.ablation.prompts import prompts_of
+from longtake.pipelines.ablation.settings import AblateConf, Kind, check_folder
+from longtake.pipelines.config.provenance import hash_of, video_settings
+from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
+
+
+@dataclass(frozen=True)
+class Job:
+    """All variants of one prompt."""
+
+    conf: AblateConf
+    index: int
+    spec: PromptSpec
+    folder: Path
+
+    def video(self, variant: str) -> Path:
+        """The file of a video; its name depends on prompt and seed."""
+        about = [self.spec.prompt, self.spec.seed, self.conf.diffusers.folder(variant)]
+        name = sha256(json.dumps(about).encode()).hexdigest()[:8]
+        return self.folder / variant / f"{self.index:03d}-{name}.npz"
+
+
+def check(conf: AblateConf) -> list[Job]:
+    """One job per prompt. Raises ValueError for a bundle, prompts, pipelines or a page that cannot be used."""
+    jobs = jobs_of(conf)
+    limits_of(conf).check(conf)
+    for variant in conf.chosen:
+        if variant.kind is Kind.DIFFUSERS:
+            check_folder(variant.name, conf.diffusers.folder(variant.name) or "")
+    from longtake.pipelines.ablation.report import around  # numpy and pictures: after what is cheap
+
+    around(Path(conf.out) / "ablations.md")
+    return jobs
+
+
+def jobs_of(conf: AblateConf) -> list[Job]:
+    """One job per prompt, unchecked."""
+    prompts, bundle = prompts_of(conf), bundle_path(conf.bundle)
+    about = [hash_of(bundle), video_settings(conf), conf.num_frames]
+    folder = Path(conf.work) / sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
+    return [
+        Job(conf, index, PromptSpec(f"{index}", prompt, num_frames=conf.num_frames, seed=conf.seed + index), folder)
+        for index, prompt in enumerate(prompts)
+    ]

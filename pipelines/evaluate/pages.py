@@ -1,0 +1,42 @@
+"""Pages: jinja2 templates in `templates/`, in which every value is escaped.
+
+A page needs only the videos that it shows, by relative paths: its folder can be moved, zipped or served.
+"""
+
+import math
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from longtake.pipelines.evaluate.results import Row, video_of
+from longtake.pipelines.files.store import Store
+
+
+def number(value: float) -> str:
+    """Three significant digits; thousands in full."""
+    if math.isinf(value):
+        return "∞"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("longtake.pipelines.evaluate"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_ENVIRONMENT.filters["number"] = number
+
+
+def render(template: str, **values: object) -> str:
+    """The template with these values."""
+    return _ENVIRONMENT.get_template(template).render(values)
+
+
+def copy_video(store: Store, row: Row, name: str) -> bool:
+    """Copies the video of `row` to `name` beside the page. False if it no longer exists."""
+    try:
+        store.put(name, video_of(row).read())
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,29 @@
+"""Checks of the endpoint before anything is started, without torch or Ray."""
+
+import socket
+from dataclasses import replace
+
+from longtake.pipelines.files.store import Store
+from longtake.pipelines.runners.bundle_limits import limits_of
+from longtake.pipelines.serve.http.keys import read_keys
+from longtake.pipelines.serve.settings import ServeConf
+
+
+def check(conf: ServeConf) -> None:
+    """Raises ValueError, naming field, value and rule, for an endpoint that could not start."""
+    limits_of(conf).check(conf)
+    read_keys(conf.serve.keys_file)
+    Store(conf.serve.takes).check("serve.takes")
+
+
+def check_port(conf: ServeConf) -> ServeConf:
+    """`conf` with a free port in place of 0. Raises ValueError if its port is not free."""
+    host, port = conf.serve.host, conf.serve.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections that ended a moment ago do not count
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise ValueError(f"serve.host={host} serve.port={port} is not available ({error.strerror})") from None
+        return replace(conf, serve=replace(conf.serve, port=probe.getsockname()[1]))

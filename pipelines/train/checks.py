@@ -1,0 +1,74 @@
+"""Checks of a training before anything is started: the cheap ones first, and none of them imports Ray."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longtake.models.diffusion.schedule import NoiseSchedule
+from longtake.models.stages.files import read_index, read_json
+from longtake.pipelines.config.loader import flatten
+from longtake.pipelines.config.provenance import hash_of
+from longtake.pipelines.datasets.video_list import Listed, list_videos
+from longtake.pipelines.files.store import Store
+from longtake.pipelines.runners.bundle_limits import bundle_path
+from longtake.pipelines.train.settings import NEEDED, TrainConf
+
+BEGUN = "training.json"  # in `work`
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A training that has been checked and can run."""
+
+    conf: TrainConf
+    videos: list[Listed]
+
+
+def check(conf: TrainConf) -> Prepared:
+    """Raises ValueError naming field, value and rule, also when `work` holds a training with other settings."""
+    path = bundle_path(conf.bundle)
+    index = read_index(path, NEEDED)
+    scheduler = path / "scheduler" / "scheduler_config.json"
+    NoiseSchedule.from_config(read_json(scheduler, f"bundle part {scheduler.parent} cannot be read"))
+    if Path(conf.out).exists() and not (Path(conf.out) / "model_index.json").is_file():
+        raise ValueError(f"out={conf.out} exists and is not a bundle: it will not be replaced")
+    if Path(conf.out).resolve() == path.resolve():
+        raise ValueError(f"out={conf.out} is the bundle that is trained: take another folder")
+    videos = list_videos(conf.manifest)
+    if len(videos) < 2:
+        raise ValueError(f"manifest={conf.manifest} has {len(videos)} video: one is held out, so it takes 2 at least")
+    before, now = _begun(conf), _begun_by(conf)
+    changed = [f"{key}={was} (now: {now.get(key)})" for key, was in before.items() if was != now.get(key)]
+    if changed:
+        raise ValueError(f"work={conf.work} holds a training that was begun with {'; '.join(changed)}")
+    # After everything cheaper: torch and transformers take seconds.
+    from longtake.models.stages.bundle import CLASSES, check_tensors, load_bundle
+
+    load_bundle(path, wanted=lambda name: name == "tokenizer", required=NEEDED)
+    for name in NEEDED:
+        if index[name][1] in CLASSES:
+            check_tensors(CLASSES[index[name][1]], path / name)
+    return Prepared(conf, videos)
+
+
+def record_begin(conf: TrainConf) -> None:
+    """Writes the settings that clips and checkpoints depend on to `work`."""
+    Store(conf.folder).put(BEGUN, json.dumps(_begun_by(conf), indent=1).encode())
+
+
+def _begun_by(conf: TrainConf) -> dict[str, Any]:
+    """The settings that clips and checkpoints depend on: a restart must have the same."""
+    weights = {name: hash_of(bundle_path(conf.bundle) / name) for name in ("unet", "vae", "image_encoder")}
+    shape = ("base_frozen", "image_tokens", "condition_channels", "merger_head_dim")
+    own = {f"memory.{name}": flatten(conf.memory)[name] for name in shape}
+    clips = {f"clips.{name}": value for name, value in flatten(conf.clips).items()}
+    common = {name: getattr(conf, name) for name in ("manifest", "held_out", "fresh", "seed")}
+    read: dict[str, Any] = json.loads(json.dumps({**common, **clips, **own, **weights}))  # as it will be read
+    return read
+
+
+def _begun(conf: TrainConf) -> dict[str, Any]:
+    store = Store(conf.folder)
+    known: dict[str, Any] = json.loads(store.get(BEGUN)) if store.exists(BEGUN) else {}
+    return known

@@ -1,0 +1,67 @@
+"""The layout of the house: rooms have a purpose, files a place, tests the place of what they test.
+
+Which room may import which is a matter of the import contracts in pyproject.toml.
+"""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.support.places import ROOT
+
+TOPS = ("pipelines", "actors", "models")
+FACES = {"pipelines": {"__main__", "api"}, "models": set()}  # the modules that stand beside the rooms
+OUTSIDE = ("end_to_end", "support")  # folders of tests that mirror no folder
+MAX_LINES = 350
+MODULES = [path for top in TOPS for path in sorted((ROOT / top).rglob("*.py"))]
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+SOURCES = [*MODULES, ROOT / "longtake" / "__init__.py", *sorted((ROOT / "tests").rglob("*.py"))]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def is_room(folder: Path) -> bool:
+    return (folder / "__init__.py").exists()
+
+
+def test_every_folder_of_modules_is_a_room_with_a_purpose_in_one_line():
+    rooms = {path.parent for path in MODULES}
+    assert {name_of(room) for room in rooms if not is_room(room)} == set()
+    lines = {name_of(room): ast.get_docstring(ast.parse((room / "__init__.py").read_text())) for room in rooms}
+    assert {room: line for room, line in lines.items() if not line or not line.partition("\n")[0].endswith(".")} == {}
+
+
+@pytest.mark.parametrize("top", FACES)
+def test_a_module_is_in_a_room(top):
+    assert {path.stem for path in (ROOT / top).glob("*.py")} - {"__init__"} == FACES[top]
+
+
+def has_subject(path: Path) -> bool:
+    """Whether tests/a/b/test_x.py is about a module a/b/x.py, an aspect x_y of it, or the room: a/b/x or b itself."""
+    parts = path.relative_to(ROOT / "tests").parts
+    folder, name = ROOT.joinpath(*parts[:-1]), path.stem.removeprefix("test_")
+    modules = {module.stem for module in folder.glob("*.py")} | {folder.name}
+    return is_room(folder / name) or any(name == module or name.startswith(f"{module}_") for module in modules)
+
+
+def test_tests_mirror_the_house():
+    mirrors = [path for path in TESTS if path.relative_to(ROOT / "tests").parts[0] not in OUTSIDE]
+    assert [name_of(path) for path in mirrors if not has_subject(path)] == ["tests/test_layout.py"]
+
+
+def test_the_one_package_is_imported_by_its_name():
+    """`import models` would load a module a second time here, and another project's where Longtake is installed."""
+    bare = re.compile(rf"^\s*(?:from|import) (?:{'|'.join((*TOPS, 'conf'))})\b", re.MULTILINE)
+    found = {name_of(path): bare.findall(path.read_text()) for path in SOURCES}
+    notebooks = {path.name: re.findall(rf'"(?:from|import) (?:{"|".join(TOPS)})\b', path.read_text())
+                 for path in (ROOT / "notebooks").glob("*.ipynb")}  # fmt: skip
+    assert {name: lines for name, lines in {**found, **notebooks}.items() if lines} == {}
+
+
+def test_no_module_is_long():
+    length = {name_of(path): len(path.read_text().splitlines()) for path in MODULES}
+    assert {name: lines for name, lines in length.items() if lines > MAX_LINES} == {}
