@@ -1,9 +1,9 @@
-"""The command line. `longtake COMMAND --help` lists what a command takes.
+"""The command line. `longtake COMMAND --help` lists the arguments of a command.
 
-Exit codes. 0: done. 2: what was asked for cannot be, and one line on stderr says why. 1: we failed; one line too, and
---debug shows where. 130, 143: stopped by Ctrl-C or kill; the file so far can be played, or is gone.
+Exit codes. 0: done. 2: an invalid request, explained in one line on stderr. 1: a failure of ours, in one line too, and
+--debug shows the traceback. 130, 143: stopped by Ctrl-C or kill; the file so far plays, or there is none.
 
-Nothing heavy is imported here, so help and refusals come at once.
+Nothing heavy is imported here, so help and refusals come immediately.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from longtake import __version__
 from longtake.pipelines.cli import commands
 
-SETTINGS = "Every setting of the configuration can be given too, as section.key=value, such as refiner.coupling=causal."
+SETTINGS = "Every setting of the configuration can be given as section.key=value, such as refiner.coupling=causal."
 
 
 class Terminated(KeyboardInterrupt):
@@ -42,17 +42,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if "--debug" in argv:
             traceback.print_exc()
-        said = isinstance(error, ValueError | OSError)
-        kind = "" if said and str(error) else f"{type(error).__name__}: "
-        return _say(f"error: {kind}{error}", 2 if said and checking else 1)
+        explained = isinstance(error, ValueError | OSError)
+        kind = "" if explained and str(error) else f"{type(error).__name__}: "
+        return _say(f"error: {kind}{error}", 2 if explained and checking else 1)
 
 
 def _check(argv: list[str]) -> commands.Work:
-    # argparse takes no settings after options (`PROMPT --out FILE a.b=1`), but hands back what it does not know.
+    # argparse takes no settings after options (`PROMPT --out FILE a.b=1`), but returns the words that it does not know.
     args, rest = _parser().parse_known_args(argv)
     for word in rest:
         if word.startswith("-") or "=" not in word:
-            raise ValueError(f"{word!r} is no option and no section.key=value; a prompt of several words needs quotes")
+            raise ValueError(
+                f"{word!r} is neither an option nor section.key=value; a prompt of several words needs quotes"
+            )
     args.overrides = rest
     command: Callable[[argparse.Namespace], commands.Work] = args.command
     return command(args)
@@ -79,7 +81,7 @@ def _whole(text: str) -> int:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, like everything else here."""
+    """Errors in one line, like all others here."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(f"{message} (see {self.prog} --help)")
@@ -96,40 +98,36 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_making(names: Any) -> None:
     generate = _command(names, "generate", commands.generate, "make a video of a prompt")
-    generate.add_argument("prompt", metavar="PROMPT", help="what the video shows, in quotes")
-    generate.add_argument(
-        "--num-frames", type=_whole, default=80, metavar="N", help="exactly so many frames (default: 80)"
-    )
+    generate.add_argument("prompt", metavar="PROMPT", help="a description of the video, in quotes")
+    generate.add_argument("--num-frames", type=_whole, default=80, metavar="N", help="length in frames (default: 80)")
     generate.add_argument(
         "--prompt-at",
         nargs=2,
         action="append",
         metavar=("FRAME", "TEXT"),
-        help="what it shows from a later frame on; as often as you like",
+        help="a new prompt from a later frame on; may be repeated",
     )
     generate.add_argument("--preview", type=Path, metavar="FILE", help="also write the low-resolution video, an .mp4")
     generate.add_argument(
         "--runner",
         choices=["local", "ray"],
         default="local",
-        help="where the models run: local is this process (the default), ray the actors of a cluster",
+        help="local: the models run in this process (the default); ray: in the actors of a cluster",
     )
     _add_output(generate, "frames per second of the file (default: 8)")
 
-    enhance = _command(names, "enhance", commands.enhance, "refine a video that exists")
+    enhance = _command(names, "enhance", commands.enhance, "refine an existing video")
     enhance.add_argument("video", metavar="VIDEO", type=Path, help="a file of any format, size and length")
-    enhance.add_argument("--prompt", required=True, help="what the video shows, in quotes")
+    enhance.add_argument("--prompt", required=True, help="a description of the video, in quotes")
     _add_output(enhance, "frames per second of the file (default: those of VIDEO)")
 
-    plan = _command(
-        names, "plan", commands.plan, "draw how a video of some length is cut into chunks, windows and segments"
-    )
+    plan = _command(names, "plan", commands.plan, "draw the chunks, windows and segments of a video")
     plan.add_argument("--num-frames", type=_whole, default=80, metavar="N", help="length of the video (default: 80)")
 
 
 def _add_on_ray(names: Any) -> None:
     bulk = _command(names, "bulk", commands.bulk, "make a dataset of videos from files of prompts, on Ray")
-    bulk.epilog = f"Needs prompts=PATH and out=PATH; any fsspec path will do. {SETTINGS}"
+    bulk.epilog = f"Needs prompts=PATH and out=PATH, on any fsspec path. {SETTINGS}"
 
     again = _command(names, "regenerate", commands.regenerate, "make one video of a bulk job's manifest again")
     again.add_argument("id", metavar="ID", help="the id of its row in the manifest")
@@ -139,9 +137,9 @@ def _add_on_ray(names: Any) -> None:
     again.add_argument("--out", type=Path, required=True, metavar="FILE", help="the video to write, an .mp4")
 
     serve = _command(names, "serve", commands.serve, "answer requests over HTTP, and show a page, on Ray Serve")
-    serve.add_argument("--host", metavar="HOST", help="where to listen (default: 127.0.0.1, this machine alone)")
+    serve.add_argument("--host", metavar="HOST", help="address to listen on (default: 127.0.0.1, this machine only)")
     serve.add_argument("--port", type=_whole, metavar="PORT", help="0 takes a free one (default: 8000)")
-    serve.epilog = f"Prints its URL when it is ready. Ctrl-C ends it in order. {SETTINGS}"
+    serve.epilog = f"Prints its URL when it is ready. Ctrl-C shuts it down in order. {SETTINGS}"
 
 
 def _add_research(names: Any) -> None:
@@ -150,17 +148,17 @@ def _add_research(names: Any) -> None:
         "--compare",
         nargs="+",
         metavar="FOLDER",
-        help="evaluations of the same prompts and seeds, side by side: the first is what the others are compared with",
+        help="evaluations of the same prompts and seeds, side by side; the first is the reference",
     )
     evaluate.epilog = f"Needs manifest=PATH and out=PATH; with --compare only out=PATH. {SETTINGS}"
 
-    ablate = _command(names, "ablate", commands.ablate, "compare with parts left out and with other methods")
-    ablate.epilog = f"Videos and figures are kept in work=PATH: what is there is not made again. {SETTINGS}"
+    ablate = _command(names, "ablate", commands.ablate, "compare with ablations and with other methods")
+    ablate.epilog = f"Needs out=FOLDER. Videos and figures are kept in work=PATH and reused by the next run. {SETTINGS}"
 
     train = _command(
-        names, "train", commands.train, "give a base model of your own a memory: CAM and APM, on Ray Train"
+        names, "train", commands.train, "train CAM and APM, the memory, for a base model of your own, on Ray Train"
     )
-    train.epilog = f"Needs manifest=PATH and out=FOLDER; what was interrupted goes on. {SETTINGS}"
+    train.epilog = f"Needs manifest=PATH and out=FOLDER; the same command continues an interrupted training. {SETTINGS}"
 
 
 def _command(names: Any, name: str, run: Callable[[argparse.Namespace], commands.Work], does: str) -> _Parser:
@@ -169,22 +167,28 @@ def _command(names: Any, name: str, run: Callable[[argparse.Namespace], commands
     )
     parser.set_defaults(command=run)
     parser.add_argument(
-        "--config", type=Path, metavar="YAML", help="file with settings (default: the one of this command in conf/)"
+        "--config", type=Path, metavar="YAML", help="file with settings (default: that of the command in conf/)"
     )
-    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
 def _add_output(parser: argparse.ArgumentParser, fps: str) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the video to write, an .mp4")
     parser.add_argument(
-        "--seed", type=_whole, default=0, metavar="S", help="another number gives another video (default: 0)"
+        "--seed",
+        type=_whole,
+        default=0,
+        metavar="S",
+        help="random seed: another number gives another video (default: 0)",
     )
-    parser.add_argument("--negative-prompt", default="", metavar="TEXT", help="what the video should not show")
-    parser.add_argument("--fps", type=_whole, metavar="N", help=fps)
-    parser.add_argument("--contact-sheet", type=Path, metavar="FILE", help="also draw frames of both videos, a .png")
     parser.add_argument(
-        "--bundle", metavar="PATH", help="folder with the weights, or the name of one that ships (default: tiny)"
+        "--negative-prompt", default="", metavar="TEXT", help="a description of things that the video should not show"
+    )
+    parser.add_argument("--fps", type=_whole, metavar="N", help=fps)
+    parser.add_argument("--contact-sheet", type=Path, metavar="FILE", help="also draw frames of both videos, as a .png")
+    parser.add_argument(
+        "--bundle", metavar="PATH", help="folder with the weights, or the name of a bundle that ships (default: tiny)"
     )
 
 

@@ -4,8 +4,8 @@
     added   frame i of the chunk <- the feature of condition frame i, if there is one: nothing else
 
 The paper trains a variant whose condition is added to the skips (SCuts .284 against .03). Here nothing is trained for
-it: the bundle's own values and output projections are used, so what is added has the size that the UNet knows, and only
-the attention, that is the choice of frames, is taken away. What it shows is a lower bound of a trained one.
+it: the bundle's own values and output projections are used, so the added features have the scale that the UNet knows,
+and only the attention, that is the choice of frames, is removed. The result is a lower bound of a trained variant.
 Shapes: b batch, t frames, f condition frames, c channels, e heads, h w rows and columns.
 """
 

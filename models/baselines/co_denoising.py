@@ -4,8 +4,8 @@
                     |-----------------------|
     x0        a frame's prediction is the mean of those of the windows that hold it, at every step
 
-The paper minimises the weighted squared distance of the long video to what each window was denoised to, which is solved
-by the weighted mean; the weights here are equal. What is averaged is x0 instead of x_(t-1): for a first-order sampler
+The paper minimises the weighted squared distance of the long video to the denoised windows, which is solved
+by the weighted mean; the weights here are equal. x0 is averaged instead of x_(t-1): for a first-order sampler
 that is the same, since its step is linear in x0, and a multistep one keeps one history a frame.
 Shapes: t frames, c channels, h w latent rows and columns.
 """
@@ -18,7 +18,7 @@ from longtake.models.baselines.text import TextModel
 from longtake.models.baselines.windows import sliding
 from longtake.models.domain.span import Span
 
-STRIDE = 4  # frames between windows: that of FreeNoise, so that both see a frame in as many contexts
+STRIDE = 4  # frames between windows: that of FreeNoise, so that both see a frame in equally many contexts
 
 
 def co_denoising(model: TextModel, num_frames: int, chunk_frames: int) -> Float[Tensor, "t c h w"]:

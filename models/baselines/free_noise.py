@@ -6,8 +6,8 @@
                   |---- window ----|                        apart; a frame's result is their mean, weighted by how near
                                                             it is to each window's middle (1 2 3 ... 3 2 1)
 
-As in diffusers' free_noise_utils (shuffle_context, pyramid). What is local anyway, the temporal convolutions, and the
-group normalisations see all frames. One prompt, so no motion injection.
+As in diffusers' free_noise_utils (shuffle_context, pyramid). The temporal convolutions, which are local anyway,
+and the group normalisations see all frames. One prompt, so no motion injection.
 Shapes: b videos, t frames, c channels, h w latent rows and columns.
 """
 
@@ -42,7 +42,7 @@ def free_noise(model: TextModel, num_frames: int, chunk_frames: int) -> Float[Te
 def rescheduled(
     num_frames: int, chunk_frames: int, stride: int, rng: Callable[[int], np.random.Generator]
 ) -> list[int]:
-    """Which of the first chunk's noises each frame has; `rng` is asked by the first frame of a block."""
+    """The index into the first chunk's noise for each frame; `rng` takes the first frame of a block."""
     places = list(range(chunk_frames))
     while len(places) < num_frames:
         block = places[len(places) - chunk_frames :][:stride]
@@ -57,7 +57,7 @@ def pyramid(size: int) -> Float[Tensor, " t"]:
 
 
 class FusedPass(Pass):
-    """A pass whose temporal transformers attend within windows and fuse what comes out."""
+    """A pass whose temporal transformers attend within windows and fuse their outputs."""
 
     def __init__(self, emb: Tensor, frames: int, kvs: Mapping[str, KeysValues], windows: Sequence[Span]) -> None:
         super().__init__(emb, frames, kvs)

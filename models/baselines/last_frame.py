@@ -1,4 +1,4 @@
-"""Plain continuation from the last frame, without CAM and APM: what a text-to-video model can do untrained.
+"""Plain continuation from the last frame, without CAM and APM, as any text-to-video model can do it untrained.
 
     chunks    |-------------------------------|
                                               |x------------------------------|      x: the last frame again, pinned

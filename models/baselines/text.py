@@ -1,4 +1,4 @@
-"""The base model with its text alone, no CAM and no APM: what the training-free baselines drive.
+"""The base model with its text alone, no CAM and no APM, for the training-free baselines.
 
 Text, guidance, sampler, steps and noise are those of `BaseModel`, so a difference between two videos of one seed is the
 method's. Shapes: t frames, c channels, h w latent rows and columns, H W pixel ones, r rows of guidance.
@@ -31,7 +31,7 @@ class TextModel:
     """The base model for one prompt."""
 
     def __init__(self, nets: BaseNets, schedule: NoiseSchedule, params: BaseParams, spec: PromptSpec) -> None:
-        """Raises ValueError for a prompt that changes: these methods are given one."""
+        """Raises ValueError for a prompt that changes: these methods take only one."""
         if spec.cues:
             raise ValueError(f"cues={spec.cues}: a baseline takes one prompt for the whole video")
         self._nets, self._schedule, self._params, self._spec = nets, schedule, params, spec
@@ -46,7 +46,7 @@ class TextModel:
     def x0(
         self, x: Float[Tensor, "t c h w"], step: int, passes: Callable[..., Pass] = Pass
     ) -> Float[Tensor, "t c h w"]:
-        """The prediction, guided in the first steps, for frames that the UNet sees at once."""
+        """The prediction, guided in the first steps, for frames in one call of the UNet."""
         unet, timestep = self._nets.unet, self._timesteps[step]
         is_guided = step < self._guided_steps
         context, scale = (self._context, self._params.guidance_scale) if is_guided else (self._context.last(), 1.0)
@@ -59,7 +59,7 @@ class TextModel:
     def sample(
         self, start: Float[Tensor, "t c h w"], span: Span, predict: Predict | None = None
     ) -> Float[Tensor, "t c h w"]:
-        """Latents of the frames `span`, from `start` on; `predict` is `x0`, or what a baseline makes of it."""
+        """Latents of the frames `span`, from `start` on; `predict` is `x0`, or the variant of a baseline."""
         predict = predict or self.x0
         x, history = start, None
         for step in range(len(self._timesteps)):
@@ -68,18 +68,18 @@ class TextModel:
         return x
 
     def noise(self, span: Span, purpose: str = "base-start", step: int = 0) -> Float[Tensor, "t c h w"]:
-        """The frames' noise. By default that which sampling starts from, the same as the base model's."""
+        """The noise of the frames: by default the start of sampling, the same as the base model's."""
         size = self._nets.unet.config.sample_size
         height, width = (size, size) if isinstance(size, int) else size
         shape = (self._nets.unet.config.in_channels, height, width)
         return torch.from_numpy(noise_for(self._spec.seed, purpose, step, span, shape))
 
     def noised(self, z: Float[Tensor, "t c h w"], noise: Float[Tensor, "t c h w"]) -> Float[Tensor, "t c h w"]:
-        """Latents with so much noise as sampling starts from."""
+        """Latents at the noise level where sampling starts."""
         return add_noise(self._schedule, z, noise, self._timesteps[0])
 
     def rng(self, purpose: str, index: int) -> np.random.Generator:
-        """The video's randomness beside its noise."""
+        """Random numbers of the video, apart from its noise."""
         return rng_for(self._spec.seed, purpose, 0, index)
 
     @torch.inference_mode()

@@ -1,4 +1,4 @@
-"""Sliding windows over a video, for methods that see a long one in pieces of the length that the model knows."""
+"""Sliding windows over a video, for methods that process it in pieces of the length that the model knows."""
 
 from longtake.models.domain.span import Span
 

@@ -1,4 +1,7 @@
-"""The names of published tensors (METHOD B6). Tests check both rules against the full lists of names and shapes."""
+"""The names of the published tensors (github.com/Picsart-AI-Research/StreamingT2V, streaming_t2v.ckpt).
+
+Tests check both rules against the full lists of names and shapes.
+"""
 
 import re
 from typing import Literal, get_args
@@ -51,7 +54,7 @@ def published_name(part: Part, key: str) -> str:
 
     image_encoder: q, k and v projections are the thirds of one tensor there, in this order, and `visual_projection` is
     transposed. Six tensors of its text tower are in the file that nothing reads.
-    Raises ValueError for a part that is none, and for a name of a vision model that has no counterpart.
+    Raises ValueError for an unknown part, and for a name of a vision model that has no counterpart.
     """
     match part:
         case "unet":
@@ -83,7 +86,7 @@ def refiner_name(key: str) -> str:
     """The name that tensor `key` of MS-Vid2Vid-XL's network has in diffusers' UNet3DConditionModel.
 
     proj_in and proj_out of temporal transformers are 1-wide convolutions there: the last axis of their weights goes.
-    Raises ValueError for a name that is none of that network's.
+    Raises ValueError for a name that the network does not have.
     """
     for theirs, ours in _FIXED.items():
         if key.startswith(theirs + "."):

@@ -4,7 +4,7 @@
         right window                   | R R R R R R R R . . . . . . . |
         both go on with                  L L L R R R R R                    cut = 3
 
-What is blended are predictions of x0: then both windows composite the same arrays, their overlapping frames stay equal
+Predictions of x0 are blended: then both windows composite the same arrays, their overlapping frames stay equal
 bit for bit, and the history of a multistep sampler has one value a frame.
 Shapes: t frames of a window, o frames of the overlap, c channels, h w latent rows and columns.
 """

@@ -1,8 +1,8 @@
-"""Addressed randomness: a draw depends on its address only, never on who draws it, when, where or in which order.
+"""Addressed randomness: a draw depends only on its address, never on process, time, machine or order.
 
 An address is (seed, purpose, step, index), the index being a frame or a boundary. So two windows that hold the same
-frame give it the same noise without talking to each other, and a task that is run again elsewhere draws again what it
-drew. NumPy's Philox counts in integers, on the CPU: devices and numbers of threads do not enter.
+frame give it the same noise without communicating, and a task that is run again elsewhere draws the same numbers.
+ NumPy's Philox counts in integers, on the CPU: devices and numbers of threads do not enter.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ def noise_for(seed: int, purpose: str, step: int, span: Span, shape: tuple[int, 
 
 
 def cut_for(seed: int, boundary: int, step: int, overlap: int) -> int:
-    """How many overlap frames come from the left window at this step: uniform in 0..overlap.
+    """The number of overlap frames from the left window at this step: uniform in 0..overlap.
 
     `boundary` is the index of its left window. Overlap frame f = 1..O comes from there with probability 1 - f / (O + 1)
     (StreamingT2V, randomized blending).

@@ -61,7 +61,7 @@ def sampler_for(name: str, eta: float = 0.0) -> Sampler:
 
 
 def draws_noise(name: str, eta: float) -> bool:
-    """Whether that sampler reads the noise it is given: DDIM without eta does not, so none need be drawn."""
+    """Whether a sampler reads its noise: DDIM without eta does not, so none need be drawn."""
     return name != "ddim" or eta > 0
 
 
@@ -71,7 +71,7 @@ def draws_noise(name: str, eta: float) -> bool:
 def to_x0(
     schedule: NoiseSchedule, output: Float[Tensor, "*shape"], x: Float[Tensor, "*shape"], timestep: Timestep
 ) -> Float[Tensor, "*shape"]:
-    """What the network's output says about x0."""
+    """x0 from the network's output."""
     alpha, sigma = schedule.level(round(timestep))
     if schedule.prediction_type == "epsilon":
         return (x - sigma * output) / alpha
@@ -91,7 +91,7 @@ def add_noise(
 def start(
     schedule: NoiseSchedule, timesteps: Sequence[Timestep], x0: Float[Tensor, "*shape"], noise: Float[Tensor, "*shape"]
 ) -> Float[Tensor, "*shape"]:
-    """What sampling starts from (SDEdit): x at the first timestep."""
+    """The start of sampling (SDEdit): x at the first timestep."""
     x = add_noise(schedule, x0, noise, timesteps[0])
     return schedule.level(timesteps[0])[1] * x if schedule.scale_start else x
 
@@ -162,7 +162,7 @@ def _finite_level(schedule: NoiseSchedule, timestep: Timestep) -> tuple[float, f
 
 
 def rows(guidance_scale: float, anchor_guidance_scale: float | None = None) -> int:
-    """How many predictions guidance needs: 1 (none), 2 (one weight) or 3 (a weight each for text and anchor)."""
+    """The number of predictions that guidance needs: 1 (no guidance), 2 (one weight) or 3 (weights for text and anchor)."""
     if anchor_guidance_scale is not None:
         return 3
     return 1 if guidance_scale == 1 else 2
@@ -174,7 +174,7 @@ def guide(
     anchor_guidance_scale: float | None = None,
     guidance_rescale: float = 0.0,
 ) -> Float[Tensor, "..."]:
-    """One prediction for one window or chunk out of `rows(...)` of them.
+    """The guided prediction for one window or chunk, from `rows(...)` predictions.
 
     1 row   [(text, anchor)]                                      as it is
     2 rows  [(null, null), (text, anchor)]                        classifier-free guidance

@@ -1,4 +1,4 @@
-"""The schedule of sigmas: how much picture and how much noise there is at each timestep, and which timesteps are run.
+"""The schedule of sigmas: the share of picture and noise at each timestep, and the timesteps that are run.
 
     x_t = alpha_t x_0 + sigma_t noise,    alpha_t^2 + sigma_t^2 = 1,    k_t = sigma_t / alpha_t (k-diffusion's sigma)
 
@@ -15,7 +15,7 @@ from jaxtyping import Float64
 
 PREDICTION_TYPES = ("epsilon", "v_prediction", "sample")
 SPACINGS = ("leading", "trailing", "linspace")
-# Asked for in a config, each of these would change the frames; none is in use by the models this is for.
+# Each of these options would change the frames; the supported models use none of them.
 UNSUPPORTED = (
     "clip_sample",
     "thresholding",
@@ -32,7 +32,7 @@ Timestep = int | float  # a whole number, but in a schedule that is `fractional`
 
 @dataclass(frozen=True, slots=True, eq=False)
 class NoiseSchedule:
-    """alpha and sigma of every discrete timestep, and how timesteps are chosen.
+    """alpha and sigma of every discrete timestep, and the choice of timesteps.
 
     `drop_last`: one step more is laid out and the last is left out, so the step down to zero noise is a longer one.
     diffusers' DPM-Solver does so for leading and linspace spacing, MS-Vid2Vid-XL's 'fast' mode for its trailing one.
@@ -56,7 +56,7 @@ class NoiseSchedule:
             raise ValueError(f"timestep_spacing={self.timestep_spacing!r} must be one of {', '.join(SPACINGS)}")
         if self.prediction_type == "epsilon" and self.alphas[-1] == 0:
             raise ValueError(
-                "prediction_type='epsilon' says nothing about x0 at zero terminal SNR: use v_prediction or sample"
+                "prediction_type='epsilon' does not determine x0 at zero terminal SNR: use v_prediction or sample"
             )
 
     @classmethod
@@ -64,16 +64,18 @@ class NoiseSchedule:
         """From a diffusers scheduler config, with DDIMScheduler's defaults; keys without influence here are ignored.
 
         Beyond diffusers there is `beta_schedule: logsnr_cosine_interp`, the table of MS-Vid2Vid-XL (zero terminal SNR).
-        With it come two options, true if not named, that keep what its published sampler does: `fast_steps` (timesteps
+        It has two options, true by default, that keep the behaviour of its published sampler: `fast_steps` (timesteps
         are not rounded, one step more is laid out and left out again) and `scale_start` (sampling starts from sigma * x
         instead of x).
 
         Raises ValueError for an unknown schedule of betas, spacing or kind of prediction, and for options that would
         change the frames and are not supported (clipping of x0, Karras sigmas ...).
         """
-        asked = [key for key in UNSUPPORTED if config.get(key)]
-        if asked:
-            raise ValueError(f"{asked[0]}={config[asked[0]]!r} is not supported: it must be false or absent")
+        unsupported = [key for key in UNSUPPORTED if config.get(key)]
+        if unsupported:
+            raise ValueError(
+                f"{unsupported[0]}={config[unsupported[0]]!r} is not supported: it must be false or absent"
+            )
         published = config.get("beta_schedule") == "logsnr_cosine_interp"
         alphas = _logsnr_cosine_alphas(config.get("num_train_timesteps", 1000)) if published else _beta_alphas(config)
         if config.get("rescale_betas_zero_snr", False) and not published:
@@ -97,7 +99,7 @@ class NoiseSchedule:
         """The timesteps of exactly `num_inference_steps` steps, falling.
 
         They start below the fraction `strength` of the noise levels (1 is pure noise, SDEdit uses less). They are whole
-        numbers, but for a `fractional` schedule; networks are told `round(t)`.
+        numbers, but for a `fractional` schedule; networks get `round(t)`.
         """
         if not 0 < strength <= 1:
             raise ValueError(f"strength={strength} must be above 0 and at most 1")

@@ -1,7 +1,7 @@
 """The bounded queue between the two stages of one video. It holds handles of chunks, never a frame.
 
 chunks     |---------------|-------|-------|-------|
-windows    |-----------------------|                        taken: it is being refined
+windows    |-----------------------|                        taken: in refinement
                            |-----------------------|        the next one to take
 held                       |-------|-------|-------|        at most lookahead_frames
 """
@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 
 from longtake.models.domain.plan import Plan
 
-Handle: TypeAlias = Any  # the value itself, or a reference to it in another process: nobody here looks inside
+Handle: TypeAlias = Any  # the value itself, or a reference to it in another process: opaque here
 
 
 class ChunkQueue:
-    """Chunks go in one by one in order, windows come out one by one in order, from `window` on.
+    """Chunks go in one by one and windows come out one by one, both in order, from `window` on.
 
     Raises ValueError if the chunks of one window have more than `lookahead_frames`: it would never be complete.
     """
@@ -39,23 +39,23 @@ class ChunkQueue:
 
     @property
     def full(self) -> bool:
-        """No chunk may be made now: there is no room for it, or it was the last one."""
+        """Whether no chunk may be made now: there is no room for it, or all are made."""
         if self.next_chunk == len(self._plan.chunks):
             return True
         first = self._plan.chunks_of(self.next_window)[0]
         return _num_frames(self._plan, range(first, self.next_chunk + 1)) > self._lookahead_frames
 
     def put(self, index: int, handle: Handle) -> None:
-        assert index == self.next_chunk and not self.full, f"chunk {index} was not asked for"
+        assert index == self.next_chunk and not self.full, f"chunk {index} is not the next one"
         self._held[index] = handle
         self.next_chunk += 1
 
     def complete(self, window: int) -> bool:
-        """All chunks of `window` are here: it may be taken."""
+        """Whether all chunks of `window` are here, so that it may be taken."""
         return all(chunk in self._held for chunk in self._plan.chunks_of(window))
 
     def take(self, window: int) -> tuple[Handle, ...]:
-        """The chunks of `window`, in order. Chunks that no later window needs are forgotten."""
+        """The chunks of `window`, in order. Chunks that no later window needs are dropped."""
         assert window == self.next_window and self.complete(window), f"window {window} may not be taken"
         taken = tuple(self._held[chunk] for chunk in self._plan.chunks_of(window))
         self.next_window += 1

@@ -1,13 +1,13 @@
-"""How one video is cut: a pure function of its length.
+"""The pieces of one video: a pure function of its length.
 
     frames    0       8       16      24      32      40
-    chunks    |---------------|-------|-------|-------|      what the base model makes: 16 frames, then 8 new ones each
-    windows   |-----------------------|                      what the refiner works on: 24 frames
+    chunks    |---------------|-------|-------|-------|      calls of the base model: 16 frames, then 8 new ones each
+    windows   |-----------------------|                      units of the refiner: 24 frames
                               |-----------------------|      each overlaps the one before by 8
-    segments  |---------------|-----------------------|      what comes out: window k up to the start of window k+1
+    segments  |---------------|-----------------------|      output: window k up to the start of window k+1
 
-The windows cover the video and may run past its end: the base model goes on to the end of the last window, and the last
-segment is cut to the frames that were asked for. So no frame is dropped, and none is padded.
+The windows cover the video and may run past its end: the base model continues to the end of the last window, and the
+last segment is cut to the requested length. So no frame is dropped, and none is padded.
 """
 
 from dataclasses import dataclass, fields
@@ -83,7 +83,7 @@ class Plan:
 
     @cached_property
     def segments(self) -> tuple[Span, ...]:
-        """What window k gives to the viewer: they tile the video."""
+        """The output of window k: they tile the video."""
         stops = [*(window.start for window in self.windows[1:]), self.num_frames]
         return tuple(Span(window.start, stop) for window, stop in zip(self.windows, stops, strict=True))
 

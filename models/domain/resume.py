@@ -1,4 +1,4 @@
-"""Where a video goes on that was begun before."""
+"""The point from which an interrupted video continues."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,18 +11,18 @@ from longtake.models.domain.span import Span
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Resume:
-    """What the windows of a causal video from `window` on need of what was made before.
+    """The earlier results that a causal video needs for its windows from `window` on.
 
     `Resume(0, 0)` is a video from its beginning, in either coupling.
     """
 
     window: int  # those before it are final
     chunk: int  # the first one to make: the first that `window` needs
-    memory: Handle = None  # what the call for the chunk before returned; None for chunk 0
+    memory: Handle = None  # from the call for the chunk before; None for chunk 0
     boundaries: Mapping[Span, Handle] = field(default_factory=dict)  # of the window before, from its tasks but the last
 
     def check(self, plan: Plan, blocks: tuple[Span, ...], causal: bool) -> None:
-        """Raises ValueError, with field, value and rule, if a video whose windows run in `blocks` cannot go on here."""
+        """Raises ValueError, with field, value and rule, if a video whose windows run in `blocks` cannot continue."""
         last = len(plan.windows) - 1
         require(0 <= self.window <= last, "resume.window", self.window, f"the windows of this video are 0 to {last}")
         rule = "in symmetric coupling it has to be 0, because no window is final before the next one"
@@ -33,7 +33,7 @@ class Resume:
         given = "none" if self.memory is None else "one"  # its frames are nothing to print
         require((self.memory is None) == (first == 0), "resume.memory", given, "all chunks but 0 continue one")
         needed = blocks[:-1] if self.window else ()
-        rule = f"the tasks that window {self.window} hears of are {_list(needed)}"
+        rule = f"window {self.window} needs those of the tasks {_list(needed)}"
         require(set(self.boundaries) == set(needed), "resume.boundaries", _list(self.boundaries), rule)
 
 

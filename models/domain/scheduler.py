@@ -1,26 +1,26 @@
-"""Which task may run next. It sees indices and opaque handles, never a frame, a clock, a thread or Ray.
+"""The order of tasks. The scheduler sees indices and opaque handles, never a frame, a clock, a thread or Ray.
 
 Refinement is a grid of cells, window k by denoising step s. Cells 0..S-1 predict x0 at their step, cell S decodes the
-segment. Neighbours learn of a window's predictions by its Boundaries, one from each task but the last.
+segment. Neighbours get a window's predictions as its Boundaries, one from each task but the last.
 
  1. Chunk i waits for chunk i-1, whose Memory it continues.
  2. Chunk i waits while the video's ChunkQueue is full. This is the back-pressure.
  3. The cells of a window run in tasks, one after the other: [0, B), [B, 2B), ... up to S, then [S, S+1). Each continues
-    the WindowState of the one before. B is `steps_per_task`; in symmetric coupling it is 1 whatever was asked for,
-    because there both neighbours need each other's prediction after every step.
+    the WindowState of the one before. B is `steps_per_task`; in symmetric coupling it is always 1, because there
+    both neighbours need each other's prediction after every step.
  4. The first task of a window waits until the ChunkQueue holds the window's chunks, and takes them out.
- 5. A window listens to the window before; in symmetric coupling to the window after as well. A task for cells [s, e)
+ 5. A window blends with the window before; in symmetric coupling with the window after as well. A task for cells [s, e)
     blends their predictions of steps s-1 .. e-2, and waits for the Boundaries that hold them.
  6. Of all that may run, the video submitted first goes first, and in it the lowest window.
  7. A task is handed out once. A lost one is ready again, with the same arguments.
  8. Segments are final in the order of the video: segment k is held back until segment k-1 is out.
- 9. A video ends when its last segment is out, when one of its tasks failed, or when it is cancelled. Others go on.
+ 9. A video ends when its last segment is out, when one of its tasks failed, or when it is cancelled. Others continue.
 10. A report on a task that is not running (it was lost, or its video has ended) changes nothing.
 11. A handle is kept until the last task that needs it is done, and no longer.
 12. A video that is resumed at window k begins as if the windows before it were done and out: with the first chunk under
-    window k, the Memory for it, and the Boundaries of window k-1. Causal coupling only: nothing else is heard of.
+    window k, the Memory for it, and the Boundaries of window k-1. Causal coupling only: no other Boundaries are needed.
 13. A change of a video's spec is for the tasks that are handed out after it. It may change the prompts of chunks that
-    are neither done nor running, and nothing else: no task that was handed out would have come out otherwise.
+    are neither done nor running, and nothing else: the result of every task that was handed out stays valid.
 """
 
 from dataclasses import dataclass, field, replace
@@ -35,24 +35,24 @@ from longtake.models.domain.span import Span
 
 
 class Stage(StrEnum):
-    """Who runs a task."""
+    """The stage that runs a task."""
 
     GENERATE = "generate"  # advance(spec, plan, index, memory) -> Memory, Chunk
     REFINE = "refine"  # advance(spec, plan, window, steps, state, *inputs) -> WindowState | None, Boundary | Segment
 
 
 class Coupling(StrEnum):
-    """Which neighbours a window listens to."""
+    """The neighbours that a window blends with."""
 
     SYMMETRIC = "symmetric"  # both: one long video as the paper has it, for datasets
-    CAUSAL = "causal"  # the one before: a segment is final at once, for viewers who wait
+    CAUSAL = "causal"  # the one before: a segment is final immediately, for viewers who wait
 
 
 @dataclass(frozen=True, slots=True)
 class SchedulerParams:
-    """How far the base model may be ahead of the refiner."""
+    """The lead of the base model over the refiner."""
 
-    lookahead_frames: int = 48  # held in the queue; it has to hold the chunks of one window, which ChunkQueue checks
+    lookahead_frames: int = 48  # held in the queue; at least the chunks of one window, which ChunkQueue checks
 
     def __post_init__(self) -> None:
         _require_count("lookahead_frames", self.lookahead_frames)
@@ -72,7 +72,7 @@ class Task:
 
 
 class Scheduler:
-    """Hands out tasks and takes in what became of them. Deterministic: it depends on the order of calls alone."""
+    """Hands out tasks and takes in their results. Deterministic: it depends only on the order of calls."""
 
     def __init__(self, params: SchedulerParams) -> None:
         self._params = params
@@ -80,7 +80,7 @@ class Scheduler:
 
     @property
     def finished(self) -> bool:
-        """Every video that was submitted has ended."""
+        """Whether every submitted video has ended."""
         return not self._videos
 
     @property
@@ -125,7 +125,7 @@ class Scheduler:
         return self._video(video_id).next_chunk
 
     def next(self, stage: Stage) -> Task | None:
-        """A task for `stage` that may run now; None if there is none before another one is done."""
+        """A task for `stage` that may run now; None if all have to wait for a running one."""
         tasks = (video.next(stage) for video in self._videos.values())
         return next((task for task in tasks if task is not None), None)
 
@@ -140,21 +140,21 @@ class Scheduler:
         return segments
 
     def lost(self, task: Task) -> None:
-        """The worker died, the task is innocent. How often it may be tried is the runner's to say."""
+        """The worker died through no fault of the task. The runner limits the number of attempts."""
         if self.runs(task):
             self._videos[task.video_id].lost(task)
 
     def failed(self, task: Task) -> None:
-        """`advance` raised, and would raise again."""
+        """`advance` raised an exception, and would raise it again."""
         if self.runs(task):
             self.cancel(task.video_id)
 
     def cancel(self, video_id: str) -> None:
-        """Nobody wants the rest of this video; its running tasks may be left to end."""
+        """Drops the rest of a video; its running tasks may be left to end."""
         self._videos.pop(video_id, None)
 
     def runs(self, task: Task) -> bool:
-        """It was handed out and nothing has been said of it since."""
+        """Whether a task was handed out and not reported on since."""
         return task.video_id in self._videos and self._videos[task.video_id].runs(task)
 
     def _video(self, video_id: str) -> "_Video":
@@ -165,12 +165,12 @@ class Scheduler:
 
 @dataclass(slots=True, eq=False)
 class _Window:
-    """What an open window needs for its tasks to come."""
+    """The inputs of an open window's remaining tasks."""
 
     num_done: int = 0  # tasks, which is the index of the next one
     chunks: tuple[Handle, ...] = ()  # from when its first task is handed out until it is done
     state: Handle = None
-    heard: dict[tuple[int, Span], Handle] = field(default_factory=dict)  # (window, steps) -> Boundary
+    boundaries: dict[tuple[int, Span], Handle] = field(default_factory=dict)  # (window, steps) -> Boundary
 
 
 class _Video:
@@ -187,11 +187,11 @@ class _Video:
     ) -> None:
         self._spec, self._plan, self._queue = spec, plan, queue
         self._blocks = blocks  # the cells of each task of a window
-        self._sides = sides  # where a window's neighbours are that it listens to
+        self._sides = sides  # offsets of the neighbours that a window blends with
         self._blends = {steps: _blended(steps, blocks) for steps in blocks}
         self._memory = resume.memory  # for the next chunk
-        heard = {(resume.window - 1, steps): handle for steps, handle in resume.boundaries.items()}
-        self._windows = {resume.window: _Window(heard=heard)}
+        boundaries = {(resume.window - 1, steps): handle for steps, handle in resume.boundaries.items()}
+        self._windows = {resume.window: _Window(boundaries=boundaries)}
         self._segments: dict[int, Handle] = {}  # done, held back for an earlier one
         self._num_segments = resume.window  # given out
         self._running: dict[tuple[Stage, int], Task] = {}
@@ -241,7 +241,7 @@ class _Video:
             self._segments[task.index] = output
         else:
             self._close(self._windows[task.index], task.steps, carry)
-            self._tell(task.index, task.steps, output)
+            self._deliver(task.index, task.steps, output)
         return self._final()
 
     def _next_chunk(self) -> Task | None:
@@ -261,7 +261,9 @@ class _Video:
         if (Stage.REFINE, index) in self._running:
             return False
         has_chunks = index < self._queue.next_window or self._queue.complete(index)
-        return has_chunks and all(key in window.heard for key in self._needed(index, self._blocks[window.num_done]))
+        return has_chunks and all(
+            key in window.boundaries for key in self._needed(index, self._blocks[window.num_done])
+        )
 
     def _cells(self, index: int, window: _Window) -> Task:
         if index == self._queue.next_window:
@@ -269,7 +271,7 @@ class _Video:
             if self._exists(index + 1):
                 self._windows[index + 1] = _Window()
         steps = self._blocks[window.num_done]
-        boundaries = (window.heard[key] for key in self._needed(index, steps))
+        boundaries = (window.boundaries[key] for key in self._needed(index, steps))
         args = (self._spec, self._plan, index, steps, window.state, *window.chunks, *boundaries)
         return Task(self._spec.video_id, Stage.REFINE, index, steps, args)
 
@@ -286,13 +288,13 @@ class _Video:
         window.num_done += 1
         window.chunks = ()
         window.state = state
-        window.heard = {key: handle for key, handle in window.heard.items() if key[1].stop >= steps.stop}
+        window.boundaries = {key: handle for key, handle in window.boundaries.items() if key[1].stop >= steps.stop}
 
-    def _tell(self, index: int, steps: Span, boundary: Handle) -> None:
-        """Every window that listens to `index` still has a task to come that needs this."""
-        for listener in (index - side for side in self._sides):
-            if self._exists(listener):
-                self._windows[listener].heard[index, steps] = boundary
+    def _deliver(self, index: int, steps: Span, boundary: Handle) -> None:
+        """Hands a boundary to the neighbours of `index` that blend with it: each has a task to come that needs it."""
+        for neighbour in (index - side for side in self._sides):
+            if self._exists(neighbour):
+                self._windows[neighbour].boundaries[index, steps] = boundary
 
     def _final(self) -> list[Handle]:
         segments = []
@@ -303,7 +305,7 @@ class _Video:
 
 
 def task_blocks(num_steps: int, steps_per_task: int, coupling: Coupling) -> tuple[Span, ...]:
-    """The cells of each task of a window, in order; the last one decodes. Raises ValueError for what is no number."""
+    """The cells of each task of a window, in order; the last one decodes. Raises ValueError for an invalid count."""
     _require_count("num_steps", num_steps)
     _require_count("steps_per_task", steps_per_task)
     size = steps_per_task if coupling == Coupling.CAUSAL else 1

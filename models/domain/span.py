@@ -1,4 +1,4 @@
-"""A half-open range of frames, or of denoising steps: the one way in which Longtake says from where to where."""
+"""A half-open range of frames or of denoising steps."""
 
 from __future__ import annotations
 

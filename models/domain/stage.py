@@ -4,6 +4,6 @@ from typing import Any, Protocol
 
 
 class Advances(Protocol):
-    """A stage: a pure function of its arguments, which `longtake.models.domain.scheduler.Stage` lists."""
+    """A pure function of its arguments, which are listed in models/domain/scheduler.py."""
 
     def advance(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]: ...

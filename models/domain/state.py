@@ -1,4 +1,4 @@
-"""What the stages hand to each other: NumPy only, so that it crosses processes as it is, bit for bit.
+"""The values that pass between stages: NumPy only, so that they cross processes bit for bit.
 
 Shapes: t frames of the piece, f condition frames, s denoising steps, o overlap frames, c channels, h w rows and columns
 (of pixels in Chunk, Segment and Memory, of latents in WindowState and Boundary).
@@ -25,7 +25,7 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segment:
-    """Final RGB frames: what a viewer receives."""
+    """Final RGB frames, as a viewer receives them."""
 
     span: Span
     frames: UInt8[np.ndarray, "t h w c"]
@@ -36,7 +36,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Memory:
-    """What the base model carries from chunk to chunk, RGB in [-1, 1].
+    """The state of the base model between chunks, RGB in [-1, 1].
 
     Float, not uint8: rounding at every chunk would add up over a long video.
     """
@@ -47,10 +47,10 @@ class Memory:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WindowState:
-    """What one window carries from task to task."""
+    """The state of one window between its tasks."""
 
     x: Float32[np.ndarray, "t c h w"]  # noisy latents
-    history: Float32[np.ndarray, "t c h w"] | None  # what a multistep sampler remembers; None before its first step
+    history: Float32[np.ndarray, "t c h w"] | None  # of a multistep sampler; None before its first step
     x0: Float32[np.ndarray, "t c h w"]  # the window's own prediction of the last step that was run, not yet blended
 
 
@@ -65,7 +65,7 @@ class Boundary:
     steps: Span
     first: (
         Float32[np.ndarray, "s o c h w"] | None
-    )  # for the window before; None in causal coupling, where it does not listen
+    )  # for the window before; None in causal coupling, which does not use it
     last: Float32[np.ndarray, "s o c h w"]  # for the window after
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Intervals: how sure a mean over videos is."""
+"""Confidence intervals of means over videos."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ Interval = tuple[float, float, float]  # a mean, and from where to where it may 
 
 
 def interval(values: Sequence[float], draws: int = 2000) -> Interval:
-    """Mean and its 95 % bootstrap interval over videos. Raises ValueError when there are none."""
+    """Mean and its 95 % bootstrap interval over videos. Raises ValueError without any value."""
     array = np.asarray(values, float)
     if not len(array):
         raise ValueError("values=[]: an interval needs at least one")

@@ -1,15 +1,15 @@
-"""What each figure means: its unit, its range, which way is better, and where it comes from."""
+"""The catalog of figures: unit, range, better direction, meaning and source of each."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Better(StrEnum):
-    """Which way is better."""
+    """The better direction."""
 
     LOWER = "lower"
     HIGHER = "higher"
-    NEITHER = "-"  # it describes, it does not judge
+    NEITHER = "-"  # a description, not a judgement
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ CATALOG = (
     ),
     Entry(
         "warp_error", "warp error", "grey levels²", "0 to 65025", Better.LOWER,
-        "mean squared difference of a frame and the one before, moved along the flow; what none reaches left out",
+        "mean squared difference of a frame and the one before, moved along the flow, where the flow reaches",
         f"{PAPER}, section 5.2",
     ),
     Entry("ofs", "motion", "pixels at the size of flow", INF, Better.NEITHER, "mean length of the flow", PAPER),
@@ -68,7 +68,7 @@ CATALOG = (
         "jump of the flow length at borders over that elsewhere; 1 is invisible", OURS,
     ),
     Entry(
-        "seam_feature", "seams in what is drawn", "ratio", INF, Better.LOWER,
+        "seam_feature", "seams in lines and corners", "ratio", INF, Better.LOWER,
         "difference after local contrast normalisation at borders over that elsewhere; 1 is invisible", OURS,
     ),
     Entry(
@@ -97,7 +97,7 @@ CATALOG = (
         "difference of the mean absolute Laplacian at both ends", OURS,
     ),
     Entry(
-        "drift_embedding", "drift of what is seen", "1 - cosine", "0 to 2", Better.LOWER,
+        "drift_embedding", "drift of the content", "1 - cosine", "0 to 2", Better.LOWER,
         "distance of the mean CLIP embeddings at both ends", OURS,
     ),
     Entry(

@@ -1,4 +1,4 @@
-"""How a video changes from frame to frame: flicker, stagnation, unevenness of motion.
+"""The change of a video from frame to frame: flicker, stagnation, unevenness of motion.
 
 Shapes: t frames, h w rows and columns, c channels, n = t - 1 pairs of consecutive frames.
 """
@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float, UInt8
 
-STILL = 0.5 / 255  # mean difference below which a frame "hardly differs": half a grey level, what encoding alone does
+STILL = 0.5 / 255  # mean difference below which a frame "hardly differs": half a grey level, as encoding alone causes
 
 
 def frame_differences(frames: UInt8[np.ndarray, "t h w c"]) -> Float[np.ndarray, " t-1"]:
@@ -20,7 +20,7 @@ def frame_differences(frames: UInt8[np.ndarray, "t h w c"]) -> Float[np.ndarray,
 def temporal_flicker(differences: Float[np.ndarray, " n"]) -> float:
     """1 - mean difference, 0-1, higher is calmer: VBench's temporal flickering (arXiv 2311.17982, section 4.1).
 
-    VBench looks at videos of still scenes alone; where things move, motion counts as flicker.
+    VBench measures videos of still scenes only; elsewhere motion counts as flicker.
     """
     return float(1 - np.mean(differences))
 

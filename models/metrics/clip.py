@@ -1,4 +1,4 @@
-"""What a CLIP model sees in frames. Any of transformers' will do; the tiny bundle's own knows its world alone.
+"""CLIP scores of frames. Any CLIP of transformers can be used; that of the tiny bundle knows only its own world.
 
 Scores are 100 times a cosine, as the paper's table has them (CLIP 31.73); higher is better. Figures of different CLIP
 models are never compared. Shapes: t frames, h w rows and columns, e embedding.
@@ -14,7 +14,7 @@ from torch.nn.functional import normalize
 
 from longtake.models.nets.image import embed_images
 
-BATCH = 32  # frames that the image encoder sees at once
+BATCH = 32  # frames in one call of the image encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,14 +27,14 @@ class Clip:
 
     @torch.inference_mode()
     def images(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "t e"]:
-        """Embeddings of length 1, a frame each."""
+        """Embeddings of length 1, one per frame."""
         batches = (torch.from_numpy(np.array(frames[i : i + BATCH])) for i in range(0, len(frames), BATCH))
         embeds = [embed_images(self.image_encoder, b.permute(0, 3, 1, 2).float() / 127.5 - 1) for b in batches]
         return np.asarray(normalize(torch.cat(embeds), dim=-1).cpu().numpy())
 
     @torch.inference_mode()
     def text(self, prompt: str) -> Float[np.ndarray, " e"]:
-        """The prompt's embedding, of length 1. What is longer than the model reads is cut off, as CLIP scores do."""
+        """The prompt's embedding, of length 1. A prompt that is too long for the model is cut off."""
         limit = self.text_encoder.config.max_position_embeddings
         ids = self.tokenizer(
             [prompt], padding="max_length", truncation=True, max_length=limit, return_tensors="pt"
@@ -44,10 +44,10 @@ class Clip:
 
 
 def clip_scores(embeds: Float[np.ndarray, "t e"], text: Float[np.ndarray, " e"]) -> Float[np.ndarray, " t"]:
-    """100 cosine of each frame and the prompt. Its mean is the CLIP score."""
+    """100 times the cosine of each frame and the prompt. Its mean is the CLIP score."""
     return np.asarray(100 * embeds @ text)
 
 
 def anchor_scores(embeds: Float[np.ndarray, "t e"]) -> Float[np.ndarray, " t-1"]:
-    """100 cosine of each later frame and the first: how much of the anchor is left."""
+    """100 times the cosine of each later frame and the first: the likeness to the anchor."""
     return np.asarray(100 * embeds[1:] @ embeds[0])

@@ -1,7 +1,7 @@
-"""Drift: how far the end of a video has moved away from its beginning. 0 is none; lower is better.
+"""Drift: the distance of the end of a video from its beginning. 0 is no drift; lower is better.
 
 Each is the difference between a figure over the first 15 % of the frames and over the last 15 %: of colours (mean and
-standard deviation of each channel), of sharpness, of what an image encoder sees, and of motion.
+standard deviation of each channel), of sharpness, of the embedding of an image encoder, and of motion.
 Shapes: t frames, h w rows and columns, c channels, n = t - 1 pairs, e embedding.
 """
 
@@ -25,7 +25,7 @@ def color_statistics(frames: UInt8[np.ndarray, "t h w c"]) -> Float[np.ndarray, 
 
 
 def sharpness(frames: UInt8[np.ndarray, "t h w c"]) -> Float[np.ndarray, " t"]:
-    """Mean absolute Laplacian of each frame's grey values, 0-1: how much edge there is."""
+    """Mean absolute Laplacian of each frame's grey values, 0-1: the amount of edges."""
     greys = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames)
     return np.array([np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean() / 255 for grey in greys])
 

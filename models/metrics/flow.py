@@ -1,6 +1,6 @@
-"""Optical flow between two frames, by a method that is named: figures of different methods are never compared.
+"""Optical flow between two frames, by a named method: figures of different methods are never compared.
 
-    raft_large   RAFT-large as in torchvision, 12 updates: what the paper and the published code use
+    raft_large   RAFT-large as in torchvision, 12 updates, as in the paper and the published code
     dis          OpenCV's dense inverse search, preset "fast": needs no weights
 
 At 720x720 on one core a pair takes 11 ms in DIS's preset "fast", 7 in "ultrafast", 57 in "medium"; of a texture that is
@@ -46,7 +46,7 @@ def dis() -> Flow:
 def raft_large(model: Any) -> Flow:
     """torchvision's `raft_large` with weights, in evaluation mode: the last of 12 updates, as in the published code.
 
-    Frames need at least 128 pixels a side and sides that 8 divides, which RAFT asks for.
+    Frames need at least 128 pixels a side, in multiples of 8, for RAFT.
     """
 
     @torch.inference_mode()

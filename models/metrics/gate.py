@@ -26,7 +26,7 @@ FPS = 8.0  # the detector wants one, and counts in frames
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Measured:
-    """What is known after some chunks: all that the next one needs."""
+    """The figures after some chunks, and the state for the next one."""
 
     figures: Figures
     detector: AdaptiveDetector
@@ -35,7 +35,7 @@ class Measured:
 
 
 def measure(before: Measured | None, frames: UInt8[np.ndarray, "t h w c"]) -> Measured:
-    """`before` and the frames that follow, one at least; `before` is None at the start, and is not changed."""
+    """The measurement `before` with at least one further frame; `before` is None at the start, and is not changed."""
     detector = AdaptiveDetector() if before is None else deepcopy(before.detector)
     known = before.figures if before is not None else Figures(0, 0, None, 0.0)
     joined = frames if before is None else np.concatenate([before.last, frames])

@@ -41,9 +41,9 @@ def measure(
     borders: Sequence[int] = (),
     clip: Clip | None = None,
 ) -> Measured:
-    """Everything that can be said of RGB frames.
+    """All figures of RGB frames.
 
-    `size` is what flow is measured at, in pixels a side; `borders` are frames at which pieces of the video begin.
+    `size` is the side, in pixels, at which flow is measured; `borders` are frames at which pieces of the video begin.
     Raises ValueError for less than two frames: nothing moves in one.
     """
     if len(frames) < 2:

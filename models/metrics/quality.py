@@ -1,6 +1,6 @@
-"""The quality gate of a bulk job: by what a video is judged while it is made, and what follows.
+"""The quality gate of a bulk job: limits on a video while it is made, and the action when one is broken.
 
-Every figure can only get worse as a video goes on: cuts add up, the greatest drift stays the greatest, the stillest
+Every figure can only get worse as a video grows: cuts add up, the greatest drift stays the greatest, the stillest
 chunk the stillest. So a video that breaks a limit after some chunk breaks it as a whole, and is stopped there.
 """
 
@@ -12,22 +12,22 @@ from longtake.models.diffusion.noise import rng_for
 
 
 class OnFailure(StrEnum):
-    """What becomes of a video that breaks a limit."""
+    """The action on a video that breaks a limit."""
 
     FAIL = "fail"  # it is stopped, and fails with the reason
-    FLAG = "flag"  # it is made all the same, and its row says what is wrong
-    RESEED = "reseed"  # it is stopped, and made anew with another seed; when all seeds are used up, it fails
+    FLAG = "flag"  # it is finished, and its row names the broken limit
+    RESEED = "reseed"  # it is stopped and made again with another seed; after the last seed it fails
 
 
 @dataclass(frozen=True, slots=True)
 class QualityParams:
-    """Limits on the low-resolution frames; None is no limit. A video that keeps to them is refined."""
+    """Limits on the low-resolution frames; None is no limit. A video within them is refined."""
 
     max_scuts: int | None = None  # scene cuts, as `scuts` of models/metrics/scuts.py counts them
     min_motion: float | None = None  # mean difference of consecutive frames in the stillest chunk, 0-1
     max_drift: float | None = None  # distance of a chunk's colours from those of the first: see models/metrics/gate.py
     on_failure: OnFailure = OnFailure.FAIL
-    max_reseeds: int = 3  # seeds that on_failure=reseed tries after the one that was asked for
+    max_reseeds: int = 3  # seeds that on_failure=reseed tries after the requested one
 
     def __post_init__(self) -> None:
         for name in ("max_scuts", "max_drift"):
@@ -41,13 +41,13 @@ class QualityParams:
 
     @property
     def has_limits(self) -> bool:
-        """There is something to measure."""
+        """Whether there is something to measure."""
         return any(limit is not None for limit in (self.max_scuts, self.min_motion, self.max_drift))
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What the first `num_frames` low-resolution frames of a video are like."""
+    """Figures of the first `num_frames` low-resolution frames of a video."""
 
     num_frames: int
     scuts: int
@@ -55,12 +55,12 @@ class Figures:
     drift: float
 
     def plain(self) -> dict[str, Any]:
-        """As a manifest has them, rounded to six digits."""
+        """Plain values, rounded to six digits, as in a manifest."""
         return {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
 
 def verdict(params: QualityParams, figures: Figures) -> str | None:
-    """Which limit is broken: the figure, its value and the rule. None is good so far."""
+    """The broken limit: the figure, its value and the rule. None if the video is within all limits so far."""
     rules = (
         ("scuts", figures.scuts, "max_scuts", params.max_scuts, 1),
         ("motion", figures.motion, "min_motion", params.min_motion, -1),
@@ -74,5 +74,5 @@ def verdict(params: QualityParams, figures: Figures) -> str | None:
 
 
 def seed_of(seed: int, attempt: int) -> int:
-    """The seed of an attempt at a video that was asked for with `seed`; attempt 0 has that one."""
+    """The seed of an attempt at a video with the requested `seed`, which attempt 0 has."""
     return int(rng_for(seed, "reseed", attempt, 0).integers(2**63)) if attempt else seed

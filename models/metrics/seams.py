@@ -1,4 +1,4 @@
-"""Seams: how much more a video changes where two pieces meet than inside them. 1 is invisible; lower is better.
+"""Seams: the change of a video where two pieces meet, over the change inside them. 1 is invisible; lower is better.
 
 Three measures, all ratios of means (`over_rest`): the change of the pixels (`seam_ratio`), of the motion (`seam_flow`),
 and of lines and corners whatever their brightness (`seam_feature`, in place of LPIPS, which needs weights).
@@ -12,15 +12,15 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-SCALES = (1, 2, 4)  # pixels of the frame in one of the picture that is looked at
+SCALES = (1, 2, 4)  # pixels of the frame per pixel of the analysed picture
 SOFT = 0.02  # contrast (0-1) below which a place counts as empty: noise is not drawn
 
 
 def over_rest(values: Float[np.ndarray, " n"], borders: Sequence[int]) -> float:
     """Mean of the values of the pairs into `borders` over the mean of the others.
 
-    Raises ValueError if no border lies inside the video, or nothing else does. Where nothing changes elsewhere there is
-    no ratio: it is NaN if nothing changes at the borders either, else infinite.
+    Raises ValueError if no border is inside the video, or nothing else is. If nothing changes elsewhere, the ratio is
+    NaN if nothing changes at the borders either, else infinite.
     """
     inside = [border - 1 for border in borders if 0 < border <= len(values)]
     rest = np.delete(values, inside)
@@ -31,7 +31,7 @@ def over_rest(values: Float[np.ndarray, " n"], borders: Sequence[int]) -> float:
 
 
 def flow_jumps(lengths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
-    """By how much the motion of each pair (mean flow length, pixels) differs from the mean of its two neighbours'."""
+    """The difference of each pair's motion (mean flow length, pixels) from the mean of its two neighbours."""
     before, after = np.append(lengths[:1], lengths[:-1]), np.append(lengths[1:], lengths[-1:])
     return np.asarray(np.abs(lengths - (before + after) / 2))
 

@@ -1,4 +1,4 @@
-"""Warp error and MAWE: how well a video's own motion explains it (StreamingT2V, section 5.2; `mawe.py` of its code).
+"""Warp error and MAWE: the part of a video that its own motion does not explain (StreamingT2V, section 5.2; `mawe.py` of its code).
 
 MAWE weighs warp error against motion: lower is better, which is consistent *and* moving. It exists in three forms that
 are never mixed. W_i is the warp error of pair i, OFS_i the mean length of its flow vectors:
@@ -36,7 +36,7 @@ def warp_pair(
     source = splat(flow)
     known = (source >= 0).astype(np.uint8)
     count = int(known.sum())
-    warped = np.take(left.reshape(-1, left.shape[-1]), source, axis=0, mode="wrap")  # what is unknown is masked
+    warped = np.take(left.reshape(-1, left.shape[-1]), source, axis=0, mode="wrap")  # unknown pixels are masked
     total = cv2.norm(right, warped, cv2.NORM_L2SQR, known)
     squared = np.einsum("hwc,hwc->hw", flow, flow)
     length, squared_length = np.sqrt(squared).mean(dtype=np.float64), squared.mean(dtype=np.float64)

@@ -1,4 +1,4 @@
-"""The networks: diffusers' UNet3DConditionModel, and what StreamingT2V adds to it.
+"""The networks: diffusers' UNet3DConditionModel, and the parts that StreamingT2V adds to it.
 
 `cam` short-term memory, `apm` long-term memory, `conditioned` the forward pass that puts them together.
 """

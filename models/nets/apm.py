@@ -1,9 +1,9 @@
-"""APM, the appearance preservation module: long-term memory (METHOD B2).
+"""APM, the appearance preservation module: long-term memory (StreamingT2V, arXiv 2403.14773, section 4.2).
 
     image embedding -> k tokens; cat(text, tokens) -> Conv1d over tokens -> LayerNorm -> mixed
     context of a cross attention = text + SiLU(alpha) * mixed,   alpha = 0 at first
 
-Tensor names are the published checkpoint's, see `longtake.models.convert.names`.
+Tensor names are those of the published checkpoint: see `longtake.models.convert.names`.
 
 Shapes: b batch, n text tokens, k image tokens, d text channels, e channels of the image embedding.
 """

@@ -1,10 +1,10 @@
-"""CAM, the conditional attention module: short-term memory (METHOD B1).
+"""CAM, the conditional attention module: short-term memory (StreamingT2V, arXiv 2403.14773, section 4.1).
 
     condition frames -> frame encoder --+
     x[:, :, :f], t, text -> conv_in, transformer_in -(+)-> the UNet's down and mid blocks -> features of f frames
     each skip of the base UNet, and its mid output, attends over time to the feature at its own place: a merger
 
-Tensor names are the published checkpoint's, see `longtake.models.convert.names`.
+Tensor names are those of the published checkpoint: see `longtake.models.convert.names`.
 
 Shapes: b batch, t frames, f condition frames, c channels, h w rows and columns.
 """
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from longtake.models.nets.layers import attend, keys_values
 
-# What of UNet3DConditionModel's config shapes its encoder half.
+# The keys of UNet3DConditionModel's config that shape its encoder half.
 _MIRRORED = (
     "in_channels",
     "down_block_types",
@@ -71,7 +71,7 @@ class Merger(nn.Module):
     def forward(
         self, x: Float[Tensor, "bt c h w"], feature: Float[Tensor, "bf c h w"], frames: int, condition_frames: int
     ) -> Float[Tensor, "bt c h w"]:
-        """x has `frames` frames a video, feature `condition_frames`; no mask and no position tells which is which."""
+        """x has `frames` frames per video, feature `condition_frames`; there is no mask and no position embedding."""
         net = self.temporal_transformer
         b, h, w = x.shape[0] // frames, x.shape[2], x.shape[3]
         q = net.norm(rearrange(x, "(b t) c h w -> b c t h w", t=frames))

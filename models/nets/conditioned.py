@@ -5,7 +5,7 @@
     condition = encode_condition(cam, frames)            once per chunk
     out = denoise(unet, x, timestep, context, cam, condition, control)      every step
 
-Guidance is a batch of 2 or 3 videos here; what it has in common (the condition) may be given once, as a batch of 1.
+Guidance is a batch of 2 or 3 videos here; their common inputs (the condition) may be given once, as a batch of 1.
 
 Shapes: b batch, t frames, f condition frames, c channels, h w rows and columns, n text tokens, d text channels,
 e channels of the image embedding.
@@ -45,7 +45,7 @@ class Context:
 def video_context(
     unet: UNet3DConditionModel, apm: Apm | None, text: Float[Tensor, "b n d"], image: Float[Tensor, "b e"] | None
 ) -> Context:
-    """What the UNet's cross attentions read: the text and, where there is an image, APM's mixture of both.
+    """The context of the UNet's cross attentions: the text and, with an image, APM's mixture of both.
 
     text: the text encoder's last hidden state; image: the embedding of the anchor frame (for the unguided copy that of
     the all-zero image: it is not None). Raises ValueError for an image without an Apm and for a text of another length.
@@ -65,10 +65,10 @@ def video_context(
 
 
 def control_context(cam: Cam, text: Float[Tensor, "b n d"], copies: int = 0) -> Context:
-    """What the control branch's cross attentions read: the text alone (METHOD B1.2).
+    """The context of the control branch's cross attentions: the text alone (StreamingT2V, section 4.1).
 
-    `copies`: of so many more videos the latents, times and texts are those of the last one. So it is with the rows of
-    guidance that differ in the anchor, which this branch does not see: it runs once for them.
+    `copies` more videos have the latents, times and text of the last one: rows of guidance that differ only in the
+    anchor, which this branch does not see, so it runs once for them.
     """
     return Context({name: keys_values(layer, text) for name, layer in cross_attentions(cam.unet).items()}, copies)
 
@@ -76,7 +76,7 @@ def control_context(cam: Cam, text: Float[Tensor, "b n d"], copies: int = 0) -> 
 def encode_condition(cam: Cam, frames: Float[Tensor, "b f ch hp wp"]) -> Float[Tensor, "b f c h w"]:
     """E_cond of the condition frames, RGB in [-1, 1], hp and wp being `cam.scale_factor` times the latents' h and w.
 
-    Raises ValueError for frames whose sides are no multiple of that.
+    Raises ValueError for frames whose sides are not multiples of that.
     """
     factor = cam.scale_factor
     if frames.shape[-2] % factor or frames.shape[-1] % factor:
@@ -97,7 +97,7 @@ def denoise(
 ) -> Float[Tensor, "b c t h w"]:
     """The model output for noisy latents x at `timestep` (one for all, or one for each video of the batch).
 
-    Without cam: what `unet(x, timestep, text).sample` is. With cam: x's first f frames are the condition's frames in
+    Without cam: the same as `unet(x, timestep, text).sample`. With cam: x's first f frames are the condition's frames in
     time; `condition` is from `encode_condition` (batch b or 1), `control_context` from the function of that name (batch
     b or 1 too).
     `passes` makes the walk over the layers, where frames are to attend to each other in another way.

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from longtake.models.video.frames import check_finite
 
-# Frames in one call of the decoder: bounds its memory, and is part of what a frame's bits depend on.
+# Frames in one call of the decoder: bounds its memory; a frame's bits depend on it.
 FRAMES_PER_CALL = 8
 
 
@@ -23,9 +23,9 @@ def encode_images(vae: AutoencoderKL, images: Float[Tensor, "t 3 H W"]) -> Float
 
 
 def decode_latents(vae: AutoencoderKL, latents: Float[Tensor, "t c h w"]) -> Float[Tensor, "t 3 H W"]:
-    """Images in [-1, 1] of scaled latents; what the decoder says beyond is clipped.
+    """Images of scaled latents, clipped to [-1, 1].
 
-    Raises BadFrames when it says NaN or infinity.
+    Raises BadFrames if the decoder gives NaN or infinity.
     """
     scaled = latents.to(vae.device, vae.dtype) / vae.config.scaling_factor
     images = [vae.decode(some).sample.float().cpu() for some in scaled.split(FRAMES_PER_CALL)]

@@ -39,13 +39,13 @@ def attention(q: Float[Tensor, "b e n d"], k: Float[Tensor, "b e m d"], v: Float
 
 
 def keys_values(layer: Any, context: Float[Tensor, "b m c"]) -> KeysValues:
-    """What `layer` (a diffusers Attention) attends to when it is given `context`."""
+    """The keys and values of `layer` (a diffusers Attention) for `context`."""
     k, v = (rearrange(to(context), "b m (e d) -> b e m d", e=layer.heads) for to in (layer.to_k, layer.to_v))
     return k, v
 
 
 def attend(layer: Any, x: Float[Tensor, "b n c"], kv: KeysValues | None = None) -> Float[Tensor, "b n c"]:
-    """diffusers' Attention: x reads `kv` (a batch of 1 serves all of x), or itself where there is none."""
+    """diffusers' Attention: x reads `kv` (a batch of 1 serves all of x), or itself if `kv` is None."""
     q = rearrange(layer.to_q(x), "b n (e d) -> b e n d", e=layer.heads)
     k, v = keys_values(layer, x) if kv is None else (y.expand(x.shape[0], -1, -1, -1) for y in kv)
     y = rearrange(attention(q, k, v), "b e n d -> b n (e d)")
@@ -107,7 +107,7 @@ def cross_attentions(net: nn.Module) -> dict[str, Any]:
 
 
 class Pass:
-    """One forward pass over the layers of a 3D UNet: what does not change on the way through.
+    """One forward pass over the layers of a 3D UNet: the values that stay the same on the way through.
 
     `emb` is the time embedding of each frame (b*t rows), `kvs` the keys and values of the text by layer name.
     """

@@ -1,4 +1,4 @@
-"""Prompts into what cross attention reads. Shapes: b prompts, n tokens, d channels."""
+"""Prompts into the context of cross attention. Shapes: b prompts, n tokens, d channels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from longtake.models.domain.checks import FieldError
 
 
 def encode_text(tokenizer: Any, text_encoder: Any, prompts: Sequence[str]) -> Float[Tensor, "b n d"]:
-    """The text encoder's last hidden state, of always as many tokens as it has positions.
+    """The text encoder's last hidden state, padded to as many tokens as it has positions.
 
     Raises ValueError for a prompt with more tokens than that: its end would not be seen, so it is not cut in silence.
     """
@@ -31,7 +31,7 @@ def check_length(tokenizer: Any, prompt: str, limit: int, name: str = "prompt") 
 
 
 def unknown_words(tokenizer: Any, prompt: str) -> list[str]:
-    """Words that the tokenizer has no token for, in order, each once. CLIP's byte-level tokenizer knows every word."""
+    """Words without a token, in order, each once. CLIP's byte-level tokenizer has tokens for every word."""
     words = dict.fromkeys(word.strip(".,;:!?\"'()") for word in prompt.split())
     unknown = tokenizer.unk_token_id
     return [w for w in words if w and unknown in tokenizer(w, add_special_tokens=False).input_ids]

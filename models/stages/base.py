@@ -1,9 +1,9 @@
-"""The base model: a video chunk after chunk, each call continuing what the memory holds.
+"""The base model: a video chunk after chunk, each call continuing from the memory.
 
     chunk 0      16 frames from the text alone; one of them becomes the anchor
     chunk i > 0  16 frames from text, anchor (APM) and the last 8 frames (CAM); the first 8 repeat those and are dropped
 
-The text of a chunk is the prompt at its first new frame: where the prompt changes, CAM and APM carry the picture on.
+The text of a chunk is the prompt at its first new frame: where the prompt changes, CAM and APM keep the picture.
 
 StreamingT2V, section 4.1 and 4.2. Every call is a pure function of its arguments: `BaseModel` holds weights, and keys
 and values that it could make again.
@@ -37,12 +37,12 @@ from longtake.models.nets.text import null_and_prompt
 from longtake.models.stages.params import BaseParams
 from longtake.models.video.frames import to_uint8
 
-KEPT = 8  # texts and contexts: as many videos as may take turns on one base model
+KEPT = 8  # texts and contexts: for so many videos that take turns on one base model
 
 
 @dataclass(frozen=True, eq=False)
 class BaseNets:
-    """What the base model is made of. `cam` and `apm` may be missing: then chunks do not know each other."""
+    """The networks of the base model. `cam` and `apm` may be missing: then chunks are independent."""
 
     unet: UNet3DConditionModel
     vae: AutoencoderKL
@@ -57,7 +57,7 @@ class BaseModel:
     """The GENERATE stage."""
 
     def __init__(self, nets: BaseNets, schedule: NoiseSchedule, params: BaseParams) -> None:
-        """Raises ValueError if the schedule has not enough noise levels for the steps asked for."""
+        """Raises ValueError if the schedule has fewer noise levels than `params` has steps."""
         self._nets, self._schedule, self._params = nets, schedule, params
         self._cam = nets.cam if params.cam else None
         self._apm = nets.apm if params.apm else None
@@ -70,7 +70,7 @@ class BaseModel:
 
     @torch.inference_mode()
     def advance(self, spec: PromptSpec, plan: Plan, index: int, memory: Memory | None, /) -> tuple[Memory, Chunk]:
-        """Chunk `index`; `memory` is None for chunk 0, else what the call for the chunk before returned."""
+        """Chunk `index`; `memory` is None for chunk 0, else the memory that the call for the chunk before returned."""
         new = plan.chunks[index]
         span = Span(new.stop - plan.params.chunk_frames, new.stop)
         latents = self._sample(spec, span, chunk_prompt(spec, plan, index), memory)
@@ -107,7 +107,7 @@ class BaseModel:
         return x
 
     def _text_scale(self, negative_prompt: str, memory: Memory | None) -> float:
-        """The weight of guidance: what continues a chunk needs the text less than what begins."""
+        """The weight of guidance: a continuation needs the text less than a beginning."""
         begins, continued = self._params.guidance_scale, self._params.continuation_guidance_scale
         return begins if memory is None or (negative_prompt and continued == 1) else continued
 

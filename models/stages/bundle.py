@@ -51,15 +51,15 @@ class Bundle:
     parts: Mapping[str, Any]
 
     def base_model(self, params: BaseParams) -> BaseModel:
-        """The GENERATE stage. Raises ValueError for params that the bundle cannot do."""
+        """The GENERATE stage. Raises ValueError for params beyond the limits of the bundle."""
         return BaseModel(self.base_nets(), NoiseSchedule.from_config(self.parts["scheduler"]), params)
 
     def base_nets(self) -> BaseNets:
-        """What the GENERATE stage is made of."""
+        """The networks of the GENERATE stage."""
         return BaseNets(**{name: self.parts.get(name) for name in BASE_PARTS if name != "scheduler"})
 
     def refiner(self, params: RefinerParams) -> Refiner:
-        """The REFINE stage. Raises ValueError for params that the bundle cannot do."""
+        """The REFINE stage. Raises ValueError for params beyond the limits of the bundle."""
         vae, tokenizer, text_encoder = (
             self.parts.get(f"refiner_{name}", self.parts[name]) for name in ("vae", "tokenizer", "text_encoder")
         )
@@ -74,7 +74,7 @@ class Bundle:
                 check_length(tokenizer, text, encoder.config.max_position_embeddings, name)
 
     def unknown_words(self, prompt: str) -> list[str]:
-        """Words of a prompt that the bundle does not know."""
+        """The words of a prompt that the bundle does not know."""
         return unknown_words(self.parts["tokenizer"], prompt)
 
 
@@ -87,10 +87,10 @@ def load_bundle(
 ) -> Bundle:
     """Loads the bundle in directory `path`, onto `device`: the parts that are `wanted`, all by default.
 
-    `required` parts have to be there, whether they are wanted or not.
+    `required` parts have to exist, whether they are wanted or not.
 
-    Raises ValueError if there is none, if a part is missing, or if a tensor is missing or has another shape than its
-    config asks for; the message names the tensor and both shapes.
+    Raises ValueError if it is not a bundle, if a part is missing, or if a tensor is missing or does not have the shape
+    in its config; the message names the tensor and both shapes.
     """
     path = Path(path)
     index = read_index(path, required)

@@ -10,7 +10,7 @@ REQUIRED = ("unet", "vae", "text_encoder", "tokenizer", "scheduler", "refiner", 
 
 
 def read_index(bundle: Path, required: Sequence[str] = REQUIRED) -> dict[str, Any]:
-    """model_index.json. Raises ValueError if `bundle` is none, or lacks one of the `required` parts."""
+    """The content of model_index.json. Raises ValueError if it is missing, or lacks one of the `required` parts."""
     index = read_json(bundle / "model_index.json", f"bundle={bundle} is not a bundle")
     missing = [name for name in required if not isinstance(entry := index.get(name), list) or entry[1] is None]
     if missing:
@@ -18,14 +18,14 @@ def read_index(bundle: Path, required: Sequence[str] = REQUIRED) -> dict[str, An
     return index
 
 
-def read_json(path: Path, what: str) -> dict[str, Any]:
-    """The JSON object in a file. Raises ValueError that begins with `what`."""
+def read_json(path: Path, problem: str) -> dict[str, Any]:
+    """The JSON object in a file. Raises ValueError, with a text that begins with `problem`."""
     try:
         data = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise ValueError(f"{what}: there is no {path.name} in {path.parent}") from None
+        raise ValueError(f"{problem}: there is no {path.name} in {path.parent}") from None
     except (OSError, ValueError) as error:
-        raise ValueError(f"{what}: {path} is not readable JSON ({error})") from None
+        raise ValueError(f"{problem}: {path} is not readable JSON ({error})") from None
     if not isinstance(data, dict):
-        raise ValueError(f"{what}: {path} must hold a JSON object")
+        raise ValueError(f"{problem}: {path} must hold a JSON object")
     return data

@@ -10,22 +10,22 @@ from longtake.models.domain.scheduler import Coupling
 
 @dataclass(frozen=True, slots=True)
 class BaseParams:
-    """How the base model is sampled. The defaults suit the tiny bundle."""
+    """Sampling of the base model. The defaults suit the tiny bundle."""
 
     num_inference_steps: int = 8
-    guidance_scale: float = 2.5  # 1 is none
+    guidance_scale: float = 2.5  # 1 is no guidance
     # Of chunks with a memory (the published code has 9 and 7.5). 1: guidance weighs the anchor too, and carries colours
-    # away from it (docs/results/tiny.md). A negative prompt is heard nevertheless: then the others have guidance_scale.
+    # away from it (docs/results/tiny.md). With a negative prompt they have guidance_scale nevertheless.
     continuation_guidance_scale: float = 1.0
     anchor_guidance_scale: float | None = None  # a weight of its own for the anchor: three predictions instead of two
     guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
     # The part of the steps that is guided, from the first on (1: all). With the first half alone more first chunks are
-    # right, and shades move less where the second one goes on unguided (arXiv 2404.07724, docs/results/tiny.md).
+    # right, and shades move less if the second half is unguided (arXiv 2404.07724, docs/results/tiny.md).
     guidance_stop: float = 0.5
     sampler: str = "ddim"  # or dpmpp_2m_sde
     eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
-    # The frame of the first chunk that is the anchor. The published code has 0; but the ends of a chunk are what the
-    # tiny base model draws least well, and APM hands that on.
+    # The frame of the first chunk that is the anchor. The published code has 0; but the tiny base model draws the
+    # ends of a chunk worst, and APM passes that on.
     anchor_frame: int = 8
     cam: bool = True  # False: chunks do not see the one before (for comparison)
     apm: bool = True  # False: chunks do not see the anchor (for comparison)
@@ -46,17 +46,17 @@ class BaseParams:
         check_sampler(self.sampler)
 
     def guided_steps(self, steps: int) -> int:
-        """How many of so many steps are guided, from the first on."""
+        """The number of guided steps, from the first on."""
         return math.ceil(self.guidance_stop * steps)
 
 
 @dataclass(frozen=True, slots=True)
 class RefinerParams:
-    """How videos are refined. The defaults suit the tiny bundle."""
+    """Refinement of videos. The defaults suit the tiny bundle."""
 
-    num_inference_steps: int = 3  # that are run, whatever the strength
+    num_inference_steps: int = 3  # run at any strength
     strength: float = 0.25  # fraction of the noise levels below which they start; 1 forgets the base frames
-    guidance_scale: float = 1.0  # 1 is none: the tiny refiner keeps to the prompt without, and takes half the time
+    guidance_scale: float = 1.0  # 1 is no guidance: the tiny refiner follows the prompt without, in half the time
     guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
     sampler: str = "ddim"  # or dpmpp_2m_sde
     eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
@@ -64,7 +64,7 @@ class RefinerParams:
     steps_per_task: int = 1  # causal coupling only; it changes the number of calls, not the frames
     height: int = 128  # pixels
     width: int = 128
-    blending: bool = True  # False: windows do not listen to each other (for comparison)
+    blending: bool = True  # False: windows are not blended (for comparison)
     shared_noise: bool = True  # False: each window has noise of its own (for comparison)
 
     def __post_init__(self) -> None:
@@ -79,12 +79,12 @@ class RefinerParams:
         require(self.steps_per_task >= 1, "steps_per_task", self.steps_per_task, at_least_one)
         for name in ("height", "width"):
             size = getattr(self, name)
-            # The video format halves its colour planes. What the networks can take, they say themselves.
+            # The video format halves its colour planes. The networks have rules of their own: `check_size`.
             require(size >= 2 and size % 2 == 0, name, size, "it has to be even and at least 2")
 
 
 def check_size(params: RefinerParams, multiple: int) -> None:
-    """Raises ValueError, naming legal sizes, for frames whose sides are no multiples of what the networks need."""
+    """Raises ValueError, naming legal sizes, for frames whose sides are not multiples of `multiple`."""
     for name in ("height", "width"):
         size = getattr(params, name)
         if size % multiple:

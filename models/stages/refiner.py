@@ -11,7 +11,7 @@ In symmetric coupling the overlapping frames of two windows stay equal bit for b
 the same predictions at the same cut, and the update is pointwise with the same noise. That makes the grid the update of
 one latent over the whole video. So it stays where the prompt changes: a frame has the prompt of its chunk in both.
 
-A Refiner holds networks and nothing that matters: `advance` is a function of its arguments. Latents between networks
+A Refiner holds networks and no state: `advance` is a function of its arguments. Latents between networks
 are float32 on the CPU, so neither device nor precision of the networks enters into sampling and blending.
 Shapes: t frames, s steps, o overlap frames, c channels, h w latent rows and columns, H W pixel rows and columns.
 """
@@ -66,7 +66,7 @@ class Refiner:
     """The REFINE stage."""
 
     def __init__(self, nets: RefinerNets, schedule: NoiseSchedule, params: RefinerParams) -> None:
-        """Raises ValueError if the schedule has not enough noise levels for the steps asked for."""
+        """Raises ValueError if the schedule has fewer noise levels than `params` has steps."""
         self._nets, self._schedule, self._params = nets, schedule, params
         self._sampler = sampler_for(params.sampler, params.eta)
         self._timesteps = schedule.timesteps(params.num_inference_steps, params.strength)
@@ -85,13 +85,13 @@ class Refiner:
         """Runs the cells `steps` of a window. `state` is None before step 0; `inputs`, in any order, are
 
         - the window's Chunks, when `steps` begins at 0, and
-        - the Boundaries of the neighbours that it listens to, for the steps from `steps.start - 1` to `steps.stop - 2`.
+        - the Boundaries of the neighbours that it blends with, from step `steps.start - 1` to `steps.stop - 2`.
 
         The last cell gives (None, Segment) and is a call of its own, all others (WindowState, Boundary).
         """
         x, history, x0 = self._begin(spec, plan, window, inputs) if state is None else _unpack(state)
         assert (state is None) == (steps.start == 0), (
-            f"window {window}: a state is what comes after step 0, not {steps}"
+            f"window {window}: {steps} needs a state exactly if it begins after step 0"
         )
         boundaries = [one for one in inputs if isinstance(one, Boundary)]
         predictions = []
@@ -114,7 +114,7 @@ class Refiner:
     def _begin(
         self, spec: PromptSpec, plan: Plan, window: int, inputs: Sequence[Chunk | Boundary]
     ) -> tuple[Float[Tensor, "t c h w"], None, None]:
-        """(x, history, x0) before the first step: there is no prediction yet, nor anything to remember."""
+        """(x, history, x0) before the first step: there is no prediction and no history yet."""
         frames = _frames_of(plan.windows[window], [one for one in inputs if isinstance(one, Chunk)])
         height, width = self._params.height, self._params.width
         z = torch.cat([self._nets.encode(upscale(frame[None], height, width)) for frame in frames])
@@ -124,9 +124,9 @@ class Refiner:
     def _predict(
         self, spec: PromptSpec, plan: Plan, window: int, timestep: int, x: Float[Tensor, "t c h w"]
     ) -> Float[Tensor, "t c h w"]:
-        """The networks' prediction, of each frame under the prompt of its chunk.
+        """The networks' prediction, for each frame under the prompt of its chunk.
 
-        The networks take one prompt for a whole window, so one with several prompts costs as many predictions.
+        The networks take one prompt for a whole window, so a window with three prompts costs three predictions.
         """
         prompts = [chunk_prompt(spec, plan, plan.chunk_at(frame)) for frame in plan.windows[window]]
         under = {
@@ -188,7 +188,7 @@ def _frames_of(span: Span, chunks: Sequence[Chunk]) -> UInt8[np.ndarray, "t h w 
 def _find(
     boundaries: Sequence[Boundary], window: int, step: int
 ) -> tuple[Float[Tensor, "o c h w"] | None, Float[Tensor, "o c h w"]]:
-    """What `window` predicted at `step`, on its first and on its last frames."""
+    """The predictions of `window` at `step`, on its first and on its last frames."""
     for boundary in boundaries:
         if boundary.window == window and step in boundary.steps:
             place = step - boundary.steps.start
@@ -203,5 +203,5 @@ def _unpack(
 
 
 def _tensor(array: Float[np.ndarray, "*shape"]) -> Float[Tensor, "*shape"]:
-    # A copy: what comes out of an object store is read-only, and torch does not take that well.
+    # A copy: arrays from an object store are read-only, and torch warns about them.
     return torch.from_numpy(np.array(array))

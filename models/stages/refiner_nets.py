@@ -1,4 +1,4 @@
-"""The refiner's networks behind the three calls that models/stages/refiner.py makes."""
+"""The refiner's networks, behind the interface of models/stages/refiner.py."""
 
 from functools import lru_cache
 from typing import Any
@@ -24,7 +24,7 @@ class BundleRefinerNets:
     def __init__(
         self, unet: UNet3DConditionModel, vae: AutoencoderKL, tokenizer: Any, text_encoder: Any, params: RefinerParams
     ) -> None:
-        """Raises ValueError if the networks cannot take frames of the size that `params` asks for."""
+        """Raises ValueError if the networks cannot take frames of the size in `params`."""
         self._unet, self._vae, self._params = unet, vae, params
         self._tokenizer, self._text_encoder = tokenizer, text_encoder
         self._context = lru_cache(maxsize=8)(self._new_context)

@@ -1,7 +1,7 @@
 """Trains the tiny base model: text to 16 frames of 64 px, without any memory.
 
 First on single frames, then on 4 frames at stride 4, then on all 16: the first two phases cost a fraction and teach
-what is seen and where it goes. Shapes: b clips, t frames, c channels, h w latent rows and columns.
+appearance and direction. Shapes: b clips, t frames, c channels, h w latent rows and columns.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ CLIP_FRAMES = 16
 class BaseTrainParams:
     loop: LoopParams
     clips: int = 3072  # in the pool
-    held_out: int = 24  # clips that the gates look at, never trained on
+    held_out: int = 24  # clips for the gates, never trained on
     block_out_channels: tuple[int, ...] = (48, 96)
     head_dim: int = 16
     image_share: float = 0.15  # of the steps: single frames
@@ -70,7 +70,7 @@ class BaseStage(TrainStage):
     def loss(self, step: int, worker: int = 0) -> tuple[Tensor, dict[str, float]]:
         rng = rng_for(self.seed, "train-base", step, worker)
         frames = self._frames(rng, step)
-        # as many frames a step in every phase; single frames share nothing, so half as many do
+        # equally many frames a step in every phase; single frames share nothing, so half as many suffice
         batch = self.loop.batch * CLIP_FRAMES // len(frames) // (2 if len(frames) == 1 else 1)
         rows = rng.integers(0, len(self.pool), batch)
         x0 = clips(self.pool.latents[rows][:, frames], self.device)

@@ -16,12 +16,12 @@ from longtake.models.diffusion.noise import rng_for
 from longtake.models.toy_world.render import render
 from longtake.models.toy_world.world import Scene, sample_scene
 
-CLOSE = ("brown", "olive")  # the two backgrounds whose colours are nearest: a base model takes one for the other
+CLOSE = ("brown", "olive")  # the two backgrounds whose colours are nearest: a base model confuses them
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Clips: what they show, from which frame on, and their latents."""
+    """Clips: their scenes, first frames and latents."""
 
     scenes: list[Scene]
     first: np.ndarray  # (n,) number of each clip's first frame

@@ -1,11 +1,11 @@
 """Trains the tiny text and image encoders, CLIP's way, on captions and frames of the moving-shapes world.
 
-Pictures cannot teach what "moves left" means, so every text position is also asked which attribute words it has seen.
+Pictures cannot teach the meaning of "moves left", so every text position also predicts the attribute words before it.
 Trained only jointly with the UNet, the features of "left" and "right" collapse to within 2.5 % of each other, and the
 UNet cannot learn the direction from them.
 
-Words cannot teach the exact shade of a colour, so the image encoder is asked for the numbers too. Without that its
-embedding says what the caption says, and an anchor has nothing to add.
+Words cannot teach the exact shade of a colour, so the image encoder predicts the numbers too. Without that its
+embedding repeats the caption, and an anchor has nothing to add.
 """
 
 from dataclasses import dataclass
@@ -47,8 +47,8 @@ class ClipParams:
     image_size: int = 32  # frames of 64 px are halved first: 16 patches are enough for an appearance
     patch: int = 8
     tokens: int = 24  # longest prompt, its two marks included
-    held_out: int = 256  # captions that the gates look at
-    jitter: float = 0.5  # noise on text features before they are asked: it pushes the words' features apart
+    held_out: int = 256  # captions for the gates
+    jitter: float = 0.5  # noise on text features before the heads: it pushes the words' features apart
     text_frozen: bool = False  # a base model that was trained on the texts needs them as they are
 
 
@@ -170,7 +170,7 @@ class ClipStage(TrainStage):
         return losses, share | off
 
     def _shade(self, embeds: Float[Tensor, "b e"], scenes: list[Scene]) -> tuple[Tensor, dict[str, float]]:
-        """The loss, and how far the guessed colours are off, 0-1 (root mean square)."""
+        """The loss, and the error of the predicted colours, 0-1 (root mean square)."""
         truth = torch.tensor([(*scene.background_rgb, *scene.rgb) for scene in scenes], device=self.device)
         squared = (self.shade_head(embeds).float() - truth) ** 2
         off = squared.detach().mean(0).unflatten(0, (2, 3)).mean(1).sqrt().tolist()
@@ -186,7 +186,7 @@ class ClipStage(TrainStage):
         return torch.stack(losses).mean(), right
 
     def _said(self, values: tuple[str, ...], ids: Int[Tensor, "b n"]) -> Int[Tensor, "b n"]:
-        """Which of `values` was said at or before each position; len(values) where none was yet."""
+        """The index into `values` of the one at or before each position; len(values) if there was none yet."""
         said = torch.full_like(ids, len(values))
         for index, value in enumerate(values):
             hit = (ids == self.tokenizer.convert_tokens_to_ids(value.split()[-1])).cummax(1).values

@@ -1,7 +1,7 @@
 """Reads the attributes of a moving-shapes video by image processing: no network, nothing learned.
 
 The object's colours are bright (their greatest channel is above 0.75), backgrounds are not (below 0.62, gradients
-included), so brightness alone tells the object from its background. Everything is circular: the world is a torus.
+included), so brightness alone separates the object from its background. Everything is circular: the world is a torus.
 Shapes: t frames, h w rows and columns (square), c channels.
 """
 
@@ -17,14 +17,14 @@ from jaxtyping import Float, UInt8
 from longtake.models.toy_world.render import object_mask
 from longtake.models.toy_world.world import BACKGROUNDS, COLORS, DIRECTIONS, RADII, SHAPES
 
-SIZE = 64  # frames are looked at in this size
-MIN_AREA = 0.008  # of the frame: less is no object
-MIN_SPEED = 0.012  # sides a frame: less is no direction
+SIZE = 64  # frames are probed at this size
+MIN_AREA = 0.008  # of the frame: less does not count as an object
+MIN_SPEED = 0.012  # sides a frame: less does not count as a direction
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a piece of video shows; None where it cannot be told."""
+    """The attributes that a piece of video shows; None where they are unclear."""
 
     size: str | None
     color: str | None

@@ -1,8 +1,8 @@
 """Trains the tiny refiner: text to 24 frames of 128 px, on the lower noise levels that SDEdit uses.
 
-The paper's refiner is a text-to-video model that never saw the base model. This one may besides see what a small base
-model does: low-resolution frames, at times of another colour, background or shape than the caption says, or on the way
-to one. What it has to draw from them is the sharp and right picture.
+The paper's refiner is a text-to-video model that never saw the base model. This one may also see the mistakes of a
+small base model: low-resolution frames, at times of another colour, background or shape than in the caption, or on the
+way to one. Its target is the sharp picture of the caption.
 """
 
 from dataclasses import dataclass, replace
@@ -37,7 +37,7 @@ MISTAKEN = {"color": 0.25, "background": 0.25, "shape": 0.15}  # the share of gi
 class RefinerTrainParams:
     loop: LoopParams  # batch counts clips of 24 frames
     clips: int = 384  # in the pool
-    held_out: int = 16  # clips that the gates look at, never trained on
+    held_out: int = 16  # clips for the gates, never trained on
     block_out_channels: tuple[int, ...] = (32, 64)
     head_dim: int = 16
     short_share: float = 0.6  # of the steps: 4 consecutive frames, six times as many clips
@@ -77,7 +77,7 @@ def _tinted(rng: np.random.Generator, scene: Scene, name: str, value: str) -> Sc
 def given_latents(
     vae: AutoencoderKL, scenes: list[Scene], first: np.ndarray, seed: int, size: int, latent_noise: float
 ) -> Float[Tensor, "n t c h w"]:
-    """What the refiner is given of each clip: low-resolution frames of `mistaken` scenes, upscaled and encoded."""
+    """The refiner's input for each clip: low-resolution frames of `mistaken` scenes, upscaled and encoded."""
     given = []
     for i, scene in enumerate(scenes):
         rng = rng_for(seed, "refiner-given", 0, i)

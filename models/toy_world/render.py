@@ -24,7 +24,7 @@ def render(scenes: Sequence[Scene], frames: np.ndarray, size: int) -> Float[Tens
 
 
 def object_masks(scenes: Sequence[Scene], frames: np.ndarray, size: int) -> Float[Tensor, "b t {size} {size}"]:
-    """How much of each pixel the object covers, 0-1. `frames` as in `render`."""
+    """The share of each pixel that the object covers, 0-1. `frames` as in `render`."""
     frames = np.broadcast_to(frames, (len(scenes), frames.shape[-1]))
     centers = torch.from_numpy(np.stack([center(s, f) for s, f in zip(scenes, frames, strict=True)])).float()
     grid = (torch.arange(size) + 0.5) / size

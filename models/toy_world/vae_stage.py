@@ -2,7 +2,7 @@
 
 One factor-8 VAE with 8 latent channels serves 64 px (base) and 128 px (refiner). Small crops come first: they cost a
 quarter of 64 px and teach edges and colours; whole frames of both sizes follow. (Its attention and its normalisation
-look at the whole frame: the decoder that had seen 128 px in crops alone reached 31.5 dB there, and after 1,200 steps on
+look at the whole frame: the decoder trained at 128 px on crops alone reached 31.5 dB there, and after 1,200 steps on
 whole frames 33.5; at 64 px 30.5 and 30.9, 24 held-out scenes.)
 """
 
@@ -32,7 +32,7 @@ class VaeParams:
     foreground: float = 6.0  # a pixel weighs 1 + foreground * |x - median of its frame|: small objects keep their hue
     laplacian: float = 0.0  # weight of the Laplacians' mean absolute difference: against grain, and soft edges
     kl: float = 1e-5
-    held_out: int = 48  # frames of each size that the gates look at
+    held_out: int = 48  # frames of each size for the gates
 
 
 def new_vae(params: VaeParams) -> AutoencoderKL:
@@ -99,7 +99,7 @@ class VaeStage(TrainStage):
     def finish(self) -> None:
         """Folds each latent channel's mean and standard deviation into the 1x1 convolutions: unit-normal latents.
 
-        A channel whose posterior is wider than what it says carries nothing: it becomes 0, and costs a diffusion model
+        A channel whose posterior is wider than its signal carries no information: it becomes 0, and costs a diffusion model
         nothing. (Half of the channels are such; at unit variance they were half of the base model's loss.)
         """
         rng = rng_for(self.seed, "train-vae-fold", 0, 0)
@@ -118,7 +118,7 @@ class VaeStage(TrainStage):
 
 
 class DecoderStage(VaeStage):
-    """Goes on with the decoder alone: the latents stay what the other parts were trained on."""
+    """Continues with the decoder alone: the latents, on which the other parts were trained, stay the same."""
 
     def __init__(self, params: VaeParams, seed: int, vae: AutoencoderKL) -> None:
         super().__init__(params, seed)
@@ -147,7 +147,7 @@ def psnr(x: Tensor, target: Tensor) -> float:
 
 
 def shades_kept(true: Float[Tensor, "b 3"], seen: Float[Tensor, "b 3"]) -> dict[str, float]:
-    """How much of the variance of RGB differences comes back, of brightness and of hue: 1 is all of it."""
+    """The share of the variance of RGB differences that is kept, of brightness and of hue: 1 is all of it."""
     light, seen_light = (some.mean(1, keepdim=True) for some in (true, seen))
     parts = {"light_kept": (light, seen_light), "hue_kept": (true - light, seen - seen_light)}
     return {name: 1 - ((a - b) ** 2).sum().item() / (a**2).sum().item() for name, (a, b) in parts.items()}

@@ -1,8 +1,8 @@
-"""The moving-shapes world: captions and what they mean, for training the tiny bundle and for probing what it makes.
+"""The moving-shapes world: captions and their meaning, for training the tiny bundle and probing its videos.
 
     a {size} {color} {shape} {motion} over a {style} {background} background
 
-A scene lives on a torus: what leaves on one side enters on the other, so a video of any length stays meaningful.
+A scene is on a torus: an object that leaves on one side enters on the other, so a video of any length is meaningful.
 Lengths are fractions of the frame's side, times are frames, colours are RGB in 0-1.
 """
 
@@ -78,7 +78,7 @@ class Scene:
     phase: float  # of the stripes, radians
 
     def caption(self, without: frozenset[str] = frozenset()) -> str:
-        """The prompt that asks for this scene; `without` names attributes (size, style, background) to leave open."""
+        """The prompt of this scene; `without` names attributes (size, style, background) to leave open."""
         size = "" if "size" in without else f"{self.size} "
         head = f"a {size}{self.color} {self.shape} {self.motion}"
         if "background" in without:
@@ -88,7 +88,7 @@ class Scene:
 
 
 def attributes_of(caption: str) -> dict[str, str]:
-    """The words of a whole caption, by attribute. Raises ValueError for a text that is none."""
+    """The words of a whole caption, by attribute. Raises ValueError for any other text."""
     words = {name: f"(?P<{name}>{'|'.join(values)})" for name, values in ATTRIBUTES.items()}
     found = re.fullmatch(GRAMMAR.format(**words), caption)
     if found is None:
@@ -97,7 +97,7 @@ def attributes_of(caption: str) -> dict[str, str]:
 
 
 def nearest_word(palette: Mapping[str, tuple[float, float, float]], word: str) -> str:
-    """The other word of a palette whose colour is nearest: what a picture that is a little off is taken for."""
+    """The other word of a palette with the nearest colour: the reading of a picture whose colour is a little off."""
     return min(palette.keys() - {word}, key=lambda other: (math.dist(palette[other], palette[word]), other))
 
 

@@ -1,1 +1,1 @@
-"""Training of CAM and APM: the loss of a step, and what a training stage has to offer."""
+"""Training of CAM and APM: the loss of a step, and the interface of a training stage."""

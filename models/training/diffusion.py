@@ -31,7 +31,7 @@ Predict = Callable[[Float[Tensor, "b c t h w"], Int[Tensor, " b"]], Float[Tensor
 
 
 class DiffusionLoss:
-    """Mean squared error of what a schedule says is predicted, at given timesteps; the tables are kept as tensors."""
+    """Mean squared error of the prediction, of the kind that a schedule names; its tables are kept as tensors."""
 
     def __init__(self, config: Mapping[str, Any] = TINY_SCHEDULE) -> None:
         schedule = NoiseSchedule.from_config(config)
@@ -47,7 +47,7 @@ class DiffusionLoss:
         weight: Float[Tensor, "b 1 t h w"] | None = None,
         error: Float[Tensor, "b c t h w"] | None = None,
     ) -> Float[Tensor, " b"]:
-        """One loss a clip; `weight` says how much each latent counts, `error` what is wrong beside the noise.
+        """One loss per clip; `weight` weights the latents, and `error` is added to the noise.
 
         SDEdit begins with alpha * given + sigma * noise, that is with x0 and a noise that has alpha / sigma * (given -
         x0) in it. A sampler that draws no noise of its own keeps that noise, also when the prediction is x0 by then.
@@ -64,7 +64,7 @@ class DiffusionLoss:
     def noise_of(
         self, error: Float[Tensor, "b c t h w"], timestep: Int[Tensor, " b"], begin: int
     ) -> Float[Tensor, "b c t h w"]:
-        """`error` of a given picture as `loss` takes it, where sampling begins at `begin` (or at once, above it)."""
+        """The `error` argument of `loss` for a given picture from which sampling begins at `begin`, or above it."""
         at = timestep.clamp(min=begin)
         return error * (self.alphas[at] / self.sigmas[at]).to(error.device)[:, None, None, None, None]
 

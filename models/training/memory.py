@@ -1,12 +1,12 @@
-"""Trains CAM and APM, as the paper means them: anchor, then condition, then target (StreamingT2V, section 5.1).
+"""Training of CAM and APM as in the paper: anchor, then condition, then target (StreamingT2V, section 5.1).
 
     frames of a clip   0 ............. 15 | 16 ... 23 | 24 ... 31
     anchor             one of these
     condition                               these
-    target                                  these and     these       the chunk's first 8 frames are the condition's
+    target                                  these and     these       the first 8 frames are the condition's
 
-The base model learns on along with them, on continuations and, so that it does not forget how a video begins, on clips
-from frame 0 without memory. (The paper keeps its temporal layers frozen: they had learned from millions of videos.)
+The base model may learn along with them, on continuations and, so that it does not forget how a video begins, on clips
+from frame 0 without memory. (The paper freezes its temporal layers, which had learned from millions of videos.)
 
 Shapes: b clips, t frames, f condition frames, c channels, h w latent rows and columns, H W pixel rows and columns.
 """
@@ -33,7 +33,7 @@ from longtake.models.training.memories import Memories, MemoryBatch
 from longtake.models.training.params import MemoryParams
 from longtake.models.training.stage import TrainStage
 
-LEVELS = (950, 800)  # of 1000 noise levels: where the gates look
+LEVELS = (950, 800)  # of 1000 noise levels: those of the gates
 
 
 class MemoryStage(TrainStage):
@@ -109,7 +109,7 @@ class MemoryStage(TrainStage):
         return self._losses(batch, timestep, rng, beginnings.weight(rows, timestep)).mean()
 
     def _dropped(self, rng: np.random.Generator, batch: MemoryBatch) -> MemoryBatch:
-        """The batch with the text, the anchor, or both left out now and then."""
+        """The batch with the text, the anchor, or both left out at random."""
         params = self.params
         draw = rng.random(len(batch.captions))
         no_text = (draw < params.text_dropped) | (draw > 1 - params.both_dropped)
@@ -141,12 +141,12 @@ class MemoryStage(TrainStage):
         )
 
     def gates(self) -> dict[str, float]:
-        """Held-out loss: as it is, with another clip's condition, without CAM, with another clip's or no anchor."""
+        """Held-out loss: complete, with another clip's condition, without CAM, with another clip's or no anchor."""
         count = min(self.params.held_out, len(self.held_out))
         rows = np.linspace(0, len(self.held_out) - 1, count).round().astype(int)
         others = np.roll(rows, count // 2)  # neighbours in a pool may be of one video
         sums: defaultdict[str, float] = defaultdict(float)
-        for start in range(0, count, self.loop.batch):  # a slice of a step's size: what training can hold
+        for start in range(0, count, self.loop.batch):  # slices of a step's size fit into memory
             piece = slice(start, start + self.loop.batch)
             for name, batch in self._cases(rows[piece], others[piece]).items():
                 for level in LEVELS:
@@ -157,13 +157,13 @@ class MemoryStage(TrainStage):
 
     def _cases(self, rows: np.ndarray, others: np.ndarray) -> dict[str, MemoryBatch]:
         whole, other = self.held_out.batch(rows), self.held_out.batch(others)
-        nobody = self.null_anchor.expand(len(rows), -1)
+        null_anchor = self.null_anchor.expand(len(rows), -1)
         return {
             "loss": whole,
             "wrong_condition": replace(whole, condition=other.condition),
             "no_cam": replace(whole, condition=None),
             "no_cam_wrong_anchor": replace(whole, condition=None, anchor=other.anchor),
-            "no_cam_null_anchor": replace(whole, condition=None, anchor=nobody),
+            "no_cam_null_anchor": replace(whole, condition=None, anchor=null_anchor),
             "wrong_anchor": replace(whole, anchor=other.anchor),
         }
 

@@ -30,7 +30,7 @@ class MemoryParams:
     """Settings of the training of CAM and APM. The shares of left-out inputs are the paper's."""
 
     loop: LoopParams
-    held_out: int = 32  # clips for the gates, never trained on: so many at most
+    held_out: int = 32  # clips for the gates, at most; never trained on
     image_tokens: int = 16
     merger_head_dim: int = 64
     condition_channels: tuple[int, ...] = (32, 96, 256, 512)  # of CAM's encoder: one more halves the frames once more

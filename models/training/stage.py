@@ -1,7 +1,7 @@
-"""What a stage of training is: modules, a loss for every step number, gates on held-out data.
+"""The interface of a training stage: modules, a loss for every step number, gates on held-out data.
 
-A stage's loss is a function of its weights and the step's number alone (randomness is addressed), so a training that
-was killed goes on as if it had not been.
+The loss is a function of the weights and the step's number alone (randomness is addressed), so a training that was
+killed continues with the same result.
 """
 
 from abc import ABC, abstractmethod
@@ -13,18 +13,18 @@ from longtake.models.training.params import LoopParams
 
 
 class TrainStage(ABC):
-    """One part of the bundle in the making."""
+    """The training of some parts of a bundle."""
 
     loop: LoopParams
     modules: dict[str, nn.Module]  # the parts that are trained and saved, by their folder in the bundle
 
     @property
     def device(self) -> torch.device:
-        """Where the trained parts are; what is drawn for a step is drawn on the CPU and goes there."""
+        """The device of the trained parts; random numbers are drawn on the CPU and moved there."""
         return next(parameter.device for module in self.modules.values() for parameter in module.parameters())
 
     def rate(self, name: str) -> float:
-        """How many times as fast as the others the parameter of that name (`folder.…`) learns."""
+        """The factor on the learning rate of a parameter (`folder.…`)."""
         return 1.0
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""Frames that cannot be shown, whatever was asked for, end their video. `check_finite` is in frames.py.
+"""Checks of frames: a video that has frames without a picture ends. `check_finite` is in frames.py.
 
 Shapes: t frames, h w rows and columns, c channels.
 """
@@ -6,11 +6,11 @@ Shapes: t frames, h w rows and columns, c channels.
 import numpy as np
 from jaxtyping import UInt8
 
-BLACK = 8  # of 255: a frame none of whose values is above it has nothing to show
+BLACK = 8  # of 255: a frame with no value above it counts as black
 
 
 class BadFrames(ValueError):
-    """What a network made is nothing that can be shown. With another seed it may be."""
+    """Frames without a picture: black, or not finite. Another seed may help."""
 
 
 def check_not_black(frames: UInt8[np.ndarray, "t h w c"], start: int) -> None:

@@ -27,7 +27,7 @@ def to_float(frames: UInt8[np.ndarray, "t h w c"]) -> Float[Tensor, "t c h w"]:
 
 
 def to_uint8(images: Float[Tensor, "t c h w"]) -> UInt8[np.ndarray, "t h w c"]:
-    """-1..1 becomes 0..255, to the nearest; what is outside is clipped."""
+    """-1..1 becomes 0..255, rounded to the nearest; values outside are clipped."""
     scaled = ((images.detach().float() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return np.ascontiguousarray(scaled.permute(0, 2, 3, 1).cpu().numpy())
 

@@ -5,7 +5,7 @@
    AVX-512 were measured to give the same bytes; plain C and SSE2 agree on others.
 3. Preset, crf and GOP are fixed here; no date and no version of the muxer is written (`fflags=bitexact`).
 4. RGB becomes YUV in integer arithmetic (`yuv.py`): swscale rounds differently from one CPU to the next.
-5. BT.709, limited range, is what is written and what is tagged, at every size, so players need not guess.
+5. Pixels are written and tagged as BT.709, limited range, at every size, so players need not guess.
 
 Every call of `encode()` starts a new x264 and drains it: a fragment is a function of its own frames and its place
 alone, so it can be encoded anywhere, in any order, or twice. It begins with a key frame and has no B-frames, whose
@@ -148,14 +148,14 @@ def _timescale(fps: Fraction) -> int:
 def decode(source: str | PathLike[str] | io.BufferedIOBase) -> Iterator[UInt8[np.ndarray, "h w c"]]:
     """The frames of the first video stream of anything FFmpeg reads, upright, all of the first one's size.
 
-    Raises ValueError when there is no video stream, and av.FFmpegError for what cannot be opened or decoded.
+    Raises ValueError when there is no video stream, and av.FFmpegError for a file that cannot be opened or decoded.
     """
     with av.open(str(source) if isinstance(source, PathLike) else source, "r") as container:
         yield from decode_stream(container, video_stream(container))
 
 
 def video_stream(container: InputContainer) -> VideoStream:
-    """The first stream that is no cover picture of a song. Raises ValueError when there is none."""
+    """The first video stream that is not cover art. Raises ValueError without one."""
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
             return stream

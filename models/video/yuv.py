@@ -1,4 +1,4 @@
-"""RGB to what H.264 stores, in integers, and from whatever a video holds back to RGB.
+"""RGB to the YUV of H.264, in integers, and the YUV of any video back to RGB.
 
 Shapes: h w rows and columns, c = 3 channels (red, green, blue).
 """
@@ -19,7 +19,7 @@ _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 def rgb_to_yuv420p(rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h*3//2 w"]:
     """BT.709, limited range: the Y plane, then Cb, then Cr at half the rows and columns. h and w must be even.
 
-    Chroma is sited as H.264 says when nothing is tagged: on the even columns, midway between two rows.
+    Chroma is sited as H.264 defines for untagged video: on the even columns, midway between two rows.
     """
     planes = rgb.astype(np.int32)
     red, green, blue = planes[..., 0], planes[..., 1], planes[..., 2]
@@ -44,7 +44,7 @@ def yuv_to_rgb(frame: VideoFrame, width: int, height: int) -> UInt8[np.ndarray, 
         format="rgb24",
         width=width,
         height=height,
-        src_colorspace=Colorspace.ITU709 if untagged_hd else None,  # what players assume; FFmpeg would take BT.601
+        src_colorspace=Colorspace.ITU709 if untagged_hd else None,  # as players assume; FFmpeg would take BT.601
         interpolation=_SWSCALE,
         threads=1,
     )

@@ -1,4 +1,4 @@
-"""The videos of a comparison: everything that is known before a network is loaded.
+"""The files and checks of a comparison, without loading a network.
 
 <work>/<key>/<variant>/<prompt>.npz          a video
                        <prompt>.<flow>.json  its figures
@@ -42,7 +42,7 @@ def check(conf: AblateConf) -> list[Job]:
     for variant in conf.chosen:
         if variant.kind is Kind.DIFFUSERS:
             check_folder(variant.name, conf.diffusers.folder(variant.name) or "")
-    from longtake.pipelines.ablation.report import around  # numpy and pictures: after what is cheap
+    from longtake.pipelines.ablation.report import around  # after the cheap checks
 
     around(Path(conf.out) / "ablations.md")
     return jobs

@@ -1,6 +1,6 @@
 """The prompts of a comparison: those of a text file, or the captions of conf/held_out.txt.
 
-No training of the shipped weights drew the held-out captions, so they are what the weights are judged by.
+No training of the shipped weights drew the held-out captions, so they are fit to judge the weights.
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ def prompts_of(conf: AblateConf) -> list[str]:
 
 
 def read_prompts(path: str) -> list[str]:
-    """The lines of a text file that are not blank. Raises ValueError if there are none."""
+    """The lines of a text file that are not blank. Raises ValueError for a file without any."""
     try:
         lines = [line.strip() for line in Path(path).read_text("utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:

@@ -44,9 +44,9 @@ class Variant:
 
     name: str
     kind: Kind
-    title: str  # what it is, for the page
+    title: str  # for the page
     settings: Settings = ()  # over the configuration
-    reference: str = "full"  # the variant that it is compared with, prompt by prompt
+    reference: str = "full"  # the variant for the comparison, prompt by prompt
 
 
 NO_BLENDING = ("refiner.blending", False)
@@ -72,7 +72,7 @@ VARIANTS = {
         Variant("co-denoising", Kind.BASELINE, "Gen-L-Video: overlapping windows averaged at every step"),
         Variant("last-frame", Kind.BASELINE, "continued from the last frame, pinned by replacement"),
         _refined("symmetric", "randomized blending and shared noise, both neighbours, overlap 8"),
-        _refined("causal", "the same, only the window before is heard", ("refiner.coupling", "causal")),
+        _refined("causal", "the same, blended with the window before only", ("refiner.coupling", "causal")),
         _refined("shared-noise", "windows share noise, nothing is blended", NO_BLENDING),
         _refined("independent", "neither shared noise nor blending", NO_BLENDING, OWN_NOISE),
         _refined("overlap-4", "symmetric, windows overlap by 4", ("plan.overlap_frames", 4)),
@@ -132,11 +132,11 @@ class AblateConf(Conf):
     num_frames: int = 80
     seed: int = 1000  # of the first prompt; the others count on
     prompts: str | None = None  # a text file, one prompt per line; None: conf/held_out.txt, unseen in training
-    variants: tuple[str, ...] = ()  # none named: all that can be made
+    variants: tuple[str, ...] = ()  # empty: all that can be made
     work: str = "runs/ablate"  # every video and its figures: existing ones are kept
     workers: int = 2  # processes, a prompt each; on a GPU, 1
     flow_size: int = 720  # pixels a side at which flow is measured
-    diffusers: DiffusersParams = field(default_factory=DiffusersParams)  # baselines: those whose folder is set
+    diffusers: DiffusersParams = field(default_factory=DiffusersParams)  # baselines, if their folders are set
 
     def __post_init__(self) -> None:
         Conf.__post_init__(self)
@@ -153,13 +153,13 @@ class AblateConf(Conf):
 
     @property
     def chosen(self) -> tuple[Variant, ...]:
-        """The variants to make, what they are compared with among them, in the order of the table."""
+        """The variants to make, with their references, in the order of the table."""
         able = [
             v for v in VARIANTS.values() if v.kind is not Kind.DIFFUSERS or self.diffusers.folder(v.name) is not None
         ]
-        asked = set(self.variants) or {variant.name for variant in able}
-        asked |= {VARIANTS[name].reference for name in asked} | {"full"}
-        return tuple(variant for variant in able if variant.name in asked)
+        names = set(self.variants) or {variant.name for variant in able}
+        names |= {VARIANTS[name].reference for name in names} | {"full"}
+        return tuple(variant for variant in able if variant.name in names)
 
 
 def load_ablate(path: str | Path = CONFIG, overrides: Sequence[str] = ()) -> AblateConf:

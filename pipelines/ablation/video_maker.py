@@ -31,14 +31,14 @@ BASELINES: dict[str, Baseline] = {"free-noise": free_noise, "co-denoising": co_d
 
 @dataclass(frozen=True, eq=False)
 class MadeVideo:
-    """A video, and the frames at which pieces of it begin: none where a method knows no pieces."""
+    """A video, and the frames at which its pieces begin: none for a method without pieces."""
 
     frames: Frames
     borders: tuple[int, ...]
 
 
 class RecordedChunks:
-    """A stage: chunks of frames that are there."""
+    """A stage that returns the chunks of an existing low-resolution video."""
 
     def __init__(self, frames: Frames) -> None:
         self._frames = frames
@@ -67,7 +67,7 @@ class VideoMaker:
         return Clip(image, text, self.bundle.parts["tokenizer"])
 
     def make(self, variant: Variant, spec: PromptSpec, full: Frames) -> MadeVideo:
-        """The video of a variant; `full` is what `low` made for this spec."""
+        """The video of a variant; `full` is the low-resolution video of this spec, from `low`."""
         conf = for_video(self._conf, variant.settings)
         plan = Plan(spec.num_frames, conf.plan)
         if variant.kind is Kind.REFINED:

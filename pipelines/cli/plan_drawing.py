@@ -1,17 +1,17 @@
-"""A plan as people draw it: one line a kind of piece, two for windows because they overlap."""
+"""A drawing of a plan: one line per kind of piece, two for windows because they overlap."""
 
 from collections.abc import Iterable
 
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.span import Span
 
-COLUMNS = 96  # what a wide terminal shows beside the words in front
+COLUMNS = 96  # of a wide terminal, beside the words in front
 
 
 def draw(plan: Plan) -> str:
     """Several lines of text. A long video is drawn as far as the line goes; the counts are always of the whole."""
     end = plan.chunks[-1].stop
-    scale = 1 if end <= COLUMNS else 2  # frames a column; coarser than this no chunk could be seen
+    scale = 1 if end <= COLUMNS else 2  # frames per column; with more, chunks would be too narrow to see
     shown = min(end, COLUMNS * scale)
     tick = 8 * scale
     frames = "".join(f"{frame:<{tick // scale}}" for frame in range(0, shown + 1, tick)).rstrip()

@@ -1,4 +1,4 @@
-"""What somebody who waits at a terminal sees: one bar a stage. Nothing is drawn where stderr is not a terminal."""
+"""Progress bars on a terminal, one per stage. Nothing is drawn if stderr is not a terminal."""
 
 from types import TracebackType
 from typing import Any, Self

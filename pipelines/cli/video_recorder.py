@@ -1,4 +1,4 @@
-"""A stream of segments becomes files: the video and, where asked for, the low-resolution video and a contact sheet."""
+"""Writes a stream of segments to files: the video and, optionally, the low-resolution video and a contact sheet."""
 
 import io
 import os
@@ -33,14 +33,14 @@ PICTURES = (".png", ".jpg", ".jpeg")
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where the files go."""
+    """The paths of the files."""
 
     out: Path
     preview: Path | None = None  # the low-resolution video
     contact_sheet: Path | None = None
 
     def check(self, source: Path | None = None) -> None:
-        """Finds what is wrong before any work is done. `source` is a file that is read and must not be overwritten.
+        """Checks the paths before any work is done. `source` is a file that is read and must not be overwritten.
 
         Raises ValueError naming the option, the path and the rule.
         """
@@ -67,7 +67,7 @@ def _check_place(option: str, path: Path, kinds: Sequence[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What became of a recording; seconds are counted from the first call of a model."""
+    """The result of a recording; seconds count from the first call of a model."""
 
     num_frames: int
     height: int
@@ -77,7 +77,7 @@ class Report:
 
     @property
     def frames_per_second(self) -> float:
-        """Frames made in a second; how fast they are shown is `video.fps`."""
+        """Speed of generation; that of playback is `video.fps`."""
         return self.num_frames / self.seconds
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ def record(
 ) -> Report:
     """Runs `stream(observe)` to its end and writes every segment as it becomes final.
 
-    After an exception, Ctrl-C included, the videos hold what was final by then, and there is no contact sheet.
+    After an exception, Ctrl-C included, the videos hold the final segments so far, and there is no contact sheet.
     """
     began, first_segment_s = perf_counter(), 0.0
     with ExitStack() as files:
@@ -127,7 +127,7 @@ def record(
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Ctrl-C and kill wait until a segment is in the file whole."""
+    """Delays Ctrl-C and kill until a segment is completely in the file."""
     if threading.current_thread() is not threading.main_thread():  # no other thread is ever interrupted
         yield
         return
@@ -143,7 +143,7 @@ def _undisturbed() -> Iterator[None]:
 
 
 class _Reel:
-    """Frames of one resolution as they pass by: all of them into a file if there is one, a few kept for the sheet."""
+    """Frames of one resolution: all go to a file if there is one, and a few are kept for the sheet."""
 
     def __init__(self, num_frames: int, writer: VideoWriter | None = None) -> None:
         self.writer = writer
@@ -166,9 +166,9 @@ class _Reel:
 
 
 def save_sheet(path: Path, numbers: Sequence[int], before: Numbered, refined: Numbered) -> None:
-    """A contact sheet of these frames, before refinement and after it; the path's ending says in which format.
+    """A contact sheet of these frames, before refinement and after it; in the format of the path's extension.
 
-    The file is whole or as it was before. Raises OSError naming it, for a full disk say.
+    The file is complete or unchanged. Raises OSError naming it, for a full disk say.
     """
     rows = {"before": np.stack([before[i] for i in numbers]), "refined": np.stack([refined[i] for i in numbers])}
     data = io.BytesIO()

@@ -1,4 +1,4 @@
-"""What the shipped weights aim at: lines of a figure, its aim, what was measured, and whether that is enough."""
+"""Aims of the shipped weights: lines with a figure, its aim, the measurement, and whether the aim is met."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Rows = Mapping[str, Sequence[Row]]
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """A line of the table: a figure, what it aims at, and what was measured."""
+    """A line of the table: a figure, its aim and the measurement."""
 
     figure: str
     aim: str
@@ -23,7 +23,7 @@ class Aim:
 
 
 def attribute_aims(rows: Rows) -> list[Aim]:
-    """What the finished video shows, at its start, at the end of 80 frames and of 240."""
+    """Attributes that the finished video shows, at its start, at the end of 80 frames and of 240."""
     lines = []
     names = (("color", "colour"), ("background", "background"), ("shape", "shape"), ("motion", "direction"))
     least = {"color": (97, 95, 90), "background": (97, 95, 90), "shape": (85, 80, 70), "motion": (85, 80, 75)}
@@ -91,7 +91,7 @@ def _evener(rows: Sequence[Row], greater: str, lesser: str) -> Aim:
 
 
 def network_aims(vae: Mapping[str, Interval], swaps: Mapping[str, Interval], costs: Mapping[str, float]) -> list[Aim]:
-    """What the networks are and cost."""
+    """Quality and cost of the networks."""
     lines = [
         Aim(f"VAE at {size} px, dB", ">= 32", _number(_of(vae[f"psnr_{size}"]), 1), vae[f"psnr_{size}"][0] >= 32)
         for size in (64, 128)
@@ -103,7 +103,7 @@ def network_aims(vae: Mapping[str, Interval], swaps: Mapping[str, Interval], cos
     )  # fmt: skip
     for name, gap in swaps.items():
         told = _number(_of(gap), 4)
-        lines.append(Aim(f"what a wrong {name} costs (loss at t = 999)", "> 0", told, gap[1] > 0))
+        lines.append(Aim(f"rise of the loss at t = 999 with a wrong {name}", "> 0", told, gap[1] > 0))
     limits = (("bundle_mb", "bundle, MB", 25), ("chunk_s", "chunk, s", 1.5), ("window_s", "window, s", 3))
     return lines + [
         Aim(f"{title}, on 2 cores", f"<= {limit}", f"{costs[name]:.2f}", costs[name] <= limit)
@@ -112,7 +112,7 @@ def network_aims(vae: Mapping[str, Interval], swaps: Mapping[str, Interval], cos
 
 
 def step_aims(fast: Sequence[Row], slow: Sequence[Row]) -> list[Aim]:
-    """The default takes 8 and 3 steps: what many more change, on the same prompts."""
+    """The effect of many more steps than the default of 8 and 3, on the same prompts."""
     lines = []
     for name, title in (("color", "colour"), ("background", "background"), ("shape", "shape"), ("motion", "direction")):
         few, many = (_mean(some, f"{name}_end", "symmetric") for some in (fast, slow))

@@ -22,9 +22,9 @@ PARTS = {
 
 
 def pack(parts: Path, out: Path, start: Path | None = None) -> None:
-    """Writes the folders of `parts` to `out`, halving their weights; what is not there comes from the bundle `start`.
+    """Writes the folders of `parts` to `out`, in float16; missing parts come from the bundle `start`.
 
-    Raises ValueError for a part that is in neither. `out` is replaced only when the new bundle is whole.
+    Raises ValueError for a part that is in neither. `out` is replaced only when the new bundle is complete.
     """
     new = out.with_name(f"{out.name}.part")
     shutil.rmtree(new, ignore_errors=True)

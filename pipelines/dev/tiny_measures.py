@@ -1,6 +1,6 @@
-"""What no finished video tells of the shipped weights: the VAE, words of a caption, the refiner against truth, costs.
+"""Measurements beyond finished videos: the VAE, words of a caption, the refiner against the truth, costs.
 
-Everything is measured on rendered scenes whose words never stood together in training, so the truth is known.
+They use rendered scenes whose words never occur together in training, so the truth is known.
 Shapes: b clips, t frames, h w pixel rows and columns.
 """
 
@@ -38,16 +38,16 @@ from longtake.pipelines.config.conf import Conf
 
 FRAMES = 16  # of a clip of the base model
 WINDOW = 24  # frames of the refiner
-EDGE = 0.3  # of a frame's largest Laplacian: what is above it is the object's edge; stripes stay below
+EDGE = 0.3  # of a frame's largest Laplacian: values above it are the object's edge; stripes stay below
 
 
 def rendered(scene: Scene, frames: int, size: int) -> UInt8[np.ndarray, "t h w 3"]:
-    """The truth."""
+    """The true frames of a scene."""
     return to_uint8(render([scene], np.arange(frames), size)[0] * 2 - 1)
 
 
 def vae_figures(bundle: Bundle, scenes: Sequence[Scene]) -> dict[str, Interval]:
-    """PSNR in dB at both sizes, and how many shapes the probe reads right with and without the VAE's losses."""
+    """PSNR in dB at both sizes, and the share of shapes that the probe reads right, with and without the VAE."""
     vae, rows = bundle.parts["vae"], []
     for scene in scenes:
         row: dict[str, float] = {}
@@ -63,7 +63,7 @@ def vae_figures(bundle: Bundle, scenes: Sequence[Scene]) -> dict[str, Interval]:
 
 
 def swap_figures(bundle: Bundle, scenes: Sequence[Scene]) -> dict[str, Interval]:
-    """By how much a wrong word of each kind raises the base model's loss at pure noise, where the caption is all."""
+    """The rise of the base model's loss at pure noise, where only the caption informs it, with a wrong word."""
     unet, vae = bundle.parts["unet"], bundle.parts["vae"]
     captioner = Captioner(bundle.parts["tokenizer"], bundle.parts["text_encoder"])
     loss = DiffusionLoss(bundle.parts["scheduler"])
@@ -87,7 +87,7 @@ def _loss(unet: Any, captioner: Captioner, loss: DiffusionLoss, caption: str, x0
 def refiner_figures(bundle: Bundle, conf: Conf, scenes: Sequence[Scene]) -> dict[str, Interval]:
     """PSNR (dB), SSIM and sharpness over the truth's (of edges, of whole frames): refined and bilinearly upscaled.
 
-    What is given are true low-resolution frames that went through the VAE, as everything that the base model draws did.
+    The input is true low-resolution frames after the VAE, as all frames of the base model are.
     """
     vae, rows = bundle.parts["vae"], []
     for index, scene in enumerate(scenes):
@@ -111,7 +111,7 @@ def refiner_figures(bundle: Bundle, conf: Conf, scenes: Sequence[Scene]) -> dict
 def refined(
     bundle: Bundle, conf: Conf, scene: Scene, low: UInt8[np.ndarray, "t h w 3"], index: int
 ) -> UInt8[np.ndarray, "t h2 w2 3"]:
-    """A window of given frames as `longtake enhance` refines it."""
+    """A window of frames, refined as `longtake enhance` would."""
     spec = PromptSpec("window", scene.caption(), num_frames=len(low), seed=1000 + index)
     return refined_frames(bundle, conf, spec, low)
 

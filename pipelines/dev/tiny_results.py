@@ -1,4 +1,4 @@
-"""`make results`: what the shipped weights do against what they aim at, on held-out prompts: docs/results/tiny.md.
+"""`make results`: the shipped weights against their aims, on held-out prompts: docs/results/tiny.md.
 
     longtake ablate's videos, figures    80 frames: refined, low resolution, without CAM    64 prompts
                                          240 frames: the same, with and without APM         48 prompts, 8 refined
@@ -7,7 +7,7 @@
                                          80 frames with many steps                          64 prompts
     pipelines/dev/tiny_measures.py           VAE, words of a caption, refiner against truth, costs
 
-What is there is not made again.
+Existing videos and figures are kept.
 """
 
 import json
@@ -65,7 +65,7 @@ RUNS = {
 
 
 def run(conf_of: Callable[[Run], AblateConf], out: Path) -> None:
-    """Makes and measures what is missing, and writes the page, its rows and its pictures."""
+    """Makes and measures missing videos, and writes the page, its rows and its pictures."""
     from longtake.pipelines.dev.tiny_measures import costs, refiner_figures, swap_figures, vae_figures
     from longtake.pipelines.runners.stages import build_bundle
 
@@ -91,7 +91,7 @@ def run(conf_of: Callable[[Run], AblateConf], out: Path) -> None:
 
 
 def write(out: Path, lines: Sequence[Aim], rows: Rows) -> None:
-    """The table between the markers of tiny.md, and a line a video in tiny.jsonl."""
+    """The table between the markers of tiny.md, and one line per video in tiny.jsonl."""
     page = out / "tiny.md"
     before, after = around(page)
     head = ["| figure | aim | measured | met |", "|---|---|---|---|"]
@@ -132,7 +132,7 @@ def _draw_memory(jobs: Sequence[Job], rows: Sequence[Row], path: Path) -> None:
 
 
 def helped_and_harmed(rows: Sequence[Row]) -> list[int]:
-    """Prompts: the three whose colours APM spares most of their drift, then the three where it adds most."""
+    """Indices of the three prompts whose colour drift APM reduces most, then of the three where it adds most."""
     drift = {(row["index"], row["variant"]): row["drift_color"] for row in rows}
     indices = sorted({row["index"] for row in rows}, key=lambda index: drift[index, "full"] - drift[index, "no-apm"])
     return list(dict.fromkeys(indices[:3] + indices[-3:]))

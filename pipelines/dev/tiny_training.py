@@ -1,8 +1,8 @@
-"""How the shipped weights were made (`make weights`): stage after stage, each from its last checkpoint, into a bundle.
+"""`make weights`: the training of the shipped weights, stage after stage, each from its last checkpoint.
 
     vae -> clip -> base -> memory (CAM and APM) -> refiner -> decoder -> pack
 
-A stage's parts lie in float32 in `work`/bundle as soon as it is done; `pack` writes the float16 bundle to `out`.
+A finished stage has its parts in float32 in `work`/bundle; `pack` writes the float16 bundle to `out`.
 """
 
 import json
@@ -63,7 +63,7 @@ class TinyTrainingConf:
     seed: int = 0
     work: str = "runs/tiny"
     out: str = "models/bundles/tiny"
-    start: str | None = None  # a bundle to go on from: its parts stand in for those not made yet
+    start: str | None = None  # a bundle to continue from: its parts replace those not made yet
     device: str = "cpu"  # or cuda
     tracking: TrackingParams = field(default_factory=TrackingParams)
     workers: int = 1  # processes that train a stage together, on Ray Train; on GPUs, one each
@@ -76,7 +76,7 @@ class TinyTrainingConf:
 
 
 def train(config_path: str | Path, overrides: Sequence[str], stages: Sequence[str] | None) -> None:
-    """Runs the named stages (all of them by default). Raises ValueError for a stage that is none."""
+    """Runs the named stages (all of them by default). Raises ValueError for an unknown stage."""
     unknown = set(stages or ()) - set(STAGES)
     if unknown:
         raise ValueError(f"stages={','.join(sorted(unknown))} must be among {', '.join(STAGES)}")
@@ -173,7 +173,7 @@ class WeightsBuilder:
 
     def _run(self, name: str, stage: TrainStage, skip: Sequence[str] = ()) -> None:
         for folder, module in stage.modules.items():
-            made = self.bundle / ("base" if folder == "unet" else folder)  # `memory` goes on from the base
+            made = self.bundle / ("base" if folder == "unet" else folder)  # `memory` continues from the base
             if not made.is_dir() and self._start(folder) is not None:
                 self._load(module, folder)
         run_stage(name, stage, self.work / name, self.device, self.group, self.report)
@@ -182,7 +182,7 @@ class WeightsBuilder:
                 module.save_pretrained(self.bundle / folder)  # type: ignore[operator]
 
     def _start(self, folder: str) -> Path | None:
-        """Where `start` has that part; what is the base model here is the UNet of a bundle."""
+        """The folder of that part in `start`; the base model is the UNet of a bundle."""
         path = Path(self.conf.start or "") / ("unet" if folder == "base" else folder)
         return path if self.conf.start and path.is_dir() else None
 
@@ -234,7 +234,7 @@ class WeightsBuilder:
         return MemoryPool(short, memories["condition"].numpy(), memories["anchor"], self.conf.memory.object_weight)
 
     def _cached(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """Made once: a pool takes minutes, and a stage may be resumed often. Other settings are another pool."""
+        """Made once: a pool takes minutes, and a stage may be resumed often. Other settings have other pools."""
         conf = self.conf
         about = [conf.seed, conf.close_share, conf.memory.latent_noise, conf.memory.drift, conf.refiner.latent_noise]
         path = self.work / "pools" / f"{name}-{sha256(json.dumps(about).encode()).hexdigest()[:8]}.safetensors"

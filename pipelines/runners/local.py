@@ -1,6 +1,6 @@
 """The reference runner: one process, one task after the other. It defines the meaning of the system.
 
-Every other runner asks the same Scheduler the same questions and makes the same calls elsewhere, for the same frames.
+Every other runner asks the same Scheduler for tasks and makes the same calls elsewhere, with the same frames.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -29,14 +29,14 @@ from longtake.pipelines.runners.video_source import VideoSource
 
 
 def quiet() -> None:
-    """Loading is seconds: no bars. Their warnings speak of things that a user of this program cannot change."""
+    """Silences progress bars, as loading takes seconds, and warnings about things that users cannot change."""
     transformers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.set_verbosity_error()
 
 
 def build_bundle(conf: Conf, stage: Stage | None = None) -> Bundle:
-    """What `conf.bundle` holds for `stage`, or for both. Raises ValueError if it is no bundle, or a broken one."""
+    """The parts of `conf.bundle` for `stage`, or for both. Raises ValueError for a missing or broken bundle."""
     quiet()
     if conf.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device=cuda: torch sees no GPU here; ask for one (ray.base.num_gpus=1), or set device=cpu")
@@ -54,7 +54,7 @@ def build_bundle(conf: Conf, stage: Stage | None = None) -> Bundle:
 
 
 def build_texts(conf: Conf) -> Bundle:
-    """Tokenizers and text encoders alone, here: what a prompt is checked with when others hold the networks."""
+    """Tokenizers and text encoders alone, for checking prompts when other processes hold the networks."""
     quiet()
     return load_bundle(bundle_path(conf.bundle), wanted=lambda part: part.endswith(("tokenizer", "text_encoder")))
 
@@ -120,7 +120,7 @@ def _threads(count: int | None) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class StageFactory:
-    """How an actor gets its stage: small enough to be sent to every one of them."""
+    """Builds a stage in its actor; small enough to be sent to every actor."""
 
     conf: Conf
     stage: Stage
@@ -129,30 +129,30 @@ class StageFactory:
         if self.conf.device == "cpu":
             torch.set_num_threads(self.conf.num_threads)
         stage = BundleStage(self.conf, build_bundle(self.conf, self.stage), self.stage)
-        gc.freeze()  # what was imported and loaded stays: it need not be looked through again and again
+        gc.freeze()  # imported and loaded objects stay: the collector need not scan them again
         return stage
 
 
 def stage_factories(conf: Conf) -> dict[str, StageFactory]:
-    """What the actors of the two pools hold."""
+    """The factories of the two pools."""
     return {"base": StageFactory(conf, Stage.GENERATE), "refiner": StageFactory(conf, Stage.REFINE)}
 
 
 class BundleStage:
-    """One stage of a bundle for many videos: one with settings of its own gets the params that it asks for."""
+    """One stage of a bundle for many videos, with the settings of each."""
 
     def __init__(self, conf: Conf, bundle: Bundle, stage: Stage) -> None:
         self._conf, self._bundle, self._stage = conf, bundle, stage
         self._made: OrderedDict[Settings, Advances] = OrderedDict()
 
     def advance(self, spec: PromptSpec, *args: Any) -> tuple[Any, Any]:
-        """As the stage's own. Raises ValueError for settings that the bundle cannot do, BadFrames for black ones."""
+        """As the stage's own. Raises ValueError for settings beyond the bundle's limits, BadFrames for black frames."""
         carry, output = self._for(spec.settings).advance(spec, *args)
         refuse_black(output)
         return carry, output
 
     def warm_up(self) -> None:
-        """The stage's first call of a short video, whose result nobody needs."""
+        """Calls the stage once for a short video and drops the result."""
         plan, spec = Plan(1, self._conf.plan), PromptSpec("warm-up", "a")
         if self._stage is Stage.GENERATE:
             self._for(()).advance(spec, plan, 0, None)
@@ -167,7 +167,7 @@ class BundleStage:
             self._made[settings] = (
                 self._bundle.base_model(conf.base) if generates else self._bundle.refiner(conf.refiner)
             )
-            while len(self._made) > 8:  # as many kinds as may take turns; weights are shared, caches are not
+            while len(self._made) > 8:  # kinds of settings that take turns; they share weights, not caches
                 self._made.popitem(last=False)
         self._made.move_to_end(settings)
         return self._made[settings]

@@ -1,6 +1,6 @@
-"""A video that exists, in the place of the base model: `longtake enhance` runs the refinement stage alone on it.
+"""An existing video in place of the base model: `longtake enhance` runs only the refinement stage on it.
 
-Size and length are found by decoding, since headers lie: files are cut short, phones film sideways, packets break.
+Size and length are found by decoding, since headers may be wrong: files are cut short, phones film sideways.
 """
 
 import logging
@@ -24,12 +24,12 @@ from longtake.models.video.mp4 import decode_stream, video_stream
 
 logger = logging.getLogger(__name__)
 
-FALLBACK_FPS = Fraction(25)  # FFmpeg's own guess for a stream that does not say
+FALLBACK_FPS = Fraction(25)  # FFmpeg's own guess for a stream without a rate
 
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What `probe_video` found: frames that really decode, frames a second, and pixels of the upright picture."""
+    """The result of `probe_video`: decodable frames, frames per second, and pixels of the upright picture."""
 
     num_frames: int
     fps: Fraction
@@ -40,7 +40,7 @@ class VideoInfo:
 def probe_video(path: str | PathLike[str]) -> VideoInfo:
     """Decodes the whole video once, holding one frame at a time.
 
-    Raises ValueError naming the path and the reason when it holds nothing to enhance.
+    Raises ValueError naming the path and the reason if no frame can be decoded.
     """
     with _open(path) as container:
         height, width, num_frames = 0, 0, 0
@@ -56,10 +56,10 @@ class VideoSource:
     """
 
     def __init__(self, path: str | PathLike[str]) -> None:
-        """Opens nothing yet: the file is read by whichever process runs the stage."""
+        """Does not open the file: the process that runs the stage reads it."""
         self.path = path
         self._frames: Iterator[UInt8[np.ndarray, "h w c"]] = iter(())
-        self._next = 0  # the frame that the iterator gives next, had the video no end
+        self._next = 0  # number of the next frame, if the video had no end
         self._last: list[UInt8[np.ndarray, "h w c"]] = []  # the frame before it, if there was one
 
     def advance(self, spec: PromptSpec, plan: Plan, index: int, memory: None, /) -> tuple[None, Chunk]:
@@ -81,7 +81,7 @@ class VideoSource:
 
 
 def pad_last(frames: UInt8[np.ndarray, "t h w c"], num_frames: int) -> UInt8[np.ndarray, "n h w c"]:
-    """At least `num_frames` frames: the last one is repeated as often as needed; nothing is ever cut."""
+    """At least `num_frames` frames: the last one is repeated as often as needed; no frame is cut."""
     if len(frames) == 0:
         raise ValueError("frames has 0 frames: there is no last frame to pad with")
     missing = max(0, num_frames - len(frames))
@@ -101,14 +101,14 @@ def _open(path: str | PathLike[str]) -> InputContainer:
 
 
 def _frames(container: InputContainer, path: str | PathLike[str]) -> Iterator[UInt8[np.ndarray, "h w c"]]:
-    """At least one frame, or a ValueError; what cannot be decoded is left out with a warning."""
+    """At least one frame, or ValueError; damaged parts are left out with a warning."""
     damaged: list[av.FFmpegError] = []
     num_frames = 0
     try:
         for frame in decode_stream(container, _stream(container, path), damaged):
             num_frames += 1
             yield frame
-    except av.FFmpegError as error:  # the container breaks off: the video is what came before
+    except av.FFmpegError as error:  # the container breaks off: the video ends here
         damaged.append(error)
     reason = damaged[0].strerror if damaged else "it is empty"
     if num_frames == 0:

@@ -1,9 +1,9 @@
-"""Captioned videos into clips to learn from, on Ray Data: one parquet file a video, one row group a clip.
+"""Training clips from captioned videos, on Ray Data: one parquet file per video, one row group per clip.
 
     list_videos ──► Ray Data: ClipEncoder on every worker ──► work/clips/<video>.parquet ──► ClipFolder (each trainer)
 
-Networks that are not trained see every clip once, here. A file is there whole or not at all, so a preparation that was
-killed goes on, and trainers draw any clip by its number: a training that is resumed draws the same ones.
+Networks that are not trained process every clip once, here. A file is complete or absent, so a killed preparation can
+continue. Trainers draw any clip by its number: a resumed training draws the same ones.
 Shapes: t frames of the target, f condition frames, c h w latent channels, rows, columns, H W pixels, e embedding.
 """
 
@@ -42,7 +42,7 @@ ARRAYS = ("latents", "condition", "anchor", "anchor_frame")
 
 
 class ClipEncoder:
-    """`encoder(video)`: writes the clips of one video, and says how many there are. Built once in each worker."""
+    """`encoder(video)` writes the clips of one video and returns their number. Built once in each worker."""
 
     def __init__(self, bundle: str, folder: Path, params: CutParams, seed: int, device: str) -> None:
         quiet()
@@ -56,7 +56,7 @@ class ClipEncoder:
         self._size = rows * factor(self._vae), columns * factor(self._vae)
 
     def __call__(self, video: Listed) -> dict[str, Any]:
-        """{"path", "clips", "reason"}: a video of which there are none is a reason, never the end of the others."""
+        """{"path", "clips", "reason"}; a video without clips has a reason, and the others continue."""
         try:
             return {"path": video.path, "clips": self._write(video), "reason": None}
         except Exception as error:  # each library has its own
@@ -73,7 +73,7 @@ class ClipEncoder:
         starts = clip_starts(sum(1 for _ in _frames(data)), self._params)
         spread = np.arange(CLIP_FRAMES) * self._params.stride
         needed = {start + int(offset) for start in starts for offset in spread}
-        # Twice through the file, and only what is needed is kept, small: a long video does not fit into memory.
+        # The file is read twice, and only needed frames are kept, small: a long video does not fit into memory.
         kept = {n: self._small(frame) for n, frame in enumerate(_frames(data)) if n in needed}
         target = clip_file(self._folder, video)
         part = target.with_name(f"{target.name}.{os.getpid()}.part")
@@ -119,7 +119,7 @@ def clip_starts(num_frames: int, params: CutParams) -> list[int]:
 
 
 def clip_file(folder: Path, video: Listed) -> Path:
-    """Where the clips of a video lie; with another caption it is another one."""
+    """The file for the clips of a video; another caption has another file."""
     about = json.dumps([video.url, video.member, video.prompt])
     return folder / f"{hashlib.sha256(about.encode()).hexdigest()[:24]}.parquet"
 
@@ -132,10 +132,10 @@ def _frames(data: bytes) -> Iterator[UInt8[np.ndarray, "h0 w0 3"]]:
 def encode_clips(
     videos: Sequence[Listed], bundle: str, folder: Path, params: CutParams, seed: int, device: str
 ) -> Iterator[dict[str, Any]]:
-    """What ClipEncoder says of each of the videos, as they are done, by workers of a cluster that was joined.
+    """The rows of ClipEncoder, as videos are done, from workers of the cluster that this process has joined.
 
-    A video that takes its worker with it, ATTEMPTS times, is a reason like any other: each is a block of its own, and
-    blocks that fail end nothing.
+    A video that kills its worker ATTEMPTS times gets a reason like any other: each is a block of its own, and failed
+    blocks do not end the others.
     """
     import ray
     from ray.data import ActorPoolStrategy
@@ -150,7 +150,7 @@ def encode_clips(
         max_errored_blocks=-1,
         num_gpus=1 if device == "cuda" else 0,
         ray_remote_args_fn=_attempts,
-        # It grows while videos wait. A worker has one at a time: its death costs whatever it was given an attempt.
+        # The pool grows while videos wait. A worker has one at a time: its death costs one attempt of one video.
         compute=ActorPoolStrategy(min_size=1, max_size=workers, max_tasks_in_flight_per_actor=1),
     )
     lost = {video.path for video in videos}
@@ -158,23 +158,23 @@ def encode_clips(
         lost.discard(row["path"])
         yield row
     for path in sorted(lost):
-        yield {"path": path, "clips": 0, "reason": f"no worker had an answer in {ATTEMPTS} attempts"}
+        yield {"path": path, "clips": 0, "reason": f"its worker died in {ATTEMPTS} attempts"}
 
 
 def _attempts() -> dict[str, int]:
-    """A video is tried ATTEMPTS times; workers start again without limit: Ray's pool waits for ever for a dead one."""
+    """ATTEMPTS per video; workers restart without limit, because Ray's pool waits for a dead one for ever."""
     return {"max_restarts": -1, "max_task_retries": ATTEMPTS - 1}
 
 
 class ClipFolder:
-    """The clips of some files (file, number of clips), as `longtake.models.training.memory` asks for them."""
+    """The clips of some files (file, number of clips): `Memories` of models/training/memories.py."""
 
     def __init__(self, files: Sequence[tuple[Path, int]]) -> None:
         self._places = [(file, row) for file, count in files for row in range(count)]
 
     @staticmethod
     def count(file: Path) -> int:
-        """How many clips a file has."""
+        """The number of clips in a file."""
         return int(pq.ParquetFile(file).num_row_groups)
 
     def __len__(self) -> int:
@@ -204,7 +204,7 @@ class ClipFolder:
 
 
 def _cropped(clip: UInt8[np.ndarray, "t h0 w0 3"], height: int, width: int) -> UInt8[np.ndarray, "t h1 w1 3"]:
-    """The largest middle part of that shape."""
+    """The largest central part with the aspect ratio of height and width."""
     rows, columns = clip.shape[1:3]
     scale = min(rows / height, columns / width)
     tall, wide = round(height * scale), round(width * scale)

@@ -1,9 +1,9 @@
-"""`longtake train`: gives a base model of your own a memory, CAM and APM, out of captioned videos; restart is resume.
+"""`longtake train`: trains a memory, CAM and APM, for a base model on captioned videos; a restart resumes.
 
     manifest ──► Ray Data: clips (pipelines/train/clips.py) ──► Ray Train: MemoryStage on 1..N workers ──► bundle out
                                                                     └── log, checkpoints, sheets, MLflow run
 
-StreamingT2V (arXiv 2403.14773), sections 4 and 5.1. The base model stays as it is unless `memory.base_frozen=false`.
+StreamingT2V (arXiv 2403.14773), sections 4 and 5.1. The base model stays unchanged unless `memory.base_frozen=false`.
 """
 
 import json
@@ -63,7 +63,7 @@ Files = list[tuple[Path, int]]  # and the number of clips in each
 
 
 def _train(conf: TrainConf, bundle: str, train: Files, held_out: Files, group: WorkerGroup) -> None:
-    """What every worker of Ray Train does."""
+    """The work of every worker of Ray Train."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     torch.set_num_threads(1)
     keep_freed_memory()
@@ -85,7 +85,7 @@ def _train(conf: TrainConf, bundle: str, train: Files, held_out: Files, group: W
 
 
 def memory_stage(conf: TrainConf, path: Path, pool: ClipFolder, held_out: ClipFolder) -> tuple[MemoryStage, Bundle]:
-    """The stage, and the bundle around it. CAM and APM are those of the bundle, or new ones that change nothing yet."""
+    """The stage, and the bundle around it. CAM and APM are those of the bundle, or new ones without influence yet."""
     wanted = (*NEEDED, *MEMORIES)
     bundle = load_bundle(path, conf.device, wanted=lambda name: name in wanted, required=NEEDED)
     parts = bundle.parts
@@ -94,7 +94,7 @@ def memory_stage(conf: TrainConf, path: Path, pool: ClipFolder, held_out: ClipFo
     if new and 2**halvings != side:
         raise ValueError(
             f"memory.condition_channels={list(conf.memory.condition_channels)} makes frames {2**halvings} times "
-            f"smaller, and latents are {side} times smaller: one number more halves them once more"
+            f"smaller, and latents are {side} times smaller: one more number halves them once more"
         )
     null_anchor = embed_images(parts["image_encoder"], torch.zeros(1, 3, side, side, device=conf.device)).cpu()
     captioner = Captioner(parts["tokenizer"], parts["text_encoder"])
@@ -106,7 +106,7 @@ def memory_stage(conf: TrainConf, path: Path, pool: ClipFolder, held_out: ClipFo
 
 
 def _write(conf: TrainConf) -> None:
-    """The bundle with the trained parts, in float16, in the place of its own. `out` is replaced when it is whole."""
+    """Writes the bundle with the trained parts in float16. `out` is replaced when the new bundle is complete."""
     out, new = Path(conf.out), Path(conf.out).with_name(f"{Path(conf.out).name}.part")
     shutil.rmtree(new, ignore_errors=True)
     shutil.copytree(bundle_path(conf.bundle), new)

@@ -1,4 +1,10 @@
-"""Runs one stage of training: optimiser, average of weights, checkpoints, log. Knows nothing of what is trained."""
+"""The training loop of any stage: optimiser, average of weights, checkpoints, log.
+
+Three parts are ours although torch and Ray have them, because a resumed training has to give the same bits as one that
+ran through, also from older checkpoints. LinearLR with CosineAnnealingLR multiplies the rate step by step, so its bits
+depend on the history. AveragedModel copies at its first update, where our decay is .1, and renames the tensors of a
+checkpoint. ray.train.torch.prepare_model wraps one module whose forward is the step; a stage has several modules.
+"""
 
 import json
 import logging
@@ -36,7 +42,7 @@ def run_stage(
 ) -> None:
     """Trains from the last checkpoint (or the start) to the end and leaves the averaged weights in the modules.
 
-    `report(figures, step)` gets every line of the log; `look(step)` is called where the gates are asked, while the
+    `report(figures, step)` gets every line of the log; `look(step)` is called after the gates are measured, while the
     modules hold the averaged weights.
     """
     log = partial(_log, folder, report)
@@ -97,7 +103,7 @@ def _learn(
 
 
 def _optimizer(stage: TrainStage, live: nn.ModuleDict) -> tuple[torch.optim.Optimizer, list[float]]:
-    """AdamW with a group for each rate of learning, and these rates."""
+    """AdamW with a group for each rate, and the rates."""
     by_rate: dict[float, list[nn.Parameter]] = {}
     for key, parameter in live.named_parameters():
         if parameter.requires_grad:
@@ -131,7 +137,7 @@ def _follow(average: nn.Module, live: nn.Module, decay: float) -> None:
 def _gates(
     stage: TrainStage, kind: str, live: nn.Module, average: nn.Module, look: Callable[[], None] | None
 ) -> dict[str, float]:
-    """The gates look at the averaged weights; the live ones come back afterwards."""
+    """Measures the gates with the averaged weights, and then restores the live ones."""
     kept = deepcopy(live.state_dict())
     live.load_state_dict(average.state_dict())
     live.eval()
@@ -151,7 +157,7 @@ def _evaluated(stage: TrainStage, kind: str) -> dict[str, float]:
 def _save(path: Path, live: nn.Module, average: nn.Module, optimizer: Any, step: int, seconds: float) -> None:
     state = {"live": live.state_dict(), "average": average.state_dict(), "optimizer": optimizer.state_dict()}
     torch.save(state | {"step": step, "seconds": seconds}, path.with_suffix(".part"))
-    path.with_suffix(".part").replace(path)  # a kill in the middle leaves the last whole checkpoint
+    path.with_suffix(".part").replace(path)  # a kill in between leaves the last complete checkpoint
 
 
 def _resume(path: Path, live: nn.Module, average: nn.Module, optimizer: Any) -> tuple[int, float]:

@@ -1,4 +1,4 @@
-"""Shows how far a training in other processes is, out of its log: a bar on a terminal, else a line now and then."""
+"""Progress of a training in other processes, from its log: a bar on a terminal, else a line from time to time."""
 
 import json
 import logging
@@ -18,9 +18,9 @@ LINE_S = 15.0
 
 @contextmanager
 def shown(log: Path, steps: int) -> Iterator[None]:
-    """Shows what is added to `log` (JSON lines with step, seconds and figures) until the block ends."""
+    """Shows the lines added to `log` (JSON with step, seconds and figures) until the block ends."""
     done = threading.Event()
-    place = log.stat().st_size if log.exists() else 0  # what an earlier run left was shown by that one
+    place = log.stat().st_size if log.exists() else 0  # an earlier run has shown its own lines
     thread = threading.Thread(target=_show, args=(log, place, steps, done), daemon=True)
     thread.start()
     try:
@@ -48,7 +48,7 @@ def _show(log: Path, place: int, steps: int, done: threading.Event) -> None:
 
 
 def _added(log: Path, place: int) -> tuple[list[dict[str, Any]], int]:
-    """The whole lines behind `place`, and where they end."""
+    """The complete lines behind `place`, and the place of their end."""
     if not log.exists():
         return [], place
     with log.open("rb") as file:

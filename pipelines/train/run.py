@@ -1,6 +1,6 @@
-"""What trainings share around their stages: the MLflow run of a work folder, and the first weights of new networks.
+"""Shared by all trainings: the MLflow run of a work folder, and the first weights of new networks.
 
-What was interrupted goes on with the same run.
+An interrupted training continues the same run.
 """
 
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,7 @@ from longtake.pipelines.train.worker_group import WorkerGroup
 
 @contextmanager
 def tracked(params: TrackingParams, folder: Path, group: WorkerGroup, about: Mapping[str, object]) -> Iterator[Tracker]:
-    """The tracker of the leading worker; those of the others record nothing. `about` are the run's params."""
+    """The tracker of the leading worker; the trackers of the others record nothing. `about` are the run's params."""
     if group.leads:
         with job_run(params, Store(folder), "tracking.json", "train", about) as tracker:
             yield tracker
@@ -31,7 +31,7 @@ def tracked(params: TrackingParams, folder: Path, group: WorkerGroup, about: Map
 
 @contextmanager
 def first_weights(seed: int, stage: str) -> Iterator[None]:
-    """What torch draws by itself, new networks, follows from the seed and the stage: in every worker the same."""
+    """Seeds torch's own generator, for new networks, by seed and stage: the same in every worker."""
     with torch.random.fork_rng():
         torch.manual_seed(int(rng_for(seed, f"first-weights-{stage}", 0, 0).integers(2**63)))
         yield

@@ -17,10 +17,10 @@ NEEDED = ("unet", "vae", "image_encoder", "tokenizer", "text_encoder", "schedule
 
 @dataclass(frozen=True, slots=True)
 class CutParams:
-    """How clips are cut out of videos."""
+    """The cutting of clips out of videos."""
 
     stride: int = 1  # frames of the video from one frame of a clip to the next
-    per_video: int = 16  # clips, at most, spread over the video; a clip has 32 frames
+    per_video: int = 16  # clips at most, spread over the video; a clip has 32 frames
     latent_noise: float = 0.15  # at most, on the latents that condition and anchor are decoded from
 
     def __post_init__(self) -> None:
@@ -33,21 +33,21 @@ class CutParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConf:
-    """`longtake train` takes all of them as key=value."""
+    """Settings of `longtake train`, each of which it takes as key=value."""
 
     manifest: str  # captioned videos: a videofolder, a table with columns path and prompt, or a folder of a bulk job
     out: str  # the new bundle: a folder
     memory: MemoryParams
-    bundle: str = "tiny"  # whose base model is given a memory; what CAM and APM it has is where training begins
-    fresh: bool = False  # true: CAM and APM begin anew
-    work: str = "runs/train"  # clips, checkpoints, log, sheets: a folder that all machines of the cluster see
+    bundle: str = "tiny"  # its base model gets the memory; training starts from its CAM and APM, if it has them
+    fresh: bool = False  # true: start from new CAM and APM
+    work: str = "runs/train"  # clips, checkpoints, log, sheets: a folder shared by all machines of the cluster
     seed: int = 0
-    held_out: float = 0.1  # of the videos, at least one: the gates look at them, and they are never trained on
+    held_out: float = 0.1  # share of the videos, at least one, for the gates; never trained on
     workers: int = 1  # of Ray Train: a CPU each, or with device=cuda a GPU
     device: str = "cpu"  # or cuda
-    max_failures: int = 3  # so often all workers start again from the last checkpoint when one of them died
+    max_failures: int = 3  # restarts of all workers from the last checkpoint after one of them died
     clips: CutParams = field(default_factory=CutParams)
-    base: BaseParams = field(default_factory=BaseParams)  # how the sheets are sampled
+    base: BaseParams = field(default_factory=BaseParams)  # for sampling the sheets
     ray: ClusterParams = field(default_factory=ClusterParams)
     tracking: TrackingParams = field(default_factory=TrackingParams)
 
@@ -61,14 +61,14 @@ class TrainConf:
             raise ValueError(f"held_out={self.held_out} must be between 0 and 1")
         for name in ("work", "out"):
             if "://" in getattr(self, name):
-                raise ValueError(f"{name}={getattr(self, name)} must be a folder that all machines see, not a URL")
+                raise ValueError(f"{name}={getattr(self, name)} must be a folder shared by all machines, not a URL")
         out = Path(self.out).resolve()
         if out == self.folder or out in self.folder.parents:
             raise ValueError(f"out={self.out} holds work={self.work}, and is replaced at the end: take another folder")
 
     @property
     def folder(self) -> Path:
-        """`work`, wherever a process works."""
+        """`work`, independent of the working directory."""
         return Path(self.work).resolve()
 
 

@@ -1,8 +1,8 @@
-"""A picture of how far a training is: how clips that it never saw go on.
+"""A picture of the progress of a training: continuations of held-out clips.
 
-seen   what CAM is given        8 frames, every other one
-made   what comes next          8 frames
-true   what came in the video   8 frames
+seen   the condition of CAM       8 frames, every other one
+made   the generated frames       8 frames
+true   the frames of the video    8 frames
 """
 
 import io

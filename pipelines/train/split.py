@@ -1,6 +1,6 @@
-"""Which videos a training learns from, and which it is only asked about: decided once, in work/videos.jsonl.
+"""The split of the videos into training and held-out ones, made once, in work/videos.jsonl.
 
-A video's side follows from its name and the seed. What is written there stays: the clips that a step draws are theirs.
+The side of a video follows from its name and the seed. The file never changes: steps draw clips by their place in it.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ VIDEOS = "videos.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Cutting:
-    """How the clips of a training are made."""
+    """Settings for the clips of a training."""
 
     folder: Path  # `work`
     bundle: str
@@ -35,7 +35,7 @@ class Cutting:
 
 
 def prepare(cutting: Cutting, videos: Sequence[Listed]) -> tuple[list[tuple[Path, int]], list[tuple[Path, int]]]:
-    """Files of clips, each with their number: to learn from, and held out. What is missing is made.
+    """Files with their numbers of clips: for training, and held out. Missing files are made.
 
     Raises ValueError when fewer than two videos give clips, with the reason of one that does not.
     """
@@ -53,7 +53,7 @@ def prepare(cutting: Cutting, videos: Sequence[Listed]) -> tuple[list[tuple[Path
 
 
 def _cut(cutting: Cutting, videos: Sequence[Listed]) -> list[dict[str, Any]]:
-    """A row for every video; those whose clips are there from an earlier attempt are not cut again."""
+    """A row for every video; clips of an earlier attempt are kept."""
     folder = cutting.folder / "clips"
     folder.mkdir(parents=True, exist_ok=True)
     missing = [video for video in videos if not clip_file(folder, video).exists()]
@@ -86,5 +86,5 @@ def _sided(cutting: Cutting, rows: list[dict[str, Any]]) -> list[dict[str, Any]]
 
 
 def _place(seed: int, path: str) -> float:
-    """A number in 0..1 that a video of that name has."""
+    """A number in 0..1 that follows from seed and path."""
     return int.from_bytes(hashlib.sha256(f"{seed}/{path}".encode()).digest()[:8]) / 2**64

@@ -44,7 +44,7 @@ class WorkerGroup:
             parameter.grad = grad.view_as(parameter)
 
     def wait(self) -> None:
-        """Until every worker is here."""
+        """Waits for all workers."""
         if self.size > 1:
             dist.barrier()
 
@@ -59,27 +59,27 @@ def run_group(
 ) -> None:
     """Calls `work(group)` in `size` workers of a cluster that this process has joined; on cuda each has a GPU.
 
-    A worker that dies costs a new start of all of them, `max_failures` times; `work` goes on from its own checkpoint.
-    `folder` is seen by all workers. Raises ValueError as a worker raises it, or for more workers than a cluster that
-    cannot grow has room for (they would be waited for, for ever); RuntimeError for anything else.
+    A worker that dies restarts all of them, `max_failures` times; `work` continues from its own checkpoint.
+    `folder` is shared by all workers. Raises ValueError as a worker raises it, or for more workers than a cluster of
+    fixed size has room for, since Ray would wait for them for ever; RuntimeError for anything else.
     """
     import ray.cloudpickle
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
     kind = "GPU" if device == "cuda" else "CPU"
-    there = ray.cluster_resources().get(kind, 0.0)  # type: ignore[no-untyped-call]
-    if there < size and not may_grow:
-        raise ValueError(f"workers={size} take a {kind} each, and the cluster has {there:g}")
+    available = ray.cluster_resources().get(kind, 0.0)  # type: ignore[no-untyped-call]
+    if available < size and not may_grow:
+        raise ValueError(f"workers={size} take a {kind} each, and the cluster has {available:g}")
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     run = ray.train.RunConfig(
-        name=uuid.uuid4().hex,  # a run of the same name would be taken for this one
+        name=uuid.uuid4().hex,  # a run of the same name would be resumed
         storage_path=str(folder.resolve() / "ray"),
         failure_config=ray.train.FailureConfig(max_failures=max_failures),
     )
     trainer: Any = TorchTrainer(
         _enter,
-        # As bytes: Ray Train's controller would open it too, and import all that it needs for nothing.
+        # As bytes: Ray Train's controller would unpickle it too, and import everything it needs for nothing.
         train_loop_config={"work": ray.cloudpickle.dumps(work), "device": device},  # type: ignore[no-untyped-call]
         scaling_config=ray.train.ScalingConfig(num_workers=size, use_gpu=device == "cuda"),
         torch_config=TorchConfig(backend="nccl" if device == "cuda" else "gloo"),
@@ -88,7 +88,7 @@ def run_group(
     try:
         with own_signals():
             trainer.fit()
-        shutil.rmtree(folder / "ray", ignore_errors=True)  # its own notes about the run: ours are elsewhere
+        shutil.rmtree(folder / "ray", ignore_errors=True)  # Ray Train's own records; ours are elsewhere
     except SystemExit:  # how Ray Train answers Ctrl-C, with 0, once its workers are gone
         raise KeyboardInterrupt from None
     except ray.train.TrainingFailedError as error:

@@ -163,22 +163,22 @@ def test_a_resume_that_fits_is_taken(window):
         (
             Resume(1, 1, "memory"),
             True,
-            "resume.boundaries='none': the tasks that window 1 hears of are [0, 3), [3, 4)",
+            "resume.boundaries='none': window 1 needs those of the tasks [0, 3), [3, 4)",
         ),
         (
             Resume(1, 1, "memory", {Span(0, 4): "boundary"}),
             True,
-            "resume.boundaries='[0, 4)': the tasks that window 1 hears of are [0, 3), [3, 4)",
+            "resume.boundaries='[0, 4)': window 1 needs those of the tasks [0, 3), [3, 4)",
         ),
         (
             Resume(1, 1, "memory", dict.fromkeys(BLOCKS, "boundary")),
             True,
-            "resume.boundaries='[0, 3), [3, 4), [4, 5)': the tasks that window 1 hears of are [0, 3), [3, 4)",
+            "resume.boundaries='[0, 3), [3, 4), [4, 5)': window 1 needs those of the tasks [0, 3), [3, 4)",
         ),
         (
             Resume(0, 0, None, HEARD),
             True,
-            "resume.boundaries='[0, 3), [3, 4)': the tasks that window 0 hears of are none",
+            "resume.boundaries='[0, 3), [3, 4)': window 0 needs those of the tasks none",
         ),
     ],
 )
