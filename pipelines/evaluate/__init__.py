@@ -1,1 +1,1 @@
-"""The evaluation: videos in, a row of figures each and a page out."""
+"""The evaluation of videos: a row of figures per video, and pages that show them."""
