@@ -1,6 +1,6 @@
-"""Executes the notebooks: the tests in an empty folder, `make notebooks` there too, but it keeps what came out.
+"""Executes the notebooks in an empty folder. `make notebooks` keeps the outputs.
 
-What is kept depends on the sources and the outputs alone: no times of execution, no names of this machine's kernels.
+A saved notebook depends on its sources and outputs alone: no execution times, no names of local kernels.
 """
 
 import os
@@ -21,7 +21,7 @@ METADATA = {
 
 
 def execute(path: Path, folder: Path, cell_timeout_s: float = 600) -> nbformat.NotebookNode:
-    """The notebook as it is after all of its cells were run in `folder`. Raises CellExecutionError if one raises."""
+    """The notebook after all its cells ran in `folder`. Raises CellExecutionError if one raises."""
     notebook = nbformat.read(path, as_version=4)
     environment = {
         **os.environ,
@@ -35,7 +35,7 @@ def execute(path: Path, folder: Path, cell_timeout_s: float = 600) -> nbformat.N
         kernel_name="python3",
         resources=resources,
         record_timing=False,
-        startup_timeout=300,  # on a busy machine a kernel needs more than the minute that it is given
+        startup_timeout=300,  # on a busy machine a kernel needs more than the default minute
     )
     client.execute(env=environment)
     notebook.metadata = nbformat.from_dict(METADATA)
@@ -45,7 +45,7 @@ def execute(path: Path, folder: Path, cell_timeout_s: float = 600) -> nbformat.N
 
 
 def main(paths: list[str]) -> None:
-    """Executes these notebooks, or all, in place."""
+    """Executes these notebooks, or all of them, in place."""
     for path in [Path(name) for name in paths] or sorted(FOLDER.glob("*.ipynb")):
         with TemporaryDirectory() as folder:
             notebook = execute(path, Path(folder))

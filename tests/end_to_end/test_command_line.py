@@ -1,4 +1,4 @@
-"""The command line as a contract: what is written, what is said, and the exit code."""
+"""The command line as a contract: files, output and exit codes."""
 
 import json
 import os
@@ -26,7 +26,7 @@ PROMPT = "a red circle moves right"
 
 @pytest.fixture(autouse=True)
 def toy(monkeypatch, tmp_path):
-    """The weights are a toy's; everything else is what a user runs. Files land in a folder of the test's own."""
+    """Toy weights in place of the bundle; everything else is real. Files go to a temporary folder."""
     build_bundle = api.build_bundle
     monkeypatch.setattr(api, "build_bundle", lambda conf: ToyBundle() if conf.bundle == "tiny" else build_bundle(conf))
     monkeypatch.chdir(tmp_path)
@@ -34,7 +34,7 @@ def toy(monkeypatch, tmp_path):
 
 @pytest.fixture
 def refused(capsys):
-    """Runs the command line, which has to say no: exit code 2, one line on stderr, nothing else, no file."""
+    """Runs a command that must be refused: exit code 2, one line on stderr, no other output, no file."""
 
     def run(*argv: str, code: int = 2) -> str:
         before = set(Path().rglob("*"))
@@ -268,7 +268,7 @@ def test_debug_shows_where_an_error_came_from(capsys):
 
 @pytest.fixture
 def full_disk():
-    """A limit on the size of files is what a full disk looks like to a process: write() says no."""
+    """A limit on file sizes: like a full disk, it makes write() fail."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     yield
@@ -289,7 +289,7 @@ def test_a_disk_that_is_full_when_the_contact_sheet_comes_leaves_the_one_before(
 
 @pytest.fixture
 def strike(monkeypatch):
-    """Sends this process a signal in the middle of the n-th call of a method, as Ctrl-C and kill do."""
+    """Sends a signal to this process during the n-th call of a method, like Ctrl-C or kill."""
 
     def install(owner: type, method: str, call: int, sent: signal.Signals) -> None:
         original, calls = getattr(owner, method), count(1)
@@ -302,7 +302,7 @@ def strike(monkeypatch):
         monkeypatch.setattr(owner, method, struck)
 
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # of a job in the background it is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a background job SIGINT is ignored
     yield install
     for number, handler in before.items():
         signal.signal(number, handler)

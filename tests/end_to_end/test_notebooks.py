@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom and show what they speak of; what is committed of them is small and whole."""
+"""The notebooks run from top to bottom with the outputs they discuss; the committed ones are small and complete."""
 
 import os
 import re
@@ -9,13 +9,13 @@ import pytest
 from tests.end_to_end.notebooks import FOLDER, METADATA, execute
 
 NAMES = ("01_quickstart", "02_seams", "03_bulk_and_mlflow", "04_throughput")
-SHOWN = {  # videos, pictures and tables
+SHOWN = {  # numbers of videos, pictures and tables
     "01_quickstart": (2, 1, 0),
     "02_seams": (1, 5, 1),
     "03_bulk_and_mlflow": (3, 2, 3),
     "04_throughput": (0, 1, 1),
 }
-SAID = {  # what it says, as a regular expression each
+PRINTED = {  # regular expressions that the output must match
     "03_bulk_and_mlflow": ("dataset: 3 videos made, 1 failed, 0 were there already", "FINISHED"),
     "04_throughput": (r"at the same time: \d+% of the time",),
 }
@@ -38,12 +38,12 @@ def shown(notebook) -> tuple[int, int, int]:
 
 
 def text(notebook) -> str:
-    """All that is printed, and the plain form of what is shown."""
+    """Everything printed, and the plain text of everything displayed."""
     return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs(notebook))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES[:2])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in NAMES[:2]])
 def test_a_notebook_runs_and_shows_what_it_speaks_of(name, tmp_path):
     notebook = execute(FOLDER / f"{name}.ipynb", tmp_path, CELL_TIMEOUT_S)
     assert_whole(name, notebook)
@@ -52,11 +52,11 @@ def test_a_notebook_runs_and_shows_what_it_speaks_of(name, tmp_path):
     ]
 
 
-@pytest.mark.chaos  # nothing dies, but to start actors with networks takes both together two minutes
+@pytest.mark.chaos  # nothing is killed, but starting actors with networks takes two minutes
 @pytest.mark.xdist_group("ray")
 @pytest.mark.parametrize("name", NAMES[2:])
 def test_a_notebook_with_actors_runs_and_shows_what_it_speaks_of(name, ray_cluster, monkeypatch, tmp_path):
-    """Ray in a notebook joins the tests' own: to start another takes ten seconds."""
+    """Ray in a notebook joins the one of the tests: starting another takes ten seconds."""
     monkeypatch.setenv("RAY_ADDRESS", ray_cluster.get_runtime_context().gcs_address)
     assert os.environ["RAY_AUTH_MODE"] == "disabled"
     assert_whole(name, execute(FOLDER / f"{name}.ipynb", tmp_path, CELL_TIMEOUT_S))
@@ -64,8 +64,8 @@ def test_a_notebook_with_actors_runs_and_shows_what_it_speaks_of(name, ray_clust
 
 def assert_whole(name, notebook):
     assert shown(notebook) == SHOWN[name]
-    for said in SAID.get(name, ()):
-        assert re.search(said, text(notebook)), said
+    for pattern in PRINTED.get(name, ()):
+        assert re.search(pattern, text(notebook)), pattern
 
 
 @pytest.mark.parametrize("name", NAMES)

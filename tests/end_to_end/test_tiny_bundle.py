@@ -1,4 +1,4 @@
-"""The weights that ship: they load, they are small, and a command makes of them what it says, the same every time."""
+"""The shipped weights: they load, are small, and give the requested video, the same one every time."""
 
 import numpy as np
 import pytest
@@ -43,7 +43,7 @@ def test_the_threads_of_the_process_do_not_enter_those_of_the_configuration_do_t
 
 def test_a_video_shows_what_its_prompt_says(tmp_path):
     out, low = tmp_path / "take.mp4", tmp_path / "low.mp4"
-    # One that the present weights can do; docs/results/tiny.md says how often they can.
+    # A prompt that these weights get right; docs/results/tiny.md has the success rate.
     prompt = "a large orange circle moves left over a plain olive background"
     argv = ["generate", prompt, "--num-frames", "24", "--seed", "7", "--out", str(out), "--preview", str(low)]
     assert main(argv) == 0

@@ -1,4 +1,4 @@
-"""The wheel, installed: one package, nothing else, and it runs in a folder that has packages of the same names."""
+"""The installed wheel: one package and nothing else, running in a folder with packages of the same names."""
 
 import json
 import os
@@ -27,14 +27,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """The wheel, built offline from a copy of the sources: setuptools leaves its work in the folder that it builds."""
+    """The wheel, built offline from a copy of the sources, since setuptools leaves files in the folder it builds."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dist")
     for name in FOLDERS:
         ignore = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, source / name, symlinks=True, ignore=ignore)
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    # Beside the sources stand folders that must stay out.
+    # Folders beside the sources, which must not be packaged.
     for name in ("tests", "notebooks"):
         (source / name).mkdir()
         (source / name / "__init__.py").touch()
@@ -45,10 +45,10 @@ def wheel(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel, tmp_path_factory) -> Path:
-    """The `bin` of a fresh environment with the wheel. Everything else comes from the environment of the tests.
+    """The `bin` of a fresh environment with the wheel; its dependencies are those of the tests' environment.
 
-    A path that a .pth file names is searched, but the .pth files in it are not read: this checkout's editable install
-    stays out of sight.
+    A .pth file adds their folder to the path. The .pth files in that folder are not read, so this checkout's editable
+    install stays invisible.
     """
     home = tmp_path_factory.mktemp("venv")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", home], check=True)
@@ -61,18 +61,18 @@ def installed(wheel, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A user's folder with packages of the names that this repository's folders have. Their import is an error."""
+    """A user's folder with packages named like this repository's folders, which raise when they are imported."""
     folder = tmp_path_factory.mktemp("project")
     for name in ("models", "pipelines", "actors", "conf"):
         (folder / name).mkdir()
-        (folder / name / "__init__.py").write_text(f"raise ImportError('the {name} of the user, not of Longtake')\n")
+        (folder / name / "__init__.py").write_text(f"raise ImportError('{name} of the user, not of Longtake')\n")
     (folder / "prompts.txt").write_text(f"{PROMPT}\n")
     return folder
 
 
 @pytest.fixture(scope="module")
 def environment(installed) -> dict[str, str]:
-    """The variables of a user's shell: no PYTHONPATH, no Ray of the tests."""
+    """The environment variables of a user's shell: no PYTHONPATH, no Ray of the tests."""
     ours = ("PYTHONPATH", "RAY_ADDRESS", "VIRTUAL_ENV")
     kept = {name: value for name, value in os.environ.items() if name not in ours}
     return {**kept, "PATH": f"{installed}{os.pathsep}{kept['PATH']}", "RAY_raylet_start_wait_time_s": "150"}
@@ -124,7 +124,7 @@ def test_the_python_api_makes_a_video(installed, project, environment):
 
 
 def test_a_bulk_job_makes_a_dataset(installed, project, environment):
-    """As `ray job submit --working-dir .` starts it: the workers run in a copy of the folder, first on their path."""
+    """Started as by `ray job submit --working-dir .`: workers run in a copy of the folder, first on their path."""
     job = {"RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps({"runtime_env": {"working_dir": str(project)}})}
     command = ["longtake", "bulk", "prompts=prompts.txt", "out=dataset", "num_frames=8", "tracking.enabled=false"]
     subprocess.run([*command, *SMALL], cwd=project, env=environment | job, check=True)

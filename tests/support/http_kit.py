@@ -23,7 +23,7 @@ PROMPT = "a red circle moves right"
 
 @dataclass
 class Kit:
-    """A running endpoint, and how to ask it."""
+    """A running endpoint and its clients."""
 
     url: str
     engine: Engine
@@ -35,7 +35,7 @@ class Kit:
         return httpx2.Client(base_url=self.url, headers=headers, timeout=60, **options)
 
     def wait(self, client: httpx2.Client, video_id: str, *statuses: str, timeout_s: float = 60) -> dict:
-        """The video, once it is in one of these states (completed by default)."""
+        """Waits until the video has one of these states (completed by default); returns the video."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
             video = client.get(f"/v1/videos/{video_id}").json()
@@ -47,10 +47,10 @@ class Kit:
 
 
 @contextmanager
-def running(folder, *overrides: str, **how) -> Iterator[Kit]:
-    """An endpoint on toy stages; `how` as of ToyFactory."""
+def running(folder, *overrides: str, **toy) -> Iterator[Kit]:
+    """An endpoint on toy stages with these fields of ToyFactory."""
     conf = load_serve(overrides=[*TOY, f"serve.takes={folder}/takes", *overrides])
-    factories = {stage: ToyFactory(stage, rgb=True, **how) for stage in ("base", "refiner")}
+    factories = {stage: ToyFactory(stage, rgb=True, **toy) for stage in ("base", "refiner")}
     takes = Takes(Store(conf.serve.takes))
     engine = Engine(conf, takes, factories)
     app = create_app(engine, takes, conf, ToyBundle())
@@ -66,7 +66,7 @@ def running(folder, *overrides: str, **how) -> Iterator[Kit]:
 
 @contextmanager
 def served(app) -> Iterator[str]:
-    """The URL of an ASGI app on a port of its own."""
+    """Serves an ASGI app on a free port; gives its URL."""
     config = uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -82,7 +82,7 @@ def served(app) -> Iterator[str]:
 
 
 def wait_for(holds, timeout_s: float) -> float:
-    """Seconds until it holds."""
+    """Waits until `holds()` is true; returns the seconds that passed."""
     start = time.monotonic()
     while not holds():
         assert time.monotonic() - start < timeout_s, f"not within {timeout_s} s"

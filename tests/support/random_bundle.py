@@ -1,4 +1,4 @@
-"""A bundle of untrained networks, smaller than the tiny one: what is true for any weights is tested on it."""
+"""A bundle of untrained networks, smaller than the tiny one, for properties that hold for any weights."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def write_random_bundle(folder: Path) -> Path:
     unet, refiner = (new_unet((16, 32), 16, channels=4, text_width=32, size=4) for _ in range(2))
     cam = Cam.from_unet(unet, conditioning_embedding_out_channels=(8, 8, 8, 8), merger_head_dim=16)
     apm = Apm.from_unet(unet, image_embed_dim=32, hidden_dim=32, num_tokens=2, text_tokens=24)
-    for module in (cam, apm):  # as if trained: gates and projections that start at zero are opened
+    for module in (cam, apm):  # as if trained: gates and projections start at zero
         for parameter in module.parameters():
             parameter.data += 0.05 * torch.randn_like(parameter)
     parts = {

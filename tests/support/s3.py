@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def s3_bucket() -> Iterator[str]:
-    """URL of an empty bucket. Its place and keys are in the environment, so that other processes find it too."""
+    """The URL of an empty bucket. Endpoint and keys are in the environment, for other processes."""
     import boto3
     import s3fs
     from moto.server import ThreadedMotoServer
@@ -24,7 +24,7 @@ def s3_bucket() -> Iterator[str]:
     }
     before = {name: os.environ.get(name) for name in settings}
     os.environ.update(settings)
-    s3fs.S3FileSystem.clear_instance_cache()  # one made before would ask the server of an earlier test
+    s3fs.S3FileSystem.clear_instance_cache()  # an earlier instance would use the server of an earlier test
     try:
         boto3.client("s3").create_bucket(Bucket="videos")
         yield "s3://videos"

@@ -1,4 +1,4 @@
-"""Small networks with every parameter random: what starts at zero would hide mistakes."""
+"""Small networks with random parameters: parameters that start at zero would hide mistakes."""
 
 from typing import Any
 
@@ -38,10 +38,10 @@ def tiny_unet(**changes: Any) -> UNet3DConditionModel:
 
 
 def tiny_cam(unet: UNet3DConditionModel, head_dim: int = 8) -> Cam:
-    """As it starts: the frame encoder's last layer and all P_out are zero. Two halvings: 4 pixels for each latent."""
+    """Untrained: the frame encoder's last layer and all P_out are zero. Two halvings: 4 pixels per latent."""
     return Cam.from_unet(unet, conditioning_embedding_out_channels=(4, 6, 8), merger_head_dim=head_dim).eval()
 
 
 def tiny_apm(unet: UNet3DConditionModel) -> Apm:
-    """As it starts: every alpha is zero."""
+    """Untrained: every alpha is zero."""
     return Apm.from_unet(unet, IMAGE_DIM, hidden_dim=14, num_tokens=3, text_tokens=TEXT_TOKENS).eval()

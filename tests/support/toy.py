@@ -1,4 +1,4 @@
-"""A bundle without networks: its stages make frames by arithmetic, so that all around them runs for real, and fast."""
+"""A bundle without networks: its stages compute frames by arithmetic, so that everything around them runs fast."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -20,7 +20,7 @@ WORDS = {"a", "red", "circle", "moves", "right"}
 
 
 class ToyBundle:
-    """What `pipelines` asks of a bundle."""
+    """The part of Bundle that `pipelines` uses."""
 
     parts: Mapping[str, object] = MappingProxyType({})
 
@@ -42,7 +42,7 @@ class ToyBundle:
 
 
 class ToyBase:
-    """Frame i is a grey of its own with a bright column at i; the seed moves it."""
+    """Frame i is grey (40 + i modulo 100) with a bright column at i, moved by the seed."""
 
     def advance(self, spec: PromptSpec, plan: Plan, index: int, memory: Memory | None, /) -> tuple[Memory, Chunk]:
         span = plan.chunks[index]
@@ -57,7 +57,7 @@ class ToyBase:
 
 
 class ToyRefiner:
-    """Enlarges by repeating pixels; the cells before the last only pass the frames on."""
+    """Enlarges by repeating pixels; cells before the last only pass the frames on."""
 
     def __init__(self, params: "RefinerParams") -> None:
         self.params = params

@@ -1,4 +1,4 @@
-"""Slow proofs leave figures: a line of docs/results/chaos.jsonl each, when CHAOS_FIGURES names it."""
+"""Figures of the slow proofs: one line each in the file that CHAOS_FIGURES names (docs/results/chaos.jsonl)."""
 
 import json
 import os
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def figure(request):
-    """Writes down what was measured."""
+    """Prints measured figures and appends them to the file."""
 
     def write(**figures):
         row = {"test": request.node.name, **figures}

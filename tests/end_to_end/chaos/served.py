@@ -1,4 +1,4 @@
-"""`longtake serve` as a process of its own, on stages whose frames tell on every mistake, and how to kill parts of it.
+"""`longtake serve` in a process of its own, on stages whose frames reveal every mistake, and ways to kill parts of it.
 
 python -m tests.end_to_end.chaos.served SECONDS key=value ...
 """
@@ -26,27 +26,27 @@ class Service:
     """A process tree: the command, Ray, the replica, the actors."""
 
     def __init__(self, folder, seconds, *overrides):
-        """`seconds` that a call of a stage takes."""
+        """`seconds` is the duration of a call of a stage."""
         self.folder = folder
-        self._asked = (str(seconds), f"serve.takes={folder}/takes", *overrides)
+        self._arguments = (str(seconds), f"serve.takes={folder}/takes", *overrides)
         self._port = "0"
-        self.said = deque(maxlen=200)
+        self.stderr = deque(maxlen=200)
         self.start()
 
     def start(self):
-        """Until it is ready; the second time where it was before."""
+        """Starts it and waits until it is ready; a restart uses the same port."""
         env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_raylet_start_wait_time_s": "150"}
         env |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         env.pop("RAY_ADDRESS", None)
-        command = [sys.executable, "-m", "tests.end_to_end.chaos.served", *self._asked, "--port", self._port]
+        command = [sys.executable, "-m", "tests.end_to_end.chaos.served", *self._arguments, "--port", self._port]
         self._process = subprocess.Popen(
             command, cwd=self.folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        threading.Thread(target=lambda: self.said.extend(self._process.stderr), daemon=True).start()
+        threading.Thread(target=lambda: self.stderr.extend(self._process.stderr), daemon=True).start()
         self.url = self._process.stdout.readline().strip()
         if not self.url:
             self.kill()
-            raise AssertionError(f"it did not start: {''.join(self.said)}")
+            raise AssertionError(f"it did not start: {''.join(self.stderr)}")
         self._port = self.url.rpartition(":")[2]
 
     def client(self):
@@ -67,14 +67,14 @@ class Service:
             return False
 
     def kill(self):
-        """All of it at once, as when the power fails."""
-        if self._process.poll() is not None:  # it has ended, and Ray with it
+        """Kills the whole tree at once, like a power failure."""
+        if self._process.poll() is not None:  # it has ended, and its Ray too
             return
         processes = self._tree()
         for one in processes:
             try:
                 one.kill()
-            except psutil.NoSuchProcess:  # it went with another one
+            except psutil.NoSuchProcess:  # it ended with another process
                 continue
         psutil.wait_procs(processes, 30)
         self._process.wait(30)

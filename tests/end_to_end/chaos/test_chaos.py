@@ -1,4 +1,4 @@
-"""Slow proofs: `make chaos`."""
+"""Bulk jobs whose drivers, actors and machines are killed: `make chaos`."""
 
 import io
 import json
@@ -30,7 +30,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("ray")]
 
 
 def start(address, seconds, *overrides):
-    """A bulk job in a process of its own, in a cluster that is there."""
+    """Starts a bulk job in a process of its own, in a running cluster."""
     env = {**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "LEASE": "short"}
     command = [sys.executable, "-m", "tests.support.bulk_driver", str(seconds), *overrides]
     return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -49,14 +49,14 @@ def write_prompts(path, count, num_frames):
 
 
 def videos_of(out):
-    """What the rows of a finished job say, in its order, and the sha256 of the bytes that lie where they say."""
+    """The rows of a finished job in its order, and the sha256 of the files that they name."""
     store = Store(str(out))
     rows = sorted(Manifest(store).rows(), key=lambda row: row.ordinal)
     assert len({row.id for row in rows}) == len(rows)
     files = {path for path in store.list("videos") if path.endswith(".mp4")}
     assert files == {row.path for row in rows if row.path and "#" not in row.path}  # nothing half done, nothing extra
-    said = [(row.id, row.ordinal, row.status, row.path, row.sha256, row.seed, row.settings) for row in rows]
-    return said, [sha256(read(store, row.path)).hexdigest() for row in rows]
+    rows_of_job = [(row.id, row.ordinal, row.status, row.path, row.sha256, row.seed, row.settings) for row in rows]
+    return rows_of_job, [sha256(read(store, row.path)).hexdigest() for row in rows]
 
 
 def read(store, path):
@@ -68,19 +68,19 @@ def read(store, path):
 
 
 def lying_in(out):
-    """sha256 of all videos that lie about, whether a row tells of them yet or not."""
+    """The sha256 of every video file, with a row in the manifest or without."""
     store = Store(str(out))
     videos = store.get_each([path for path in store.list("videos") if path.endswith(".mp4")])
-    return {sha256(video).hexdigest() for video in videos if video is not None}  # one may just be packed into a shard
+    return {sha256(video).hexdigest() for video in videos if video is not None}  # a video may be moving into a shard
 
 
 def num_finished(out):
     while True:
-        with suppress(FileNotFoundError):  # records become a part while we look
+        with suppress(FileNotFoundError):  # records may become a parquet part meanwhile
             return sum(1 for _ in Manifest(Store(str(out))).rows())
 
 
-# Where to, in which format, how often one looks whether the moment to kill has come, and how long a call takes (s).
+# Format, polling interval for the moment of the kill, and duration of a call, the last two in seconds.
 KINDS = {
     "disk": ("mp4", 0.02, 0.01),
     "webdataset": ("webdataset", 0.02, 0.01),
@@ -133,7 +133,7 @@ def test_a_kill_of_the_whole_machines_ray_and_of_the_job_changes_nothing(tmp_pat
 
 
 def kill_tree(*roots):
-    """Kill -9 of these processes with all their children; how many they were."""
+    """Kills these processes and all their children (SIGKILL); returns their number."""
     tree = [one for root in roots for one in (psutil.Process(root.pid), *psutil.Process(root.pid).children(True))]
     for one in tree:
         with suppress(psutil.NoSuchProcess):
@@ -145,8 +145,8 @@ def kill_tree(*roots):
 
 @contextmanager
 def head():
-    """`ray start --head` as a user would start it, on ports of its own; its process and its address."""
-    place = tempfile.mkdtemp(prefix="lt", dir="/tmp")  # short: a socket's path has at most 107 letters
+    """`ray start --head` as a user runs it, on free ports: its process and its address."""
+    place = tempfile.mkdtemp(prefix="lt", dir="/tmp")  # short: the path of a socket has at most 107 characters
     command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--num-cpus=4", "--port=6399"]
     ports = [
         "--dashboard-port=8399",
@@ -161,7 +161,7 @@ def head():
     for line in process.stdout:
         if "Ray runtime started" in line:
             break
-    threading.Thread(target=process.stdout.read, daemon=True).start()  # or it would stand still when the pipe is full
+    threading.Thread(target=process.stdout.read, daemon=True).start()  # a full pipe would block it
     try:
         yield process, "127.0.0.1:6399"
     finally:
@@ -171,7 +171,7 @@ def head():
 
 
 def own_env():
-    """Of a Ray that is not the one of this process."""
+    """The environment for a Ray other than the one of this process."""
     env = {**os.environ, "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0"}
     env |= {"RAY_raylet_start_wait_time_s": "150", "PYTHONPATH": str(ROOT)}
     env.pop("RAY_ADDRESS", None)
@@ -198,14 +198,14 @@ def test_sigterm_commits_what_is_whole_and_the_job_goes_on_later(ray_cluster, tm
 
 
 def test_a_machine_that_dies_in_the_middle_of_a_job_changes_nothing(tmp_path, figure):
-    """Two raylets, one killed. In a process of its own: this one may have a Ray already."""
+    """Two raylets, one killed. In a separate process, since this one may already have a Ray."""
     program = ROOT / "tests" / "chaos" / "two_machines.py"
     run = subprocess.run(
         [sys.executable, str(program), str(tmp_path)],
         cwd=ROOT, env=own_env(), capture_output=True, text=True, timeout=500,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-3000:] + run.stderr[-6000:]
-    # Ray writes there too, of the machine that died.
+    # Ray also reports the dead machine there.
     figures = json.loads(next(line for line in run.stdout.splitlines() if line.startswith('{"videos"')))
     figure(**figures)
     assert figures["done"] == figures["videos"] and figures["retries"] > 0
@@ -221,7 +221,7 @@ def test_memory_of_the_driver_stays_flat_over_2000_prompts(ray_cluster, tmp_path
         time.monotonic(),
     )
     while process.poll() is None:
-        with suppress(psutil.NoSuchProcess, OSError):  # it ends, or a record becomes a part, while we look
+        with suppress(psutil.NoSuchProcess, OSError):  # it may end, or a record become a part, meanwhile
             count = num_finished(out) if len(samples) % 10 == 0 else None
             samples.append((count, psutil.Process(process.pid).memory_info().rss))
         time.sleep(0.5)
@@ -250,21 +250,21 @@ def real_cluster():
 
 def submit(address, env, *command):
     ray_command = str(Path(sys.executable).parent / "ray")
-    # The port answers before the jobs API does, and that before there is an agent to run a job.
+    # The port answers before the jobs API, and the jobs API before an agent can run a job.
     for _ in range(60):
         run = subprocess.run(
             [ray_command, "job", "submit", "--address", address, "--working-dir", str(ROOT), *command],
             env=env, capture_output=True, text=True, timeout=400,
         )  # fmt: skip
-        said = run.stderr + run.stdout
-        if "Failed to connect" not in said and "No available agent" not in said:
+        output = run.stderr + run.stdout
+        if "Failed to connect" not in output and "No available agent" not in output:
             return run
         time.sleep(2)
     return run
 
 
 def test_ray_job_submit_makes_the_videos_and_ray_job_stop_commits_what_is_whole(real_cluster, tmp_path, figure):
-    """The tiny bundle, the command of the README."""
+    """The tiny bundle and the command in the README."""
     address, env = real_cluster
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a large red circle moves right over a plain navy background\n" * 2)

@@ -1,4 +1,4 @@
-"""The endpoint under many clients, and while parts of it are killed: `make chaos`."""
+"""The endpoint with many clients, and while parts of it are killed: `make chaos`."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from tests.support.http_kit import wait_for
 
 pytestmark = [pytest.mark.chaos, pytest.mark.xdist_group("ray")]
 PROMPT = "a red circle moves right"
-CLIENTS, ADMITTED = 50, 18  # at least: serve.in_flight and serve.max_queued
+CLIENTS, ADMITTED = 50, 18  # at least: serve.in_flight + serve.max_queued
 ROUND_S, BACK_S = 240, 180
 LARGE_MIB = 200
 
@@ -40,13 +40,13 @@ def ask(client, seed, num_frames):
 
 
 def stream(client, video_id):
-    """All bytes, from the moment when the first are there."""
+    """All bytes of a stream, read from the moment when the first ones exist."""
     with client.stream("GET", f"/v1/videos/{video_id}/stream") as answer:
         return b"".join(answer.iter_raw())
 
 
 def alone(client, seed, num_frames):
-    """The bytes of the video that nobody disturbs."""
+    """The bytes of an undisturbed video."""
     found = stream(client, ask(client, seed, num_frames).json()["id"])
     wait_for(lambda: is_idle(client), 60)
     return found
@@ -60,7 +60,7 @@ def is_idle(client):
 
 def test_fifty_clients_at_once_get_whole_videos_or_a_time_to_come_again_and_memory_is_flat(service, client, figure):
     expected, counts, memory, seconds = [alone(client, seed, 48) for seed in range(4)], [], [], []
-    for _ in range(4):  # the first one fills what is filled once
+    for _ in range(4):  # the first request fills caches
         began = time.monotonic()
         admitted = fifty(service, expected)
         seconds.append(round(time.monotonic() - began, 1))
@@ -73,7 +73,7 @@ def test_fifty_clients_at_once_get_whole_videos_or_a_time_to_come_again_and_memo
 
 
 def fifty(service, expected):
-    """How many of fifty clients were admitted. All have an answer in time, and the right one."""
+    """The number of admitted clients out of fifty. All get the right answer in time."""
     gate = threading.Barrier(CLIENTS)
 
     def one(number):

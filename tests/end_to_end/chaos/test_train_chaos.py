@@ -1,4 +1,4 @@
-"""A training whose workers, and then all of it, are killed, and videos that kill who reads them: `make chaos`."""
+"""A training whose workers and driver are killed, and videos that kill their reader: `make chaos`."""
 
 import json
 import os
@@ -49,7 +49,7 @@ def end(process):
 
 
 def reached(process, folder, step):
-    """Waits until the training has logged that step."""
+    """Waits until the training has logged this step."""
     log = folder / "work" / "memory" / "log.jsonl"
     while not log.exists() or not any(json.loads(line)["step"] >= step for line in log.read_text().splitlines()):
         assert process.poll() is None, process.stdout.read()
@@ -66,7 +66,7 @@ def test_a_training_ends_with_the_same_weights_whoever_is_killed(clips, random_b
         if "RayTrainWorker" in " ".join(one.cmdline())
     ]
     assert len(workers) == 2
-    os.kill(workers[1], signal.SIGKILL)  # the others start again with it
+    os.kill(workers[1], signal.SIGKILL)  # the others restart with it
     reached(process, tmp_path / "wild", 30)
     killed = kill_tree(process)
     end(start(clips, random_bundle, tmp_path / "wild"))
@@ -93,7 +93,7 @@ sys.addaudithook(deadly)
 
 
 def test_a_video_that_kills_its_worker_costs_that_video_alone(clips, random_bundle, tmp_path, figure):
-    """Like a decoder that crashes on a broken file, in every worker that looks at it."""
+    """Like a decoder that crashes on a broken file, in every worker that opens it."""
     kills = tmp_path / "kills"
     (tmp_path / "sitecustomize.py").write_text(DEADLY.replace("{kills}", str(kills)))
     path = f"{tmp_path}:{own_env()['PYTHONPATH']}"
@@ -101,6 +101,6 @@ def test_a_video_that_kills_its_worker_costs_that_video_alone(clips, random_bund
     rows = {row["path"]: row for row in map(json.loads, (tmp_path / "work/videos.jsonl").read_text().splitlines())}
     assert [rows[f"{i}.mp4"]["clips"] for i in range(6)] == [2, 0, 2, 2, 2, 2]
     assert rows["1.mp4"]["reason"] == "no worker had an answer in 3 attempts"
-    attempts = len(kills.read_text())  # a letter each
+    attempts = len(kills.read_text())  # one character each
     assert attempts == 3
     figure(videos=len(rows), gave_clips=sum(row["clips"] > 0 for row in rows.values()), attempts=attempts)

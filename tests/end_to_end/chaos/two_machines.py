@@ -23,7 +23,7 @@ def main(folder: Path) -> None:
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 3})
     second = cluster.add_node(num_cpus=3)
     ray.init(cluster.address, log_to_driver=False)
-    # Both machines hold actors of both pools; when one is gone, the job ends with those of the other.
+    # Both machines hold actors of both pools; without the killed one, the job finishes on the other.
     pools = ("ray.strategy=SPREAD", "ray.base.num_actors=2", "ray.refiner.num_actors=3", "ray.max_attempts=50")
     run_job(prompts, folder / "calm", *pools)
 

@@ -584,6 +584,7 @@ def _is_up(url):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("mlflow server")
 def test_a_server_that_hangs_for_a_while_gets_everything_later(mlflow_server, tmp_path, caplog, capfd, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
     process, uri = mlflow_server
@@ -611,6 +612,7 @@ def test_a_server_that_hangs_for_a_while_gets_everything_later(mlflow_server, tm
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("mlflow server")
 def test_a_server_that_dies_in_the_middle_does_not_hold_up_the_job(mlflow_server, caplog):
     process, uri = mlflow_server
     with open_tracker(TrackingParams(uri=uri, **FAST), None, "bulk") as tracker:
