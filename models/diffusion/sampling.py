@@ -162,7 +162,7 @@ def _finite_level(schedule: NoiseSchedule, timestep: Timestep) -> tuple[float, f
 
 
 def rows(guidance_scale: float, anchor_guidance_scale: float | None = None) -> int:
-    """The number of predictions that guidance needs: 1 (no guidance), 2 (one weight) or 3 (weights for text and anchor)."""
+    """The number of predictions that guidance needs: 1 (none), 2 (one weight) or 3 (weights for text and anchor)."""
     if anchor_guidance_scale is not None:
         return 3
     return 1 if guidance_scale == 1 else 2

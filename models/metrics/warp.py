@@ -1,4 +1,4 @@
-"""Warp error and MAWE: the part of a video that its own motion does not explain (StreamingT2V, section 5.2; `mawe.py` of its code).
+"""Warp error and MAWE: changes beyond a video's own motion (StreamingT2V, section 5.2; `mawe.py` of its code).
 
 MAWE weighs warp error against motion: lower is better, which is consistent *and* moving. It exists in three forms that
 are never mixed. W_i is the warp error of pair i, OFS_i the mean length of its flow vectors:

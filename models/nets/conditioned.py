@@ -97,7 +97,7 @@ def denoise(
 ) -> Float[Tensor, "b c t h w"]:
     """The model output for noisy latents x at `timestep` (one for all, or one for each video of the batch).
 
-    Without cam: the same as `unet(x, timestep, text).sample`. With cam: x's first f frames are the condition's frames in
+    Without cam: `unet(x, timestep, text).sample`. With cam: x's first f frames are the condition's frames in
     time; `condition` is from `encode_condition` (batch b or 1), `control_context` from the function of that name (batch
     b or 1 too).
     `passes` makes the walk over the layers, where frames are to attend to each other in another way.

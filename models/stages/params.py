@@ -15,12 +15,12 @@ class BaseParams:
     num_inference_steps: int = 8
     guidance_scale: float = 2.5  # 1 is no guidance
     # Of chunks with a memory (the published code has 9 and 7.5). 1: guidance weighs the anchor too, and carries colours
-    # away from it (docs/results/tiny.md). With a negative prompt they have guidance_scale nevertheless.
+    # away from it (docs/history/tiny.md). With a negative prompt they have guidance_scale nevertheless.
     continuation_guidance_scale: float = 1.0
     anchor_guidance_scale: float | None = None  # a weight of its own for the anchor: three predictions instead of two
     guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
     # The part of the steps that is guided, from the first on (1: all). With the first half alone more first chunks are
-    # right, and shades move less if the second half is unguided (arXiv 2404.07724, docs/results/tiny.md).
+    # right, and shades move less if the second half is unguided (arXiv 2404.07724, docs/history/tiny.md).
     guidance_stop: float = 0.5
     sampler: str = "ddim"  # or dpmpp_2m_sde
     eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM

@@ -99,8 +99,8 @@ class VaeStage(TrainStage):
     def finish(self) -> None:
         """Folds each latent channel's mean and standard deviation into the 1x1 convolutions: unit-normal latents.
 
-        A channel whose posterior is wider than its signal carries no information: it becomes 0, and costs a diffusion model
-        nothing. (Half of the channels are such; at unit variance they were half of the base model's loss.)
+        A channel whose posterior is wider than its signal carries no information: it becomes 0, and costs a diffusion
+        model nothing. (Half of the channels are such; at unit variance they were half of the base model's loss.)
         """
         rng = rng_for(self.seed, "train-vae-fold", 0, 0)
         frames = (random_frames(rng, 64, 64, 64).to(self.device) for _ in range(8))
