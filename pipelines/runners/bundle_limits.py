@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from longtake.models.diffusion.schedule import NoiseSchedule
-from longtake.models.stages.files import read_json
+from longtake.models.stages.files import read_index, read_json
 from longtake.models.stages.params import check_size
 from longtake.pipelines.config.conf import Conf
 from longtake.pipelines.config.paths import BUNDLES
@@ -39,6 +39,7 @@ class Limits:
 def limits_of(conf: Conf) -> Limits:
     """The limits of the bundle of `conf`. Raises ValueError when its files cannot be read."""
     bundle = bundle_path(conf.bundle)
+    read_index(bundle)
     vae = bundle / "refiner_vae" if (bundle / "refiner_vae").is_dir() else bundle / "vae"
     try:
         halvings = len(_config(vae)["block_out_channels"]) + len(_config(bundle / "refiner")["up_block_types"]) - 2
