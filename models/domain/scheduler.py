@@ -34,7 +34,7 @@ from longtake.models.domain.resume import Resume
 from longtake.models.domain.span import Span
 
 
-class Stage(StrEnum):
+class StageName(StrEnum):
     """The stage that runs a task."""
 
     GENERATE = "generate"  # advance(spec, plan, index, memory) -> Memory, Chunk
@@ -63,7 +63,7 @@ class Task:
     """One call of one stage: `stage.advance(*task.args)` is the whole of the work."""
 
     video_id: str
-    stage: Stage
+    stage: StageName
     index: int  # of the chunk, or of the window
     steps: Span | None  # the cells of the window; None for a chunk
     args: tuple[Any, ...] = field(
@@ -124,7 +124,7 @@ class Scheduler:
         """
         return self._video(video_id).next_chunk
 
-    def next(self, stage: Stage) -> Task | None:
+    def next(self, stage: StageName) -> Task | None:
         """A task for `stage` that may run now; None if all have to wait for a running one."""
         tasks = (video.next(stage) for video in self._videos.values())
         return next((task for task in tasks if task is not None), None)
@@ -194,7 +194,7 @@ class _Video:
         self._windows = {resume.window: _Window(boundaries=boundaries)}
         self._segments: dict[int, Handle] = {}  # done, held back for an earlier one
         self._num_segments = resume.window  # given out
-        self._running: dict[tuple[Stage, int], Task] = {}
+        self._running: dict[tuple[StageName, int], Task] = {}
 
     @property
     def ended(self) -> bool:
@@ -206,7 +206,7 @@ class _Video:
 
     @property
     def next_chunk(self) -> int:
-        return self._queue.next_chunk + ((Stage.GENERATE, self._queue.next_chunk) in self._running)
+        return self._queue.next_chunk + ((StageName.GENERATE, self._queue.next_chunk) in self._running)
 
     def change(self, spec: PromptSpec) -> None:
         same = replace(spec, prompt=self._spec.prompt, cues=self._spec.cues) == self._spec
@@ -222,8 +222,8 @@ class _Video:
         # The very object: a task of a video that was cancelled and submitted again looks just the same.
         return self._running.get((task.stage, task.index)) is task
 
-    def next(self, stage: Stage) -> Task | None:
-        task = self._next_chunk() if stage is Stage.GENERATE else self._next_cells()
+    def next(self, stage: StageName) -> Task | None:
+        task = self._next_chunk() if stage is StageName.GENERATE else self._next_cells()
         if task is not None:
             self._running[stage, task.index] = task
         return task
@@ -246,10 +246,10 @@ class _Video:
 
     def _next_chunk(self) -> Task | None:
         index = self._queue.next_chunk
-        if (Stage.GENERATE, index) in self._running or self._queue.full:
+        if (StageName.GENERATE, index) in self._running or self._queue.full:
             return None
         args = (self._spec, self._plan, index, self._memory)
-        return Task(self._spec.video_id, Stage.GENERATE, index, None, args)
+        return Task(self._spec.video_id, StageName.GENERATE, index, None, args)
 
     def _next_cells(self) -> Task | None:
         for index, window in self._windows.items():
@@ -258,7 +258,7 @@ class _Video:
         return None
 
     def _ready(self, index: int, window: _Window) -> bool:
-        if (Stage.REFINE, index) in self._running:
+        if (StageName.REFINE, index) in self._running:
             return False
         has_chunks = index < self._queue.next_window or self._queue.complete(index)
         return has_chunks and all(
@@ -273,7 +273,7 @@ class _Video:
         steps = self._blocks[window.num_done]
         boundaries = (window.boundaries[key] for key in self._needed(index, steps))
         args = (self._spec, self._plan, index, steps, window.state, *window.chunks, *boundaries)
-        return Task(self._spec.video_id, Stage.REFINE, index, steps, args)
+        return Task(self._spec.video_id, StageName.REFINE, index, steps, args)
 
     def _needed(self, index: int, steps: Span) -> list[tuple[int, Span]]:
         """The boundaries (window, steps) that hold predictions which the task (index, steps) blends."""

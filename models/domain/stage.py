@@ -3,7 +3,7 @@
 from typing import Any, Protocol
 
 
-class Advances(Protocol):
+class Stage(Protocol):
     """A pure function of its arguments, which are listed in models/domain/scheduler.py."""
 
     def advance(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]: ...

@@ -15,8 +15,8 @@ from longtake.models.baselines.text import Baseline, TextModel
 from longtake.models.diffusion.sampling import NoiseSchedule
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
-from longtake.models.domain.scheduler import Stage
-from longtake.models.domain.stage import Advances
+from longtake.models.domain.scheduler import StageName
+from longtake.models.domain.stage import Stage
 from longtake.models.domain.state import Chunk
 from longtake.models.metrics.clip import Clip
 from longtake.models.stages.bundle import Bundle
@@ -120,5 +120,8 @@ def chunks_of(bundle: Bundle, conf: Conf, spec: PromptSpec, num_frames: int) -> 
 
 def refined_frames(bundle: Bundle, conf: Conf, spec: PromptSpec, low: Frames) -> Frames:
     """The frames of a low-resolution video, refined as `longtake enhance` would."""
-    stages: dict[Stage, Advances] = {Stage.GENERATE: RecordedChunks(low), Stage.REFINE: bundle.refiner(conf.refiner)}
+    stages: dict[StageName, Stage] = {
+        StageName.GENERATE: RecordedChunks(low),
+        StageName.REFINE: bundle.refiner(conf.refiner),
+    }
     return np.concatenate([segment.frames for segment in build_runner(conf, stages).stream(spec)])

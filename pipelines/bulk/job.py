@@ -21,7 +21,7 @@ from ray.exceptions import RayError
 
 from longtake.actors.calls import Fate, Outcome
 from longtake.actors.pool import Pool, reason
-from longtake.models.domain.scheduler import Stage
+from longtake.models.domain.scheduler import StageName
 from longtake.models.metrics.quality import OnFailure
 from longtake.models.video.frame_checks import BadFrames
 from longtake.pipelines.bulk.records import Observe, Records, Tally
@@ -130,7 +130,7 @@ class BulkJob(VideoDriver[BulkVideo]):
         if isinstance(outcome.error, BadFrames):
             self._reject(video, outcome.why)
             return False
-        generated = outcome.fate is Fate.DONE and outcome.call.subject.stage is Stage.GENERATE
+        generated = outcome.fate is Fate.DONE and outcome.call.subject.stage is StageName.GENERATE
         if generated and self._conf.quality.has_limits:
             self._jobs.put(video.measure(outcome), first=True)
             return False
@@ -139,7 +139,7 @@ class BulkJob(VideoDriver[BulkVideo]):
     def _task_done(self, video: BulkVideo, event: TaskDone) -> None:
         task = event.task
         video.seconds[task.stage] += event.receipt.seconds
-        if task.stage is Stage.GENERATE:
+        if task.stage is StageName.GENERATE:
             self.tally.chunks += 1
             if self._conf.previews:
                 self._encode(video, Slot("preview", task.index), event.output)
@@ -210,7 +210,7 @@ class BulkJob(VideoDriver[BulkVideo]):
         why = video.broken_limit(self._conf.quality)
         if why is not None and self._conf.quality.on_failure is not OnFailure.FLAG:
             assert outcome.receipt is not None
-            video.seconds[Stage.GENERATE] += outcome.receipt.seconds
+            video.seconds[StageName.GENERATE] += outcome.receipt.seconds
             return self._reject(video, why)
         self._report(outcome)
 

@@ -8,7 +8,7 @@ from typing import Any
 from longtake.actors.calls import Outcome
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
-from longtake.models.domain.scheduler import Stage
+from longtake.models.domain.scheduler import StageName
 from longtake.models.metrics.quality import Figures, QualityParams, seed_of, verdict
 from longtake.pipelines.bulk.paths import chunk_path, preview_path, thumbnail_path, video_path
 from longtake.pipelines.bulk.settings import BulkConf, Format
@@ -43,7 +43,7 @@ class BulkVideo:
     requested: set[Slot] = field(default_factory=set)  # fragments that are encoded or waiting to be
     fragments: dict[Slot, Any] = field(default_factory=dict)  # references to the bytes of those that are encoded
     thumbnail: Any = None
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*Stage, "encode"), 0.0))
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*StageName, "encode"), 0.0))
     retries: int = 0  # with the seeds that were rejected
     measured: Any = None  # reference to the state of the measurement after the latest chunk
     figures: Figures | None = None
@@ -126,8 +126,8 @@ class BulkVideo:
             status="done",
             quality=dumps(self.tried(flagged)) if has_figures else None,
             flagged=flagged,
-            generate_s=round(self.seconds[Stage.GENERATE], 3),
-            refine_s=round(self.seconds[Stage.REFINE], 3),
+            generate_s=round(self.seconds[StageName.GENERATE], 3),
+            refine_s=round(self.seconds[StageName.REFINE], 3),
             encode_s=round(self.seconds["encode"], 3),
             attempts=1 + self.retries + retries,
             finished_at=datetime.now(UTC),

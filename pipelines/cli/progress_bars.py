@@ -6,7 +6,7 @@ from typing import Any, Self
 from tqdm import tqdm
 
 from longtake.models.domain.plan import Plan
-from longtake.models.domain.scheduler import Stage, Task
+from longtake.models.domain.scheduler import StageName, Task
 
 
 class Progress:
@@ -19,8 +19,10 @@ class Progress:
         cells = len(plan.windows) * (num_steps + 1)
         # disable=None: tqdm looks whether stderr is a terminal
         self._bars = {
-            Stage.GENERATE: tqdm(total=len(plan.chunks), desc=f"{source:<10}", unit="chunk", disable=None, leave=False),
-            Stage.REFINE: tqdm(total=cells, desc="refiner   ", unit="cell", disable=None, leave=False, position=1),
+            StageName.GENERATE: tqdm(
+                total=len(plan.chunks), desc=f"{source:<10}", unit="chunk", disable=None, leave=False
+            ),
+            StageName.REFINE: tqdm(total=cells, desc="refiner   ", unit="cell", disable=None, leave=False, position=1),
         }
 
     def observe(self, task: Task, output: Any) -> None:

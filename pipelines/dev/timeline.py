@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from longtake.models.domain.prompt import PromptSpec
-from longtake.models.domain.scheduler import Stage
+from longtake.models.domain.scheduler import StageName
 from longtake.pipelines.runners.ray_runner import POOLS, RayRunner, SegmentFinal, TaskDone, VideoFailed
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ def timed_tasks(runner: RayRunner, specs: Sequence[PromptSpec], in_order: bool =
     chunks, segments = sum(len(plan.chunks) for plan in plans.values()), sum(len(p.segments) for p in plans.values())
     done: list[TaskDone] = []
     while segments:
-        generated = sum(event.task.stage is Stage.GENERATE for event in done)
-        stages: Collection[Stage] = (Stage.GENERATE,) if in_order and generated < chunks else tuple(Stage)
+        generated = sum(event.task.stage is StageName.GENERATE for event in done)
+        stages: Collection[StageName] = (StageName.GENERATE,) if in_order and generated < chunks else tuple(StageName)
         runner.hand_out(stages)
         for event in runner.events():
             segments -= isinstance(event, SegmentFinal)
@@ -56,7 +56,7 @@ def timed_tasks(runner: RayRunner, specs: Sequence[PromptSpec], in_order: bool =
 
 
 def _timed(done: Sequence[TaskDone]) -> list[TimedTask]:
-    workers: dict[Stage, dict[str, int]] = {stage: {} for stage in Stage}
+    workers: dict[StageName, dict[str, int]] = {stage: {} for stage in StageName}
     start_s = done[0].receipt.began_s
     found = []
     for event in done:

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 from longtake.actors.calls import Calls, Fate, Outcome
 from longtake.actors.pool import Pool
-from longtake.models.domain.scheduler import Stage, Task
+from longtake.models.domain.scheduler import StageName, Task
 from longtake.pipelines.config.conf import Conf
 from longtake.pipelines.runners.ray_runner import Event, RayRunner, SegmentFinal, TaskDone, VideoFailed
 from longtake.pipelines.runners.writer_queue import JobResult, WriterJob, WriterQueue
@@ -141,7 +141,7 @@ class VideoDriver(ABC, Generic[V]):
 
     def _detour(self, task: Task) -> tuple[Pool, str, tuple[Any, ...]] | None:
         """Rule 1."""
-        if task.stage is not Stage.GENERATE:
+        if task.stage is not StageName.GENERATE:
             return None
         path = self._kept_chunk(self._videos[task.video_id], task.index)
         return None if path is None else (self._writer, "load_chunk", (path,))

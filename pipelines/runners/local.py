@@ -9,8 +9,8 @@ from typing import Any
 
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import PromptSpec
-from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, Stage, Task
-from longtake.models.domain.stage import Advances
+from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, StageName, Task
+from longtake.models.domain.stage import Stage
 from longtake.models.domain.state import Segment
 
 
@@ -18,7 +18,7 @@ from longtake.models.domain.state import Segment
 class LocalRunner:
     """Runs the tasks of one video in this process."""
 
-    stages: Mapping[Stage, Advances]
+    stages: Mapping[StageName, Stage]
     plan: PlanParams
     num_steps: int
     coupling: Coupling
@@ -39,7 +39,7 @@ class LocalRunner:
         try:
             while not scheduler.finished:
                 # Refine first: a viewer waits for the earliest segment, not for the last chunk.
-                task = scheduler.next(Stage.REFINE) or scheduler.next(Stage.GENERATE)
+                task = scheduler.next(StageName.REFINE) or scheduler.next(StageName.GENERATE)
                 assert task is not None, "nothing runs and nothing is ready"
                 carry, output = self.stages[task.stage].advance(*task.args)
                 segments = scheduler.done(task, carry, output)

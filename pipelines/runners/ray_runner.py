@@ -25,12 +25,12 @@ from longtake.actors.worker import Receipt
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec, change_prompt
 from longtake.models.domain.resume import Resume
-from longtake.models.domain.scheduler import Scheduler, Stage, Task
+from longtake.models.domain.scheduler import Scheduler, StageName, Task
 from longtake.models.domain.state import Segment
 from longtake.pipelines.config.conf import Conf, for_video
 from longtake.pipelines.runners.ray_cluster import Factories, pools
 
-POOLS = {Stage.GENERATE: "base", Stage.REFINE: "refiner"}
+POOLS = {StageName.GENERATE: "base", StageName.REFINE: "refiner"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,11 +169,11 @@ class RayRunner:
         self._schedule(video)
         return []
 
-    def hand_out(self, stages: Collection[Stage] = tuple(Stage)) -> None:
+    def hand_out(self, stages: Collection[StageName] = tuple(StageName)) -> None:
         """Starts every task of `stages` that may run, while there are idle actors."""
         for stage, pool in self._pools.items():
             while stage in stages and pool.num_idle and (task := self._scheduler.next(stage)):
-                key = (task.video_id, task.index if task.stage is Stage.REFINE else None)
+                key = (task.video_id, task.index if task.stage is StageName.REFINE else None)
                 where, method, args = self._detour(task) or (pool, "advance", task.args)
                 if not where.num_idle:  # a detour waits for an actor
                     self._scheduler.lost(task)
@@ -228,7 +228,7 @@ class RayRunner:
                         raise RuntimeError(event.reason)
                     if isinstance(event, TaskDone) and observe is not None:
                         # Chunks are small, and a preview shows them, once; other outputs are not fetched.
-                        generated = event.task.stage is Stage.GENERATE
+                        generated = event.task.stage is StageName.GENERATE
                         chunk = self._fetch(event, event.output) if generated and event.task.index == shown else None
                         if chunk is not None or not generated:
                             shown += generated

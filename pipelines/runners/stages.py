@@ -15,9 +15,9 @@ import transformers
 
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec, Settings
-from longtake.models.domain.scheduler import Stage
+from longtake.models.domain.scheduler import StageName
 from longtake.models.domain.span import Span
-from longtake.models.domain.stage import Advances
+from longtake.models.domain.stage import Stage
 from longtake.models.domain.state import Chunk, Segment
 from longtake.models.stages.bundle import Bundle, load_bundle
 from longtake.models.stages.files import BASE_PARTS
@@ -35,7 +35,7 @@ def quiet() -> None:
     diffusers.utils.logging.set_verbosity_error()
 
 
-def build_bundle(conf: Conf, stage: Stage | None = None) -> Bundle:
+def build_bundle(conf: Conf, stage: StageName | None = None) -> Bundle:
     """The parts of `conf.bundle` for `stage`, or for both. Raises ValueError for a missing or broken bundle."""
     quiet()
     if conf.device == "cuda" and not torch.cuda.is_available():
@@ -46,8 +46,8 @@ def build_bundle(conf: Conf, stage: Stage | None = None) -> Bundle:
     def wanted(part: str) -> bool:
         return {
             None: True,
-            Stage.GENERATE: part in BASE_PARTS,
-            Stage.REFINE: part.startswith("refiner") or part in ("vae", "tokenizer", "text_encoder"),
+            StageName.GENERATE: part in BASE_PARTS,
+            StageName.REFINE: part.startswith("refiner") or part in ("vae", "tokenizer", "text_encoder"),
         }[stage]
 
     return load_bundle(bundle_path(conf.bundle), conf.device, getattr(torch, conf.dtype), wanted)
@@ -61,20 +61,23 @@ def build_texts(conf: Conf) -> Bundle:
 
 def build_generator(conf: Conf, bundle: Bundle) -> LocalRunner:
     """A runner that turns a prompt into a video."""
-    stages: dict[Stage, Advances] = {
-        Stage.GENERATE: bundle.base_model(conf.base),
-        Stage.REFINE: bundle.refiner(conf.refiner),
+    stages: dict[StageName, Stage] = {
+        StageName.GENERATE: bundle.base_model(conf.base),
+        StageName.REFINE: bundle.refiner(conf.refiner),
     }
     return build_runner(conf, {name: LocalStage(stage, conf) for name, stage in stages.items()})
 
 
 def build_enhancer(conf: Conf, bundle: Bundle, video: Path) -> LocalRunner:
     """A runner that refines an existing video, which takes the place of the base model and may have black frames."""
-    stages: dict[Stage, Advances] = {Stage.GENERATE: VideoSource(video), Stage.REFINE: bundle.refiner(conf.refiner)}
+    stages: dict[StageName, Stage] = {
+        StageName.GENERATE: VideoSource(video),
+        StageName.REFINE: bundle.refiner(conf.refiner),
+    }
     return build_runner(conf, {name: LocalStage(stage, conf, may_be_black=True) for name, stage in stages.items()})
 
 
-def build_runner(conf: Conf, stages: Mapping[Stage, Advances]) -> LocalRunner:
+def build_runner(conf: Conf, stages: Mapping[StageName, Stage]) -> LocalRunner:
     """A runner of these stages with the settings of `conf`."""
     refiner = conf.refiner
     return LocalRunner(
@@ -89,7 +92,7 @@ class LocalStage:
     ones of the tiny bundle's sizes differed between one thread and two (two-dimensional ones, as now, do not).
     """
 
-    def __init__(self, stage: Advances, conf: Conf, may_be_black: bool = False) -> None:
+    def __init__(self, stage: Stage, conf: Conf, may_be_black: bool = False) -> None:
         self._stage, self._may_be_black = stage, may_be_black
         self._num_threads = conf.num_threads if conf.device == "cpu" else None
 
@@ -123,7 +126,7 @@ class StageFactory:
     """Builds a stage in its actor; small enough to be sent to every actor."""
 
     conf: Conf
-    stage: Stage
+    stage: StageName
 
     def __call__(self) -> "BundleStage":
         if self.conf.device == "cpu":
@@ -135,15 +138,15 @@ class StageFactory:
 
 def stage_factories(conf: Conf) -> dict[str, StageFactory]:
     """The factories of the two pools."""
-    return {"base": StageFactory(conf, Stage.GENERATE), "refiner": StageFactory(conf, Stage.REFINE)}
+    return {"base": StageFactory(conf, StageName.GENERATE), "refiner": StageFactory(conf, StageName.REFINE)}
 
 
 class BundleStage:
     """One stage of a bundle for many videos, with the settings of each."""
 
-    def __init__(self, conf: Conf, bundle: Bundle, stage: Stage) -> None:
+    def __init__(self, conf: Conf, bundle: Bundle, stage: StageName) -> None:
         self._conf, self._bundle, self._stage = conf, bundle, stage
-        self._made: OrderedDict[Settings, Advances] = OrderedDict()
+        self._made: OrderedDict[Settings, Stage] = OrderedDict()
 
     def advance(self, spec: PromptSpec, *args: Any) -> tuple[Any, Any]:
         """As the stage's own. Raises ValueError for settings beyond the bundle's limits, BadFrames for black frames."""
@@ -154,16 +157,16 @@ class BundleStage:
     def warm_up(self) -> None:
         """Calls the stage once for a short video and drops the result."""
         plan, spec = Plan(1, self._conf.plan), PromptSpec("warm-up", "a")
-        if self._stage is Stage.GENERATE:
+        if self._stage is StageName.GENERATE:
             self._for(()).advance(spec, plan, 0, None)
         else:
             chunks = (Chunk(span, np.zeros((len(span), 8, 8, 3), np.uint8)) for span in plan.chunks)
             self._for(()).advance(spec, plan, 0, Span(0, 1), None, *chunks)
 
-    def _for(self, settings: Settings) -> Advances:
+    def _for(self, settings: Settings) -> Stage:
         if settings not in self._made:
             conf = for_video(self._conf, settings)
-            generates = self._stage is Stage.GENERATE
+            generates = self._stage is StageName.GENERATE
             self._made[settings] = (
                 self._bundle.base_model(conf.base) if generates else self._bundle.refiner(conf.refiner)
             )

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from longtake.models.domain.plan import PlanParams
-from longtake.models.domain.scheduler import Coupling, Stage
+from longtake.models.domain.scheduler import Coupling, StageName
 from longtake.models.video.mp4 import Mp4Encoder, plain
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.local import LocalRunner
@@ -35,7 +35,7 @@ def take_of(num_frames=56, prompt="a red circle", coupling=Coupling.CAUSAL, seed
 
 def local_bytes(take):
     """(joined fragments, plain file) from the local runner for the same request."""
-    stages = {Stage.GENERATE: LinkedBase(), Stage.REFINE: LinkedRefiner()}
+    stages = {StageName.GENERATE: LinkedBase(), StageName.REFINE: LinkedRefiner()}
     runner = LocalRunner(stages, PlanParams(), NUM_STEPS, take.coupling)
     encoder = Mp4Encoder(take.fps, take.width, take.height)
     fragments = [encoder.encode(segment.frames) for segment in runner.stream(replace(take.spec, settings=()))]

@@ -1,7 +1,8 @@
 """One take in work: its events become jobs for the writers, and events for viewers.
 
  1. A chunk is kept with its preview, and a boundary of causal coupling when it comes.
- 2. A fragment waits until the basis of the next window is kept: after any fragment the take can be resumed.
+ 2. A fragment waits until its chunks and the basis of the next window are kept: after any fragment the take can be
+    resumed, and a finished take has all its chunks.
  3. An existing file is not written again, however often the take begins again.
  4. Fragments and previews are announced in order, without gaps; every event is announced once.
 
@@ -158,7 +159,8 @@ class TakeInProgress:
     def _fragments(self) -> list[WriterJob]:
         jobs = []
         for index in sorted(self._final):
-            if not all(name in self.files for name in self.shape.basis(index + 1)):
+            chunks = map(chunk_name, self.shape.plan.chunks_of(index))
+            if not all(name in self.files for name in (*self.shape.basis(index + 1), *chunks)):
                 break  # later ones wait too: a viewer needs this one first
             self._requested.add(fragment_name(index))
             args = (index, self.take.fps, self.take.num_frames, self._final.pop(index))
@@ -167,6 +169,9 @@ class TakeInProgress:
 
     def _finish(self) -> WriterJob:
         self._requested.add("finish")
+        # After a restart a window may still run whose fragment was written before.
+        self._steps = Counter(dict.fromkeys(range(self.shape.num_fragments), self.shape.num_steps))
+        self._announce_progress()
         starts = [segment.start for segment in self.shape.plan.segments]
         return self._job("finish", starts, self.take.num_frames)
 

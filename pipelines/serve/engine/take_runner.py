@@ -17,7 +17,7 @@ import ray
 from ray.exceptions import RayError
 
 from longtake.actors.pool import Pool, reason
-from longtake.models.domain.scheduler import Stage
+from longtake.models.domain.scheduler import StageName
 from longtake.pipelines.config.conf import for_video
 from longtake.pipelines.files.piece_writer import EncodingError
 from longtake.pipelines.runners.driver import VideoDriver
@@ -130,7 +130,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         video.unreadable(chunk_name(index))
 
     def _task_done(self, video: TakeInProgress, event: TaskDone) -> None:
-        if event.task.stage is Stage.GENERATE:
+        if event.task.stage is StageName.GENERATE:
             self._put(video, video.chunk_done(event.task.index, event.carry, event.output))
         else:
             self._put(video, video.window_done(event.task, event.output))

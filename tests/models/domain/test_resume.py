@@ -10,13 +10,13 @@ import pytest
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec, chunk_prompt
 from longtake.models.domain.resume import Resume
-from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, Stage, task_blocks
+from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, StageName, task_blocks
 from longtake.models.domain.span import Span
 from longtake.models.stages.bundle import load_bundle
 from longtake.models.stages.params import BaseParams, RefinerParams
 from tests.pipelines.runners.test_local import NUM_STEPS, ToyBase, ToyRefiner, frames_of, make_runner
 
-TOYS = {Stage.GENERATE: ToyBase(), Stage.REFINE: ToyRefiner()}
+TOYS = {StageName.GENERATE: ToyBase(), StageName.REFINE: ToyRefiner()}
 CUES = (Cue(20, "a blue ring"), Cue(41, "a large green square"), Cue(60, "a red circle"))
 
 
@@ -37,7 +37,7 @@ class Life:
         turn = 0
         while not scheduler.finished:
             change(scheduler, turn)
-            for stage in Stage:
+            for stage in StageName:
                 while task := scheduler.next(stage):
                     running.append(task)
             task = running.pop(rng.randrange(len(running)))
@@ -96,8 +96,8 @@ def networks(random_bundle):
     bundle = load_bundle(random_bundle)
     refiner = RefinerParams(num_inference_steps=3, height=32, width=32, coupling=Coupling.CAUSAL)
     return {
-        Stage.GENERATE: bundle.base_model(BaseParams(num_inference_steps=2)),
-        Stage.REFINE: bundle.refiner(refiner),
+        StageName.GENERATE: bundle.base_model(BaseParams(num_inference_steps=2)),
+        StageName.REFINE: bundle.refiner(refiner),
     }
 
 

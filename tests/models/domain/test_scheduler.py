@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.resume import Resume
-from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, Stage, Task, task_blocks
+from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, StageName, Task, task_blocks
 from longtake.models.domain.span import Span
 
 EXAMPLES = settings(max_examples=60)
-ONE, FOUR = dict.fromkeys(Stage, 1), dict.fromkeys(Stage, 4)
+ONE, FOUR = dict.fromkeys(StageName, 1), dict.fromkeys(StageName, 4)
 
 
 class Handle:
@@ -107,7 +107,7 @@ class Video:
 
     def expected_args(self, task: Task) -> tuple[list, set]:
         """The arguments before the flat tail, and the tail as a set."""
-        if task.stage is Stage.GENERATE:
+        if task.stage is StageName.GENERATE:
             return [self.spec, self.plan, task.index, ("memory", task.index - 1) if task.index else None], set()
         before = [("state", task.index, steps) for steps in self.tasks if steps.stop == task.steps.start]
         tail = {
@@ -124,7 +124,7 @@ class Video:
 class Simulation:
     """Runs videos with slots for each stage, ends tasks in a random order, and checks every claim at every turn."""
 
-    def __init__(self, videos: list[Video], lookahead_frames: int, slots: dict[Stage, int], rng: random.Random):
+    def __init__(self, videos: list[Video], lookahead_frames: int, slots: dict[StageName, int], rng: random.Random):
         self.scheduler = Scheduler(SchedulerParams(lookahead_frames))
         self.videos: dict[str, Video] = {}
         self.lookahead_frames, self.slots, self.rng = lookahead_frames, slots, rng
@@ -143,7 +143,7 @@ class Simulation:
         """Another prompt for some video, from a frame on whose chunk is neither done nor running."""
         video = self.rng.choice([v for v in self.videos.values() if len(v.out) < len(v.windows)])
         free = video.chunks + any(
-            task.stage is Stage.GENERATE and task.video_id == video.spec.video_id for task in self.running
+            task.stage is StageName.GENERATE and task.video_id == video.spec.video_id for task in self.running
         )
         assert self.scheduler.next_chunk(video.spec.video_id) == free
         first = video.plan.chunks[free - 1].start + 1 if free else 1
@@ -155,7 +155,7 @@ class Simulation:
 
     def fill(self):
         """Takes tasks until every slot is used or nothing may run; each one has to be the one that the rules name."""
-        for stage in self.rng.sample(list(Stage), 2):
+        for stage in self.rng.sample(list(StageName), 2):
             while sum(task.stage is stage for task in self.running) < self.slots[stage]:
                 expected = self.expected(stage)
                 task = self.scheduler.next(stage)
@@ -163,15 +163,15 @@ class Simulation:
                 if task is None:
                     break
                 self.check_args(task)
-                if stage is Stage.REFINE and task.index == self.videos[task.video_id].opened:
+                if stage is StageName.REFINE and task.index == self.videos[task.video_id].opened:
                     self.videos[task.video_id].opened += 1
                 self.running.append(task)
 
-    def expected(self, stage: Stage):
+    def expected(self, stage: StageName):
         """First video, lowest window: the independent reading of the rules."""
         busy = {(task.video_id, task.index) for task in self.running if task.stage is stage}
         for video_id, video in self.videos.items():
-            if stage is Stage.GENERATE:
+            if stage is StageName.GENERATE:
                 if (video_id, video.chunks) not in busy and video.may_generate(self.lookahead_frames):
                     return video_id, video.chunks, None
                 continue
@@ -209,7 +209,7 @@ class Simulation:
         video.out += [handle.what[1] for handle in segments]
 
     def results(self, task: Task, video: Video):
-        if task.stage is Stage.GENERATE:
+        if task.stage is StageName.GENERATE:
             names = ("memory", task.index), ("chunk", task.index)
         elif task.steps.start < video.num_steps:
             names = ("state", task.index, task.steps), ("boundary", task.index, task.steps)
@@ -269,7 +269,7 @@ def simulations(draw: st.DrawFn, max_frames: int = 400, max_videos: int = 3, res
     needed = max(
         sum(len(v.plan.chunks[i]) for i in v.plan.chunks_of(k)) for v in videos for k in range(len(v.plan.windows))
     )
-    slots = {stage: draw(st.integers(1, 5)) for stage in Stage}
+    slots = {stage: draw(st.integers(1, 5)) for stage in StageName}
     seed = draw(st.integers(0, 2**32))  # not st.randoms(): drawing every turn from hypothesis takes five times as long
     return Simulation(videos, needed + draw(st.integers(0, 60)), slots, random.Random(seed))
 
@@ -373,7 +373,7 @@ def test_a_lost_task_comes_again_with_the_very_same_arguments():
 def test_memory_does_not_grow_with_the_length_of_the_video(coupling, slots):
     def peak(num_frames):
         video = make_video(num_frames=num_frames, num_steps=5, coupling=coupling)
-        simulation = Simulation([video], 48, dict.fromkeys(Stage, slots), FirstInFirstOut())
+        simulation = Simulation([video], 48, dict.fromkeys(StageName, slots), FirstInFirstOut())
         return simulation.run().peak_handles
 
     assert peak(320) == peak(1280)
@@ -387,7 +387,9 @@ class FirstInFirstOut(random.Random):
 
 
 def test_without_a_refiner_the_base_model_stops_at_the_bound():
-    simulation = Simulation([make_video(num_frames=400)], 48, {Stage.GENERATE: 5, Stage.REFINE: 0}, random.Random(0))
+    simulation = Simulation(
+        [make_video(num_frames=400)], 48, {StageName.GENERATE: 5, StageName.REFINE: 0}, random.Random(0)
+    )
     simulation.fill()
     while simulation.running:
         simulation.end_one()
@@ -403,7 +405,7 @@ def test_the_first_segment_is_out_after_so_many_chunks_and_cells(coupling, chunk
     simulation = Simulation([make_video(num_frames=400, num_steps=4, coupling=coupling)], 48, ONE, random.Random(0))
     scheduler, (video,) = simulation.scheduler, simulation.videos.values()
     while not video.out:  # what pipelines/runners/local.py does
-        simulation.complete(scheduler.next(Stage.REFINE) or scheduler.next(Stage.GENERATE))
+        simulation.complete(scheduler.next(StageName.REFINE) or scheduler.next(StageName.GENERATE))
     assert video.chunks == chunks
     assert Counter(window for window, _ in video.cells) == cells
 
@@ -422,7 +424,7 @@ def test_a_window_runs_in_aligned_blocks_of_cells_and_decoding_is_a_task_of_its_
     video = make_video(num_frames=20, num_steps=5, coupling=coupling, steps_per_task=steps_per_task)
     simulation = Simulation([video], 48, ONE, random.Random(0)).run()
     spans = [Span(*span) for span in steps]
-    assert [key[3] for key in simulation.done if key[1] is Stage.REFINE] == spans
+    assert [key[3] for key in simulation.done if key[1] is StageName.REFINE] == spans
     assert task_blocks(5, steps_per_task, coupling) == tuple(spans)
 
 
@@ -434,7 +436,7 @@ def test_a_block_needs_up_to_two_boundaries_of_the_window_before():
         simulation.fill()
         for task in simulation.running:
             heard = [arg.what for arg in task.args[5:] if isinstance(arg, Handle) and arg.what[0] == "boundary"]
-            if task.stage is Stage.REFINE and task.index == 1:
+            if task.stage is StageName.REFINE and task.index == 1:
                 boundaries[task.steps] = [what[1:] for what in heard]
         simulation.end_one()
     assert boundaries == {
@@ -473,8 +475,8 @@ def test_what_was_handed_out_and_all_but_prompts_cannot_be_changed(changes, mess
     simulation = Simulation([make_video()], 48, ONE, random.Random(0))
     (video,) = simulation.videos.values()
     for _ in range(2):
-        simulation.complete(simulation.scheduler.next(Stage.GENERATE))
-    running = simulation.scheduler.next(Stage.GENERATE)
+        simulation.complete(simulation.scheduler.next(StageName.GENERATE))
+    running = simulation.scheduler.next(StageName.GENERATE)
     assert simulation.scheduler.next_chunk("a") == 3
     with pytest.raises(ValueError) as refusal:
         simulation.scheduler.change("a", replace(video.spec, **changes))
@@ -482,7 +484,7 @@ def test_what_was_handed_out_and_all_but_prompts_cannot_be_changed(changes, mess
     simulation.scheduler.change("a", replace(video.spec, cues=(Cue(25, "another"),)))
     simulation.scheduler.lost(running)
     assert simulation.scheduler.next_chunk("a") == 2
-    assert simulation.scheduler.next(Stage.GENERATE).args[0].cues == (Cue(25, "another"),)
+    assert simulation.scheduler.next(StageName.GENERATE).args[0].cues == (Cue(25, "another"),)
 
 
 def test_of_a_video_that_is_not_running_nothing_can_be_asked():
@@ -493,12 +495,12 @@ def test_of_a_video_that_is_not_running_nothing_can_be_asked():
 
 
 def test_a_task_is_known_by_what_it_does_not_by_what_it_carries():
-    task = Task("a", Stage.REFINE, 1, Span(0, 1), (object(),))
+    task = Task("a", StageName.REFINE, 1, Span(0, 1), (object(),))
     assert (
-        task == Task("a", Stage.REFINE, 1, Span(0, 1), ())
-        and len({task, Task("a", Stage.REFINE, 1, Span(0, 1), ())}) == 1
+        task == Task("a", StageName.REFINE, 1, Span(0, 1), ())
+        and len({task, Task("a", StageName.REFINE, 1, Span(0, 1), ())}) == 1
     )
-    assert task != Task("a", Stage.REFINE, 1, Span(1, 2), task.args)
+    assert task != Task("a", StageName.REFINE, 1, Span(1, 2), task.args)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from longtake.models.diffusion.noise import noise_for, rng_for
 from longtake.models.diffusion.sampling import NoiseSchedule, ddim, dpmpp_2m_sde, start, to_x0
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec, chunk_prompt
-from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, Stage
+from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, StageName
 from longtake.models.domain.span import Span
 from longtake.models.domain.state import Boundary, Chunk, Segment, WindowState
 from longtake.models.stages.params import RefinerParams
@@ -70,14 +70,14 @@ def through_the_scheduler(plan, params, rng, lossy=False, seen=None, nets=None, 
     scheduler.submit(spec, plan, params.num_inference_steps, params.coupling, params.steps_per_task)
     segments, running = [], []
     while not scheduler.finished:
-        for stage in Stage:
+        for stage in StageName:
             while task := scheduler.next(stage):
                 running.append(task)
         task = running.pop(rng.randrange(len(running)))
         if lossy and rng.random() < 0.2:
             scheduler.lost(task)
             continue
-        if task.stage is Stage.GENERATE:
+        if task.stage is StageName.GENERATE:
             carry, output = None, Chunk(plan.chunks[task.index], frames_of(plan.chunks[task.index]))
         else:
             carry, output = refiner.advance(*pickle.loads(pickle.dumps(task.args)))

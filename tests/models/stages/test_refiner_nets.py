@@ -11,7 +11,7 @@ from longtake.models.diffusion.noise import noise_for, rng_for
 from longtake.models.diffusion.sampling import NoiseSchedule, dpmpp_2m_sde, start, to_x0
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import PromptSpec
-from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, Stage
+from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, StageName
 from longtake.models.domain.span import Span
 from longtake.models.domain.state import Chunk
 from longtake.models.stages.bundle import load_bundle
@@ -53,11 +53,11 @@ def through_the_scheduler(parts, params, seed):
     scheduler.submit(SPEC, PLAN, params.num_inference_steps, params.coupling, params.steps_per_task)
     segments, running = [], []
     while not scheduler.finished:
-        for stage in Stage:
+        for stage in StageName:
             while task := scheduler.next(stage):
                 running.append(task)
         task = running.pop(rng.randrange(len(running)))
-        if task.stage is Stage.GENERATE:
+        if task.stage is StageName.GENERATE:
             span = PLAN.chunks[task.index]
             carry, output = None, Chunk(span, frames_of(span))
         else:

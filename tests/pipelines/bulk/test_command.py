@@ -16,7 +16,7 @@ import pytest
 import longtake.pipelines.files.folder_lock
 from longtake.models.domain.plan import PlanParams
 from longtake.models.domain.prompt import PromptSpec
-from longtake.models.domain.scheduler import Coupling, Stage
+from longtake.models.domain.scheduler import Coupling, StageName
 from longtake.models.stages.params import RefinerParams
 from longtake.models.video.mp4 import decode
 from longtake.pipelines.api import write_mp4
@@ -45,7 +45,7 @@ def manifest_of(out):
 def local_bytes(folder, spec, size=32):
     """The file that `longtake generate` would write of the same video, with toy stages."""
     params = RefinerParams(num_inference_steps=NUM_STEPS, height=size, width=size)
-    stages = {Stage.GENERATE: ToyBase(), Stage.REFINE: ToyRefiner(params)}
+    stages = {StageName.GENERATE: ToyBase(), StageName.REFINE: ToyRefiner(params)}
     runner = LocalRunner(stages, PlanParams(), NUM_STEPS, Coupling.SYMMETRIC)
     write_mp4(runner.stream(spec), folder / "local.mp4")
     return (folder / "local.mp4").read_bytes()

@@ -7,7 +7,7 @@ import pytest
 
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec
-from longtake.models.domain.scheduler import Stage
+from longtake.models.domain.scheduler import StageName
 from longtake.models.metrics.quality import Figures, seed_of
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.bulk.video import Slot, begin, failed_row
@@ -42,7 +42,7 @@ def test_its_commit_has_the_fragments_of_the_video_in_order_and_then_those_of_th
     assert not video.is_generated
     encode_all(video)
     assert video.is_generated and video.is_encoded
-    video.seconds[Stage.REFINE] = 2.0
+    video.seconds[StageName.REFINE] = 2.0
     job = video.commit(retries=2, flagged=None)
     row, num_fragments, thumbnail, *fragments = job.args
     assert (job.method, job.video_id, num_fragments, thumbnail) == ("commit", "take", 2, "thumbnail of video")
@@ -67,7 +67,7 @@ def test_pieces_that_come_again_are_encoded_only_where_their_fragments_are_lost(
 def test_a_video_that_was_rejected_begins_again_with_a_seed_of_its_own_and_what_was_said_of_the_first(video):
     video.learn(Figures(16, 0, 0.5, 0.0), "measured")
     video.learn(Figures(24, 1, 0.25, 0.0), "measured")
-    video.seconds[Stage.GENERATE] = 2.0
+    video.seconds[StageName.GENERATE] = 2.0
     video.rejected = video.tried("too many cuts")
     again = video.reseeded(retries=1)
     assert again.spec == replace(video.spec, seed=seed_of(1, 1)) and again.spec.seed != 1

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import ImageColor
 
 from longtake.models.domain.prompt import PromptSpec
-from longtake.models.domain.scheduler import Stage
+from longtake.models.domain.scheduler import StageName
 from longtake.pipelines.dev.timeline import COLORS, TimedTask, draw_timeline, timed_tasks
 from tests.pipelines.runners.test_ray_runner import conf_of, running
 
@@ -24,7 +24,7 @@ def runs(ray_cluster):
 @pytest.mark.xdist_group("ray")
 def test_every_call_is_there_once_and_an_actor_makes_one_at_a_time(runs):
     for some in runs:
-        generated = [(task.video, task.index) for task in some if task.stage == Stage.GENERATE.value]
+        generated = [(task.video, task.index) for task in some if task.stage == StageName.GENERATE.value]
         assert sorted(generated) == [(video, chunk) for video in "ab" for chunk in range(4)]
         assert {(task.video, task.index) for task in some} - set(generated) <= set(generated)
         assert {task.actor for task in some} <= {"base 1", "refiner 1", "refiner 2"}
@@ -36,8 +36,8 @@ def test_every_call_is_there_once_and_an_actor_makes_one_at_a_time(runs):
 
 @pytest.mark.xdist_group("ray")
 def test_in_order_no_window_begins_before_the_last_chunk_has_ended(runs):
-    chunks = [task for task in runs[0] if task.stage == Stage.GENERATE.value]
-    windows = [task for task in runs[0] if task.stage == Stage.REFINE.value]
+    chunks = [task for task in runs[0] if task.stage == StageName.GENERATE.value]
+    windows = [task for task in runs[0] if task.stage == StageName.REFINE.value]
     assert max(task.ended_s for task in chunks) <= min(task.began_s for task in windows)
 
 

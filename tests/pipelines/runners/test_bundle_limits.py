@@ -1,17 +1,16 @@
 """What a bundle cannot do is refused before its weights are loaded: in one line, or in one row of a job."""
 
-import json
+import shutil
 
 import pytest
 
-from longtake.models.stages.files import REQUIRED
 from longtake.pipelines.__main__ import main
 from longtake.pipelines.bulk.rows import Rows
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.config.conf import load
 from longtake.pipelines.datasets.manifest import Done
 from longtake.pipelines.datasets.prompt_rows import Row
-from longtake.pipelines.runners.bundle_limits import limits_of
+from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
 
 PROMPT = "a red circle moves right"
 WRONG = [
@@ -56,9 +55,9 @@ def test_a_row_of_a_job_that_asks_for_them_is_refused_as_a_row(tmp_path, setting
 
 
 def test_a_bundle_without_configs_is_named(tmp_path):
-    with pytest.raises(ValueError, match="is not a bundle: there is no model_index.json"):
+    with pytest.raises(ValueError, match=r"bundle=.* is not a bundle: there is no model_index.json"):
         limits_of(load(overrides=[f"bundle={tmp_path}"]))
-    (tmp_path / "model_index.json").write_text(json.dumps({name: ["library", "Class"] for name in REQUIRED}))
+    shutil.copy(bundle_path("tiny") / "model_index.json", tmp_path)
     with pytest.raises(ValueError, match=r"bundle part .*vae cannot be read"):
         limits_of(load(overrides=[f"bundle={tmp_path}"]))
     for part, text in (("vae", '{"block_out_channels": [1]}'), ("refiner", "{}")):

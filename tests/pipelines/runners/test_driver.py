@@ -10,7 +10,7 @@ import ray
 
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import PromptSpec
-from longtake.models.domain.scheduler import Coupling, Stage
+from longtake.models.domain.scheduler import Coupling, StageName
 from longtake.pipelines.files.piece_writer import PieceWriter
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.driver import JOBS_PER_SEGMENT, VideoDriver
@@ -102,7 +102,7 @@ def driver(proven):
 
 
 def local(spec):
-    stages = {Stage.GENERATE: LinkedBase(), Stage.REFINE: LinkedRefiner()}
+    stages = {StageName.GENERATE: LinkedBase(), StageName.REFINE: LinkedRefiner()}
     return frames_of(LocalRunner(stages, PlanParams(), NUM_STEPS, Coupling.CAUSAL).stream(spec))
 
 

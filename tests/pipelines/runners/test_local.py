@@ -6,7 +6,7 @@ import pytest
 from longtake.models.domain.chunk_queue import ChunkQueue
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec, chunk_prompt
-from longtake.models.domain.scheduler import Coupling, Stage
+from longtake.models.domain.scheduler import Coupling, StageName
 from longtake.models.domain.state import Boundary, Chunk, Memory, Segment, WindowState
 from longtake.pipelines.runners.local import LocalRunner
 
@@ -112,8 +112,8 @@ class Watched:
 
 def make_runner(coupling=Coupling.CAUSAL, fail=None, **params):
     stages = {
-        Stage.GENERATE: Watched(ToyBase(), fail_at=3 if fail is Stage.GENERATE else None),
-        Stage.REFINE: Watched(ToyRefiner(), fail_at=8 if fail is Stage.REFINE else None),
+        StageName.GENERATE: Watched(ToyBase(), fail_at=3 if fail is StageName.GENERATE else None),
+        StageName.REFINE: Watched(ToyRefiner(), fail_at=8 if fail is StageName.REFINE else None),
     }
     return LocalRunner(stages, PlanParams(), NUM_STEPS, coupling, **params)
 
@@ -161,8 +161,8 @@ def test_the_first_segment_comes_while_the_base_model_still_has_work():
     runner = make_runner()
     plan = Plan(80, PlanParams())
     next(runner.stream(spec_of()))
-    assert len(runner.stages[Stage.GENERATE].calls) == 2 < len(plan.chunks)
-    assert len(runner.stages[Stage.REFINE].calls) == NUM_STEPS + 1
+    assert len(runner.stages[StageName.GENERATE].calls) == 2 < len(plan.chunks)
+    assert len(runner.stages[StageName.REFINE].calls) == NUM_STEPS + 1
 
 
 def test_the_base_model_is_never_far_ahead_of_the_refiner():
@@ -170,7 +170,7 @@ def test_the_base_model_is_never_far_ahead_of_the_refiner():
     queue = ChunkQueue(Plan(400, PlanParams()), 48)
 
     def observe(task, output):
-        if task.stage is Stage.GENERATE:
+        if task.stage is StageName.GENERATE:
             queue.put(task.index, None)
         elif task.steps.start == 0:
             queue.take(task.index)
@@ -185,7 +185,7 @@ def test_every_task_is_observed_once_with_its_output_before_its_segment_comes():
     for number, segment in enumerate(runner.stream(spec_of(), lambda task, output: seen.append((task, output)))):
         assert seen[-1][1] is segment and seen[-1][0].index == number
     assert len(seen) == len({task for task, _ in seen}) == sum(len(stage.calls) for stage in runner.stages.values())
-    chunks = [output for task, output in seen if task.stage is Stage.GENERATE]
+    chunks = [output for task, output in seen if task.stage is StageName.GENERATE]
     assert [chunk.span for chunk in chunks] == list(Plan(80, PlanParams()).chunks)
 
 
@@ -200,7 +200,7 @@ def test_nothing_runs_before_the_first_segment_is_asked_for_nor_after_the_viewer
     assert [len(stage.calls) for stage in runner.stages.values()] == calls
 
 
-@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("stage", StageName)
 def test_what_a_stage_raises_comes_out_after_the_segments_that_were_final(stage):
     runner = make_runner(fail=stage)
     stream, segments = runner.stream(spec_of()), []

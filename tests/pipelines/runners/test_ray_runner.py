@@ -6,7 +6,7 @@ import pytest
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.resume import Resume
-from longtake.models.domain.scheduler import Coupling, Stage, task_blocks
+from longtake.models.domain.scheduler import Coupling, StageName, task_blocks
 from longtake.models.domain.state import Chunk
 from longtake.pipelines.__main__ import main
 from longtake.pipelines.api import load
@@ -224,7 +224,7 @@ def test_many_videos_side_by_side_are_each_the_local_one(four, coupling):
     segments, failed, done = run_all(four, many(coupling))
     assert not failed and segments.keys() == LENGTHS.keys()
     assert_local(segments, coupling)
-    workers = {event.receipt.worker for event in done if event.task.stage is Stage.REFINE}
+    workers = {event.receipt.worker for event in done if event.task.stage is StageName.REFINE}
     assert len(workers) == 4
 
 
@@ -304,8 +304,8 @@ def test_refinement_begins_before_generation_ends_and_a_slow_refiner_stops_the_b
 
         runner.take_in = watched
         list(runner.stream(spec_of("a", 200)))
-    began = min(event.receipt.began_s for event in done if event.task.stage is Stage.REFINE)
-    generated = [event.receipt.ended_s for event in done if event.task.stage is Stage.GENERATE]
+    began = min(event.receipt.began_s for event in done if event.task.stage is StageName.REFINE)
+    generated = [event.receipt.ended_s for event in done if event.task.stage is StageName.GENERATE]
     assert began < max(generated)
     assert max(waiting) == 32  # the base model went as far as it may, no further
     # the base model alone would need a fifth of the time: it was held back to the refiner's pace
@@ -315,9 +315,9 @@ def test_refinement_begins_before_generation_ends_and_a_slow_refiner_stops_the_b
 def test_chunks_are_observed_for_the_preview_and_cells_without_their_frames(four):
     seen = []
     list(four.stream(spec_of("a", 40), lambda task, output: seen.append((task.stage, output))))
-    spans = [output.span for stage, output in seen if stage is Stage.GENERATE]
+    spans = [output.span for stage, output in seen if stage is StageName.GENERATE]
     assert spans == list(Plan(40, PlanParams()).chunks)
-    assert all(output is None for stage, output in seen if stage is Stage.REFINE)
+    assert all(output is None for stage, output in seen if stage is StageName.REFINE)
     assert isinstance(seen[0][1], Chunk)
 
 

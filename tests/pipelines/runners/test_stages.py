@@ -6,7 +6,7 @@ import torch
 
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import PromptSpec
-from longtake.models.domain.scheduler import Stage
+from longtake.models.domain.scheduler import StageName
 from longtake.models.domain.span import Span
 from longtake.models.domain.state import Chunk
 from longtake.models.stages.bundle import load_bundle
@@ -78,7 +78,7 @@ def test_every_runner_of_new_videos_looks_at_their_frames():
     conf = load()
     with pytest.raises(BadFrames, match="frame 0 is black"):
         list(build.build_generator(conf, Dark()).stream(SPEC))
-    stage = build.BundleStage(conf, Dark(), Stage.GENERATE)
+    stage = build.BundleStage(conf, Dark(), StageName.GENERATE)
     stage.warm_up()  # a prompt that nobody asked for may be dark
     with pytest.raises(BadFrames, match="frame 16 is black"):
         stage.advance(SPEC, PLAN, 1, None)

@@ -8,7 +8,7 @@ import pytest
 from openai import APIStatusError, OpenAI, omit
 
 from longtake.models.domain.plan import PlanParams
-from longtake.models.domain.scheduler import Coupling, Stage
+from longtake.models.domain.scheduler import Coupling, StageName
 from longtake.models.stages.params import RefinerParams
 from longtake.models.video.mp4 import decode
 from longtake.pipelines.api import write_mp4
@@ -64,7 +64,7 @@ def refusal(answer):
 def local_bytes(folder, spec, coupling):
     """The file that `longtake generate` would write for the same video, with toy stages."""
     params = RefinerParams(num_inference_steps=4, height=32, width=32)
-    stages = {Stage.GENERATE: ToyBase(), Stage.REFINE: ToyRefiner(params)}
+    stages = {StageName.GENERATE: ToyBase(), StageName.REFINE: ToyRefiner(params)}
     write_mp4(LocalRunner(stages, PlanParams(), 4, coupling).stream(spec), folder / "local.mp4")
     return (folder / "local.mp4").read_bytes()
 
