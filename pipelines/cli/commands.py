@@ -228,15 +228,12 @@ def _places(args: argparse.Namespace, source: Path | None = None) -> "Places":
 
 def _conf(args: argparse.Namespace, spec: "PromptSpec") -> "tuple[Conf, Plan]":
     """The configuration and the plan of a video, within the limits of the bundle."""
-    from longtake.models.domain.chunk_queue import ChunkQueue
-    from longtake.models.domain.plan import Plan
     from longtake.pipelines.runners.bundle_limits import limits_of
+    from longtake.pipelines.runners.spec_checks import plan_for
 
     conf = _load_conf(args)
     limits_of(conf).check(conf)
-    plan = Plan(spec.num_frames, conf.plan)
-    ChunkQueue(plan, conf.scheduler.lookahead_frames)  # raises ValueError if it cannot hold a window
-    return conf, plan
+    return conf, plan_for(conf, spec)
 
 
 def _load_conf(args: argparse.Namespace) -> "Conf":
@@ -249,18 +246,19 @@ def _load_conf(args: argparse.Namespace) -> "Conf":
 
 def _load(conf: "Conf", spec: "PromptSpec") -> "Longtake":
     from longtake.pipelines.api import Longtake
+    from longtake.pipelines.runners.spec_checks import check_texts
 
     longtake = Longtake(conf)
-    _warn_of(longtake.check(spec))
+    _warn_of(check_texts(longtake.bundle, spec))
     return longtake
 
 
 def _check_texts(conf: "Conf", spec: "PromptSpec") -> None:
     """Like `_load`, when the actors of a cluster hold the networks."""
-    from longtake.pipelines.runners.spec_check import check_spec
+    from longtake.pipelines.runners.spec_checks import check_texts
     from longtake.pipelines.runners.stages import build_texts
 
-    _warn_of(check_spec(conf, build_texts(conf), spec))
+    _warn_of(check_texts(build_texts(conf), spec))
 
 
 def _warn_of_cues(spec: "PromptSpec", plan: "Plan") -> None:
