@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench bench-serve chaos results weights notebooks format clean
+.PHONY: help setup demo test check bench bench-serve chaos ablations results weights notebooks format clean
 
 help:
 	@echo "make demo         four prompts, four videos, and a page that shows them: demo/index.html"
@@ -14,6 +14,7 @@ help:
 	@echo "make notebooks    execute the notebooks in place (about 3 minutes)"
 	@echo "make bench        measure what streaming saves and costs: docs/results/bench.md (about 12 minutes)"
 	@echo "make bench-serve  measure how soon a stream begins: docs/results/serve.md (about 5 minutes)"
+	@echo "make ablations    leave parts out and compare: docs/results/ablations.md (about an hour)"
 	@echo "make results      measure the shipped weights: docs/results/tiny.md (about 90 minutes)"
 	@echo "make chaos        kill drivers, actors and machines, and run 2,000 prompts (about 27 minutes)"
 	@echo "make weights      train the shipped weights: days on two cores; continues where it stopped"
@@ -50,6 +51,9 @@ bench: $(STAMP)
 
 bench-serve: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m longtake.pipelines.dev.serve_bench
+
+ablations: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m longtake.pipelines.dev.ablations
 
 results: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m longtake.pipelines.dev.tiny_results

@@ -46,7 +46,7 @@ class ChunkQueue:
         return _num_frames(self._plan, range(first, self.next_chunk + 1)) > self._lookahead_frames
 
     def put(self, index: int, handle: Handle) -> None:
-        assert index == self.next_chunk and not self.full, f"chunk {index} is not the next one"
+        assert index == self.next_chunk and not self.full, f"chunk {index} is out of turn"
         self._held[index] = handle
         self.next_chunk += 1
 

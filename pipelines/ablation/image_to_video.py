@@ -68,11 +68,11 @@ def continued(
     borders: list[int] = []
     image = Image.fromarray(first)
     while len(frames) < spec.num_frames:
-        made = _call(variant, pipeline, params, spec, image, len(borders))
-        if len(made) < 2:
-            raise ValueError(f"{variant} made {len(made)} frames in a call: a continuation needs at least 2")
+        output = _call(variant, pipeline, params, spec, image, len(borders))
+        if len(output) < 2:
+            raise ValueError(f"{variant} made {len(output)} frames in a call: a continuation needs at least 2")
         borders.append(len(frames))
-        frames += made[1:] if frames else made
+        frames += output[1:] if frames else output
         image = frames[-1]
     return np.stack([np.asarray(frame.convert("RGB")) for frame in frames[: spec.num_frames]]), tuple(borders[1:])
 
@@ -87,6 +87,6 @@ def _call(
     # I2VGenXLPipeline draws the image's latent without the generator: from a global one that is ours for the call.
     with torch.random.fork_rng():
         generator = torch.manual_seed(seed)
-        made = pipeline(**arguments, **chosen, generator=generator, output_type="pil")
-    frames: Sequence[Image.Image] = made.frames[0]
+        output = pipeline(**arguments, **chosen, generator=generator, output_type="pil")
+    frames: Sequence[Image.Image] = output.frames[0]
     return frames

@@ -33,12 +33,12 @@ def attribute_aims(rows: Rows) -> list[Aim]:
             if run is None:  # refining 240 frames takes minutes: most of the long videos are of low resolution
                 parts = {"refined": ("long-refined", "symmetric"), "low resolution": ("long", "full")}
                 found = {what: _mean(rows[some], f"{name}_{end}", variant) for what, (some, variant) in parts.items()}
-                told = "; ".join(f"{what} {_share(one)}" for what, one in found.items())
+                measured = "; ".join(f"{what} {_share(one)}" for what, one in found.items())
                 met = all(100 * one.mean >= aim for one in found.values())
             else:
                 one = _mean(rows[run], f"{name}_{end}", "symmetric")
-                told, met = _share(one), 100 * one.mean >= aim
-            lines.append(Aim(f"{title} right, {place}", f">= {aim} %", told, met))
+                measured, met = _share(one), 100 * one.mean >= aim
+            lines.append(Aim(f"{title} right, {place}", f">= {aim} %", measured, met))
     return lines
 
 
@@ -57,9 +57,14 @@ def memory_aims(rows: Rows) -> list[Aim]:
         gap = difference(rows["long"], METRICS[name], "no-apm", "full")
         ends = [_mean(rows["long"], name, one) for one in ("full", "no-apm")]
         assert gap is not None, "every prompt has both"
-        told = f"{_pair(ends, 4)}; difference {_number(gap, 4)}"
+        measured = f"{_pair(ends, 4)}; difference {_number(gap, 4)}"
         lines.append(
-            Aim(f"drift of {title} over 240 frames, with APM / without", "lower with, apart from 0", told, gap.low > 0)
+            Aim(
+                f"drift of {title} over 240 frames, with APM / without",
+                "lower with, apart from 0",
+                measured,
+                gap.low > 0,
+            )
         )
     return lines
 
@@ -77,17 +82,17 @@ def refiner_aims(figures: Mapping[str, Interval], even: Sequence[Row], noisy: Se
         ("sharpness", "sharpness of whole frames over truth's", 2),
     ):
         ways = [figures[f"{name}_{way}"] for way in ("refined", "bilinear")]
-        told = " / ".join(_number(_of(way), digits) for way in ways)
+        measured = " / ".join(_number(_of(way), digits) for way in ways)
         gain = _of(figures[f"{name}_gain"])
-        lines.append(Aim(f"{title}: refined / bilinear", "better", told, gain.low > 0))
+        lines.append(Aim(f"{title}: refined / bilinear", "better", measured, gain.low > 0))
     return lines
 
 
 def _evener(rows: Sequence[Row], greater: str, lesser: str) -> Aim:
     gap = difference(rows, METRICS["flow_std"], greater, lesser)
     assert gap is not None, "every prompt has both"
-    told = f"difference {_number(gap, 3)} px"
-    return Aim(f"flow's standard deviation: {greater} > {lesser}", "apart from 0", told, gap.low > 0)
+    measured = f"difference {_number(gap, 3)} px"
+    return Aim(f"flow's standard deviation: {greater} > {lesser}", "apart from 0", measured, gap.low > 0)
 
 
 def network_aims(vae: Mapping[str, Interval], swaps: Mapping[str, Interval], costs: Mapping[str, float]) -> list[Aim]:
@@ -102,8 +107,8 @@ def network_aims(vae: Mapping[str, Interval], swaps: Mapping[str, Interval], cos
             shapes[0].mean >= 0.95 * shapes[1].mean)
     )  # fmt: skip
     for name, gap in swaps.items():
-        told = _number(_of(gap), 4)
-        lines.append(Aim(f"rise of the loss at t = 999 with a wrong {name}", "> 0", told, gap[1] > 0))
+        measured = _number(_of(gap), 4)
+        lines.append(Aim(f"rise of the loss at t = 999 with a wrong {name}", "> 0", measured, gap[1] > 0))
     limits = (("bundle_mb", "bundle, MB", 25), ("chunk_s", "chunk, s", 1.5), ("window_s", "window, s", 3))
     return lines + [
         Aim(f"{title}, on 2 cores", f"<= {limit}", f"{costs[name]:.2f}", costs[name] <= limit)
@@ -117,8 +122,8 @@ def step_aims(fast: Sequence[Row], slow: Sequence[Row]) -> list[Aim]:
     for name, title in (("color", "colour"), ("background", "background"), ("shape", "shape"), ("motion", "direction")):
         few, many = (_mean(some, f"{name}_end", "symmetric") for some in (fast, slow))
         near = 100 * (many.mean - few.mean) <= 3
-        told = f"{_share(few)} / {_share(many)}"
-        lines.append(Aim(f"{title} right at the end of 80: 8 + 3 steps / 24 + 12", "within 3 points", told, near))
+        measured = f"{_share(few)} / {_share(many)}"
+        lines.append(Aim(f"{title} right at the end of 80: 8 + 3 steps / 24 + 12", "within 3 points", measured, near))
     return lines
 
 

@@ -53,11 +53,11 @@ def vae_figures(bundle: Bundle, scenes: Sequence[Scene]) -> dict[str, Interval]:
         row: dict[str, float] = {}
         for size in (64, 128):
             true = rendered(scene, FRAMES, size)
-            made = decode_latents(vae, encode_images(vae, to_float(true)))
-            row[f"psnr_{size}"] = psnr(made, to_float(true))
+            decoded = decode_latents(vae, encode_images(vae, to_float(true)))
+            row[f"psnr_{size}"] = psnr(decoded, to_float(true))
             if size == 64:
                 row["shape_true"] = float(probe(true).shape == scene.shape)
-                row["shape_vae"] = float(probe(to_uint8(made)).shape == scene.shape)
+                row["shape_vae"] = float(probe(to_uint8(decoded)).shape == scene.shape)
         rows.append(row)
     return {name: interval([row[name] for row in rows]) for name in rows[0]}
 

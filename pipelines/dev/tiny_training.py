@@ -173,8 +173,8 @@ class WeightsBuilder:
 
     def _run(self, name: str, stage: TrainStage, skip: Sequence[str] = ()) -> None:
         for folder, module in stage.modules.items():
-            made = self.bundle / ("base" if folder == "unet" else folder)  # `memory` continues from the base
-            if not made.is_dir() and self._start(folder) is not None:
+            trained = self.bundle / ("base" if folder == "unet" else folder)  # `memory` continues from the base
+            if not trained.is_dir() and self._start(folder) is not None:
                 self._load(module, folder)
         run_stage(name, stage, self.work / name, self.device, self.group, self.report)
         for folder, module in stage.modules.items():
@@ -197,15 +197,15 @@ class WeightsBuilder:
             raise ValueError(f"start={file} does not fit the configured {folder}: {error}") from None
 
     def _part(self, cls: Any, folder: str) -> Any:
-        made = self.bundle / folder
-        path = made if made.is_dir() else self._start(folder)
+        trained = self.bundle / folder
+        path = trained if trained.is_dir() else self._start(folder)
         if path is None:
-            raise ValueError(f"{made} is missing: run the stage that makes it first, or name a bundle as start=PATH")
+            raise ValueError(f"{trained} is missing: run the stage that makes it first, or name a bundle as start=PATH")
         return cls.from_pretrained(path, dtype=torch.float32).eval().requires_grad_(False).to(self.device)
 
     def _captioner(self) -> Captioner:
-        made = self.bundle / "tokenizer"
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(made if made.is_dir() else self._start("tokenizer"))
+        trained = self.bundle / "tokenizer"
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(trained if trained.is_dir() else self._start("tokenizer"))
         encoder = self._part(CLIPTextModelWithProjection, "text_encoder")
         encoder.set_attn_implementation("eager")
         return Captioner(tokenizer, encoder)

@@ -44,9 +44,9 @@ def prepare(cutting: Cutting, videos: Sequence[Listed]) -> tuple[list[tuple[Path
         rows = _sided(cutting, _cut(cutting, videos))
         store.put(VIDEOS, "".join(json.dumps(row) + "\n" for row in rows).encode())
     rows = [json.loads(line) for line in store.get(VIDEOS).decode().splitlines()]
-    made = [row for row in rows if row["clips"]]
+    usable = [row for row in rows if row["clips"]]
     train, held_out = (
-        [(cutting.folder / "clips" / row["file"], row["clips"]) for row in made if row["held_out"] is side]
+        [(cutting.folder / "clips" / row["file"], row["clips"]) for row in usable if row["held_out"] is side]
         for side in (False, True)
     )
     return train, held_out
@@ -74,11 +74,11 @@ def _cut(cutting: Cutting, videos: Sequence[Listed]) -> list[dict[str, Any]]:
 
 
 def _sided(cutting: Cutting, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    made = [row for row in rows if row["clips"]]
-    if len(made) < 2:
+    usable = [row for row in rows if row["clips"]]
+    if len(usable) < 2:
         reason = next((f"; {row['path']}: {row['reason']}" for row in rows if row["reason"]), "")
-        raise ValueError(f"manifest has {len(made)} videos that give clips, and it takes 2 at least{reason}")
-    place = {row["path"]: _place(cutting.seed, row["path"]) for row in made}
+        raise ValueError(f"manifest has {len(usable)} videos that give clips, and it takes 2 at least{reason}")
+    place = {row["path"]: _place(cutting.seed, row["path"]) for row in usable}
     held = {path for path, where in place.items() if where < cutting.held_out}
     ranked = sorted(place, key=lambda path: place[path])
     held = (held | {ranked[0]}) - {ranked[-1]}  # one at least on either side

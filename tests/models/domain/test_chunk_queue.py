@@ -86,7 +86,7 @@ def test_chunks_and_windows_come_in_order_once_and_never_too_early():
         queue.take(0)
     while not queue.full:
         put(queue)
-    with pytest.raises(AssertionError, match="is not the next one"):
+    with pytest.raises(AssertionError, match="out of turn"):
         put(queue)
 
 
