@@ -18,10 +18,10 @@ from longtake.models.domain.prompt import PromptSpec, Settings
 from longtake.models.domain.scheduler import StageName
 from longtake.models.domain.span import Span
 from longtake.models.domain.stage import Stage
-from longtake.models.domain.state import Chunk, Segment
+from longtake.models.domain.state import Chunk
 from longtake.models.stages.bundle import Bundle, load_bundle
 from longtake.models.stages.files import BASE_PARTS
-from longtake.models.video.frame_checks import check_not_black
+from longtake.models.video.frame_checks import refuse_black
 from longtake.pipelines.config.conf import Conf, for_video
 from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.runners.local import LocalRunner
@@ -103,12 +103,6 @@ class LocalStage:
         if not self._may_be_black:
             refuse_black(output)
         return carry, output
-
-
-def refuse_black(output: Any) -> None:
-    """Raises BadFrames if the output of a stage has a black frame: before anything else works on it."""
-    if isinstance(output, Chunk | Segment):
-        check_not_black(output.frames, output.span.start)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from longtake.models.domain.state import Chunk
-from longtake.pipelines.runners.stages import refuse_black
+from longtake.models.video.frame_checks import refuse_black
 from tests.pipelines.runners.test_local import NUM_STEPS, ToyBase, ToyRefiner
 from tests.support import toy
 

@@ -1,5 +1,9 @@
 """Pools in a Ray cluster, with actors that are started and ended as outside the tests."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import ray
 from ray.exceptions import RayActorError
@@ -7,6 +11,7 @@ from ray.util import placement_group_table
 
 from longtake.pipelines.config.cluster import ClusterParams, PoolParams
 from longtake.pipelines.runners.ray_cluster import pools
+from tests.support.places import ROOT
 from tests.support.ray_toys import ToyFactory
 
 pytestmark = pytest.mark.xdist_group("ray")
@@ -29,3 +34,14 @@ def test_pools_reserve_their_cpus_while_they_are_open_and_their_actors_end_with_
     for actor in actors:
         with pytest.raises(RayActorError):
             ray.get(actor.prove.remote())
+
+
+def test_toys_and_writers_load_no_torch():
+    """Torch costs an actor six seconds, and the tests start more than a hundred."""
+    script = (
+        "import sys, tests.support.engine_toys, longtake.actors.worker, longtake.pipelines.bulk.writer, "
+        "longtake.pipelines.serve.library.take_writer; print('torch' in sys.modules)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    ran = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
