@@ -21,7 +21,7 @@ ONE, FOUR = dict.fromkeys(StageName, 1), dict.fromkeys(StageName, 4)
 
 
 class Handle:
-    """A value in another process: a weak reference to it shows whether it is alive. `what` describes it for the test."""
+    """A value in another process; a weak reference shows whether it is alive. `what` describes it for the test."""
 
     def __init__(self, *what):
         self.what = what
