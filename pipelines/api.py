@@ -16,7 +16,7 @@ from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
 from longtake.pipelines.config.conf import load as load_conf
 from longtake.pipelines.files.video_file import VideoWriter
 from longtake.pipelines.runners.local import LocalRunner
-from longtake.pipelines.runners.spec_check import check_spec
+from longtake.pipelines.runners.spec_checks import check_texts, plan_for
 from longtake.pipelines.runners.stages import build_bundle, build_enhancer, build_generator
 from longtake.pipelines.runners.video_source import probe_video
 
@@ -48,8 +48,7 @@ class Longtake:
         invalid request.
         """
         spec = PromptSpec("take", prompt, negative_prompt, num_frames, seed, cues=tuple(cues))
-        self.check(spec)
-        return self.generator.stream(spec, observe)
+        return self._run(self.generator, spec, observe)
 
     def enhance(
         self,
@@ -65,16 +64,16 @@ class Longtake:
         Raises ValueError naming the path and the reason if it cannot be read.
         """
         spec = PromptSpec("take", prompt, negative_prompt, num_frames or probe_video(video).num_frames, seed)
-        self.check(spec)
-        return self.enhancer(video).stream(spec, observe)
+        return self._run(self.enhancer(video), spec, observe)
 
     def enhancer(self, video: str | Path) -> LocalRunner:
         """A runner that refines this video."""
         return build_enhancer(self.conf, self.bundle, Path(video))
 
-    def check(self, spec: PromptSpec) -> list[str]:
-        """The words that the bundle does not know. Raises ValueError if the request is invalid."""
-        return check_spec(self.conf, self.bundle, spec)
+    def _run(self, runner: LocalRunner, spec: PromptSpec, observe: Observe | None) -> Iterator[Segment]:
+        plan = plan_for(self.conf, spec)
+        check_texts(self.bundle, spec)
+        return runner.stream(spec, observe, plan)
 
 
 def load(

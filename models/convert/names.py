@@ -34,7 +34,7 @@ _VISION = {
     "vision_model.embeddings.class_embedding": "class_embedding",
     "vision_model.embeddings.position_embedding.weight": "positional_embedding",
     "vision_model.embeddings.patch_embedding": "conv1",
-    "vision_model.pre_layrnorm": "ln_pre",  # so it is spelled in transformers
+    "vision_model.pre_layrnorm": "ln_pre",  # the spelling of transformers
     "vision_model.post_layernorm": "ln_post",
 }
 _VISION_LAYER = {
@@ -106,7 +106,7 @@ def refiner_name(key: str) -> str:
 def _in_block(block: str, role: str, layer: int, rest: str) -> str:
     if role != "resnets":
         return f"{block}.{role}.{layer}.{rest}"
-    if rest.startswith("temopral_conv."):  # so it is spelled there
+    if rest.startswith("temopral_conv."):  # the spelling there
         return f"{block}.temp_convs.{layer}.{rest.removeprefix('temopral_conv.')}"
     for theirs, ours in _RESNET.items():
         if rest.startswith(theirs + "."):

@@ -172,7 +172,7 @@ def _logsnr_cosine_alphas(num: int) -> Table:
     cosine = -2 * np.log(np.tan(least + t * (most - least)))
     logsnr = cosine + t * 2 * math.log(1 / 2) + (1 - t) * 2 * math.log(1 / 4)
     sigmas = np.sqrt(1 / (1 + np.exp(logsnr)))
-    # Here it is the sigmas that are stretched to end at 1, not the alphas that are stretched to end at 0.
+    # Here the sigmas are stretched to end at 1, instead of the alphas to end at 0.
     sigmas = sigmas[0] + (sigmas - sigmas[0]) * ((1 - sigmas[0]) / (sigmas[-1] - sigmas[0]))
     alphas: Table = np.sqrt(1 - np.minimum(sigmas, 1) ** 2)
     return alphas

@@ -30,7 +30,7 @@ class Resume:
         first = plan.chunks_of(self.window)[0]
         rule = f"the first one that window {self.window} needs is {first}"
         require(self.chunk == first, "resume.chunk", self.chunk, rule)
-        given = "none" if self.memory is None else "one"  # its frames are nothing to print
+        given = "none" if self.memory is None else "one"  # frames are not printed
         require((self.memory is None) == (first == 0), "resume.memory", given, "all chunks but 0 continue one")
         needed = blocks[:-1] if self.window else ()
         rule = f"window {self.window} needs those of the tasks {_list(needed)}"

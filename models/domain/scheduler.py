@@ -219,7 +219,7 @@ class _Video:
         self._spec = spec
 
     def runs(self, task: Task) -> bool:
-        # The very object: a task of a video that was cancelled and submitted again looks just the same.
+        # Identity: a task of a video that was cancelled and submitted again is equal to the old one.
         return self._running.get((task.stage, task.index)) is task
 
     def next(self, stage: StageName) -> Task | None:

@@ -31,7 +31,7 @@ class Context:
     """Keys and values of each cross attention, by the layer's name: constant over the steps and chunks of a video."""
 
     layers: Mapping[str, KeysValues]
-    copies: int = 0  # videos behind those of `layers` that are the last of them once more
+    copies: int = 0  # further videos, each equal to the last one in `layers`
 
     @property
     def batch(self) -> int:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from longtake.models.domain.plan import Plan
     from longtake.models.domain.prompt import Cue, PromptSpec
+    from longtake.models.stages.bundle import Bundle
     from longtake.models.stages.params import RefinerParams
-    from longtake.pipelines.api import Longtake
     from longtake.pipelines.cli.video_recorder import Places, Stream
     from longtake.pipelines.config.conf import Conf
     from longtake.pipelines.runners.video_source import VideoInfo
@@ -31,11 +31,14 @@ def generate(args: argparse.Namespace) -> Work:
     places = _places(args)
     conf, plan = _conf(args, spec)
     if args.runner == "ray":
-        _check_texts(conf, spec)
-        _warn_of_cues(spec, plan)
+        from longtake.pipelines.runners.stages import build_texts
+
+        _check_texts(build_texts(conf), spec, plan)
         return lambda: _record_on_ray(spec, plan, conf, places)
-    longtake = _load(conf, spec)
-    _warn_of_cues(spec, plan)
+    from longtake.pipelines.api import Longtake
+
+    longtake = Longtake(conf)
+    _check_texts(longtake.bundle, spec, plan)
     stream = partial(longtake.generator.stream, spec, plan=plan)
     return lambda: _record(stream, plan, conf, conf.fps, places, "base model")
 
@@ -48,7 +51,10 @@ def enhance(args: argparse.Namespace) -> Work:
     video = probe_video(args.video)
     spec = _spec(args, video.num_frames)
     conf, plan = _conf(args, spec)
-    longtake = _load(conf, spec)
+    from longtake.pipelines.api import Longtake
+
+    longtake = Longtake(conf)
+    _check_texts(longtake.bundle, spec, plan)
     _warn_if_stretched(args.video, video, conf.refiner)
     stream = partial(longtake.enhancer(args.video).stream, spec, plan=plan)
     return lambda: _record(stream, plan, conf, conf.video.fps or video.fps, places, "reading")
@@ -84,7 +90,7 @@ def bulk(args: argparse.Namespace) -> Work:
 def regenerate(args: argparse.Namespace) -> Work:
     from longtake.pipelines.bulk.regenerate import find, remake
 
-    places = _places_of(args.out)
+    places = _places(args)
     row, conf = find(args.manifest, args.id, args.overrides)
 
     def work() -> None:
@@ -210,33 +216,22 @@ def _cues(options: "list[list[str]]") -> "tuple[Cue, ...]":
     return tuple(sorted(cues, key=lambda cue: cue.from_frame))
 
 
-def _places_of(out: Path) -> "Places":
-    from longtake.pipelines.cli.video_recorder import Places
-
-    places = Places(out)
-    places.check()
-    return places
-
-
 def _places(args: argparse.Namespace, source: Path | None = None) -> "Places":
     from longtake.pipelines.cli.video_recorder import Places
 
-    places = Places(args.out, getattr(args, "preview", None), args.contact_sheet)
+    places = Places(args.out, getattr(args, "preview", None), getattr(args, "contact_sheet", None))
     places.check(source)
     return places
 
 
 def _conf(args: argparse.Namespace, spec: "PromptSpec") -> "tuple[Conf, Plan]":
     """The configuration and the plan of a video, within the limits of the bundle."""
-    from longtake.models.domain.chunk_queue import ChunkQueue
-    from longtake.models.domain.plan import Plan
     from longtake.pipelines.runners.bundle_limits import limits_of
+    from longtake.pipelines.runners.spec_checks import plan_for
 
     conf = _load_conf(args)
     limits_of(conf).check(conf)
-    plan = Plan(spec.num_frames, conf.plan)
-    ChunkQueue(plan, conf.scheduler.lookahead_frames)  # raises ValueError if it cannot hold a window
-    return conf, plan
+    return conf, plan_for(conf, spec)
 
 
 def _load_conf(args: argparse.Namespace) -> "Conf":
@@ -247,34 +242,18 @@ def _load_conf(args: argparse.Namespace) -> "Conf":
     return load(args.config or DEFAULT_CONFIG, [*chosen, *args.overrides])
 
 
-def _load(conf: "Conf", spec: "PromptSpec") -> "Longtake":
-    from longtake.pipelines.api import Longtake
-
-    longtake = Longtake(conf)
-    _warn_of(longtake.check(spec))
-    return longtake
-
-
-def _check_texts(conf: "Conf", spec: "PromptSpec") -> None:
-    """Like `_load`, when the actors of a cluster hold the networks."""
-    from longtake.pipelines.runners.spec_check import check_spec
-    from longtake.pipelines.runners.stages import build_texts
-
-    _warn_of(check_spec(conf, build_texts(conf), spec))
-
-
-def _warn_of_cues(spec: "PromptSpec", plan: "Plan") -> None:
+def _check_texts(bundle: "Bundle", spec: "PromptSpec", plan: "Plan") -> None:
+    """Warns of unknown words and of prompts that show in no frame. Raises ValueError for a prompt that is too long."""
     from longtake.models.domain.prompt import never_shown
+    from longtake.pipelines.runners.spec_checks import check_texts
 
+    unknown = check_texts(bundle, spec)
+    if unknown:
+        _warn(f"the bundle does not know these words: {', '.join(dict.fromkeys(unknown))}")
     for cue in never_shown(spec, plan):
         _warn(
             f"--prompt-at {cue.from_frame}: it shows in no frame, for no chunk begins before the next prompt or the end"
         )
-
-
-def _warn_of(unknown: "list[str]") -> None:
-    if unknown:
-        _warn(f"the bundle does not know these words: {', '.join(dict.fromkeys(unknown))}")
 
 
 def _warn_if_stretched(path: Path, video: "VideoInfo", refiner: "RefinerParams") -> None:

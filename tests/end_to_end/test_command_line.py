@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from longtake.models.domain.plan import Plan
 from longtake.models.video.mp4 import Mp4Encoder, decode
 from longtake.pipelines import api
 from longtake.pipelines.__main__ import main
@@ -83,6 +84,14 @@ def test_the_same_command_gives_the_same_bytes_and_another_seed_others():
     a, b, c = (Path(name).read_bytes() for name in ("a.mp4", "b.mp4", "c.mp4"))
     assert a == b
     assert a != c
+
+
+def test_a_video_has_one_plan(monkeypatch):
+    plans, check = [], Plan.__post_init__
+    monkeypatch.setattr(Plan, "__post_init__", lambda plan: plans.append(plan.num_frames) or check(plan))
+    assert main(["generate", PROMPT, "--num-frames", "20", *OUT, "--prompt-at", "16", "a red circle"]) == 0
+    assert main(["enhance", "take.mp4", "--prompt", PROMPT, "--out", "more.mp4"]) == 0
+    assert plans == [20, 1, 20]  # the one of a frame checks the settings before the video is decoded
 
 
 @pytest.mark.parametrize("coupling", ["symmetric", "causal"])

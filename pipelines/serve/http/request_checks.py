@@ -5,11 +5,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import Cue, never_shown
 from longtake.models.stages.bundle import Bundle
 from longtake.pipelines.config.conf import for_video
-from longtake.pipelines.runners.spec_check import check_spec
+from longtake.pipelines.runners.spec_checks import check_texts, plan_for
 from longtake.pipelines.serve.http.errors import ApiError, from_value_error, invalid
 from longtake.pipelines.serve.http.schema import ExtensionRequest, VideoRequest
 from longtake.pipelines.serve.library.takes import Take, extended, new_id
@@ -94,10 +93,11 @@ class RequestChecker:
         try:
             spec = take.spec
             self._check_texts(spec.texts, len(spec.cues))
-            words = check_spec(for_video(self.conf, spec.settings), self.bundle, spec)
+            plan = plan_for(for_video(self.conf, spec.settings), spec)
+            words = check_texts(self.bundle, spec)
         except ValueError as error:
             raise from_value_error(error) from None
-        unseen = never_shown(spec, Plan(take.num_frames, self.conf.plan))
+        unseen = never_shown(spec, plan)
         return [
             *(f"The model does not know the word {word!r}." for word in dict.fromkeys(words)),
             *(f"The prompt from frame {cue.from_frame} on shows in no frame: no chunk begins there." for cue in unseen),

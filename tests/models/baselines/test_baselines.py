@@ -1,4 +1,4 @@
-"""The training-free methods, on untrained networks: what is true for any weights."""
+"""The training-free methods, on untrained networks: properties that hold for any weights."""
 
 from dataclasses import replace
 from itertools import pairwise

@@ -10,7 +10,7 @@ from longtake.models.diffusion.blending import blend, composite
 
 
 def frames(label: float, num: int) -> torch.Tensor:
-    """Frames that tell whose they are and which."""
+    """Frames whose values encode their window and number."""
     return (label + torch.arange(num) / 100).reshape(num, 1, 1, 1).expand(num, 2, 2, 1).clone()
 
 

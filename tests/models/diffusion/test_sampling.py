@@ -74,7 +74,7 @@ def close(a: torch.Tensor, b: torch.Tensor, tolerance: float = 1e-5) -> None:
 
 
 def from_x0(schedule, x0, x, timestep):
-    """The output that a network which knows x0 would give."""
+    """The output of an ideal network, whose x0 is right."""
     alpha, sigma = schedule.level(round(timestep))
     if schedule.prediction_type == "epsilon":
         return (x - alpha * x0) / sigma

@@ -1,4 +1,4 @@
-"""A video that goes on where it was, or whose prompt changes on the way, has the frames of one that was left alone."""
+"""A resumed video, and one whose prompt changes on the way, has the frames of an undisturbed one."""
 
 import pickle
 import random
@@ -54,7 +54,7 @@ class Life:
         return segments
 
     def resume_at(self, plan, window):
-        """What `kept` has for a life that begins at `window`."""
+        """The part of `kept` that a run from `window` on needs."""
         if window == 0:
             return Resume(0, 0)
         chunk = plan.chunks_of(window)[0]

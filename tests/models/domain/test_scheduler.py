@@ -21,7 +21,7 @@ ONE, FOUR = dict.fromkeys(StageName, 1), dict.fromkeys(StageName, 4)
 
 
 class Handle:
-    """Stands for a value in another process; `what` is said for the test alone, and it can be watched."""
+    """A value in another process; a weak reference shows whether it is alive. `what` describes it for the test."""
 
     def __init__(self, *what):
         self.what = what
@@ -29,7 +29,7 @@ class Handle:
 
 @dataclass
 class Video:
-    """What was asked, and what is true so far: done chunks, done cells (window, step), and every handle ever made."""
+    """A request and its progress: done chunks, done cells (window, step), and all handles."""
 
     spec: PromptSpec
     plan: Plan
@@ -56,7 +56,7 @@ class Video:
         self.out = [*range(self.resumed)]
 
     def resume(self) -> Resume | None:
-        """What the other life left, as watched handles."""
+        """The results of the earlier run, as watched handles."""
         if not self.resumed:
             return None
         boundaries = {steps: self.handle("boundary", self.resumed - 1, steps) for steps in self.tasks[:-1]}
@@ -218,7 +218,7 @@ class Simulation:
         return [name and video.handle(*name) for name in names]
 
     def check_handles(self):
-        """Exactly those are alive that somebody needs; what the running tasks hold is needed until they are done."""
+        """Exactly the needed handles are alive; those of running tasks are needed until the tasks are done."""
         held = 0
         for video in self.videos.values():
             video.watched = {name: ref for name, ref in video.watched.items() if ref() is not None}
@@ -321,7 +321,7 @@ def test_a_video_that_fails_or_is_cancelled_ends_alone_and_late_reports_change_n
     else:
         simulation.scheduler.failed(stale[0])
     video = simulation.videos.pop(victim)
-    if again:  # the same id, asked again: its tasks look like the stale ones
+    if again:  # the same id, submitted again: its tasks look like the stale ones
         video = Video(video.spec, video.plan, video.num_steps, video.coupling, video.steps_per_task)
         simulation.submit(video)
         simulation.done = Counter({key: 1 for key in simulation.done if key[0] != victim})
@@ -404,7 +404,7 @@ def test_without_a_refiner_the_base_model_stops_at_the_bound():
 def test_the_first_segment_is_out_after_so_many_chunks_and_cells(coupling, chunks, cells):
     simulation = Simulation([make_video(num_frames=400, num_steps=4, coupling=coupling)], 48, ONE, random.Random(0))
     scheduler, (video,) = simulation.scheduler, simulation.videos.values()
-    while not video.out:  # what pipelines/runners/local.py does
+    while not video.out:  # the loop of pipelines/runners/local.py
         simulation.complete(scheduler.next(StageName.REFINE) or scheduler.next(StageName.GENERATE))
     assert video.chunks == chunks
     assert Counter(window for window, _ in video.cells) == cells

@@ -1,4 +1,4 @@
-"""By what a bulk job judges a video: limits, verdicts, seeds."""
+"""The quality gate of a bulk job: limits, verdicts, seeds."""
 
 import pytest
 from hypothesis import given

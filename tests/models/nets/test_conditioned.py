@@ -1,4 +1,4 @@
-"""The conditioned forward pass against diffusers' own, and what CAM and APM may and may not change."""
+"""The conditioned forward pass against diffusers' own, and the permitted influence of CAM and APM."""
 
 import pytest
 import torch
@@ -100,7 +100,7 @@ def test_an_apm_without_an_image_is_the_text_alone(unet, apm):
 
 
 class ApmProcessor:
-    """APM as diffusers would have it: an attention processor that mixes anew at each call, from text of every frame."""
+    """APM in the style of diffusers: an attention processor that mixes at each call, from the text of every frame."""
 
     def __init__(self, mixer, tokens):
         self.mixer, self.tokens = mixer, tokens
@@ -142,7 +142,7 @@ def test_cam_is_what_the_same_layers_called_by_diffusers_give(unet, cam):
         return skips, net.mid_block(h, emb, encoder_hidden_states=each, num_frames=t)
 
     *features, feature = (y for part in encode(cam.unet, x[:, :, :2], condition.flatten(0, 1)) for y in _flat(part))
-    residuals = []  # what the mergers add: with it diffusers' own residual inputs do the rest
+    residuals = []  # of the mergers, for diffusers' own residual inputs
     *skips, mid = (y for part in encode(unet, x, 0) for y in _flat(part))
     mergers = [*cam.cross_attention_merger_down_blocks, cam.cross_attention_merger_mid_block]
     for merger, skip, c in zip(mergers, [*skips, mid], [*features, feature], strict=True):

@@ -104,7 +104,7 @@ def whole_latent(plan, params, spec):
 
 
 def predicted(spec, plan, window, part, t):
-    """What the networks say of a window: each frame under the prompt of the chunk that begins last before it."""
+    """The prediction for a window: each frame under the prompt of the chunk that begins last before it."""
     under = {}
     for prompt in {spec.prompt, *(cue.prompt for cue in spec.cues)}:
         under[prompt] = ToyNets().predict(part, t, prompt, "")
@@ -135,7 +135,7 @@ def lockstep(plan, params, **asked) -> np.ndarray:
 
 
 def one_window_after_the_other(plan, params, listen=True, **asked) -> np.ndarray:
-    """Causal coupling as a plain loop: each window is finished before the next one, which hears it, begins."""
+    """Causal coupling as a plain loop: each window is finished before the next one, which blends with it, begins."""
     spec, nets, step = replace(SPEC, num_frames=plan.num_frames, **asked), ToyNets(), step_function(params)
     whole, timesteps, _ = whole_latent(plan, params, spec)
     frames, heard, overlap = [], None, plan.params.overlap_frames

@@ -1,4 +1,4 @@
-"""Each stage on a handful of clips and the smallest networks: what its loss is made of, not how good it gets."""
+"""Each stage on a handful of clips and the smallest networks: the parts of its loss, not its quality."""
 
 from collections import Counter
 from copy import deepcopy
@@ -42,7 +42,7 @@ def pool_of(parts, frames, clips=4):
 
 
 def trained(stage):
-    """Names of modules that get a gradient from one loss, which is the same when asked again."""
+    """Names of modules that get a gradient from one loss, which is the same when computed again."""
     one, _ = stage.loss(60)
     two, _ = stage.loss(60)
     assert torch.equal(one, two) and not torch.equal(one, stage.loss(61)[0])
@@ -95,7 +95,7 @@ def test_a_channel_that_says_nothing_becomes_zero_and_changes_no_picture():
     frames = random_frames(np.random.default_rng(1), 32, 64, 64)
     with torch.no_grad():
         stage.vae.quant_conv.bias[8] += 20  # the posterior of the first channel is wide ...
-        stage.vae.post_quant_conv.weight[:, 0] = 0  # ... and the decoder does not look at it
+        stage.vae.post_quant_conv.weight[:, 0] = 0  # ... and the decoder ignores it
         before = stage.vae.decode(stage.vae.encode(frames).latent_dist.mode()).sample
         stage.finish()
         latents = stage.vae.encode(frames).latent_dist.mode()

@@ -15,7 +15,7 @@ def test_the_weight_is_on_the_object_and_on_nothing_else():
     numbers = first[:, None] + np.arange(5)
     weights = object_weights(scenes, numbers, torch.tensor([LOCATED - 1] * 3), 16, 4.0)
     assert weights.shape == (3, 1, 5, 16, 16)
-    # Objects are brighter than any background (models/toy_world/probe.py), so the picture says where they are.
+    # Objects are brighter than any background (models/toy_world/probe.py), so the picture shows where they are.
     pixels = render(scenes, numbers, 64).amax(2)
     covered = -torch.nn.functional.max_pool2d(-pixels, 4) > 0.75  # all pixels of the latent
     assert covered.any() and (weights[:, 0][covered] > 3).all()
@@ -62,7 +62,7 @@ def test_the_right_prediction_of_each_kind_costs_nothing(kind):
 
 
 def test_a_given_picture_is_what_sdedit_begins_with_and_fades_as_a_sampler_without_noise_lets_it():
-    """Sampling with DDIM from a given picture, the prediction being right all the time, sees what `loss` shows."""
+    """Sampling with DDIM from a given picture, always with the right prediction, has the inputs that `loss` makes."""
     diffusion, begin = DiffusionLoss(), 399
     schedule = NoiseSchedule.from_config(TINY_SCHEDULE)
     generator = torch.Generator().manual_seed(0)

@@ -1,4 +1,4 @@
-"""`longtake ablate`, on untrained networks: what is made, kept, resumed and written."""
+"""`longtake ablate`, on untrained networks: videos, figures, resumption and results."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What a bundle cannot do is refused before its weights are loaded: in one line, or in one row of a job."""
+"""Settings beyond a bundle's limits are refused before its weights are loaded: in one line, or in one row of a job."""
 
 import shutil
 

@@ -15,7 +15,7 @@ NOISE = np.random.default_rng(0).standard_normal((1000, NUM_STEPS, 1, 1, 1)).ast
 
 
 def brighter(spec, plan, index):
-    """What a later prompt adds to the frames of its chunk: its length less that of the first prompt."""
+    """The change of frames under a later prompt: its length minus that of the first prompt."""
     return 0 if spec is None else len(chunk_prompt(spec, plan, index)) - len(spec.prompt)
 
 

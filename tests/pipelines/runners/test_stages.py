@@ -79,7 +79,7 @@ def test_every_runner_of_new_videos_looks_at_their_frames():
     with pytest.raises(BadFrames, match="frame 0 is black"):
         list(build.build_generator(conf, Dark()).stream(SPEC))
     stage = build.BundleStage(conf, Dark(), StageName.GENERATE)
-    stage.warm_up()  # a prompt that nobody asked for may be dark
+    stage.warm_up()  # its frames may be dark
     with pytest.raises(BadFrames, match="frame 16 is black"):
         stage.advance(SPEC, PLAN, 1, None)
     with pytest.raises(BadFrames, match="frame 0 is black"):

@@ -18,7 +18,7 @@ SPEC = PromptSpec("v", "a red circle")
 
 
 def _levels(num_frames: int, h: int = 16, w: int = 16) -> np.ndarray:
-    """Frame i is plain grey of level 8 i: it can be told from its neighbours after any codec."""
+    """Frame i is plain grey of level 8 i: it differs from its neighbours after any codec."""
     return np.broadcast_to(
         (8 * np.arange(num_frames, dtype=np.uint8))[:, None, None, None], (num_frames, h, w, 3)
     ).copy()
@@ -137,7 +137,7 @@ def test_a_video_that_was_filmed_sideways_is_turned_upright(tmp_path, rotation):
     frames = np.zeros((3, 16, 32, 3), np.uint8)
     frames[:, :8, :16] = 255  # the upper left quarter is white
     path = _other(tmp_path / "a.mov", "mjpeg", "yuvj420p", frames, rotation)
-    upright = np.rot90(frames[0], rotation // 90)  # the note says: turn it so far counterclockwise
+    upright = np.rot90(frames[0], rotation // 90)  # the tag means: turn it counterclockwise by this angle
     assert probe_video(path).height == upright.shape[0]
     _, chunk = VideoSource(path).advance(SPEC, Plan(3, PlanParams()), 0, None)
     assert np.abs(chunk.frames[0].astype(int) - upright).mean() < 8

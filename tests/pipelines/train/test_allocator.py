@@ -14,7 +14,7 @@ from longtake.pipelines.train.allocator import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 for i in range(21):
-    if i == 1:  # the first one has to be asked for
+    if i == 1:  # the first one comes from the kernel
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     np.ones(6_000_000)  # 48 MB, more than glibc keeps by itself
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)

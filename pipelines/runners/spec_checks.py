@@ -1,18 +1,28 @@
 """Checks of a request against a configuration and a bundle, before any work begins."""
 
+from typing import TYPE_CHECKING
+
 from longtake.models.domain.chunk_queue import ChunkQueue
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
-from longtake.models.stages.bundle import Bundle
 from longtake.pipelines.config.conf import Conf
 
+if TYPE_CHECKING:  # torch
+    from longtake.models.stages.bundle import Bundle
 
-def check_spec(conf: Conf, bundle: Bundle, spec: PromptSpec) -> list[str]:
+
+def plan_for(conf: Conf, spec: PromptSpec) -> Plan:
+    """The plan of a video. Raises ValueError if the queue between the stages cannot hold a window."""
+    plan = Plan(spec.num_frames, conf.plan)
+    ChunkQueue(plan, conf.scheduler.lookahead_frames)
+    return plan
+
+
+def check_texts(bundle: "Bundle", spec: PromptSpec) -> list[str]:
     """The words of `spec` that the bundle does not know; its tokenizers and text encoders suffice.
 
-    Raises ValueError if the video can never be made, as a FieldError where a field of `spec` is at fault.
+    Raises FieldError for a prompt that is too long.
     """
-    ChunkQueue(Plan(spec.num_frames, conf.plan), conf.scheduler.lookahead_frames)  # has to hold a window
     for name, text in spec.texts.items():
         bundle.check_text(name, text)
     return [word for text in spec.texts.values() for word in bundle.unknown_words(text)]
