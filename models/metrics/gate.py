@@ -19,35 +19,35 @@ from scenedetect.detectors import AdaptiveDetector
 
 from longtake.models.metrics.change import frame_differences
 from longtake.models.metrics.drift import color_statistics
-from longtake.models.metrics.quality import Figures
+from longtake.models.metrics.quality import GateFigures
 
 FPS = 8.0  # the detector wants one, and counts in frames
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Measured:
+class GateState:
     """The figures after some chunks, and the state for the next one."""
 
-    figures: Figures
+    figures: GateFigures
     detector: AdaptiveDetector
     last: UInt8[np.ndarray, "1 h w c"]
     first_colors: Float[np.ndarray, " 6"]
 
 
-def measure(before: Measured | None, frames: UInt8[np.ndarray, "t h w c"]) -> Measured:
+def measure(before: GateState | None, frames: UInt8[np.ndarray, "t h w c"]) -> GateState:
     """The measurement `before` with at least one further frame; `before` is None at the start, and is not changed."""
     detector = AdaptiveDetector() if before is None else deepcopy(before.detector)
-    known = before.figures if before is not None else Figures(0, 0, None, 0.0)
+    known = before.figures if before is not None else GateFigures(0, 0, None, 0.0)
     joined = frames if before is None else np.concatenate([before.last, frames])
     colors = color_statistics(frames).mean(0)
     first_colors = colors if before is None else before.first_colors
-    figures = Figures(
+    figures = GateFigures(
         num_frames=known.num_frames + len(frames),
         scuts=known.scuts + _cuts(detector, known.num_frames, frames),
         motion=_least(known.motion, frame_differences(joined)),
         drift=max(known.drift, float(np.linalg.norm(colors - first_colors))),
     )
-    return Measured(figures, detector, frames[-1:].copy(), first_colors)
+    return GateState(figures, detector, frames[-1:].copy(), first_colors)
 
 
 def _cuts(detector: AdaptiveDetector, start: int, frames: UInt8[np.ndarray, "t h w c"]) -> int:

@@ -46,7 +46,7 @@ class QualityParams:
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class GateFigures:
     """Figures of the first `num_frames` low-resolution frames of a video."""
 
     num_frames: int
@@ -59,7 +59,7 @@ class Figures:
         return {name: round(value, 6) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
 
-def verdict(params: QualityParams, figures: Figures) -> str | None:
+def verdict(params: QualityParams, figures: GateFigures) -> str | None:
     """The broken limit: the figure, its value and the rule. None if the video is within all limits so far."""
     rules = (
         ("scuts", figures.scuts, "max_scuts", params.max_scuts, 1),

@@ -15,7 +15,7 @@ from longtake.models.diffusion.noise import rng_for
 from longtake.models.nets.conditioned import denoise, video_context
 from longtake.models.nets.layers import without_dropout
 from longtake.models.toy_world.captions import swap_gaps, training_captions
-from longtake.models.toy_world.clip_pool import Pool
+from longtake.models.toy_world.clip_pool import ClipPool
 from longtake.models.training.captions import Captioner
 from longtake.models.training.diffusion import DiffusionLoss, clips, sample_timesteps
 from longtake.models.training.params import LoopParams
@@ -58,7 +58,9 @@ def new_unet(blocks: tuple[int, ...], head_dim: int, channels: int, text_width: 
 class BaseStage(TrainStage):
     """v-prediction on clips that begin at frame 0, where the direction word shows."""
 
-    def __init__(self, params: BaseTrainParams, seed: int, captioner: Captioner, pool: Pool, held_out: Pool) -> None:
+    def __init__(
+        self, params: BaseTrainParams, seed: int, captioner: Captioner, pool: ClipPool, held_out: ClipPool
+    ) -> None:
         self.params, self.seed, self.loop = params, seed, params.loop
         self.captioner, self.pool, self.held_out = captioner, pool, held_out
         channels, size = pool.latents.shape[2], pool.latents.shape[-1]

@@ -20,7 +20,7 @@ CLOSE = ("brown", "olive")  # the two backgrounds whose colours are nearest: a b
 
 
 @dataclass(frozen=True)
-class Pool:
+class ClipPool:
     """Clips: their scenes, first frames and latents."""
 
     scenes: list[Scene]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from longtake.models.diffusion.noise import rng_for
 from longtake.models.nets.image import embed_images
 from longtake.models.toy_world.captions import training_captions
-from longtake.models.toy_world.clip_pool import Pool
+from longtake.models.toy_world.clip_pool import ClipPool
 from longtake.models.toy_world.object_weights import clip_weights
 from longtake.models.toy_world.render import object_masks
 from longtake.models.training.memories import CONDITION, TARGET, MemoryBatch
@@ -49,7 +49,7 @@ class ToyMemoryParams(MemoryParams):
 class MemoryPool:
     """Continuations: clips with the frames and the anchor that precede them."""
 
-    clips: Pool  # latents of the target frames
+    clips: ClipPool  # latents of the target frames
     condition: UInt8[np.ndarray, "n f H W 3"]
     anchor: Float[Tensor, "n e"]
     object_weight: float = 1.0
@@ -70,7 +70,7 @@ class MemoryPool:
 class BeginningPool:
     """First chunks of videos: clips from frame 0, without memory."""
 
-    clips: Pool
+    clips: ClipPool
     text_dropout: float = 0.0
     object_weight: float = 1.0
 
@@ -89,7 +89,7 @@ class BeginningPool:
 
 @torch.no_grad()
 def decode_memories(
-    vae: AutoencoderKL, image_encoder: nn.Module, pool: Pool, seed: int, latent_noise: float, drift: float = 0.0
+    vae: AutoencoderKL, image_encoder: nn.Module, pool: ClipPool, seed: int, latent_noise: float, drift: float = 0.0
 ) -> tuple[UInt8[np.ndarray, "n f H W 3"], Float[Tensor, "n e"]]:
     """Condition frames and anchor embeddings of 32-frame clips, decoded as at inference, from noisy latents.
 
@@ -109,7 +109,9 @@ def decode_memories(
     return np.stack(conditions), torch.stack(anchors)
 
 
-def _color_shift(rng: np.random.Generator, pool: Pool, row: int, size: int, drift: float) -> Float[Tensor, "f 3 H W"]:
+def _color_shift(
+    rng: np.random.Generator, pool: ClipPool, row: int, size: int, drift: float
+) -> Float[Tensor, "f 3 H W"]:
     """The error added to the colours of a clip's condition frames: on the background half of that on the object."""
     shifts = torch.from_numpy(rng.standard_normal((2, 3, 1, 1), dtype=np.float32) * drift * (rng.random() < 0.5))
     numbers = pool.first[row] + np.arange(CONDITION.start, CONDITION.stop)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from longtake.models.toy_world.clip_pool import Pool
+from longtake.models.toy_world.clip_pool import ClipPool
 from longtake.models.toy_world.render import object_masks
 from longtake.models.toy_world.world import Scene
 
@@ -27,7 +27,7 @@ def object_weights(
 
 
 def clip_weights(
-    pool: Pool, rows: np.ndarray, frames: slice, timestep: Int[Tensor, " b"], weight: float
+    pool: ClipPool, rows: np.ndarray, frames: slice, timestep: Int[Tensor, " b"], weight: float
 ) -> Float[Tensor, "b 1 t h w"] | None:
     """`object_weights` of these frames of clips of a pool; None if `weight` is 1, which weights nothing."""
     if weight == 1:

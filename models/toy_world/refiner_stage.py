@@ -18,7 +18,7 @@ from longtake.models.diffusion.noise import rng_for
 from longtake.models.nets.conditioned import denoise, video_context
 from longtake.models.toy_world.base_stage import new_unet
 from longtake.models.toy_world.captions import swap_gaps, training_captions
-from longtake.models.toy_world.clip_pool import Pool
+from longtake.models.toy_world.clip_pool import ClipPool
 from longtake.models.toy_world.object_weights import clip_weights
 from longtake.models.toy_world.render import render
 from longtake.models.toy_world.world import ATTRIBUTES, PALETTES, Scene, nearest_word, sample_scene
@@ -98,8 +98,8 @@ class RefinerStage(TrainStage):
         params: RefinerTrainParams,
         seed: int,
         captioner: Captioner,
-        pool: Pool,
-        held_out: Pool,
+        pool: ClipPool,
+        held_out: ClipPool,
         given: Float[Tensor, "n t c h w"] | None = None,
         held_out_given: Float[Tensor, "m t c h w"] | None = None,
     ) -> None:

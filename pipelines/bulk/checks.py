@@ -12,7 +12,7 @@ from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedJob:
     """A bulk job that has been checked and can run."""
 
     conf: BulkConf
@@ -20,18 +20,18 @@ class Prepared:
     bundle_sha256: str
 
 
-def check(conf: BulkConf) -> Prepared:
+def check(conf: BulkConf) -> PreparedJob:
     """Raises ValueError naming field, value and rule, also when `out` holds a job with other settings."""
     limits_of(conf).check(conf)
     find_files(conf.prompts)
     store = Store(conf.out)
     store.check("out")
-    prepared = Prepared(conf, store, hash_of(bundle_path(conf.bundle)))
+    prepared = PreparedJob(conf, store, hash_of(bundle_path(conf.bundle)))
     check_same(prepared)
     return prepared
 
 
-def check_same(prepared: Prepared) -> None:
+def check_same(prepared: PreparedJob) -> None:
     """Raises ValueError if the output folder holds a job with other settings."""
     conf, store = prepared.conf, prepared.store
     if not store.exists(SETTINGS):

@@ -17,7 +17,7 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
-from longtake.pipelines.bulk.checks import Prepared, check_same
+from longtake.pipelines.bulk.checks import PreparedJob, check_same
 from longtake.pipelines.bulk.job import BulkJob
 from longtake.pipelines.bulk.paths import CHUNKS, SETTINGS
 from longtake.pipelines.bulk.progress import BulkProgress
@@ -46,7 +46,7 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + signal_number
 
 
-def run(prepared: Prepared, factories: Factories | None = None) -> Tally:
+def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
     """Runs the job until its end or a signal. In tests `factories` replace the bundle's stages.
 
     Raises Stopped after SIGTERM or Ctrl-C, RuntimeError when it cannot go on. Finished videos stay in either case.

@@ -9,7 +9,7 @@ from longtake.actors.calls import Outcome
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.scheduler import StageName
-from longtake.models.metrics.quality import Figures, QualityParams, seed_of, verdict
+from longtake.models.metrics.quality import GateFigures, QualityParams, seed_of, verdict
 from longtake.pipelines.bulk.paths import chunk_path, preview_path, thumbnail_path, video_path
 from longtake.pipelines.bulk.settings import BulkConf, Format
 from longtake.pipelines.config.conf import Conf
@@ -46,7 +46,7 @@ class BulkVideo:
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*StageName, "encode"), 0.0))
     retries: int = 0  # with the seeds that were rejected
     measured: Any = None  # reference to the state of the measurement after the latest chunk
-    figures: Figures | None = None
+    figures: GateFigures | None = None
     rejected: tuple[dict[str, Any], ...] = ()  # the seeds that were tried before, as in the manifest
 
     @property
@@ -83,7 +83,7 @@ class BulkVideo:
         args = (before, outcome.call.output, self.spec.num_frames)
         return WriterJob("measure", args, self.id, outcome)
 
-    def learn(self, figures: Figures, measured: Any) -> None:
+    def learn(self, figures: GateFigures, measured: Any) -> None:
         """Takes in figures of one more chunk. When a video begins again they cover fewer frames at first."""
         self.measured = measured
         if self.figures is None or figures.num_frames >= self.figures.num_frames:

@@ -8,8 +8,8 @@ from dataclasses import replace
 from hashlib import sha256
 
 from longtake.models.domain.state import Chunk
-from longtake.models.metrics.gate import Measured, measure
-from longtake.models.metrics.quality import Figures
+from longtake.models.metrics.gate import GateState, measure
+from longtake.models.metrics.quality import GateFigures
 from longtake.models.video.mp4 import plain
 from longtake.pipelines.bulk.paths import SETTINGS, chunk_folder
 from longtake.pipelines.datasets.layouts import file_of, pack_shard, write_metadata
@@ -65,7 +65,7 @@ class BulkWriter(PieceWriter):
         video = self._store.get(file_of(path))
         return video, png(sheet_of(video, num_frames))
 
-    def measure(self, before: Measured | None, chunk: Chunk, num_frames: int) -> tuple[Figures, Measured]:
+    def measure(self, before: GateState | None, chunk: Chunk, num_frames: int) -> tuple[GateFigures, GateState]:
         """Figures of a video up to `chunk`, and the state for the next chunk. A chunk past the end changes nothing."""
         frames = shown(chunk, num_frames)
         after = measure(before, frames) if len(frames) else before

@@ -23,7 +23,7 @@ from transformers import CLIPTextModelWithProjection, CLIPVisionModelWithProject
 
 from longtake.models.nets.image import embed_images
 from longtake.models.toy_world.base_stage import CLIP_FRAMES, BaseStage, BaseTrainParams
-from longtake.models.toy_world.clip_pool import Pool, encode_pool, pool_scenes
+from longtake.models.toy_world.clip_pool import ClipPool, encode_pool, pool_scenes
 from longtake.models.toy_world.clip_stage import ClipParams, ClipStage
 from longtake.models.toy_world.memory_pools import BeginningPool, MemoryPool, ToyMemoryParams, decode_memories
 from longtake.models.toy_world.refiner_stage import CLIP_FRAMES as WINDOW_FRAMES
@@ -153,7 +153,7 @@ class WeightsBuilder:
         stage = RefinerStage(params, self.seed, self._captioner(), pool, held_out, given, held_out_given)
         self._run("refiner", stage)
 
-    def _given(self, purpose: str, pool: Pool) -> Tensor | None:
+    def _given(self, purpose: str, pool: ClipPool) -> Tensor | None:
         params = self.conf.refiner
         if not params.given:
             return None
@@ -210,7 +210,7 @@ class WeightsBuilder:
         encoder.set_attn_implementation("eager")
         return Captioner(tokenizer, encoder)
 
-    def _pool(self, purpose: str, clips: int, num_frames: int, size: int, latest: int = 0) -> Pool:
+    def _pool(self, purpose: str, clips: int, num_frames: int, size: int, latest: int = 0) -> ClipPool:
         spared = frozenset(held_out_captions())
         scenes, first = pool_scenes(self.seed, purpose, clips, latest, spared, self.conf.close_share)
 
@@ -218,7 +218,7 @@ class WeightsBuilder:
             vae = self._part(AutoencoderKL, "vae").to(memory_format=torch.channels_last)
             return {"latents": encode_pool(vae, scenes, first, num_frames, size)}
 
-        return Pool(scenes, first, self._cached(f"{purpose}-{clips}", encode)["latents"])
+        return ClipPool(scenes, first, self._cached(f"{purpose}-{clips}", encode)["latents"])
 
     def _memory_pool(self, purpose: str, clips: int) -> MemoryPool:
         pool = self._pool(purpose, clips, MEMORY_FRAMES, 64, latest=48)
@@ -230,7 +230,7 @@ class WeightsBuilder:
             return {"condition": torch.from_numpy(seen), "anchor": anchor}
 
         memories = self._cached(f"{purpose}-{clips}-decoded", decode)
-        short = Pool(pool.scenes, pool.first, pool.latents[:, TARGET].contiguous())
+        short = ClipPool(pool.scenes, pool.first, pool.latents[:, TARGET].contiguous())
         return MemoryPool(short, memories["condition"].numpy(), memories["anchor"], self.conf.memory.object_weight)
 
     def _cached(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ def bundle_path(bundle: str) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class BundleLimits:
     """`size_multiple` divides the sides of a refined frame: the factor of the VAE times that of the UNet."""
 
     size_multiple: int
@@ -36,7 +36,7 @@ class Limits:
         _check_steps("refiner", self.refiner, conf.refiner.num_inference_steps, conf.refiner.strength)
 
 
-def limits_of(conf: Conf) -> Limits:
+def limits_of(conf: Conf) -> BundleLimits:
     """The limits of the bundle of `conf`. Raises ValueError when its files cannot be read."""
     bundle = bundle_path(conf.bundle)
     read_index(bundle)
@@ -46,7 +46,7 @@ def limits_of(conf: Conf) -> Limits:
     except KeyError as error:
         raise ValueError(f"bundle={conf.bundle}: a config has no {error}") from None
     schedules = (_config(bundle / name, "scheduler_config.json") for name in ("scheduler", "refiner_scheduler"))
-    return Limits(2**halvings, *map(NoiseSchedule.from_config, schedules))
+    return BundleLimits(2**halvings, *map(NoiseSchedule.from_config, schedules))
 
 
 def _check_steps(section: str, schedule: NoiseSchedule, steps: int, strength: float) -> None:

@@ -18,14 +18,14 @@ BEGUN = "training.json"  # in `work`
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class PreparedTraining:
     """A training that has been checked and can run."""
 
     conf: TrainConf
     videos: list[Listed]
 
 
-def check(conf: TrainConf) -> Prepared:
+def check(conf: TrainConf) -> PreparedTraining:
     """Raises ValueError naming field, value and rule, also when `work` holds a training with other settings."""
     path = bundle_path(conf.bundle)
     index = read_index(path, NEEDED)
@@ -49,7 +49,7 @@ def check(conf: TrainConf) -> Prepared:
     for name in NEEDED:
         if index[name][1] in CLASSES:
             check_tensors(CLASSES[index[name][1]], path / name)
-    return Prepared(conf, videos)
+    return PreparedTraining(conf, videos)
 
 
 def record_begin(conf: TrainConf) -> None:

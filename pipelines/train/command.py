@@ -29,7 +29,7 @@ from longtake.pipelines.runners.ray_cluster import connect
 from longtake.pipelines.runners.stages import quiet
 from longtake.pipelines.train.allocator import keep_freed_memory
 from longtake.pipelines.train.bundle_files import halve
-from longtake.pipelines.train.checks import Prepared, record_begin
+from longtake.pipelines.train.checks import PreparedTraining, record_begin
 from longtake.pipelines.train.clips import ClipFolder
 from longtake.pipelines.train.loop import run_stage
 from longtake.pipelines.train.progress import shown
@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 MEMORIES = {"cam": ["longtake.models.nets.cam", "Cam"], "apm": ["longtake.models.nets.apm", "Apm"]}
 
 
-def run(prepared: Prepared) -> None:
+def run(prepared: PreparedTraining) -> None:
     """Cuts the missing clips, trains to the end, and writes the bundle."""
     conf = replace(prepared.conf, work=str(prepared.conf.folder))  # workers have another working directory
     record_begin(conf)

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtake.models.metrics.quality import Figures, OnFailure, QualityParams, seed_of, verdict
+from longtake.models.metrics.quality import GateFigures, OnFailure, QualityParams, seed_of, verdict
 from longtake.pipelines.bulk.settings import differences, job_settings, load_bulk
 
-GOOD = Figures(num_frames=16, scuts=1, motion=0.02, drift=0.1)
+GOOD = GateFigures(num_frames=16, scuts=1, motion=0.02, drift=0.1)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_a_figure_at_its_limit_is_good_and_beyond_it_the_reason_says_which():
     assert reason == "scuts=1 in the first 16 frames breaks quality.max_scuts=0"
     assert "motion=0.02" in verdict(QualityParams(min_motion=0.03), GOOD)
     assert "drift=0.1" in verdict(QualityParams(max_drift=0.09), GOOD)
-    assert verdict(QualityParams(min_motion=1.0), Figures(1, 0, None, 0.0)) is None  # one frame cannot move
+    assert verdict(QualityParams(min_motion=1.0), GateFigures(1, 0, None, 0.0)) is None  # one frame cannot move
 
 
 def test_without_limits_there_is_nothing_to_measure():

@@ -12,7 +12,7 @@ from longtake.models.stages.bundle import load_bundle
 from longtake.models.toy_world import vae_stage as vae
 from longtake.models.toy_world.base_stage import BaseStage, BaseTrainParams
 from longtake.models.toy_world.captions import swap_gaps, training_captions
-from longtake.models.toy_world.clip_pool import CLOSE, Pool, encode_pool, pool_scenes
+from longtake.models.toy_world.clip_pool import CLOSE, ClipPool, encode_pool, pool_scenes
 from longtake.models.toy_world.clip_stage import ClipParams, ClipStage, new_tokenizer, tokenize
 from longtake.models.toy_world.memory_pools import BeginningPool, MemoryPool, decode_memories
 from longtake.models.toy_world.refiner_stage import RefinerStage, RefinerTrainParams, given_latents, mistaken
@@ -38,7 +38,7 @@ def captioner(parts):
 
 def pool_of(parts, frames, clips=4):
     scenes, first = pool_scenes(0, "test", clips, 8)
-    return Pool(scenes, first, encode_pool(parts["vae"], scenes, first, frames, 32))
+    return ClipPool(scenes, first, encode_pool(parts["vae"], scenes, first, frames, 32))
 
 
 def trained(stage):
@@ -196,7 +196,7 @@ def test_the_refiner_learns_from_what_it_is_given(parts, captioner):
 def memory_stage(parts, captioner):
     pool = pool_of(parts, 32)
     condition, anchor = decode_memories(parts["vae"], parts["image_encoder"], pool, 0, 0.1, drift=0.2)
-    short = Pool(pool.scenes, pool.first, pool.latents[:, 16:])
+    short = ClipPool(pool.scenes, pool.first, pool.latents[:, 16:])
     clips = MemoryPool(short, condition, anchor)
     null = torch.zeros(1, anchor.shape[-1])
     params = MemoryParams(LOOP, base_frozen=False, merger_head_dim=16, condition_channels=(8, 8, 8, 8))

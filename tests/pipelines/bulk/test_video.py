@@ -8,7 +8,7 @@ import pytest
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.scheduler import StageName
-from longtake.models.metrics.quality import Figures, seed_of
+from longtake.models.metrics.quality import GateFigures, seed_of
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.bulk.video import Slot, begin, failed_row
 from longtake.pipelines.datasets.manifest import read_cues
@@ -65,8 +65,8 @@ def test_pieces_that_come_again_are_encoded_only_where_their_fragments_are_lost(
 
 
 def test_a_video_that_was_rejected_begins_again_with_a_seed_of_its_own_and_what_was_said_of_the_first(video):
-    video.learn(Figures(16, 0, 0.5, 0.0), "measured")
-    video.learn(Figures(24, 1, 0.25, 0.0), "measured")
+    video.learn(GateFigures(16, 0, 0.5, 0.0), "measured")
+    video.learn(GateFigures(24, 1, 0.25, 0.0), "measured")
     video.seconds[StageName.GENERATE] = 2.0
     video.rejected = video.tried("too many cuts")
     again = video.reseeded(retries=1)
@@ -81,10 +81,10 @@ def test_a_video_that_was_rejected_begins_again_with_a_seed_of_its_own_and_what_
 
 
 def test_begun_anew_a_video_keeps_the_figures_of_all_its_frames_until_it_has_them_again(video):
-    whole = Figures(26, 0, 0.5, 0.1)
+    whole = GateFigures(26, 0, 0.5, 0.1)
     video.learn(whole, "all of it")
     video.begin_again(keep=True)
-    video.learn(Figures(16, 0, 0.5, 0.0), "the beginning")
+    video.learn(GateFigures(16, 0, 0.5, 0.0), "the beginning")
     assert (video.figures, video.measured) == (whole, "the beginning")
 
 
