@@ -40,7 +40,7 @@ def blocks(language: str) -> str:
 def test_the_commands_and_the_python_of_the_readme_run(ray_cluster, monkeypatch):
     monkeypatch.setattr("longtake.pipelines.bulk.command.stage_factories", toy_factories)
     Path("prompts.txt").write_text("a red circle\na blue circle\n")
-    lines = blocks("sh").replace("\\\n", " ").splitlines()
+    lines = blocks("sh").replace("\\\n", " ").replace("path/to/bundle", "tiny").splitlines()
     commands = [shlex.split(line) for line in lines if line.startswith("longtake ")]
     commands = [argv for argv in commands if argv[1] not in ("train", "serve")]
     assert len(commands) >= 7

@@ -1,5 +1,6 @@
 import json
 from dataclasses import replace
+from functools import partial
 
 import cv2
 import numpy as np
@@ -11,7 +12,7 @@ from longtake.models.toy_world.clip_pool import pool_scenes
 from longtake.pipelines.ablation.prompts import held_out_captions
 from longtake.pipelines.ablation.report import BEGIN, END
 from longtake.pipelines.ablation.settings import load_ablate
-from longtake.pipelines.dev import tiny_results
+from longtake.pipelines.dev import tiny_measures, tiny_results
 from longtake.pipelines.dev.held_out import held_out_scenes
 from longtake.pipelines.dev.tiny_aims import attribute_aims, memory_aims, network_aims, refiner_aims, step_aims
 from longtake.pipelines.dev.tiny_measures import edge_sharpness, rendered, ssim
@@ -153,6 +154,8 @@ def test_blur_takes_sharpness_from_edges_and_grain_on_a_flat_surface_gives_them_
 
 def test_the_command_makes_videos_measures_them_and_keeps_what_people_wrote(random_bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(tiny_results, "MANY", ("base.num_inference_steps=2",))
+    # Two threads that wait for each other on a busy core take 20 times longer than one.
+    monkeypatch.setattr(tiny_measures, "costs", partial(tiny_measures.costs, threads=1))
     for name, one in RUNS.items():
         monkeypatch.setitem(RUNS, name, Run(1, 24, one.variants, ("base.num_inference_steps=2",) * (name == "many")))
     (tmp_path / "tiny.md").write_text(f"# mine\n{BEGIN}old\n{END}\nafter\n")
