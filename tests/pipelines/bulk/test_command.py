@@ -81,7 +81,7 @@ def test_every_row_has_exactly_one_row_in_the_manifest_with_its_reason(finished)
     assert list(rows.status) == ["done", "done", *["failed"] * 6, "done", "failed"]
     failed = rows[rows.status == "failed"].set_index("source").reason
     for line, reason in {
-        3: "no JSON",
+        3: "not JSON",
         4: "prompt",
         5: "num_frames=0: a video has at least 1 frame",
         6: "id='good': an earlier row has it too",
