@@ -11,7 +11,7 @@ from longtake.pipelines.config.conf import for_video
 from longtake.pipelines.runners.spec_checks import check_texts, plan_for
 from longtake.pipelines.serve.http.errors import ApiError, from_value_error, invalid
 from longtake.pipelines.serve.http.schema import ExtensionRequest, VideoRequest
-from longtake.pipelines.serve.library.takes import Take, extended, new_id
+from longtake.pipelines.serve.library.takes import Take, derived, extended, new_id
 from longtake.pipelines.serve.settings import ServeConf
 
 DEFAULT_SECONDS = "4"
@@ -58,25 +58,8 @@ class RequestChecker:
 
     def remixed(self, source: Take, prompt: str, cues: tuple[Cue, ...]) -> Take:
         """A take with the request of `source` and another prompt."""
-        return Take(
-            id=new_id(),
-            owner=source.owner,
-            model=self.model,
-            prompt=prompt,
-            cues=cues,
-            negative_prompt=source.negative_prompt,
-            num_frames=source.num_frames,
-            seed=source.seed,
-            fps=source.fps,
-            width=source.width,
-            height=source.height,
-            num_inference_steps=source.num_inference_steps,
-            guidance_scale=source.guidance_scale,
-            plan=self.conf.plan,
-            coupling=source.coupling,
-            created_at=int(time.time()),
-            remixed_from=source.id,
-        )
+        changes = {"model": self.model, "plan": self.conf.plan, "prompt": prompt, "cues": cues}
+        return derived(source, int(time.time()), **changes, remixed_from=source.id)
 
     def extension(self, source: Take, request: ExtensionRequest) -> Take:
         """The take that the engine will make of an extension. Raises ApiError."""

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from longtake.models.domain.checks import FieldError
 from longtake.models.domain.plan import PlanParams
@@ -35,6 +35,8 @@ SETTING_KEYS = {
     "height": "refiner.height",
     "coupling": "refiner.coupling",
 }
+
+REQUEST_FIELDS = ("owner", "model", "prompt", "cues", "negative_prompt", "num_frames", "seed", "plan", *SETTING_KEYS)
 
 
 class NoSuchTake(LookupError):
@@ -105,6 +107,12 @@ def new_id() -> str:
     return f"video_{secrets.token_hex(16)}"
 
 
+def derived(source: Take, now: int, **changes: Any) -> Take:
+    """A queued take with the request of `source`, except for `changes`."""
+    request = {name: getattr(source, name) for name in REQUEST_FIELDS}
+    return Take(id=new_id(), created_at=now, **(request | changes))
+
+
 def extended(source: Take, prompt: str, num_frames_more: int, now: int) -> Take:
     """A take that begins as `source` and continues for `num_frames_more` frames with `prompt`.
 
@@ -112,25 +120,8 @@ def extended(source: Take, prompt: str, num_frames_more: int, now: int) -> Take:
     """
     if num_frames_more < 1:
         raise FieldError.of("num_frames", num_frames_more, "it has to be at least 1")
-    take = Take(
-        id=new_id(),
-        owner=source.owner,
-        model=source.model,
-        prompt=source.prompt,
-        cues=(*source.cues, Cue(source.num_frames, prompt)),
-        negative_prompt=source.negative_prompt,
-        num_frames=source.num_frames + num_frames_more,
-        seed=source.seed,
-        fps=source.fps,
-        plan=source.plan,
-        width=source.width,
-        height=source.height,
-        coupling=source.coupling,
-        num_inference_steps=source.num_inference_steps,
-        guidance_scale=source.guidance_scale,
-        created_at=now,
-        extends=source.id,
-    )
+    cues = (*source.cues, Cue(source.num_frames, prompt))
+    take = derived(source, now, cues=cues, num_frames=source.num_frames + num_frames_more, extends=source.id)
     assert take.spec, "a PromptSpec checks itself"
     return take
 
