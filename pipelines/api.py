@@ -64,11 +64,7 @@ class Longtake:
         Raises ValueError naming the path and the reason if it cannot be read.
         """
         spec = PromptSpec("take", prompt, negative_prompt, num_frames or probe_video(video).num_frames, seed)
-        return self._run(self.enhancer(video), spec, observe)
-
-    def enhancer(self, video: str | Path) -> LocalRunner:
-        """A runner that refines this video."""
-        return build_enhancer(self.conf, self.bundle, Path(video))
+        return self._run(build_enhancer(self.conf, self.bundle, Path(video)), spec, observe)
 
     def _run(self, runner: LocalRunner, spec: PromptSpec, observe: Observe | None) -> Iterator[Segment]:
         plan = plan_for(self.conf, spec)

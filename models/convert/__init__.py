@@ -1,1 +1,1 @@
-"""Published checkpoints -> a bundle."""
+"""Names of the tensors of published checkpoints, as a bundle has them."""

@@ -13,6 +13,7 @@ last segment is cut to the requested length. So no frame is dropped, and none is
 from dataclasses import dataclass, fields
 from functools import cached_property
 
+from longtake.models.domain.checks import require_count
 from longtake.models.domain.span import Span
 
 
@@ -60,8 +61,7 @@ class Plan:
     params: PlanParams
 
     def __post_init__(self) -> None:
-        if not isinstance(self.num_frames, int) or isinstance(self.num_frames, bool) or self.num_frames < 1:
-            raise ValueError(f"num_frames={self.num_frames!r}: it has to be a whole number of at least 1")
+        require_count("num_frames", self.num_frames)
 
     def __reduce__(self) -> tuple[type["Plan"], tuple[int, PlanParams]]:
         # A plan travels with every task: two small values do, not the tuples made from them.

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from longtake.models.domain.checks import require_count
 from longtake.models.domain.chunk_queue import ChunkQueue, Handle
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec, chunk_prompt
@@ -55,7 +56,7 @@ class SchedulerParams:
     lookahead_frames: int = 48  # held in the queue; at least the chunks of one window, which ChunkQueue checks
 
     def __post_init__(self) -> None:
-        _require_count("lookahead_frames", self.lookahead_frames)
+        require_count("lookahead_frames", self.lookahead_frames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -306,8 +307,8 @@ class _Video:
 
 def task_blocks(num_steps: int, steps_per_task: int, coupling: Coupling) -> tuple[Span, ...]:
     """The cells of each task of a window, in order; the last one decodes. Raises ValueError for an invalid count."""
-    _require_count("num_steps", num_steps)
-    _require_count("steps_per_task", steps_per_task)
+    require_count("num_steps", num_steps)
+    require_count("steps_per_task", steps_per_task)
     size = steps_per_task if coupling == Coupling.CAUSAL else 1
     denoise = (Span(start, min(start + size, num_steps)) for start in range(0, num_steps, size))
     return (*denoise, Span(num_steps, num_steps + 1))
@@ -316,8 +317,3 @@ def task_blocks(num_steps: int, steps_per_task: int, coupling: Coupling) -> tupl
 def _blended(steps: Span, blocks: tuple[Span, ...]) -> tuple[Span, ...]:
     """The tasks of a neighbour that predict what a task for `steps` blends: the step before each of its cells."""
     return tuple(block for block in blocks[:-1] if block.start < steps.stop - 1 and block.stop > steps.start - 1)
-
-
-def _require_count(field_name: str, value: object) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{field_name}={value!r}: it has to be a whole number of at least 1")

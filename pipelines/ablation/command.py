@@ -25,11 +25,11 @@ from longtake.models.metrics.measure import measure
 from longtake.pipelines.ablation.jobs import Job
 from longtake.pipelines.ablation.report import write
 from longtake.pipelines.ablation.settings import AblateConf, Variant
+from longtake.pipelines.ablation.statistics import ResultRow
 from longtake.pipelines.ablation.video_maker import Frames, MadeVideo, VideoMaker
 
 logger = logging.getLogger(__name__)
 
-Row = dict[str, Any]
 Judge = Callable[[str, Frames], dict[str, bool]]  # (prompt, frames) -> further figures; a worker can unpickle it
 
 
@@ -40,10 +40,10 @@ def run(jobs: Sequence[Job], judge: Judge | None = None) -> None:
     write(conf, rows, Path(conf.out), lambda row: load_frames(jobs[row["index"]].video(row["variant"])))
 
 
-def measured(jobs: Sequence[Job], judge: Judge | None = None) -> list[Row]:
+def measured(jobs: Sequence[Job], judge: Judge | None = None) -> list[ResultRow]:
     """A row of figures for every video; missing videos are made."""
     conf = jobs[0].conf
-    rows: list[Row] = []
+    rows: list[ResultRow] = []
     with tqdm(total=len(jobs), desc="prompts") as bar:
         for some in _done(conf, jobs, judge):
             rows += some
@@ -57,7 +57,7 @@ def load_frames(path: Path) -> Frames:
         return np.asarray(file["frames"])
 
 
-def _done(conf: AblateConf, jobs: Sequence[Job], judge: Judge | None) -> Iterator[list[Row]]:
+def _done(conf: AblateConf, jobs: Sequence[Job], judge: Judge | None) -> Iterator[list[ResultRow]]:
     if conf.workers == 1:
         maker = VideoMaker(conf)
         yield from (_rows(job, maker, judge) for job in jobs)
@@ -71,7 +71,7 @@ def _one_thread() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
 
-def _rows_in_worker(job: Job, judge: Judge | None) -> list[Row]:
+def _rows_in_worker(job: Job, judge: Judge | None) -> list[ResultRow]:
     return _rows(job, _maker(job.conf), judge)
 
 
@@ -81,15 +81,15 @@ def _maker(conf: AblateConf) -> VideoMaker:
     return VideoMaker(conf)
 
 
-def _rows(job: Job, maker: VideoMaker, judge: Judge | None) -> list[Row]:
+def _rows(job: Job, maker: VideoMaker, judge: Judge | None) -> list[ResultRow]:
     return [_row(job, variant, maker, judge) for variant in job.conf.chosen]
 
 
-def _row(job: Job, variant: Variant, maker: VideoMaker, judge: Judge | None) -> Row:
+def _row(job: Job, variant: Variant, maker: VideoMaker, judge: Judge | None) -> ResultRow:
     """The figures of one video: read from their file, or measured and written there."""
     path, flow = job.video(variant.name), dis()
     place = path.with_suffix(f".{flow.name}-{job.conf.flow_size}.json")
-    row: Row = json.loads(place.read_text()) if place.exists() else {}
+    row: ResultRow = json.loads(place.read_text()) if place.exists() else {}
     if not row:
         began = time.monotonic()
         video = _video(job, variant, maker)
@@ -104,13 +104,13 @@ def _row(job: Job, variant: Variant, maker: VideoMaker, judge: Judge | None) -> 
     return row if judge is None else row | _judged(job, variant, judge)
 
 
-def _judged(job: Job, variant: Variant, judge: Judge) -> Row:
+def _judged(job: Job, variant: Variant, judge: Judge) -> ResultRow:
     """The figures of a judge, in a file of their own."""
     path = job.video(variant.name)
     place = path.with_suffix(f".{getattr(judge, '__name__', 'judged')}.json")
     if not place.exists():
         _write(place, json.dumps(judge(job.spec.prompt, load_frames(path))).encode())
-    row: Row = json.loads(place.read_text())
+    row: ResultRow = json.loads(place.read_text())
     return row
 
 

@@ -18,6 +18,8 @@ from longtake.pipelines.ablation.settings import AblateConf, Kind, check_folder
 from longtake.pipelines.config.provenance import hash_of, video_settings
 from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
 
+BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"  # of the generated part of the page
+
 
 @dataclass(frozen=True)
 class Job:
@@ -42,8 +44,6 @@ def check(conf: AblateConf) -> list[Job]:
     for variant in conf.chosen:
         if variant.kind is Kind.DIFFUSERS:
             check_folder(variant.name, conf.diffusers.folder(variant.name) or "")
-    from longtake.pipelines.ablation.report import around  # after the cheap checks
-
     around(Path(conf.out) / "ablations.md")
     return jobs
 
@@ -57,3 +57,14 @@ def jobs_of(conf: AblateConf) -> list[Job]:
         Job(conf, index, PromptSpec(f"{index}", prompt, num_frames=conf.num_frames, seed=conf.seed + index), folder)
         for index, prompt in enumerate(prompts)
     ]
+
+
+def around(page: Path) -> tuple[str, str]:
+    """The text before and after the generated part of the page. Raises ValueError if its markers are missing."""
+    if not page.exists():
+        return "# Ablations and baselines\n\n", "\n"
+    before, found, rest = page.read_text("utf-8").partition(BEGIN)
+    _, ended, after = rest.partition(END)
+    if not found or not ended:
+        raise ValueError(f"{page} has no lines {BEGIN.strip()} and {END} to write between")
+    return before, after

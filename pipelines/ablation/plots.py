@@ -8,7 +8,7 @@ import numpy as np
 
 from longtake.pipelines.ablation.claims import ORDERS
 from longtake.pipelines.ablation.settings import VARIANTS
-from longtake.pipelines.ablation.statistics import METRICS, MIN_PAIRS, Estimate, Row, Scale, difference, mean
+from longtake.pipelines.ablation.statistics import METRICS, MIN_PAIRS, Estimate, ResultRow, Scale, difference, mean
 
 if TYPE_CHECKING:  # matplotlib takes .5 s to import, and is needed at the end of an ablation only
     from matplotlib.axes import Axes
@@ -19,7 +19,7 @@ COLUMNS = 3
 DECIDED, UNDECIDED, RULE = "#4c78a8", "#a9a9a9", "#d5d5d5"
 
 
-def differences(rows: Sequence[Row]) -> "Figure":
+def differences(rows: Sequence[ResultRow]) -> "Figure":
     """One chart per metric: each variant's paired difference to its reference, a dot with its 95 % interval.
 
     A grey dot decides nothing: the interval holds zero (one, of ratios), or there are too few prompts.
@@ -40,7 +40,7 @@ def differences(rows: Sequence[Row]) -> "Figure":
     return figure
 
 
-def orders(rows: Sequence[Row], borders: Sequence[int]) -> "Figure | None":
+def orders(rows: Sequence[ResultRow], borders: Sequence[int]) -> "Figure | None":
     """For each order of the paper whose variants are there: mean flow over time, and `flow_std` with its interval."""
     variants = {row["variant"] for row in rows}
     found = [("full", *names) for names in ORDERS if set(names) <= variants]
@@ -83,7 +83,7 @@ def _draw_estimates(
     chart.spines["left"].set_visible(False)
 
 
-def _draw_flow(chart: "Axes", rows: Sequence[Row], names: Sequence[str], borders: Sequence[int]) -> None:
+def _draw_flow(chart: "Axes", rows: Sequence[ResultRow], names: Sequence[str], borders: Sequence[int]) -> None:
     for border in borders:
         chart.axvline(border, color=RULE, linestyle="--", linewidth=1, zorder=0)
     for name in names:

@@ -12,6 +12,7 @@ from PIL import Image
 from longtake.models.domain.plan import Plan
 from longtake.models.video.sheet import draw_sheet, sheet_numbers
 from longtake.pipelines.ablation.claims import CLAIMS, ORDERS
+from longtake.pipelines.ablation.jobs import BEGIN, END, around
 from longtake.pipelines.ablation.plots import differences, orders
 from longtake.pipelines.ablation.settings import VARIANTS, AblateConf
 from longtake.pipelines.ablation.statistics import (
@@ -19,7 +20,7 @@ from longtake.pipelines.ablation.statistics import (
     MIN_PAIRS,
     Estimate,
     Metric,
-    Row,
+    ResultRow,
     Scale,
     Verdict,
     difference,
@@ -28,7 +29,6 @@ from longtake.pipelines.ablation.statistics import (
 )
 from longtake.pipelines.ablation.video_maker import Frames
 
-BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"
 TABLES = {
     "full": "Low resolution: memory and baselines",
     "symmetric": "Refinement",
@@ -37,7 +37,7 @@ TABLES = {
 SHEETS = 2  # prompts whose frames are shown
 
 
-def write(conf: AblateConf, rows: Sequence[Row], out: Path, frames: Callable[[Row], Frames]) -> None:
+def write(conf: AblateConf, rows: Sequence[ResultRow], out: Path, frames: Callable[[ResultRow], Frames]) -> None:
     """Writes everything into `out`; text outside the markers of the page is kept. `frames` loads a video."""
     out.mkdir(parents=True, exist_ok=True)
     page = out / "ablations.md"
@@ -52,18 +52,7 @@ def write(conf: AblateConf, rows: Sequence[Row], out: Path, frames: Callable[[Ro
     page.write_text(f"{before}{BEGIN}{body(conf, rows)}\n{END}{after}", "utf-8")
 
 
-def around(page: Path) -> tuple[str, str]:
-    """The text before and after the generated part of the page. Raises ValueError if its markers are missing."""
-    if not page.exists():
-        return "# Ablations and baselines\n\n", "\n"
-    before, found, rest = page.read_text("utf-8").partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not found or not ended:
-        raise ValueError(f"{page} has no lines {BEGIN.strip()} and {END} to write between")
-    return before, after
-
-
-def _sheet(rows: Sequence[Row], frames: Callable[[Row], Frames]) -> Image.Image:
+def _sheet(rows: Sequence[ResultRow], frames: Callable[[ResultRow], Frames]) -> Image.Image:
     sheets = []
     for index in sorted({row["index"] for row in rows})[:SHEETS]:
         videos = {row["variant"]: frames(row) for row in rows if row["index"] == index}
@@ -74,7 +63,7 @@ def _sheet(rows: Sequence[Row], frames: Callable[[Row], Frames]) -> Image.Image:
     return Image.fromarray(np.concatenate([np.pad(s, ((0, 0), (0, width - s.shape[1]), (0, 0))) for s in sheets]))
 
 
-def body(conf: AblateConf, rows: Sequence[Row]) -> str:
+def body(conf: AblateConf, rows: Sequence[ResultRow]) -> str:
     """The generated part of the page."""
     count = len({row["index"] for row in rows})
     about = (
@@ -89,7 +78,7 @@ def body(conf: AblateConf, rows: Sequence[Row]) -> str:
     return "\n\n".join(parts)
 
 
-def _claims(rows: Sequence[Row]) -> str:
+def _claims(rows: Sequence[ResultRow]) -> str:
     variants = {row["variant"] for row in rows}
     lines = ["| claim | the paper | measured here | difference (95 %) | |", "|---|---|---|---|---|"]
     for claim in CLAIMS:
@@ -105,7 +94,7 @@ def _claims(rows: Sequence[Row]) -> str:
     return "\n".join(lines)
 
 
-def _order(rows: Sequence[Row], order: Sequence[str]) -> str:
+def _order(rows: Sequence[ResultRow], order: Sequence[str]) -> str:
     """A paragraph on one order of the paper's last ablation, beside the value of the low-resolution video."""
     metric, seams = METRICS["flow_std"], METRICS["seam_flow"]
     found = [mean(rows, metric, name) for name in order]
@@ -126,11 +115,11 @@ def _order(rows: Sequence[Row], order: Sequence[str]) -> str:
     )
 
 
-def _listed(rows: Sequence[Row], metric: Metric, names: Sequence[str]) -> str:
+def _listed(rows: Sequence[ResultRow], metric: Metric, names: Sequence[str]) -> str:
     return ", ".join(f"{name} {_cell(mean(rows, metric, name), metric)}" for name in names)
 
 
-def _tables(rows: Sequence[Row]) -> Iterator[str]:
+def _tables(rows: Sequence[ResultRow]) -> Iterator[str]:
     """A table of means and one of differences for each reference."""
     for reference, title in TABLES.items():
         names = [row["variant"] for row in rows if VARIANTS[row["variant"]].reference == reference]
@@ -144,11 +133,11 @@ def _tables(rows: Sequence[Row]) -> Iterator[str]:
             yield _table(rows, others, partial(_against, rows, reference))
 
 
-def _against(rows: Sequence[Row], reference: str, name: str, metric: Metric) -> str:
+def _against(rows: Sequence[ResultRow], reference: str, name: str, metric: Metric) -> str:
     return _change(difference(rows, metric, name, reference), metric)
 
 
-def _table(rows: Sequence[Row], names: Sequence[str], cell: Callable[[str, Metric], str]) -> str:
+def _table(rows: Sequence[ResultRow], names: Sequence[str], cell: Callable[[str, Metric], str]) -> str:
     lines = ["| metric | better | " + " | ".join(names) + " |", "|---" * (len(names) + 2) + "|"]
     for metric in METRICS.values():
         if any(row.get(metric.name) is not None for row in rows if row["variant"] in names):

@@ -19,7 +19,7 @@ from longtake.pipelines.config.conf import Conf
 from longtake.pipelines.config.loader import compose
 from longtake.pipelines.config.paths import CONF
 
-CONFIG = CONF / "ablate.yaml"
+DEFAULT_CONFIG = CONF / "ablate.yaml"
 CALL = ("height", "width", "num_frames", "num_inference_steps")  # settings that are passed to a pipeline unchanged
 PIPELINES = {  # classes of diffusers
     "svd": "StableVideoDiffusionPipeline",
@@ -162,6 +162,6 @@ class AblateConf(Conf):
         return tuple(variant for variant in able if variant.name in names)
 
 
-def load_ablate(path: str | Path = CONFIG, overrides: Sequence[str] = ()) -> AblateConf:
+def load_ablate(path: str | Path | None = None, overrides: Sequence[str] = ()) -> AblateConf:
     """The settings of a comparison. Raises ValueError naming key, value and rule."""
-    return compose(AblateConf, path, overrides)
+    return compose(AblateConf, path or DEFAULT_CONFIG, overrides)

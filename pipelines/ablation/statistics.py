@@ -5,14 +5,14 @@ by nature (MAWE, warp error) are compared as ratios, by the mean of their logari
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from longtake.models.metrics.bootstrap import interval
 
-Row = Mapping[str, Any]
+ResultRow = dict[str, Any]
 MIN_PAIRS = 6  # for a verdict: five are all on one side by chance more often than 1 time in 20 (2 / 2**5)
 
 
@@ -94,20 +94,20 @@ class Verdict(StrEnum):
     OPEN = "undecided"
 
 
-def mean(rows: Iterable[Row], metric: Metric, variant: str) -> Estimate | None:
+def mean(rows: Iterable[ResultRow], metric: Metric, variant: str) -> Estimate | None:
     """The mean of a variant, geometric for a ratio; None if no video has a value."""
     values = [_value(row.get(metric.name), metric) for row in rows if row["variant"] == variant]
     return _estimate(values, metric)
 
 
-def difference(rows: Sequence[Row], metric: Metric, variant: str, reference: str) -> Estimate | None:
+def difference(rows: Sequence[ResultRow], metric: Metric, variant: str, reference: str) -> Estimate | None:
     """The paired difference to the reference, or the ratio for a ratio metric; None without pairs."""
     by = {(row["variant"], row["index"]): _value(row.get(metric.name), metric) for row in rows}
     pairs = [(by[variant, i], by[reference, i]) for name, i in by if name == variant and (reference, i) in by]
     return _estimate([None if a is None or b is None else a - b for a, b in pairs], metric)
 
 
-def verdict(rows: Sequence[Row], claim: Claim) -> tuple[Verdict, Estimate | None]:
+def verdict(rows: Sequence[ResultRow], claim: Claim) -> tuple[Verdict, Estimate | None]:
     """HOLDS if the whole interval is on the claimed side, FAILS if it is on the other side, else OPEN."""
     metric = METRICS[claim.metric]
     found = difference(rows, metric, claim.greater, claim.lesser)

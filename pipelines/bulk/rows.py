@@ -4,13 +4,12 @@ import threading
 from dataclasses import dataclass
 from queue import Empty, Full, Queue
 
-from longtake.models.domain.chunk_queue import ChunkQueue
 from longtake.models.domain.prompt import PromptSpec, Settings
 from longtake.pipelines.bulk.settings import BulkConf
 from longtake.pipelines.bulk.video import BulkVideo, begin, empty_row, failed_row
 from longtake.pipelines.config.conf import Conf, for_video
 from longtake.pipelines.datasets.manifest import Done, VideoRow
-from longtake.pipelines.datasets.prompt_rows import Defaults, Row, read_rows, to_request
+from longtake.pipelines.datasets.prompt_rows import PromptRow, RowDefaults, read_rows, to_request
 from longtake.pipelines.runners.bundle_limits import limits_of
 
 AHEAD = 64
@@ -30,8 +29,8 @@ class Rows:
         """`done` are the ids that earlier runs have finished."""
         self._conf, self._bundle_sha256, self._limits = conf, bundle_sha256, limits_of(conf)
         self._done, self._seen = done, Done()
-        self._defaults = Defaults(conf.num_frames, conf.negative_prompt, conf.seed)
-        self._queue: Queue[Row | BaseException | None] = Queue(AHEAD)
+        self._defaults = RowDefaults(conf.num_frames, conf.negative_prompt, conf.seed)
+        self._queue: Queue[PromptRow | BaseException | None] = Queue(AHEAD)
         self._closed = threading.Event()
         self.exhausted = False
         self.total: int | None = None  # known at the end
@@ -58,22 +57,20 @@ class Rows:
     def close(self) -> None:
         self._closed.set()
 
-    def check(self, row: Row) -> BulkVideo | VideoRow | FinishedRow:
+    def check(self, row: PromptRow) -> BulkVideo | VideoRow | FinishedRow:
         """Rows must come in order: of two with the same id the second is invalid."""
         try:
             spec, own = self._request(row)
             if spec.video_id in self._done:
                 return FinishedRow(row.ordinal)
-            video = begin(row, spec, own, self._conf, self._bundle_sha256)
-            ChunkQueue(video.plan, own.scheduler.lookahead_frames)  # raises if it cannot hold the chunks of a window
+            return begin(row, spec, own, self._conf, self._bundle_sha256)
         except ValueError as error:  # the id itself may be invalid, so the row is recorded by its place
             if row.source in self._done:
                 return FinishedRow(row.ordinal)
             prompt = (row.fields or {}).get("prompt")
             return failed_row(empty_row(row.source, prompt if isinstance(prompt, str) else None, row), str(error))
-        return video
 
-    def _request(self, row: Row) -> tuple[PromptSpec, Conf]:
+    def _request(self, row: PromptRow) -> tuple[PromptSpec, Conf]:
         """The video and its configuration. Raises ValueError for an invalid row, a repeated id included."""
         own: Conf = self._conf
 
@@ -99,7 +96,7 @@ class Rows:
             end = error
         self._put(end)
 
-    def _put(self, row: Row | BaseException | None) -> None:
+    def _put(self, row: PromptRow | BaseException | None) -> None:
         while not self._closed.is_set():
             try:
                 return self._queue.put(row, timeout=0.5)

@@ -56,9 +56,9 @@ class BulkConf(Conf):
             raise ValueError("previews=true: a webdataset holds only videos; choose format=mp4 or videofolder")
 
 
-def load_bulk(path: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = ()) -> BulkConf:
+def load_bulk(path: str | Path | None = None, overrides: Sequence[str] = ()) -> BulkConf:
     """The settings of a bulk job. Raises ValueError naming key, value and rule."""
-    return compose(BulkConf, path, overrides)
+    return compose(BulkConf, path or DEFAULT_CONFIG, overrides)
 
 
 def job_settings(conf: BulkConf, bundle_sha256: str) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from longtake.pipelines.config.conf import Conf
 from longtake.pipelines.config.provenance import video_settings
 from longtake.pipelines.datasets.layouts import member_of
 from longtake.pipelines.datasets.manifest import VideoRow, cues_text
-from longtake.pipelines.datasets.prompt_rows import Row
+from longtake.pipelines.datasets.prompt_rows import PromptRow
+from longtake.pipelines.runners.spec_checks import plan_for
 from longtake.pipelines.runners.writer_queue import WriterJob
 
 
@@ -141,15 +142,15 @@ class BulkVideo:
         return chunk_path(self.spec, self.row.settings, index)
 
 
-def begin(row: Row, spec: PromptSpec, own: Conf, conf: BulkConf, bundle_sha256: str) -> BulkVideo:
-    """A video of which nothing exists yet. `own` is its configuration, `conf` the job's."""
-    plan = Plan(spec.num_frames, own.plan)
+def begin(row: PromptRow, spec: PromptSpec, own: Conf, conf: BulkConf, bundle_sha256: str) -> BulkVideo:
+    """A video of which nothing exists yet. `own` is its configuration, `conf` the job's. Raises as `plan_for`."""
+    plan = plan_for(own, spec)
     num_previews = len(plan.chunks) if conf.previews else 0
     requested = _requested_row(row, spec, own, conf, bundle_sha256)
     return BulkVideo(spec, own, plan, requested, len(plan.segments) + num_previews)
 
 
-def empty_row(video_id: str, prompt: str | None, row: Row) -> VideoRow:
+def empty_row(video_id: str, prompt: str | None, row: PromptRow) -> VideoRow:
     """The manifest's row with the fields that every row of prompts has."""
     return VideoRow(id=video_id, prompt=prompt, source=row.source, ordinal=row.ordinal, status="failed")
 
@@ -160,7 +161,7 @@ def failed_row(row: VideoRow, why: str) -> VideoRow:
     return replace(row, status="failed", reason=why, finished_at=datetime.now(UTC))
 
 
-def _requested_row(row: Row, spec: PromptSpec, own: Conf, conf: BulkConf, bundle_sha256: str) -> VideoRow:
+def _requested_row(row: PromptRow, spec: PromptSpec, own: Conf, conf: BulkConf, bundle_sha256: str) -> VideoRow:
     """The manifest's row with all that is known before the video exists."""
     path = video_path(spec.video_id)
     if conf.format is Format.WEBDATASET:

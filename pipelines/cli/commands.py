@@ -35,11 +35,12 @@ def generate(args: argparse.Namespace) -> Work:
 
         _check_texts(build_texts(conf), spec, plan)
         return lambda: _record_on_ray(spec, plan, conf, places)
-    from longtake.pipelines.api import Longtake
+    from longtake.pipelines.runners.stages import build_bundle, build_generator
 
-    longtake = Longtake(conf)
-    _check_texts(longtake.bundle, spec, plan)
-    stream = partial(longtake.generator.stream, spec, plan=plan)
+    bundle = build_bundle(conf)
+    runner = build_generator(conf, bundle)
+    _check_texts(bundle, spec, plan)
+    stream = partial(runner.stream, spec, plan=plan)
     return lambda: _record(stream, plan, conf, conf.fps, places, "base model")
 
 
@@ -51,12 +52,13 @@ def enhance(args: argparse.Namespace) -> Work:
     video = probe_video(args.video)
     spec = _spec(args, video.num_frames)
     conf, plan = _conf(args, spec)
-    from longtake.pipelines.api import Longtake
+    from longtake.pipelines.runners.stages import build_bundle, build_enhancer
 
-    longtake = Longtake(conf)
-    _check_texts(longtake.bundle, spec, plan)
+    bundle = build_bundle(conf)
+    runner = build_enhancer(conf, bundle, args.video)
+    _check_texts(bundle, spec, plan)
     _warn_if_stretched(args.video, video, conf.refiner)
-    stream = partial(longtake.enhancer(args.video).stream, spec, plan=plan)
+    stream = partial(runner.stream, spec, plan=plan)
     return lambda: _record(stream, plan, conf, conf.video.fps or video.fps, places, "reading")
 
 
@@ -71,9 +73,8 @@ def plan(args: argparse.Namespace) -> Work:
 def bulk(args: argparse.Namespace) -> Work:
     from longtake.pipelines.bulk.checks import check
     from longtake.pipelines.bulk.settings import load_bulk
-    from longtake.pipelines.config.conf import DEFAULT_CONFIG
 
-    prepared = check(load_bulk(args.config or DEFAULT_CONFIG, args.overrides))
+    prepared = check(load_bulk(args.config, args.overrides))
     _log()
 
     def work() -> None:
@@ -105,13 +106,12 @@ def regenerate(args: argparse.Namespace) -> Work:
 
 
 def serve(args: argparse.Namespace) -> Work:
-    from longtake.pipelines.config.conf import DEFAULT_CONFIG
     from longtake.pipelines.serve.checks import check, check_port
     from longtake.pipelines.serve.settings import load_serve
 
     flags = {"serve.host": args.host, "serve.port": args.port}
     chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    conf = load_serve(args.config or DEFAULT_CONFIG, [*chosen, *args.overrides])
+    conf = load_serve(args.config, [*chosen, *args.overrides])
     check(conf)
     conf = check_port(conf)
 
@@ -124,11 +124,11 @@ def serve(args: argparse.Namespace) -> Work:
 
 
 def evaluate(args: argparse.Namespace) -> Work:
-    from longtake.pipelines.evaluate.settings import DEFAULT_CONFIG, load_evaluate
+    from longtake.pipelines.evaluate.settings import load_evaluate
 
     if args.compare:
         return _compare(args)
-    conf = load_evaluate(args.config or DEFAULT_CONFIG, args.overrides)
+    conf = load_evaluate(args.config, args.overrides)
     _log()
     from longtake.pipelines.evaluate.command import check, run
 
@@ -159,9 +159,9 @@ def _compare(args: argparse.Namespace) -> Work:
 
 def train(args: argparse.Namespace) -> Work:
     from longtake.pipelines.train.checks import check
-    from longtake.pipelines.train.settings import CONFIG, load_train
+    from longtake.pipelines.train.settings import load_train
 
-    prepared = check(load_train(args.config or CONFIG, args.overrides))
+    prepared = check(load_train(args.config, args.overrides))
     _log()
 
     def work() -> None:
@@ -175,9 +175,9 @@ def train(args: argparse.Namespace) -> Work:
 
 def ablate(args: argparse.Namespace) -> Work:
     from longtake.pipelines.ablation.jobs import check
-    from longtake.pipelines.ablation.settings import CONFIG, load_ablate
+    from longtake.pipelines.ablation.settings import load_ablate
 
-    jobs = check(load_ablate(args.config or CONFIG, args.overrides))
+    jobs = check(load_ablate(args.config, args.overrides))
     _log()
 
     def work() -> None:
@@ -235,11 +235,11 @@ def _conf(args: argparse.Namespace, spec: "PromptSpec") -> "tuple[Conf, Plan]":
 
 
 def _load_conf(args: argparse.Namespace) -> "Conf":
-    from longtake.pipelines.config.conf import DEFAULT_CONFIG, load
+    from longtake.pipelines.config.conf import load
 
     flags = {"bundle": getattr(args, "bundle", None), "video.fps": getattr(args, "fps", None)}
     chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    return load(args.config or DEFAULT_CONFIG, [*chosen, *args.overrides])
+    return load(args.config, [*chosen, *args.overrides])
 
 
 def _check_texts(bundle: "Bundle", spec: "PromptSpec", plan: "Plan") -> None:
@@ -275,7 +275,7 @@ def _record_on_ray(spec: "PromptSpec", plan: "Plan", conf: "Conf", places: "Plac
 
     connect(conf.ray)
     with running(conf, stage_factories(conf)) as runner:
-        _record(partial(runner.stream, spec), plan, conf, conf.fps, places, "base model")
+        _record(partial(runner.stream, spec, plan=plan), plan, conf, conf.fps, places, "base model")
 
 
 def _record(stream: "Stream", plan: "Plan", conf: "Conf", fps: float | Fraction, places: "Places", source: str) -> None:

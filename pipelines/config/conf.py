@@ -73,9 +73,9 @@ class Conf:
         return self.video.fps or DEFAULT_FPS
 
 
-def load(path: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = (), settings: Settings = ()) -> Conf:
+def load(path: str | Path | None = None, overrides: Sequence[str] = (), settings: Settings = ()) -> Conf:
     """The configuration from one file, typed settings, and overrides `section.key=value` on top. Raises ValueError."""
-    return compose(Conf, path, overrides, settings)
+    return compose(Conf, path or DEFAULT_CONFIG, overrides, settings)
 
 
 def for_video(conf: Conf, settings: Settings) -> Conf:

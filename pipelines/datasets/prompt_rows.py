@@ -40,7 +40,7 @@ BUFFER_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class PromptRow:
     """One row of a job: its fields, or the reason for their absence."""
 
     source: str  # prompts.jsonl:12, from 1: the line, in parquet the row
@@ -50,15 +50,15 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Defaults:
-    """Defaults for columns that a row leaves out. The seed is that of the job: see `to_request`."""
+class RowDefaults:
+    """RowDefaults for columns that a row leaves out. The seed is that of the job: see `to_request`."""
 
     num_frames: int
     negative_prompt: str
     seed: int
 
 
-def read_rows(prompts: str) -> Iterator[Row]:
+def read_rows(prompts: str) -> Iterator[PromptRow]:
     """The rows of a file, a folder or a glob on any fsspec path, file by file, in order, read as they are taken.
 
     Raises ValueError naming `prompts` before the first row: no file, a file of another kind, no column prompt.
@@ -66,7 +66,7 @@ def read_rows(prompts: str) -> Iterator[Row]:
     return _stream(find_files(prompts))
 
 
-def to_request(row: Row, defaults: Defaults, check_settings: Callable[[Settings], object]) -> PromptSpec:
+def to_request(row: PromptRow, defaults: RowDefaults, check_settings: Callable[[Settings], object]) -> PromptSpec:
     """The spec of a row's video. `check_settings` raises ValueError for invalid settings.
 
     A row without an id is named after its file and line; one without a seed gets a seed from the job's seed and its id.
@@ -92,7 +92,7 @@ def to_request(row: Row, defaults: Defaults, check_settings: Callable[[Settings]
     )
 
 
-def _stream(files: list[PromptFile]) -> Iterator[Row]:
+def _stream(files: list[PromptFile]) -> Iterator[PromptRow]:
     """Reads one file after the other with Ray Data, in another process, up to its buffer ahead."""
     import ray.data  # takes seconds; the rest of this module does not need it
 
@@ -109,7 +109,7 @@ def _stream(files: list[PromptFile]) -> Iterator[Row]:
     rows = items.flat_map(_read, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=1))
     for ordinal, item in enumerate(rows.iter_rows()):
         fields = None if item["fields_json"] is None else json.loads(item["fields_json"])
-        yield Row(item["source"], ordinal, fields, item["reason"])
+        yield PromptRow(item["source"], ordinal, fields, item["reason"])
 
 
 def _read(item: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from longtake.models.metrics.bootstrap import Interval
-from longtake.pipelines.ablation.statistics import METRICS, Estimate, Row, difference, mean
+from longtake.pipelines.ablation.statistics import METRICS, Estimate, ResultRow, difference, mean
 
-Rows = Mapping[str, Sequence[Row]]
+Rows = Mapping[str, Sequence[ResultRow]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def memory_aims(rows: Rows) -> list[Aim]:
     return lines
 
 
-def refiner_aims(figures: Mapping[str, Interval], even: Sequence[Row], noisy: Sequence[Row]) -> list[Aim]:
+def refiner_aims(figures: Mapping[str, Interval], even: Sequence[ResultRow], noisy: Sequence[ResultRow]) -> list[Aim]:
     """Evenness of motion, at the defaults and as near to the paper as this refiner goes, and nearness to the truth."""
     default = (("independent", "shared-noise"), ("shared-noise", "symmetric"), ("shared-noise", "causal"))
     fresh = [(f"noisy-{one}", f"noisy-{other}") for one, other in default[:2]]
@@ -88,7 +88,7 @@ def refiner_aims(figures: Mapping[str, Interval], even: Sequence[Row], noisy: Se
     return lines
 
 
-def _evener(rows: Sequence[Row], greater: str, lesser: str) -> Aim:
+def _evener(rows: Sequence[ResultRow], greater: str, lesser: str) -> Aim:
     gap = difference(rows, METRICS["flow_std"], greater, lesser)
     assert gap is not None, "every prompt has both"
     measured = f"difference {_number(gap, 3)} px"
@@ -116,7 +116,7 @@ def network_aims(vae: Mapping[str, Interval], swaps: Mapping[str, Interval], cos
     ]
 
 
-def step_aims(fast: Sequence[Row], slow: Sequence[Row]) -> list[Aim]:
+def step_aims(fast: Sequence[ResultRow], slow: Sequence[ResultRow]) -> list[Aim]:
     """The effect of many more steps than the default of 8 and 3, on the same prompts."""
     lines = []
     for name, title in (("color", "colour"), ("background", "background"), ("shape", "shape"), ("motion", "direction")):
@@ -127,7 +127,7 @@ def step_aims(fast: Sequence[Row], slow: Sequence[Row]) -> list[Aim]:
     return lines
 
 
-def _mean(rows: Sequence[Row], name: str, variant: str) -> Estimate:
+def _mean(rows: Sequence[ResultRow], name: str, variant: str) -> Estimate:
     found = mean(rows, METRICS[name], variant)
     assert found is not None, f"no video of {variant} has {name}"
     return found

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from longtake.pipelines.ablation.command import Row, load_frames, measured
-from longtake.pipelines.ablation.jobs import Job, jobs_of
-from longtake.pipelines.ablation.report import BEGIN, END, around
+from longtake.pipelines.ablation.command import load_frames, measured
+from longtake.pipelines.ablation.jobs import BEGIN, END, Job, around, jobs_of
 from longtake.pipelines.ablation.settings import AblateConf, load_ablate
+from longtake.pipelines.ablation.statistics import ResultRow
 from longtake.pipelines.dev.attributes import attributes
 from longtake.pipelines.dev.held_out import held_out_scenes
 from longtake.pipelines.dev.tiny_aims import (
@@ -121,7 +121,7 @@ def _draw(jobs: Mapping[str, Sequence[Job]], path: Path) -> None:
     Image.fromarray(np.concatenate(even)).save(path)
 
 
-def _draw_memory(jobs: Sequence[Job], rows: Sequence[Row], path: Path) -> None:
+def _draw_memory(jobs: Sequence[Job], rows: Sequence[ResultRow], path: Path) -> None:
     """With APM above, without it below, at low resolution: the anchor, and every 30th frame after it."""
     strips: list[Any] = []
     for index in helped_and_harmed(rows):
@@ -131,7 +131,7 @@ def _draw_memory(jobs: Sequence[Job], rows: Sequence[Row], path: Path) -> None:
     Image.fromarray(np.concatenate(strips)).save(path)
 
 
-def helped_and_harmed(rows: Sequence[Row]) -> list[int]:
+def helped_and_harmed(rows: Sequence[ResultRow]) -> list[int]:
     """Indices of the three prompts whose colour drift APM reduces most, then of the three where it adds most."""
     drift = {(row["index"], row["variant"]): row["drift_color"] for row in rows}
     indices = sorted({row["index"] for row in rows}, key=lambda index: drift[index, "full"] - drift[index, "no-apm"])

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from longtake.models.metrics.catalog import CATALOG
 from longtake.pipelines.config.loader import flatten
 from longtake.pipelines.datasets.video_list import Listed, list_videos
-from longtake.pipelines.evaluate.results import Evaluation, Row
+from longtake.pipelines.evaluate.results import Evaluation, MetricRow
 from longtake.pipelines.evaluate.settings import EvaluateConf, measured_by
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.tracking.tracker import Tracker
@@ -64,7 +64,7 @@ def check(conf: EvaluateConf) -> PreparedEvaluation:
     return PreparedEvaluation(conf, evaluation, videos, flow)
 
 
-def run(prepared: PreparedEvaluation) -> list[Row]:
+def run(prepared: PreparedEvaluation) -> list[MetricRow]:
     """Measures the videos that have no row yet, writes the report, and returns all rows."""
     from longtake.pipelines.evaluate.report import write_report
     from longtake.pipelines.runners.ray_cluster import connect
@@ -91,7 +91,7 @@ def run(prepared: PreparedEvaluation) -> list[Row]:
     return rows
 
 
-def summary(rows: Sequence[Row]) -> dict[str, float]:
+def summary(rows: Sequence[MetricRow]) -> dict[str, float]:
     """The number of videos, and the mean of each figure over its finite values."""
     good = [row for row in rows if row["status"] == "done"]
     means = {"videos": float(len(good)), "failed": float(len(rows) - len(good))}
@@ -102,7 +102,7 @@ def summary(rows: Sequence[Row]) -> dict[str, float]:
     return means
 
 
-def _measured(prepared: PreparedEvaluation, videos: Sequence[Listed]) -> Iterator[Row]:
+def _measured(prepared: PreparedEvaluation, videos: Sequence[Listed]) -> Iterator[MetricRow]:
     """Rows in order of completion."""
     from ray.data import ActorPoolStrategy
 
@@ -119,9 +119,9 @@ def _measured(prepared: PreparedEvaluation, videos: Sequence[Listed]) -> Iterato
     )
 
 
-def _collect(evaluation: Evaluation, rows: Iterator[Row], total: int, tracker: Tracker) -> None:
+def _collect(evaluation: Evaluation, rows: Iterator[MetricRow], total: int, tracker: Tracker) -> None:
     """Writes rows in parts while they arrive."""
-    unwritten: list[Row] = []
+    unwritten: list[MetricRow] = []
     written = logged = time.monotonic()
     bar = tqdm(rows, total=total, desc="videos", unit="video", disable=None, leave=False)
     try:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from longtake.models.metrics.bootstrap import interval
 from longtake.models.metrics.catalog import CATALOG, Better, Entry
 from longtake.pipelines.evaluate.pages import copy_video, render
-from longtake.pipelines.evaluate.results import SCHEMA, Evaluation, Row
+from longtake.pipelines.evaluate.results import SCHEMA, Evaluation, MetricRow
 from longtake.pipelines.files.store import Store
 
 Key = tuple[str, int]  # prompt and seed
-Table = Mapping[Key, Row]
+Table = Mapping[Key, MetricRow]
 NUM_SHOWN = 6  # pairs whose videos are on the page
 MIN_PAIRS = 6  # for a verdict: the interval of fewer is as wide as chance
 COLUMNS = [name for name in SCHEMA.names if not name.startswith("curve_")]
@@ -116,7 +116,7 @@ def compare(comparison: Comparison) -> Iterator[str]:
     comparison.store.put("index.html", page.encode())
 
 
-def difference(name: str, first: Sequence[Row], other: Sequence[Row]) -> list[float] | None:
+def difference(name: str, first: Sequence[MetricRow], other: Sequence[MetricRow]) -> list[float] | None:
     """Mean, low and high of other - first over the pairs in which both are finite; None without such a pair."""
     pairs = [
         (a[name], b[name]) for a, b in zip(first, other, strict=True) if a[name] is not None and b[name] is not None
@@ -125,11 +125,11 @@ def difference(name: str, first: Sequence[Row], other: Sequence[Row]) -> list[fl
     return list(interval(finite)) if finite else None
 
 
-def _by_key(rows: Sequence[Row]) -> dict[Key, Row]:
+def _by_key(rows: Sequence[MetricRow]) -> dict[Key, MetricRow]:
     return {(row["prompt"], row["seed"]): row for row in rows if _has_key(row)}
 
 
-def _has_key(row: Row) -> bool:
+def _has_key(row: MetricRow) -> bool:
     return row["status"] == "done" and row["prompt"] is not None and row["seed"] is not None
 
 

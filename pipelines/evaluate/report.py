@@ -10,7 +10,7 @@ from longtake.models.metrics.bootstrap import interval
 from longtake.models.metrics.catalog import BY_NAME, CATALOG, Better, Entry
 from longtake.pipelines.evaluate.pages import copy_video, render
 from longtake.pipelines.evaluate.pictures import curve, histogram
-from longtake.pipelines.evaluate.results import Row
+from longtake.pipelines.evaluate.results import MetricRow
 from longtake.pipelines.files.store import Store
 
 JUDGES = ("mawe_code", "seam_ratio", "drift_color", "clip_score")  # the metrics that choose the best and the worst
@@ -42,14 +42,14 @@ class Card:
     curves: list[tuple[str, Markup]]
 
 
-def write_report(store: Store, rows: Sequence[Row], note: str) -> str:
+def write_report(store: Store, rows: Sequence[MetricRow], note: str) -> str:
     """Writes index.html and copies of the videos on it; returns the page."""
     page = report(rows, note, _copied(store, [row for _, some in chosen(rows) for row in some]))
     store.put("index.html", page.encode())
     return page
 
 
-def report(rows: Sequence[Row], note: str, files: Mapping[str, str]) -> str:
+def report(rows: Sequence[MetricRow], note: str, files: Mapping[str, str]) -> str:
     """The page as HTML; `files` maps the path of a video to its copy, for the videos that are shown."""
     good, failed = [row for row in rows if row["status"] == "done"], [row for row in rows if row["status"] != "done"]
     flows = ", ".join(sorted({row["flow"] for row in good})) or "none"
@@ -66,7 +66,7 @@ def report(rows: Sequence[Row], note: str, files: Mapping[str, str]) -> str:
     )
 
 
-def chosen(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
+def chosen(rows: Sequence[MetricRow]) -> list[tuple[str, list[MetricRow]]]:
     """The best and the worst videos by each judge, with a title."""
     groups = []
     for name in JUDGES:
@@ -80,7 +80,7 @@ def chosen(rows: Sequence[Row]) -> list[tuple[str, list[Row]]]:
     return groups
 
 
-def _copied(store: Store, rows: Iterable[Row]) -> dict[str, str]:
+def _copied(store: Store, rows: Iterable[MetricRow]) -> dict[str, str]:
     """Copies each video once; the names of the copies by path."""
     files: dict[str, str] = {}
     for row in rows:
@@ -90,7 +90,7 @@ def _copied(store: Store, rows: Iterable[Row]) -> dict[str, str]:
     return files
 
 
-def _lines(rows: Sequence[Row]) -> Iterator[MetricSummary]:
+def _lines(rows: Sequence[MetricRow]) -> Iterator[MetricSummary]:
     for entry in CATALOG:
         known = [float(row[entry.name]) for row in rows if row[entry.name] is not None]
         finite = [value for value in known if math.isfinite(value)]
@@ -100,7 +100,7 @@ def _lines(rows: Sequence[Row]) -> Iterator[MetricSummary]:
             yield MetricSummary(entry, mean, low, high, len(known) - len(finite), picture)
 
 
-def _card(row: Row, file: str) -> Card:
+def _card(row: MetricRow, file: str) -> Card:
     return Card(
         title=str(row["prompt"] or row["path"]),
         path=row["path"],

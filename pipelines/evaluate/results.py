@@ -34,10 +34,10 @@ SCHEMA = pa.schema(
     ]
 )
 
-Row = dict[str, Any]
+MetricRow = dict[str, Any]
 
 
-def video_of(row: Row) -> Listed:
+def video_of(row: MetricRow) -> Listed:
     """The video that a row is about."""
     file, _, member = row["path"].partition("#")
     return Listed(file, row["url"], member or None)
@@ -61,7 +61,7 @@ class Evaluation:
         """Records the settings that the rows depend on."""
         self.store.put("evaluation.json", json.dumps(settings, indent=1).encode())
 
-    def add(self, rows: Sequence[Row]) -> None:
+    def add(self, rows: Sequence[MetricRow]) -> None:
         """Writes one more part; after a kill it is complete or absent."""
         if not rows:
             return
@@ -71,9 +71,9 @@ class Evaluation:
         pq.write_table(table, sink, compression="zstd")
         self.store.put(f"metrics/part-{number:06d}.parquet", sink.getvalue().to_pybytes())
 
-    def rows(self, columns: Sequence[str] | None = None) -> list[Row]:
+    def rows(self, columns: Sequence[str] | None = None) -> list[MetricRow]:
         """All rows, ordered by path."""
-        rows: list[Row] = []
+        rows: list[MetricRow] = []
         for match in self._parts():
             data = pa.BufferReader(self.store.get(match[0]))
             rows += pq.read_table(data, columns=None if columns is None else list(columns)).to_pylist()

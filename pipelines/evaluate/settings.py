@@ -37,9 +37,9 @@ class EvaluateConf:
 DEFAULT_CONFIG = CONF / "evaluate.yaml"
 
 
-def load_evaluate(path: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = ()) -> EvaluateConf:
+def load_evaluate(path: str | Path | None = None, overrides: Sequence[str] = ()) -> EvaluateConf:
     """The settings of an evaluation. Raises ValueError naming key, value and rule."""
-    return compose(EvaluateConf, path, overrides)
+    return compose(EvaluateConf, path or DEFAULT_CONFIG, overrides)
 
 
 def measured_by(conf: EvaluateConf, flow: str) -> dict[str, object]:

@@ -68,7 +68,7 @@ Detour = Callable[[Task], tuple[Pool, str, tuple[Any, ...]] | None]
 
 
 @dataclass(slots=True, eq=False)
-class _Video:
+class _RunningVideo:
     """A video in work."""
 
     spec: PromptSpec
@@ -98,7 +98,7 @@ class RayRunner:
         self._conf, self._calls, self._detour = conf, calls, detour
         self._pools = {stage: pools[name] for stage, name in POOLS.items()}
         self._scheduler = Scheduler(conf.scheduler)
-        self._videos: dict[str, _Video] = {}
+        self._videos: dict[str, _RunningVideo] = {}
         self._attempts: Counter[tuple[str, Any]] = Counter()  # of lost tasks, and of videos that began again
 
     @property
@@ -127,7 +127,7 @@ class RayRunner:
         conf = conf or for_video(self._conf, spec.settings)
         plan = plan or Plan(spec.num_frames, conf.plan)
         resume = resume or Resume(0, 0)
-        video = _Video(spec, conf, plan, resume, resume.window, reached)
+        video = _RunningVideo(spec, conf, plan, resume, resume.window, reached)
         self._schedule(video)
         self._videos[spec.video_id] = video
         return video.plan
@@ -213,13 +213,13 @@ class RayRunner:
         return [event for outcome in self._calls.wait(timeout_s) for event in self.take_in(outcome)]
 
     def stream(
-        self, spec: PromptSpec, observe: Callable[[Task, Any], None] | None = None
+        self, spec: PromptSpec, observe: Callable[[Task, Any], None] | None = None, plan: Plan | None = None
     ) -> Generator[Segment, None, None]:
         """Segments of one video in order, as `LocalRunner.stream` gives them; closing the iterator ends the work.
 
         Raises RuntimeError with the reason when the video fails.
         """
-        plan, given, shown = self.submit(spec), 0, 0
+        plan, given, shown = self.submit(spec, plan=plan), 0, 0
         try:
             while given < len(plan.segments):
                 self.hand_out()
@@ -253,17 +253,17 @@ class RayRunner:
                 raise RuntimeError(failed[0].reason) from None
             return None
 
-    def _video(self, video_id: str) -> _Video:
+    def _video(self, video_id: str) -> _RunningVideo:
         if video_id not in self._videos:
             raise ValueError(f"video_id={video_id!r}: this video is not in work")
         return self._videos[video_id]
 
-    def _schedule(self, video: _Video) -> None:
+    def _schedule(self, video: _RunningVideo) -> None:
         refiner = video.conf.refiner
         steps = (refiner.num_inference_steps, refiner.coupling, refiner.steps_per_task)
         self._scheduler.submit(video.spec, video.plan, *steps, video.resume)
 
-    def _reached(self, video: _Video) -> int:
+    def _reached(self, video: _RunningVideo) -> int:
         """Number of chunks that were handed out so far: viewers may have seen them."""
         if video.num_final == len(video.plan.segments):  # the Scheduler has forgotten it
             return len(video.plan.chunks)

@@ -59,9 +59,9 @@ class ServeConf(Conf):
     serve: ServeParams = field(default_factory=ServeParams)
 
 
-def load_serve(path: str | Path = DEFAULT_CONFIG, overrides: Sequence[str] = (), settings: Settings = ()) -> ServeConf:
+def load_serve(path: str | Path | None = None, overrides: Sequence[str] = (), settings: Settings = ()) -> ServeConf:
     """The settings of an endpoint. Raises ValueError naming key, value and rule."""
-    return compose(ServeConf, path, overrides, settings)
+    return compose(ServeConf, path or DEFAULT_CONFIG, overrides, settings)
 
 
 def is_loopback(host: str) -> bool:

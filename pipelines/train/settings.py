@@ -11,7 +11,7 @@ from longtake.pipelines.config.loader import compose
 from longtake.pipelines.config.paths import CONF
 from longtake.pipelines.tracking.settings import TrackingParams
 
-CONFIG = CONF / "train.yaml"
+DEFAULT_CONFIG = CONF / "train.yaml"
 NEEDED = ("unet", "vae", "image_encoder", "tokenizer", "text_encoder", "scheduler")  # of a bundle
 
 
@@ -72,6 +72,6 @@ class TrainConf:
         return Path(self.work).resolve()
 
 
-def load_train(path: str | Path = CONFIG, overrides: Sequence[str] = ()) -> TrainConf:
+def load_train(path: str | Path | None = None, overrides: Sequence[str] = ()) -> TrainConf:
     """The settings of a training. Raises ValueError naming key, value and rule."""
-    return compose(TrainConf, path, overrides)
+    return compose(TrainConf, path or DEFAULT_CONFIG, overrides)

@@ -5,11 +5,8 @@ made   the generated frames       8 frames
 true   the frames of the video    8 frames
 """
 
-import io
-
 import numpy as np
 import torch
-from PIL import Image
 
 from longtake.models.diffusion.sampling import NoiseSchedule
 from longtake.models.domain.plan import Plan, PlanParams
@@ -23,6 +20,7 @@ from longtake.models.training.memories import CONDITION
 from longtake.models.training.memory import MemoryStage
 from longtake.models.video.frames import to_float, to_uint8
 from longtake.models.video.sheet import draw_sheet
+from longtake.pipelines.files.encoding import png
 from longtake.pipelines.train.clips import ClipFolder
 
 CLIPS = 3  # on a sheet
@@ -46,6 +44,4 @@ def continuations(stage: MemoryStage, bundle: Bundle, clips: ClipFolder, params:
         rows = {"seen": clip["condition"], "made": chunk.frames, "true": true}
         numbers = list(range(0, len(true), EVERY))
         sheets.append(draw_sheet(numbers, {name: frames[numbers] for name, frames in rows.items()}, len(numbers)))
-    out = io.BytesIO()
-    Image.fromarray(np.concatenate(sheets)).save(out, "PNG")
-    return out.getvalue()
+    return png(np.concatenate(sheets))

@@ -19,6 +19,7 @@ from longtake.pipelines import api
 from longtake.pipelines.__main__ import main
 from longtake.pipelines.cli.video_recorder import save_sheet
 from longtake.pipelines.files.video_file import VideoWriter
+from longtake.pipelines.runners import stages
 from tests.support.places import ROOT
 from tests.support.toy import ToyBundle, ToyRefiner
 
@@ -28,8 +29,11 @@ PROMPT = "a red circle moves right"
 @pytest.fixture(autouse=True)
 def toy(monkeypatch, tmp_path):
     """Toy weights in place of the bundle; everything else is real. Files go to a temporary folder."""
-    build_bundle = api.build_bundle
-    monkeypatch.setattr(api, "build_bundle", lambda conf: ToyBundle() if conf.bundle == "tiny" else build_bundle(conf))
+    build_bundle = stages.build_bundle
+    for module in (stages, api):
+        monkeypatch.setattr(
+            module, "build_bundle", lambda conf: ToyBundle() if conf.bundle == "tiny" else build_bundle(conf)
+        )
     monkeypatch.chdir(tmp_path)
 
 

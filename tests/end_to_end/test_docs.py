@@ -13,6 +13,7 @@ import pytest
 from longtake.models.video.mp4 import decode
 from longtake.pipelines import api
 from longtake.pipelines.__main__ import main
+from longtake.pipelines.runners import stages
 from tests.support.http_kit import running
 from tests.support.places import ROOT
 from tests.support.ray_toys import toy_factories
@@ -24,7 +25,8 @@ README = (ROOT / "README.md").read_text("utf-8")
 
 @pytest.fixture(autouse=True)
 def toy(monkeypatch, tmp_path):
-    monkeypatch.setattr(api, "build_bundle", lambda conf: ToyBundle())
+    for module in (stages, api):
+        monkeypatch.setattr(module, "build_bundle", lambda conf: ToyBundle())
     monkeypatch.chdir(tmp_path)
 
 

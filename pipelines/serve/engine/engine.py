@@ -13,6 +13,7 @@ the events of a take can be read at once.
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -25,12 +26,12 @@ from typing import Concatenate, Literal, ParamSpec, TypeVar
 from longtake import __version__
 from longtake.actors.pool import Pool
 from longtake.models.domain.checks import FieldError
-from longtake.models.domain.chunk_queue import ChunkQueue
 from longtake.models.domain.prompt import with_prompt
 from longtake.pipelines.config.conf import for_video
 from longtake.pipelines.files.folder_lock import FolderLock, LeaseTimes, alone
 from longtake.pipelines.runners.ray_cluster import Factories
 from longtake.pipelines.runners.ray_metrics import RayMetrics
+from longtake.pipelines.runners.spec_checks import plan_for
 from longtake.pipelines.serve.engine.call_queue import CallQueue
 from longtake.pipelines.serve.engine.metrics import DESCRIPTIONS
 from longtake.pipelines.serve.engine.pool_startup import PoolStartup
@@ -59,8 +60,8 @@ class QueueFull(Exception):
     """No place in the queue; one is likely to be free in `retry_after_s`."""
 
     def __init__(self, max_queued: int, retry_after_s: float) -> None:
-        super().__init__(f"The queue is full ({max_queued} videos); retry in {retry_after_s:.0f} s.")
-        self.retry_after_s = retry_after_s
+        self.retry_after_s = max(1, math.ceil(retry_after_s))
+        super().__init__(f"The queue is full ({max_queued} videos); retry in {self.retry_after_s} s.")
 
 
 class NotReady(RuntimeError):
@@ -141,8 +142,8 @@ class Engine:
         """Queues a take. Raises QueueFull, and ValueError for a video that can never be made."""
         if self._closing.is_set():
             raise NotReady(CLOSED)
-        conf, params = for_video(self._conf, take.spec.settings), self._conf.serve
-        ChunkQueue(shape_of(take.spec, conf).plan, conf.scheduler.lookahead_frames)  # raises if it cannot hold a window
+        params = self._conf.serve
+        plan_for(for_video(self._conf, take.spec.settings), take.spec)  # only checked: a queued take keeps its request
         if len(self._waiting) + self._num_running >= params.in_flight + params.max_queued:
             raise QueueFull(params.max_queued, self._results.retry_after_s)
         take = self._takes.create(replace(take, status=Status.QUEUED))

@@ -11,7 +11,7 @@ from longtake.models.domain.span import Span
 from longtake.pipelines.serve.http.byte_ranges import range_response
 from longtake.pipelines.serve.http.errors import ApiError, not_found
 from longtake.pipelines.serve.http.video_service import VideoService
-from longtake.pipelines.serve.library.paths import folder
+from longtake.pipelines.serve.library.paths import path_of
 from longtake.pipelines.serve.library.takes import Take
 
 READ_BYTES = 2**18  # at a time
@@ -28,7 +28,7 @@ async def joined_response(
 ) -> Response:
     """Files of a take, one after the other, as one. Raises ApiError."""
     store = service.takes.store
-    full_paths = [f"{folder(take.id)}/{path}" for path in paths]
+    full_paths = [path_of(take.id, path) for path in paths]
     try:
         sizes = [await asyncio.to_thread(store.size, path) for path in full_paths]
     except FileNotFoundError:  # deleted a moment ago

@@ -17,7 +17,8 @@ from typing import Literal
 from longtake.pipelines.serve.http.errors import not_found, unavailable
 from longtake.pipelines.serve.http.video_service import VideoService
 from longtake.pipelines.serve.library.events import LAST, Event
-from longtake.pipelines.serve.library.paths import PREVIEWS, folder, fragment_name, preview_name
+from longtake.pipelines.serve.library.paths import PREVIEWS, fragment_name, path_of, preview_name
+from longtake.pipelines.serve.library.resume_plan import count_previews
 from longtake.pipelines.serve.library.takes import NoSuchTake, Status, Take
 
 HEARTBEAT_S = 15.0
@@ -55,7 +56,7 @@ async def fragments(
                 next_index = max(next_index, event.data["index"] + 1)
             if event.kind == "interrupted":
                 raise unavailable("draining")
-    for index in range(next_index, await count_fragments(service, take, kind)):  # all of a take that has ended
+    for index in range(next_index, await num_fragments(service, take, kind)):  # all of a take that has ended
         yield await _read(service, take, kind, index)
 
 
@@ -68,7 +69,7 @@ async def _read(service: VideoService, take: Take, kind: Kind, index: int) -> by
 
 async def read_fragment(service: VideoService, take: Take, kind: Kind, index: int) -> bytes:
     """Raises FileNotFoundError."""
-    return await asyncio.to_thread(service.takes.store.get, f"{folder(take.id)}/{name_of(kind, index)}")
+    return await asyncio.to_thread(service.takes.store.get, path_of(take.id, name_of(kind, index)))
 
 
 def name_of(kind: Kind, index: int) -> str:
@@ -76,19 +77,16 @@ def name_of(kind: Kind, index: int) -> str:
     return fragment_name(index) if kind == FRAGMENT else preview_name(index)
 
 
-async def count_fragments(service: VideoService, take: Take, kind: Kind) -> int:
+async def num_fragments(service: VideoService, take: Take, kind: Kind) -> int:
     """The number of fragments from the first one on, without a gap."""
     if kind == FRAGMENT:
         try:
             return len(service.takes.get(take.id).fragments)
         except NoSuchTake:  # deleted meanwhile
             return 0
-    at = folder(take.id)
-    paths = set(await asyncio.to_thread(service.takes.store.list, f"{at}/{PREVIEWS}"))
-    count = 0
-    while f"{at}/{preview_name(count)}" in paths:
-        count += 1
-    return count
+    at = path_of(take.id, "")
+    paths = await asyncio.to_thread(service.takes.store.list, f"{at}{PREVIEWS}")
+    return count_previews({path.removeprefix(at) for path in paths})
 
 
 async def events(service: VideoService, take: Take, last_id: str = "") -> AsyncGenerator[NumberedEvent, None]:

@@ -13,11 +13,11 @@ from longtake.pipelines.serve.http.live_feed import (
     FRAGMENT,
     PREVIEW,
     Kind,
-    count_fragments,
     events,
     fragments,
     is_last,
     name_of,
+    num_fragments,
     server_sent_events,
 )
 from longtake.pipelines.serve.http.request_body import body_schema, read_body, refusals
@@ -96,7 +96,7 @@ async def stream_preview(request: Request, take: OwnTake, service: Service, from
 )
 async def preview_chunk(request: Request, take: OwnTake, service: Service, index: Index) -> Response:
     """The low-resolution frames of one chunk."""
-    if index >= await count_fragments(service, take, PREVIEW):
+    if index >= await num_fragments(service, take, PREVIEW):
         raise no_such_part("chunk", index)
     return await file_response(request, service, take, name_of(PREVIEW, index), MP4)
 
@@ -132,7 +132,7 @@ async def _stream(request: Request, service: VideoService, take: Take, kind: Kin
         if request.method == "HEAD":
             return Response(media_type=MP4)
         return LiveResponse(service, fragments(service, take, kind, first), MP4)
-    count = await count_fragments(service, take, kind)
+    count = await num_fragments(service, take, kind)
     if count == 0:
         raise ApiError(409, "video_failed", f"Video {take.id} failed before its first fragment.")
     if first > count:  # first == count: the client has all of them, and gets an empty response

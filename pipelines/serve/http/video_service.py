@@ -5,7 +5,6 @@ Anything slower than a look-up in memory runs in a thread: the event loop serves
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -37,9 +36,8 @@ class VideoService:
     def __init__(self, engine: Engine, takes: Takes, checker: RequestChecker) -> None:
         self.engine, self.takes, self.checker, self.conf = engine, takes, checker, checker.conf
         self.num_streams = 0  # open connections that receive bytes or events
-        self._submitting = (
-            asyncio.Lock()
-        )  # a count and the addition that follows it; and tokenizers are not thread-safe
+        # For a count and the addition that follows it; and tokenizers are not thread-safe.
+        self._submitting = asyncio.Lock()
         self._discarding: set[asyncio.Task[None]] = set()
 
     async def create(self, request: VideoRequest, owner: str, transient: bool = False) -> Submitted:
@@ -182,9 +180,7 @@ class VideoService:
         except NotReady:
             raise unavailable(self.engine.state) from None
         except QueueFull as error:
-            wait_s = max(1, math.ceil(error.retry_after_s))
-            message = f"The queue is full ({self.conf.serve.max_queued} videos); retry in {wait_s} s."
-            raise ApiError(429, "queue_full", message, retry_after_s=wait_s) from None
+            raise ApiError(429, "queue_full", str(error), retry_after_s=error.retry_after_s) from None
 
 
 def plan_sizes(plan: PlanParams) -> PlanSizes:

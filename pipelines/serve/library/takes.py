@@ -21,7 +21,7 @@ from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.scheduler import Coupling
 from longtake.pipelines.config.loader import from_plain
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.serve.library.paths import RECORD, TAKES, folder, is_id
+from longtake.pipelines.serve.library.paths import RECORD, TAKES, folder, is_id, path_of
 
 logger = logging.getLogger(__name__)
 
@@ -207,7 +207,7 @@ class Takes:
         """Removes the record, and with it the take; its files stay. Raises NoSuchTake, and what the store raises."""
         with self._write:
             self._check(take_id)
-            self.store.delete(f"{folder(take_id)}/{RECORD}")
+            self.store.delete(path_of(take_id, RECORD))
             del self._takes[take_id]
 
     def get(self, take_id: str) -> Take:
@@ -249,7 +249,7 @@ class Takes:
             raise NoSuchTake(take_id)
 
     def _put(self, take: Take) -> None:
-        self.store.put(f"{folder(take.id)}/{RECORD}", write_take(take))
+        self.store.put(path_of(take.id, RECORD), write_take(take))
         self._takes[take.id] = take
 
 

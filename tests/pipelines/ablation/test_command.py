@@ -12,9 +12,8 @@ from longtake.models.domain.prompt import PromptSpec
 from longtake.pipelines.__main__ import main
 from longtake.pipelines.ablation import command as ablate
 from longtake.pipelines.ablation.command import load_frames, measured, run
-from longtake.pipelines.ablation.jobs import check, jobs_of
+from longtake.pipelines.ablation.jobs import BEGIN, END, check, jobs_of
 from longtake.pipelines.ablation.prompts import read_prompts
-from longtake.pipelines.ablation.report import BEGIN, END
 from longtake.pipelines.ablation.settings import VARIANTS, Kind, load_ablate
 from longtake.pipelines.ablation.video_maker import VideoMaker
 from longtake.pipelines.config.conf import for_video

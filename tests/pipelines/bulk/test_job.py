@@ -9,7 +9,7 @@ from longtake.models.domain.prompt import PromptSpec
 from longtake.pipelines.bulk.job import BulkJob
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.bulk.video import Slot, begin
-from longtake.pipelines.datasets.prompt_rows import Row
+from longtake.pipelines.datasets.prompt_rows import PromptRow
 from longtake.pipelines.runners.writer_queue import WriterJob
 
 
@@ -24,7 +24,7 @@ def job():
 def video(job):
     """A video of two segments in work."""
     spec, conf = PromptSpec("a", "a red circle", num_frames=26), job._conf
-    video = begin(Row("p.txt:1", 0, {}, None), spec, conf, conf, "ab" * 32)
+    video = begin(PromptRow("p.txt:1", 0, {}, None), spec, conf, conf, "ab" * 32)
     job._begin(video)
     return video
 

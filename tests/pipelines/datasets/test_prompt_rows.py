@@ -11,9 +11,9 @@ import pytest
 
 from longtake.models.domain.prompt import Cue, PromptSpec, Settings
 from longtake.pipelines.datasets.prompt_files import PromptFile, read_file
-from longtake.pipelines.datasets.prompt_rows import BUFFER_BYTES, Defaults, Row, read_rows, to_request
+from longtake.pipelines.datasets.prompt_rows import BUFFER_BYTES, PromptRow, RowDefaults, read_rows, to_request
 
-DEFAULTS = Defaults(num_frames=48, negative_prompt="blurry", seed=7)
+DEFAULTS = RowDefaults(num_frames=48, negative_prompt="blurry", seed=7)
 
 
 def _refuse_unknown(settings: Settings) -> None:
@@ -23,7 +23,7 @@ def _refuse_unknown(settings: Settings) -> None:
 
 
 def _request(source: str = "prompts.jsonl:12", **fields: Any) -> PromptSpec:
-    return to_request(Row(source, 0, {"prompt": "a red circle", **fields}, None), DEFAULTS, _refuse_unknown)
+    return to_request(PromptRow(source, 0, {"prompt": "a red circle", **fields}, None), DEFAULTS, _refuse_unknown)
 
 
 def test_a_prompt_alone_gets_the_defaults_and_is_named_after_its_line():
@@ -41,9 +41,11 @@ def test_an_id_comes_from_file_and_line_where_none_is_given(source, id):
 
 
 def test_a_seed_comes_from_the_jobs_seed_and_the_id_alone():
-    row = Row("a.txt:1", 0, {"prompt": "x", "id": "take"}, None)
+    row = PromptRow("a.txt:1", 0, {"prompt": "x", "id": "take"}, None)
     seeds = [
-        to_request(Row(source, ordinal, {**row.fields, **more}, None), Defaults(48, "", seed), _refuse_unknown).seed
+        to_request(
+            PromptRow(source, ordinal, {**row.fields, **more}, None), RowDefaults(48, "", seed), _refuse_unknown
+        ).seed
         for source, ordinal, more, seed in (
             ("a.txt:1", 0, {}, 7),
             ("b.txt:9", 8, {"prompt": "y"}, 7),
@@ -111,7 +113,7 @@ def test_every_kind_of_file_can_hold_prompts_that_change(tmp_path, kind):
     else:
         path.write_text(json.dumps({"prompt": ENTRIES} if kind == "jsonl" else ENTRIES) + "\n")
     ((number, fields, reason),) = read_file(PromptFile(str(path), path.name), lambda name: True)
-    row = Row(f"{path.name}:{number}", 0, json.loads(json.dumps(fields)), reason)
+    row = PromptRow(f"{path.name}:{number}", 0, json.loads(json.dumps(fields)), reason)
     spec = to_request(row, DEFAULTS, _refuse_unknown)
     assert (spec.prompt, spec.cues) == ("a red circle", (Cue(24, "a blue ring, 雨"),))
 
@@ -197,7 +199,7 @@ def test_a_bad_value_is_a_reason_with_field_value_and_rule(fields, reason):
 
 def test_a_row_that_could_not_be_read_keeps_its_reason():
     with pytest.raises(ValueError, match="^the line is not JSON$"):
-        to_request(Row("a.jsonl:1", 0, None, "the line is not JSON"), DEFAULTS, _refuse_unknown)
+        to_request(PromptRow("a.jsonl:1", 0, None, "the line is not JSON"), DEFAULTS, _refuse_unknown)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +224,7 @@ def test_a_misspelt_column_makes_a_bad_row_with_a_suggestion(name, meant):
 @pytest.mark.parametrize("name", ["Prompt", "promt", "prompts"])
 def test_a_misspelt_prompt_column_has_a_suggestion_too(name):
     with pytest.raises(ValueError, match=f"^{name}='x': no such column; did you mean prompt\\?$"):
-        to_request(Row("a.jsonl:1", 0, {name: "x"}, None), DEFAULTS, _refuse_unknown)
+        to_request(PromptRow("a.jsonl:1", 0, {name: "x"}, None), DEFAULTS, _refuse_unknown)
 
 
 @pytest.mark.parametrize(
@@ -280,11 +282,13 @@ def test_rows_of_all_files_come_in_order_while_no_cpu_is_free(tmp_path, busy_clu
     (tmp_path / "d.csv").write_text("prompt,promt\nlast,x\n")
     rows = list(read_rows(str(tmp_path)))
     assert [row.ordinal for row in rows] == list(range(3 * count + 2))
-    assert rows[:count] == [Row(f"a/1.txt:{n + 1}", n, {"prompt": f"line {n}"}, None) for n in range(count)]
-    assert rows[2 * count - 1] == Row(f"b.jsonl:{count}", 2 * count - 1, {"prompt": "object 2999", "seed": 2999}, None)
+    assert rows[:count] == [PromptRow(f"a/1.txt:{n + 1}", n, {"prompt": f"line {n}"}, None) for n in range(count)]
+    assert rows[2 * count - 1] == PromptRow(
+        f"b.jsonl:{count}", 2 * count - 1, {"prompt": "object 2999", "seed": 2999}, None
+    )
     assert rows[2 * count].fields is None and str(rows[2 * count].reason).startswith("the line is not JSON")
     assert [row.fields for row in rows[2 * count + 1 : -1]] == [{"prompt": f"row {n}"} for n in range(count)]
-    assert rows[-1] == Row("d.csv:2", 3 * count + 1, {"prompt": "last", "promt": "x"}, None)
+    assert rows[-1] == PromptRow("d.csv:2", 3 * count + 1, {"prompt": "last", "promt": "x"}, None)
 
 
 @pytest.mark.slow

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from longtake.models.toy_world.clip_pool import pool_scenes
+from longtake.pipelines.ablation.jobs import BEGIN, END
 from longtake.pipelines.ablation.prompts import held_out_captions
-from longtake.pipelines.ablation.report import BEGIN, END
 from longtake.pipelines.ablation.settings import load_ablate
 from longtake.pipelines.dev import tiny_measures, tiny_results
 from longtake.pipelines.dev.held_out import held_out_scenes

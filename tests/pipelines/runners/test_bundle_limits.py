@@ -9,7 +9,7 @@ from longtake.pipelines.bulk.rows import Rows
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.config.conf import load
 from longtake.pipelines.datasets.manifest import Done
-from longtake.pipelines.datasets.prompt_rows import Row
+from longtake.pipelines.datasets.prompt_rows import PromptRow
 from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
 
 PROMPT = "a red circle moves right"
@@ -50,7 +50,7 @@ def test_a_command_that_would_start_actors_says_so_before(tmp_path, capsys, sett
 def test_a_row_of_a_job_that_asks_for_them_is_refused_as_a_row(tmp_path, setting, says):
     rows = Rows(load_bulk(overrides=["prompts=x", "out=y"]), "ab" * 32, Done())
     name, _, value = setting.partition("=")
-    row = rows.check(Row("x:1", 0, {"prompt": PROMPT, name: int(value)}, None))
+    row = rows.check(PromptRow("x:1", 0, {"prompt": PROMPT, name: int(value)}, None))
     assert row.status == "failed" and says in row.reason
 
 

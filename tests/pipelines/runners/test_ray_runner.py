@@ -337,7 +337,7 @@ def test_real_networks_give_the_local_frames_bit_for_bit(ray_cluster, random_bun
 
 def test_the_command_line_writes_the_same_file_with_either_runner(ray_cluster, tmp_path, monkeypatch):
     """On toys: the test before this one covers networks in actors."""
-    monkeypatch.setattr("longtake.pipelines.api.build_bundle", lambda conf: ToyBundle())
+    monkeypatch.setattr("longtake.pipelines.runners.stages.build_bundle", lambda conf: ToyBundle())
     monkeypatch.setattr("longtake.pipelines.runners.stages.stage_factories", toy_factories)
     settings = ["refiner.height=64", "refiner.width=64", "refiner.num_inference_steps=2"]
     for runner in ("local", "ray"):
