@@ -1,6 +1,7 @@
 """Fixtures and settings of all tests. The variables are set before torch and transformers are imported."""
 
 import os
+import resource
 
 # Two threads that wait for each other on a busy core take 20 times longer than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -107,3 +108,12 @@ def own_actors(ray_cluster):
 
     with own_actors():
         yield
+
+
+@pytest.fixture
+def full_disk():
+    """A limit on file sizes: like a full disk, it makes write() fail."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -53,6 +53,11 @@ def test_tests_mirror_the_house():
     assert [name_of(path) for path in mirrors if not has_subject(path)] == ["tests/test_layout.py"]
 
 
+def test_every_room_has_tests_of_its_own():
+    rooms = {path.parent.relative_to(ROOT) for path in MODULES} - set(map(Path, TOPS[::2]))
+    assert {str(room) for room in rooms if not any((ROOT / "tests" / room).glob("test_*.py"))} == set()
+
+
 def test_the_one_package_is_imported_by_its_name():
     """`import models` would load a module a second time here, and another project's where Longtake is installed."""
     bare = re.compile(rf"^\s*(?:from|import) (?:{'|'.join((*TOPS, 'conf'))})\b", re.MULTILINE)

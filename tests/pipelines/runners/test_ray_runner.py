@@ -259,29 +259,6 @@ def test_a_viewer_who_leaves_frees_the_actors_and_the_next_one_is_served(four):
     np.testing.assert_array_equal(frames_of(four.stream(spec_of("a"))), local(80, Coupling.SYMMETRIC))
 
 
-def test_a_call_that_hangs_is_made_again_elsewhere(ray_cluster, tmp_path):
-    hangs = ToyFactory("refiner", hang_once=str(tmp_path / "hung"))
-    with running(conf_of("ray.task_timeout_s=3"), None, hangs) as runner:
-        np.testing.assert_array_equal(frames_of(runner.stream(spec_of("a"))), local(80, Coupling.SYMMETRIC))
-    assert (tmp_path / "hung").exists()
-
-
-def test_a_call_that_always_dies_ends_its_video_after_max_attempts(ray_cluster):
-    with (
-        running(conf_of("ray.max_attempts=2"), ToyFactory("base", kill=1.0)) as runner,
-        pytest.raises(RuntimeError, match="a call was tried 2 times"),
-    ):
-        list(runner.stream(spec_of("a")))
-
-
-def test_actors_that_cannot_be_built_are_one_error_with_the_reason(ray_cluster):
-    with (
-        pytest.raises(RuntimeError, match="the refiner actors cannot work: bundle=x is broken"),
-        running(conf_of("ray.refiner.num_actors=2"), None, ToyFactory("refiner", broken="bundle=x is broken")),
-    ):
-        pass
-
-
 def test_a_cluster_that_is_too_small_says_what_is_missing(ray_cluster):
     conf = conf_of("ray.refiner.num_actors=40", "ray.start_timeout_s=1")
     message = r"CPU: 41 needed, 32 there, \d+ free, \d+ missing.*ray.refiner.num_actors"
