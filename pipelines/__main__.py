@@ -1,6 +1,6 @@
 """The command line. `longtake COMMAND --help` lists the arguments of a command.
 
-Exit codes. 0: done. 2: an invalid request, explained in one line on stderr. 1: a failure of ours, in one line too, and
+Exit codes. 0: done. 2: an invalid request, explained in one line on stderr. 1: an internal failure, also in one line;
 --debug shows the traceback. 130, 143: stopped by Ctrl-C or kill; the file so far plays, or there is none.
 
 Nothing heavy is imported here, so help and refusals come immediately.
@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_making(names: Any) -> None:
-    generate = _command(names, "generate", commands.generate, "make a video of a prompt")
+    generate = _command(names, "generate", commands.generate, "make a video from a prompt")
     generate.add_argument("prompt", metavar="PROMPT", help="a description of the video, in quotes")
     generate.add_argument("--num-frames", type=_whole, default=80, metavar="N", help="length in frames (default: 80)")
     generate.add_argument(
@@ -136,10 +136,10 @@ def _add_on_ray(names: Any) -> None:
     )
     again.add_argument("--out", type=Path, required=True, metavar="FILE", help="the video to write, an .mp4")
 
-    serve = _command(names, "serve", commands.serve, "answer requests over HTTP, and show a page, on Ray Serve")
+    serve = _command(names, "serve", commands.serve, "serve videos over HTTP, with a web page, on Ray Serve")
     serve.add_argument("--host", metavar="HOST", help="address to listen on (default: 127.0.0.1, this machine only)")
-    serve.add_argument("--port", type=_whole, metavar="PORT", help="0 takes a free one (default: 8000)")
-    serve.epilog = f"Prints its URL when it is ready. Ctrl-C shuts it down in order. {SETTINGS}"
+    serve.add_argument("--port", type=_whole, metavar="PORT", help="port; 0 picks a free one (default: 8000)")
+    serve.epilog = f"Prints its URL when it is ready. Ctrl-C shuts it down cleanly. {SETTINGS}"
 
 
 def _add_research(names: Any) -> None:
@@ -152,13 +152,13 @@ def _add_research(names: Any) -> None:
     )
     evaluate.epilog = f"Needs manifest=PATH and out=PATH; with --compare only out=PATH. {SETTINGS}"
 
-    ablate = _command(names, "ablate", commands.ablate, "compare with ablations and with other methods")
-    ablate.epilog = f"Needs out=FOLDER. Videos and figures are kept in work=PATH and reused by the next run. {SETTINGS}"
+    ablate = _command(names, "ablate", commands.ablate, "compare a bundle with ablations and other methods")
+    ablate.epilog = f"Needs out=FOLDER. Videos and metrics are kept in work=PATH and reused by the next run. {SETTINGS}"
 
     train = _command(
-        names, "train", commands.train, "train CAM and APM, the memory, for a base model of your own, on Ray Train"
+        names, "train", commands.train, "train the memory (CAM and APM) of your own base model, on Ray Train"
     )
-    train.epilog = f"Needs manifest=PATH and out=FOLDER; the same command continues an interrupted training. {SETTINGS}"
+    train.epilog = f"Needs manifest=PATH and out=FOLDER; the same command resumes an interrupted training. {SETTINGS}"
 
 
 def _command(names: Any, name: str, run: Callable[[argparse.Namespace], commands.Work], does: str) -> _Parser:
@@ -167,7 +167,7 @@ def _command(names: Any, name: str, run: Callable[[argparse.Namespace], commands
     )
     parser.set_defaults(command=run)
     parser.add_argument(
-        "--config", type=Path, metavar="YAML", help="file with settings (default: that of the command in conf/)"
+        "--config", type=Path, metavar="YAML", help="file with settings (default: the one for this command in conf/)"
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -180,15 +180,13 @@ def _add_output(parser: argparse.ArgumentParser, fps: str) -> None:
         type=_whole,
         default=0,
         metavar="S",
-        help="random seed: another number gives another video (default: 0)",
+        help="random seed (default: 0)",
     )
-    parser.add_argument(
-        "--negative-prompt", default="", metavar="TEXT", help="a description of things that the video should not show"
-    )
+    parser.add_argument("--negative-prompt", default="", metavar="TEXT", help="what the video should not show")
     parser.add_argument("--fps", type=_whole, metavar="N", help=fps)
     parser.add_argument("--contact-sheet", type=Path, metavar="FILE", help="also draw frames of both videos, as a .png")
     parser.add_argument(
-        "--bundle", metavar="PATH", help="folder with the weights, or the name of a bundle that ships (default: tiny)"
+        "--bundle", metavar="PATH", help="folder with the weights, or the name of a shipped bundle (default: tiny)"
     )
 
 

@@ -79,7 +79,7 @@ def _vision_name(key: str) -> str:
     for ours, theirs in names.items():
         if rest == ours or rest.startswith(ours + "."):
             return start + theirs + rest.removeprefix(ours)
-    raise ValueError(f"key={key!r} is no tensor of the published image encoder")
+    raise ValueError(f"key={key!r} is not a tensor of the published image encoder")
 
 
 def refiner_name(key: str) -> str:
@@ -100,7 +100,7 @@ def refiner_name(key: str) -> str:
             return _in_block(block, _ROLES[role], layer, rest)
     if found := re.fullmatch(r"middle_block\.([0-3])\.(.+)", key):
         return _in_block("mid_block", *_MIDDLE[int(found[1])], found[2])
-    raise ValueError(f"key={key!r} is no tensor of the published refiner")
+    raise ValueError(f"key={key!r} is not a tensor of the published refiner")
 
 
 def _in_block(block: str, role: str, layer: int, rest: str) -> str:
@@ -111,4 +111,4 @@ def _in_block(block: str, role: str, layer: int, rest: str) -> str:
     for theirs, ours in _RESNET.items():
         if rest.startswith(theirs + "."):
             return f"{block}.{role}.{layer}.{ours}{rest.removeprefix(theirs)}"
-    raise ValueError(f"key={rest!r} is no tensor of a residual block of the published refiner")
+    raise ValueError(f"key={rest!r} is not a tensor of a residual block of the published refiner")

@@ -29,7 +29,7 @@ class PlanParams:
         for field in fields(self):
             value = getattr(self, field.name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{field.name}={value!r}: it has to be a whole number of at least 1")
+                raise ValueError(f"{field.name}={value!r} must be a whole number of at least 1")
         if self.condition_frames >= self.chunk_frames:
             raise ValueError(
                 f"condition_frames={self.condition_frames} is not smaller than chunk_frames={self.chunk_frames}: "
@@ -61,7 +61,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not isinstance(self.num_frames, int) or isinstance(self.num_frames, bool) or self.num_frames < 1:
-            raise ValueError(f"num_frames={self.num_frames!r}: it has to be a whole number of at least 1")
+            raise ValueError(f"num_frames={self.num_frames!r} must be a whole number of at least 1")
 
     def __reduce__(self) -> tuple[type["Plan"], tuple[int, PlanParams]]:
         # A plan travels with every task: two small values do, not the tuples made from them.

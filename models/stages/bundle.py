@@ -87,7 +87,7 @@ def load_bundle(
 ) -> Bundle:
     """Loads the bundle in directory `path`, onto `device`: the parts that are `wanted`, all by default.
 
-    `required` parts have to exist, whether they are wanted or not.
+    `required` parts must exist, whether or not they are `wanted`.
 
     Raises ValueError if it is not a bundle, if a part is missing, or if a tensor is missing or does not have the shape
     in its config; the message names the tensor and both shapes.

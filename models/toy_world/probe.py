@@ -19,7 +19,7 @@ from longtake.models.toy_world.world import BACKGROUNDS, COLORS, DIRECTIONS, RAD
 
 SIZE = 64  # frames are probed at this size
 MIN_AREA = 0.008  # of the frame: less does not count as an object
-MIN_SPEED = 0.012  # sides a frame: less does not count as a direction
+MIN_SPEED = 0.012  # sides per frame: less does not count as a direction
 
 
 @dataclass(frozen=True, slots=True)

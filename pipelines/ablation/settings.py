@@ -117,9 +117,9 @@ def check_folder(variant: str, folder: str) -> None:
     try:
         found = json.loads(index.read_text("utf-8")).get("_class_name")
     except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"diffusers.{key}={folder} is no diffusers pipeline: {error}") from None
+        raise ValueError(f"diffusers.{key}={folder} is not a diffusers pipeline: {error}") from None
     if found != wanted:
-        raise ValueError(f"diffusers.{key}={folder} holds a {found}: it has to be a {wanted}")
+        raise ValueError(f"diffusers.{key}={folder} holds a {found}, not a {wanted}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
     out/job.json       the settings; a resumed job must have the same
     out/videos/...     finished videos, each whole or absent
-    out/manifest/      parquet, one row a video, failed ones included
+    out/manifest/      parquet, one row per video, failed ones included
 
 Kill it at any moment and run the same command again: finished videos stay, the others are made, with the same bytes.
 """
@@ -118,13 +118,13 @@ class _Signals:
     """SIGTERM (`ray job stop`) or Ctrl-C."""
 
     received: int | None = None
-    in_order: bool = False  # there is work to end in order; before, a signal ends the job at once
+    in_order: bool = False  # there is work to wind down; until then a signal ends the job at once
 
 
 def _stopping(store: Store, lock: FolderLock, signals: _Signals) -> bool:
-    """Whether to end in order. Raises RuntimeError when the folder is lost."""
+    """Whether to shut down cleanly. Raises RuntimeError when the folder is lost."""
     if lock.lost:
-        raise RuntimeError(f"out={store}: another job has taken the folder over, because this one seemed to be dead")
+        raise RuntimeError(f"out={store}: another job took over the folder, as this one stopped renewing its lease")
     return signals.received is not None
 
 
@@ -138,7 +138,7 @@ def _stop_signals() -> Iterator[_Signals]:
         signals.received = number
         signal.signal(number, before[number])
         if not signals.in_order:
-            raise Stopped("no video was begun", number)
+            raise Stopped("no video was started", number)
 
     if threading.current_thread() is threading.main_thread():
         before = {int(number): signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}

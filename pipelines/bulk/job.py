@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class BulkJob(VideoDriver[BulkVideo]):
-    """One run of a bulk job in pools that are proven."""
+    """One run of a bulk job on warmed-up pools."""
 
     segment_method = "encode"
 
@@ -53,7 +53,7 @@ class BulkJob(VideoDriver[BulkVideo]):
         run, every row that is finished, and every sample."""
         super().__init__(conf, pools, conf.waiting_segments)
         self._conf, self._rows, self._chunk_files, self._observe = conf, rows, chunk_files, observe
-        self._stop_s: float | None = None  # when a job that was told to stop gives up, by the monotonic clock
+        self._stop_s: float | None = None  # deadline after a stop request, by the monotonic clock
         self.tally = Tally()
         self._records = Records(conf, self._jobs, self.tally, observe)
 

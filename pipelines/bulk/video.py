@@ -33,7 +33,7 @@ FIRST = Slot("video", 0)  # the thumbnail is its first frame
 
 @dataclass(slots=True, eq=False)
 class BulkVideo:
-    """A video in work: handles and receipts, no frame."""
+    """A video in progress: handles and receipts, no frame."""
 
     spec: PromptSpec
     conf: Conf  # its own
@@ -55,7 +55,7 @@ class BulkVideo:
 
     @property
     def is_generated(self) -> bool:
-        """Whether the models are done with it."""
+        """Whether both models have finished with it."""
         return len(self.requested) == self.num_fragments
 
     @property
@@ -63,7 +63,7 @@ class BulkVideo:
         return len(self.fragments) == self.num_fragments
 
     def encode(self, slot: Slot, piece: Any) -> WriterJob | None:
-        """The job that encodes `piece`; None if there is one. A video that begins again gives its pieces again."""
+        """The job that encodes `piece`; None if one exists. A video that restarts gives its pieces again."""
         if slot in self.requested:
             return None
         self.requested.add(slot)
@@ -99,7 +99,7 @@ class BulkVideo:
 
     def reseeded(self, retries: int) -> "BulkVideo":
         """The same video with the next seed, after this one was rejected. Its row has the time of all of them."""
-        assert self.row.asked_seed is not None, "a video in work has one"
+        assert self.row.asked_seed is not None, "a video in progress has one"
         seed = seed_of(self.row.asked_seed, len(self.rejected))
         return BulkVideo(
             replace(self.spec, seed=seed),
@@ -137,7 +137,7 @@ class BulkVideo:
 
     def chunk_path(self, index: int) -> str:
         """The file of a chunk."""
-        assert self.row.settings is not None, "a video in work has them"
+        assert self.row.settings is not None, "a video in progress has them"
         return chunk_path(self.spec, self.row.settings, index)
 
 

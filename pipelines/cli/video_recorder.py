@@ -50,7 +50,7 @@ class Places:
                 continue
             _check_place(option, path, PICTURES if option == "contact-sheet" else (".mp4",))
             if path.resolve() in taken:
-                raise ValueError(f"{option}={path} is also {taken[path.resolve()]}: every file needs a name of its own")
+                raise ValueError(f"{option}={path} is also {taken[path.resolve()]}: every file needs its own name")
             taken[path.resolve()] = option
 
 
@@ -62,7 +62,7 @@ def _check_place(option: str, path: Path, kinds: Sequence[str]) -> None:
     if not path.parent.is_dir():
         raise ValueError(f"{option}={path}: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ValueError(f"{option}={path}: the folder {path.parent} may not be written to")
+        raise ValueError(f"{option}={path}: the folder {path.parent} is not writable")
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ class Conf:
 
     @property
     def fps(self) -> int:
-        """Frames a second of a new video."""
+        """Frames per second of a new video."""
         return self.video.fps or DEFAULT_FPS
 
 
@@ -105,4 +105,4 @@ def _plain_value(key: str, value: object) -> Value:
         return tuple(_plain_value(f"{key}[{i}]", one) for i, one in enumerate(value))
     if value is None or isinstance(value, bool | int | float):
         return value
-    raise FieldError.of(key, value, "it has to be a plain value")
+    raise FieldError.of(key, value, "must be a plain value")

@@ -185,7 +185,7 @@ class Manifest:
         yield from waiting.values()
 
     def table(self) -> pa.Table:
-        """All rows in parts: about 1 KB of memory a row."""
+        """All rows in parts: about 1 KB of memory per row."""
         parts = (self._open(path).read() for path in self._part_paths())
         # A part from an earlier release may lack a column.
         return pa.concat_tables([SCHEMA.empty_table(), *parts], promote_options="default")

@@ -153,7 +153,7 @@ def _id(value: Any) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
         value = int(value)  # a column of numbers in which some are missing
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f"id={reprlib.repr(value)}: it has to be a text or a whole number")
+        raise ValueError(f"id={reprlib.repr(value)}: must be a string or a whole number")
     if any(category(letter) == "Cc" for letter in str(value)):
         raise ValueError(f"id={value!r}: it must have no line break, NUL or other control character")
     return str(value)
@@ -174,7 +174,7 @@ def _prompts(value: Any) -> tuple[str, tuple[Cue, ...]]:
 
 def _plain(name: str, text: Any) -> str:
     if not isinstance(text, str):
-        raise ValueError(f"{name}={reprlib.repr(text)}: it has to be a text")
+        raise ValueError(f"{name}={reprlib.repr(text)}: must be a string")
     if "\0" in text:
         raise ValueError(f"{name}={reprlib.repr(text)}: it must have no NUL character")
     return text
@@ -188,7 +188,7 @@ def _whole(name: str, value: Any) -> int:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise ValueError(f"{name}={reprlib.repr(value)}: it has to be a whole number")
+    raise ValueError(f"{name}={reprlib.repr(value)}: must be a whole number")
 
 
 def _seed(job_seed: int, video_id: str) -> int:

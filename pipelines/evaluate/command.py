@@ -59,7 +59,7 @@ def check(conf: EvaluateConf) -> PreparedEvaluation:
     changed = [f"{key}={before[key]} (now: {value})" for key, value in now.items() if before and before[key] != value]
     if changed:
         raise ValueError(
-            f"out={conf.out} holds figures that were measured with {'; '.join(changed)}. Choose another out"
+            f"out={conf.out} holds metrics measured with other settings: {'; '.join(changed)}. Choose another out"
         )
     return PreparedEvaluation(conf, evaluation, videos, flow)
 

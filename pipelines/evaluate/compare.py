@@ -67,7 +67,7 @@ def check(folders: Sequence[str], options: Mapping[str, str]) -> Comparison:
     if "out" not in options:
         raise ValueError("out is missing: the folder for the page, such as out=compared")
     if len(folders) < 2:
-        raise ValueError(f"--compare {' '.join(folders)}: it needs two folders at least")
+        raise ValueError(f"--compare {' '.join(folders)}: it needs at least two folders")
     evaluations = [Evaluation(Store(folder)) for folder in folders]
     settings = []
     for folder, evaluation in zip(folders, evaluations, strict=True):
@@ -79,7 +79,7 @@ def check(folders: Sequence[str], options: Mapping[str, str]) -> Comparison:
             if one[name] != settings[0][name]:
                 raise ValueError(
                     f"--compare: {folders[0]} was measured with {name}={settings[0][name]} and {folder} with "
-                    f"{name}={one[name]}; figures measured differently cannot be compared"
+                    f"{name}={one[name]}; metrics measured differently cannot be compared"
                 )
     store = Store(options["out"])
     store.check("out")

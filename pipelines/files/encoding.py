@@ -1,4 +1,4 @@
-"""Pieces of a video as bytes: fragments of an mp4, pictures, files to go on from.
+"""Pieces of a video as bytes: fragments of an mp4, pictures, files to resume from.
 
 The same piece gives the same bytes on every machine.
 """
@@ -31,7 +31,7 @@ def fragment_of(piece: Segment | Chunk, fps: int, index: int, num_frames: int) -
 
 
 def pack_chunk(memory: Memory, chunk: Chunk) -> bytes:
-    """The output of the base model for a chunk, to go on after it, bit for bit."""
+    """The output of the base model for a chunk, to resume after it, bit for bit."""
     span = np.array([chunk.span.start, chunk.span.stop])
     return _npz(anchor=memory.anchor, last=memory.last, frames=chunk.frames, span=span)
 

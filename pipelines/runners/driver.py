@@ -1,4 +1,4 @@
-"""The driver of the bulk job and of the endpoint: keeps videos in work on the actors of a cluster.
+"""The driver of the bulk job and of the endpoint: runs videos on the actors of a cluster.
 
     video ──► RayRunner ──► chunks, boundaries, segments ──► hooks ──► WriterQueue ──► files
               base, refiner actors                                     writer actors
@@ -7,9 +7,9 @@ It sees handles and receipts, never a frame. A subclass adds its policy: the job
 the end of a job, and what happens to a video that fails.
 
 1. A chunk that is on disk is read, not made again; one that cannot be read is made.
-2. A video that lost a part with a machine begins again, at most `max_attempts` times.
-3. A video that fails ends alone.
-4. While the writers are behind, no task is started.
+2. A video that loses data with a machine restarts, at most `max_attempts` times.
+3. A failed video does not affect the others.
+4. No task is started while the writers are behind.
 """
 
 import logging
@@ -27,7 +27,7 @@ from longtake.pipelines.runners.ray_runner import Event, RayRunner, SegmentFinal
 from longtake.pipelines.runners.writer_queue import JobResult, WriterJob, WriterQueue
 
 logger = logging.getLogger(__name__)
-V = TypeVar("V")  # the subclass's record of a video in work
+V = TypeVar("V")  # the subclass's record of a video in progress
 
 # Segments of 720p are 44 MB, the boundaries of one step 2 MB: fewer of the first may wait than of all jobs together.
 JOBS_PER_SEGMENT = 4
@@ -128,7 +128,7 @@ class VideoDriver(ABC, Generic[V]):
         video = self._videos[video_id]
         self._num_losses[video_id] += 1
         count = self._num_losses[video_id]
-        logger.warning("video begins again id=%s losses=%d reason=%s", video_id, count, why)
+        logger.warning("video restarted id=%s losses=%d reason=%s", video_id, count, why)
         if count >= self._max_attempts:
             return self._fail(video, f"parts of it were lost {count} times: {why}")
         self._num_repeats[video_id] += 1 + self._runner.attempts(video_id)  # the runner forgets its own

@@ -69,7 +69,7 @@ Detour = Callable[[Task], tuple[Pool, str, tuple[Any, ...]] | None]
 
 @dataclass(slots=True, eq=False)
 class _Video:
-    """A video in work."""
+    """A video in progress."""
 
     spec: PromptSpec
     conf: Conf  # its own
@@ -122,7 +122,7 @@ class RayRunner:
 
         `conf` is `for_video` of its settings and `plan` its Plan, from callers who have them. The prompts of the first
         `reached` chunks can no longer change: those that an earlier run made. Raises ValueError for a video that can
-        never run, a resume that does not fit, and an id that is in work.
+        never run, a resume that does not fit, and an id that is in progress.
         """
         conf = conf or for_video(self._conf, spec.settings)
         plan = plan or Plan(spec.num_frames, conf.plan)
@@ -133,14 +133,14 @@ class RayRunner:
         return video.plan
 
     def spec(self, video_id: str) -> PromptSpec:
-        """The present spec, with a cue for every change. Raises ValueError for a video that is not in work."""
+        """The present spec, with a cue for every change. Raises ValueError for a video that is not in progress."""
         return self._video(video_id).spec
 
     def change_prompt(self, video_id: str, prompt: str) -> int:
         """Sets the prompt from the first chunk that was not handed out yet up to the next cue.
 
         Returns the frame where that chunk begins. Raises ValueError when none is left, for an invalid prompt, and for a
-        video that is not in work.
+        video that is not in progress.
         """
         video = self._video(video_id)
         frame, spec = change_prompt(video.spec, video.plan, self._reached(video), prompt)
@@ -181,7 +181,7 @@ class RayRunner:
                 self._calls.start(where, key, task, method, *args)
 
     def runs(self, task: Task) -> bool:
-        """Whether it was handed out, has not ended, and its video is in work."""
+        """Whether it was handed out, has not ended, and its video is in progress."""
         return self._scheduler.runs(task)
 
     def take_in(self, outcome: Outcome) -> Sequence[Event]:
@@ -255,7 +255,7 @@ class RayRunner:
 
     def _video(self, video_id: str) -> _Video:
         if video_id not in self._videos:
-            raise ValueError(f"video_id={video_id!r}: this video is not in work")
+            raise ValueError(f"video_id={video_id!r}: this video is not running")
         return self._videos[video_id]
 
     def _schedule(self, video: _Video) -> None:

@@ -138,7 +138,7 @@ def run(conf: ServeConf, factories: Factories | None = None) -> None:
 
 
 def url_of(conf: ServeConf) -> str:
-    """The endpoint's address for a browser on this machine."""
+    """The URL of the endpoint for a browser on this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(conf.serve.host, conf.serve.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{conf.serve.port}"
 

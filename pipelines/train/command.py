@@ -52,7 +52,7 @@ def run(prepared: PreparedTraining) -> None:
     bundle = str(bundle_path(conf.bundle).resolve())
     cutting = Cutting(conf.folder, bundle, conf.clips, conf.seed, conf.held_out, conf.device)
     train, held_out = prepare(cutting, prepared.videos)
-    logger.info("clips of %d videos to learn from, of %d held out", len(train), len(held_out))
+    logger.info("training on clips of %d videos, %d videos held out", len(train), len(held_out))
     work = partial(_train, conf, bundle, train, held_out)
     with shown(conf.folder / "memory" / "log.jsonl", conf.memory.loop.steps):
         run_group(conf.workers, conf.device, work, conf.folder, conf.max_failures, may_grow)

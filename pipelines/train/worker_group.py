@@ -70,7 +70,7 @@ def run_group(
     kind = "GPU" if device == "cuda" else "CPU"
     available = ray.cluster_resources().get(kind, 0.0)  # type: ignore[no-untyped-call]
     if available < size and not may_grow:
-        raise ValueError(f"workers={size} take a {kind} each, and the cluster has {available:g}")
+        raise ValueError(f"workers={size} need one {kind} each, but the cluster has {available:g}")
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     run = ray.train.RunConfig(
         name=uuid.uuid4().hex,  # a run of the same name would be resumed

@@ -132,7 +132,7 @@ def test_unknown_words_of_all_prompts_are_named(capsys):
 def test_a_prompt_that_shows_in_no_frame_is_a_warning(capsys):
     argv = ["generate", PROMPT, "--num-frames", "40", "--out", "a.mp4", "--prompt-at", "33", "a red circle"]
     assert main(argv) == 0
-    says = "--prompt-at 33: it shows in no frame, for no chunk begins before the next prompt or the end"
+    says = "--prompt-at 33 has no effect: no chunk begins before the next prompt or the end"
     assert capsys.readouterr().err == f"longtake: warning: {says}\n"
 
 
@@ -194,7 +194,7 @@ OUT = ("--out", "take.mp4")
         (("generate", PROMPT, "--prompt-at", "80", "a", *OUT), "from_frame=80: the video ends before it, at 80"),
         (
             ("generate", PROMPT, "--prompt-at", "8", "a", "--prompt-at", "8", "b", *OUT),
-            "from_frame=8: it has to be later",
+            "from_frame=8: must be later",
         ),
         (("generate", PROMPT, "--prompt-at", "8", "a " * 23, *OUT), "prompt has 23 tokens: at most 22"),
         (

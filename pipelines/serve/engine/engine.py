@@ -56,7 +56,7 @@ CLOSED = "the endpoint is closed"
 
 
 class QueueFull(Exception):
-    """No place in the queue; one is likely to be free in `retry_after_s`."""
+    """The queue is full; a place is likely to be free in `retry_after_s`."""
 
     def __init__(self, max_queued: int, retry_after_s: float) -> None:
         super().__init__(f"The queue is full ({max_queued} videos); retry in {retry_after_s:.0f} s.")
@@ -64,7 +64,7 @@ class QueueFull(Exception):
 
 
 class NotReady(RuntimeError):
-    """The engine starts, stops or has failed."""
+    """The engine is starting, stopping or has failed."""
 
 
 def _in_thread(method: "Callable[Concatenate[Engine, P], T]") -> "Callable[Concatenate[Engine, P], T]":
@@ -133,7 +133,7 @@ class Engine:
         Byte for byte, it is the take with this prompt as a cue at the end of `source`. Raises as `submit`.
         """
         if source.status is not Status.COMPLETED:
-            raise ValueError(f"id={source.id}: it is {source.status}, and only a completed video can be extended")
+            raise ValueError(f"id={source.id}: only a completed video can be extended; this one is {source.status}")
         return self.submit(extended(source, prompt, num_frames_more, int(time.time())))
 
     @_in_thread
@@ -180,9 +180,9 @@ class Engine:
         if self._runner is not None and take_id in self._runner:
             return self._runner.change_prompt(take_id, prompt)
         if not take.is_active:
-            raise FieldError.of("prompt", prompt, f"it comes too late, the video is {take.status}")
+            raise FieldError.of("prompt", prompt, f"too late: the video is {take.status}")
         if take.started_at is not None or take.extends is not None:
-            raise FieldError.of("prompt", prompt, "the video waits to be resumed; change it when it is in work")
+            raise FieldError.of("prompt", prompt, "the video is waiting to resume; retry when it is in progress")
         self._takes.save(with_prompts(take, with_prompt(take.spec, 0, prompt)))
         self._results.logs[take_id].append("prompt", from_frame=0, prompt=prompt)
         return 0
@@ -229,7 +229,7 @@ class Engine:
         return False
 
     def _restore(self) -> None:
-        """Reads the library; takes that were in work come before those that waited."""
+        """Reads the library; takes that were in progress come before those that waited."""
         store = self._takes.store
         store.put(MARK, f'{{"longtake": "{__version__}"}}'.encode())
         store.sweep()

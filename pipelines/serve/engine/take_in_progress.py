@@ -1,4 +1,4 @@
-"""One take in work: its events become jobs for the writers, and events for viewers.
+"""One take in progress: its events become jobs for the writers, and events for viewers.
 
  1. A chunk is kept with its preview, and a boundary of causal coupling when it comes.
  2. A fragment waits until its chunks and the basis of the next window are kept: after any fragment the take can be

@@ -3,9 +3,9 @@
    take ──► look, copy or nothing ──► VideoDriver ──► chunks, boundaries, segments ──► files ──► finish
             writer actors             base, refiner actors                             writer actors
 
-1. Whatever of a take is on disk is read and not made again, after a restart as after a loss.
-2. A take that cannot be made, or not be written, ends alone.
-3. Files of a take are removed when no writer works on it.
+1. Files of a take that exist are read, not made again, both after a restart and after a loss.
+2. A take that cannot be made or written fails without affecting the others.
+3. The files of a take are removed once no writer is working on it.
 """
 
 import logging
@@ -54,7 +54,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs and nothing is awaited."""
+        """Whether no call is running and no actor is restarting."""
         return not self._calls and not any(pool.proofs for pool in self._pools.values())
 
     @property
@@ -71,7 +71,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         return {name: float(count) for name, count in (calls | waiting).items()}
 
     def begin(self, take: Take, events: EventLog) -> None:
-        """Puts a take into work, or resumes it."""
+        """Starts or resumes a take."""
         is_new = take.started_at is None
         take = replace(take, status=Status.IN_PROGRESS, started_at=take.started_at or int(time.time()))
         try:
@@ -94,7 +94,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         return take
 
     def remove(self, take_id: str) -> None:
-        """Removes the files of a take that is not in work."""
+        """Removes the files of a take that is not in progress."""
         self._to_remove.add(take_id)
 
     def change_prompt(self, take_id: str, prompt: str) -> int:

@@ -69,6 +69,6 @@ class RateLimiter:
         left = min(float(self._per_minute), left + (now - since) * rate)
         allowed = left >= 1
         self._buckets[name] = (left - allowed, now)
-        while len(self._buckets) > MAX_BUCKETS:  # drops the name that has been silent for longest
+        while len(self._buckets) > MAX_BUCKETS:  # evict the least recently seen name
             self._buckets.popitem(last=False)
         return 0.0 if allowed else (1 - left) / rate

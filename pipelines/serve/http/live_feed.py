@@ -142,7 +142,7 @@ def _numbered(event: Event, count: int) -> NumberedEvent:
 
 
 def _summary(take: Take) -> list[Event]:
-    """The events of a take that is not in work."""
+    """The events of a take that is not in progress."""
     summary = [Event("status", {"status": take.status.value})]
     if take.status is Status.COMPLETED:
         summary.append(Event("completed", {}))

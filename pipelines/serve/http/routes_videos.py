@@ -49,7 +49,7 @@ async def list_videos(
     try:
         takes, has_more = service.takes.list(owner, after, limit, order)
     except NoSuchTake:
-        raise ApiError(400, "invalid_value", "after: there is no such video", "after") from None
+        raise ApiError(400, "invalid_value", "after: unknown video id", "after") from None
     data = [service.video(take) for take in takes]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return VideoList(data=data, first_id=first, last_id=last, has_more=has_more)
@@ -110,7 +110,7 @@ async def remix_video(request: Request, take: OwnTake, service: Service) -> Vide
 async def download_video(request: Request, take: OwnTake, service: Service, variant: Variant = "video") -> Response:
     """The finished file, or a range of it."""
     if take.status is Status.FAILED:
-        raise ApiError(409, "video_failed", f"Video {take.id} was not completed; `stream` has the part that was made.")
+        raise ApiError(409, "video_failed", f"Video {take.id} was not completed; `stream` has the finished part.")
     if take.status is not Status.COMPLETED:
         raise ApiError(409, "video_not_ready", f"Video {take.id} is {take.status}; `stream` has the fragments so far.")
     name, media = VARIANTS[variant]

@@ -151,10 +151,10 @@ def test_what_cannot_be_compared_is_refused_by_name_and_value(setting, words):
     ("words", "said"),
     [
         (["num_prompts=0"], "num_prompts=0 must be at least 1"),
-        (["num_prompts=65"], "num_prompts=65 must be at most 64: training has seen the other captions"),
+        (["num_prompts=65"], "num_prompts=65 must be at most 64: training used the other captions"),
         (["bundle=nowhere"], "bundle=nowhere is neither"),
         (["prompts=nowhere.txt"], "prompts=nowhere.txt cannot be read"),
-        (["diffusers.svd=nowhere"], "diffusers.svd=nowhere is no diffusers pipeline"),
+        (["diffusers.svd=nowhere"], "diffusers.svd=nowhere is not a diffusers pipeline"),
     ],
 )
 def test_the_command_refuses_before_anything_is_made(words, said, capsys, tmp_path):

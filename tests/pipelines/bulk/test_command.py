@@ -84,7 +84,7 @@ def test_every_row_has_exactly_one_row_in_the_manifest_with_its_reason(finished)
         3: "not JSON",
         4: "prompt",
         5: "num_frames=0: a video has at least 1 frame",
-        6: "id='good': an earlier row has it too",
+        6: "id='good': an earlier row has the same id",
         7: "refiner.strength=7",
         8: "ray.address=auto cannot differ from video to video",
         10: "the toy does not like it",
@@ -144,7 +144,7 @@ def test_two_jobs_in_one_folder_are_refused(tmp_path):
     (tmp_path / "out").mkdir()
     with (tmp_path / "out" / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ValueError, match="another job is writing there now"):
+        with pytest.raises(ValueError, match="another job is already writing there"):
             run_job(prompts, tmp_path / "out")
 
 
@@ -218,7 +218,7 @@ def test_two_jobs_in_one_bucket_folder_are_refused(s3_url, tmp_path):
     out = f"{s3_url}/{tmp_path.name}"
     with (
         alone(Store(out)),
-        pytest.raises(ValueError, match="another job is writing there now; its last sign of life was at 20"),
+        pytest.raises(ValueError, match="another job is already writing there; its last heartbeat was at 20"),
     ):
         run_job(prompts, out)
 
@@ -241,7 +241,7 @@ def test_a_job_whose_folder_was_taken_over_ends_and_writes_no_more(ray_cluster, 
     thread = threading.Thread(target=take_over, daemon=True)
     thread.start()
     try:
-        with pytest.raises(RuntimeError, match="another job has taken the folder over"):
+        with pytest.raises(RuntimeError, match="another job took over the folder"):
             run_job(prompts, out, "num_frames=200", seconds=0.2)
     finally:
         lost.set()

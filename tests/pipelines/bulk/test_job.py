@@ -22,7 +22,7 @@ def job():
 
 @pytest.fixture
 def video(job):
-    """A video of two segments in work."""
+    """A video of two segments in progress."""
     spec, conf = PromptSpec("a", "a red circle", num_frames=26), job._conf
     video = begin(Row("p.txt:1", 0, {}, None), spec, conf, conf, "ab" * 32)
     job._begin(video)

@@ -1,4 +1,4 @@
-"""A bulk job's record of a video in work; handles are plain objects here."""
+"""A bulk job's record of a video in progress; handles are plain objects here."""
 
 import json
 from dataclasses import replace

@@ -42,7 +42,7 @@ def test_no_pass_of_training_saw_a_held_out_caption():
 
 
 def test_more_captions_than_are_held_out_are_refused():
-    with pytest.raises(ValueError, match="num_prompts=65 must be at most 64: training has seen the other captions"):
+    with pytest.raises(ValueError, match="num_prompts=65 must be at most 64: training used the other captions"):
         held_out_scenes(65)
 
 

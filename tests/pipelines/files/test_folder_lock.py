@@ -56,7 +56,8 @@ def wait_until(condition, seconds=20):
 
 def test_a_second_one_is_refused_until_the_first_has_ended(folder):
     with alone(folder, times=QUICK) as hold:
-        with pytest.raises(ValueError, match=r"^out=.*: another job is writing there now"), alone(folder, times=QUICK):
+        refusal = "^out=.*: another job is already writing there"
+        with pytest.raises(ValueError, match=refusal), alone(folder, times=QUICK):
             pass
         assert not hold.lost
     with alone(folder, times=QUICK):
@@ -65,7 +66,7 @@ def test_a_second_one_is_refused_until_the_first_has_ended(folder):
 
 
 def test_the_refusal_names_who_else_may_be_there(folder):
-    refusal = r"library=.*: another endpoint is writing there now"
+    refusal = r"library=.*: another endpoint is already writing there"
     with (
         alone(folder, times=QUICK),
         pytest.raises(ValueError, match=refusal),
@@ -92,7 +93,7 @@ def test_a_lease_outlives_its_time_for_as_long_as_its_holder_works(bucket):
 
 def test_the_refusal_says_when_the_other_was_last_heard_of(bucket):
     bucket.put(LEASE, json.dumps({"token": "x", "renewed_s": 4102444800}).encode())  # its clock is ahead
-    rule = "its last sign of life was at 2100-01-01 00:00:00 UTC, and it is considered dead 120 s after that"
+    rule = "its last heartbeat was at 2100-01-01 00:00:00 UTC, and its lease expires 120 s after that"
     with pytest.raises(ValueError, match=rule), alone(bucket):
         pass
     assert lease_of(bucket)["token"] == "x"
@@ -158,7 +159,7 @@ def test_a_holder_whose_folder_was_taken_over_learns_of_it_and_leaves_the_lease_
         write_lease(bucket, "another", age_s=0)
         wait_until(lambda: hold.lost)
     assert lease_of(bucket)["token"] == "another"
-    assert "another process has taken the folder over" in caplog.text
+    assert "another process has taken over the folder" in caplog.text
 
 
 def test_a_lease_that_was_deleted_by_hand_is_written_again(bucket):

@@ -144,7 +144,7 @@ def test_a_prompt_that_is_changed_on_the_way_is_a_cue_from_the_start(four, coupl
     cues = {cue.from_frame: cue for cue in (*CUES, *added)}
     assert (spec.prompt, spec.cues) == ("a red circle", tuple(cues[frame] for frame in sorted(cues)))
     live = watcher.until(len(plan.segments))
-    with pytest.raises(ValueError, match="prompt='y': it comes too late"):
+    with pytest.raises(ValueError, match="prompt='y': too late"):
         four.change_prompt("a", "y")
     four.cancel("a")
     np.testing.assert_array_equal(live, frames_of(make_runner(coupling).stream(spec)))
@@ -152,7 +152,7 @@ def test_a_prompt_that_is_changed_on_the_way_is_a_cue_from_the_start(four, coupl
 
 def test_only_a_prompt_of_a_video_in_work_can_be_changed(four):
     for ask in (four.spec, lambda name: four.change_prompt(name, "x")):
-        with pytest.raises(ValueError, match="^video_id='b': this video is not in work$"):
+        with pytest.raises(ValueError, match="^video_id='b': this video is not running$"):
             ask("b")
     four.submit(spec_of("a"), reached=7)
     with pytest.raises(ValueError, match="^prompt=' ': it must not be empty or blank$"):
@@ -167,7 +167,7 @@ def test_the_run_on_past_the_end_has_no_prompt_of_its_own(four):
     assert four.change_prompt("a", "x") == 24
     four.cancel("a")
     four.submit(spec_of("a", 25), reached=3)
-    with pytest.raises(ValueError, match="it comes too late"):
+    with pytest.raises(ValueError, match="too late"):
         four.change_prompt("a", "x")
     four.cancel("a")
 
@@ -276,7 +276,7 @@ def test_a_call_that_always_dies_ends_its_video_after_max_attempts(ray_cluster):
 
 def test_actors_that_cannot_be_built_are_one_error_with_the_reason(ray_cluster):
     with (
-        pytest.raises(RuntimeError, match="the refiner actors cannot work: bundle=x is broken"),
+        pytest.raises(RuntimeError, match="the refiner actors cannot start: bundle=x is broken"),
         running(conf_of("ray.refiner.num_actors=2"), None, ToyFactory("refiner", broken="bundle=x is broken")),
     ):
         pass

@@ -1,4 +1,4 @@
-"""A take in work, without Ray: any order of calls and jobs, and an end of the process at any moment."""
+"""A take in progress, without Ray: any order of calls and jobs, and an end of the process at any moment."""
 
 import random
 
