@@ -98,10 +98,10 @@ class Calls:
         ready, _ = ray.wait(waiting, num_returns=1, timeout=timeout_s, fetch_local=False)
         if ready and len(waiting) > 1:  # collect the others that have ended, without waiting
             ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0, fetch_local=False)
-        returned = [back[one].returned(one, self._patience_s) for one in ready if one in back]
+        returned = [back[reference].returned(reference, self._patience_s) for reference in ready if reference in back]
         if ready and len(returned) == len(ready) and not any(returned):
             time.sleep(0.2)  # a machine that is shutting down refuses at once, many times per second
-        return [*(self._ended(one) for one in ready if one in self._running), *self._overdue()]
+        return [*(self._ended(reference) for reference in ready if reference in self._running), *self._overdue()]
 
     def _ended(self, reference: Any) -> Outcome:
         call = self._running.pop(reference)

@@ -124,7 +124,7 @@ def read_prompt(value: object) -> tuple[str, tuple[Cue, ...]]:
         return value, ()
     if not isinstance(value, list | tuple) or not value:
         raise FieldError.of("prompt", value, "must be a string, or a list of {from_frame, prompt}")
-    entries = [_entry(f"prompt[{i}]", one) for i, one in enumerate(value)]
+    entries = [_entry(f"prompt[{i}]", item) for i, item in enumerate(value)]
     first, prompt = entries[0]
     require(first == 0, "prompt[0].from_frame", first, "the first prompt begins at frame 0")
     for i, (frame, _) in enumerate(entries[1:], 1):
@@ -140,7 +140,7 @@ def read_prompt_text(text: str) -> object:
         value = json.loads(text) if text.lstrip().startswith("[") else None
     except (ValueError, RecursionError):
         return text
-    is_list = isinstance(value, list) and value and all(isinstance(one, dict) for one in value)
+    is_list = isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
     return value if is_list else text
 
 

@@ -21,7 +21,7 @@ GAUGES = {
 COUNTERS = {
     "done": "videos finished",
     "failed": "videos failed",
-    "rejected": "videos stopped for their quality, some of which began again with another seed",
+    "rejected": "videos stopped for their quality, some of which restarted with another seed",
     "flagged": "videos finished that break a limit",
     "chunks": "chunks generated",
     "windows": "windows begun",

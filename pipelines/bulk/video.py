@@ -83,8 +83,8 @@ class BulkVideo:
         args = (before, outcome.call.output, self.spec.num_frames)
         return WriterJob("measure", args, self.id, outcome)
 
-    def learn(self, figures: GateFigures, measured: Any) -> None:
-        """Takes in figures of one more chunk. When a video begins again they cover fewer frames at first."""
+    def add_measurement(self, figures: GateFigures, measured: Any) -> None:
+        """Adds the metrics of one more chunk. When a video restarts they cover fewer frames at first."""
         self.measured = measured
         if self.figures is None or figures.num_frames >= self.figures.num_frames:
             self.figures = figures
@@ -92,7 +92,7 @@ class BulkVideo:
     def broken_limit(self, params: QualityParams) -> str | None:
         return None if self.figures is None else verdict(params, self.figures)
 
-    def tried(self, why: str | None) -> tuple[dict[str, Any], ...]:
+    def seeds_tried(self, why: str | None) -> tuple[dict[str, Any], ...]:
         """Every seed so far; `why` is the fault of the current one."""
         figures = {} if self.figures is None else self.figures.plain()
         return (*self.rejected, {"seed": self.spec.seed, **figures, "reason": why})
@@ -124,7 +124,7 @@ class BulkVideo:
         row = replace(
             self.row,
             status="done",
-            quality=dumps(self.tried(flagged)) if has_figures else None,
+            quality=dumps(self.seeds_tried(flagged)) if has_figures else None,
             flagged=flagged,
             generate_s=round(self.seconds[StageName.GENERATE], 3),
             refine_s=round(self.seconds[StageName.REFINE], 3),

@@ -19,7 +19,7 @@ from PIL import Image
 from longtake.models.domain.scheduler import Task
 from longtake.models.domain.state import Chunk, Segment
 from longtake.models.video.sheet import draw_sheet, sheet_numbers
-from longtake.pipelines.files.encoding import shown
+from longtake.pipelines.files.encoding import visible_frames
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.files.video_file import VideoWriter
 
@@ -154,7 +154,7 @@ class _Reel:
         self._shown = set(sheet_numbers(num_frames))
 
     def take(self, piece: Chunk | Segment) -> None:
-        frames = shown(piece, self._wanted)
+        frames = visible_frames(piece, self._wanted)
         if len(frames) == 0:
             return
         if self.writer is not None:

@@ -65,7 +65,7 @@ class VideoRow:
     refine_s: float | None = None
     encode_s: float | None = None
     attempts: int = 1  # 1 and the number of repeated calls, or of repetitions of the whole
-    quality: str | None = None  # JSON: a list of every seed that was tried, with its figures and the limit it breaks
+    quality: str | None = None  # JSON: a list of every seed that was tried, with its metrics and the limit it breaks
     flagged: str | None = None  # the limit that a done video breaks, if quality.on_failure=flag
     finished_at: datetime | None = None  # UTC; set in every recorded row
 

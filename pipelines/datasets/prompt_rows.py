@@ -120,11 +120,11 @@ def _read(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _is_kept(name: str) -> bool:
-    return name in COLUMNS or "." in name or _meant(name) is not None
+    return name in COLUMNS or "." in name or _suggest(name) is not None
 
 
 @lru_cache(4096)
-def _meant(name: str) -> str | None:
+def _suggest(name: str) -> str | None:
     """The column that `name` misspells: by case or separators, another word for it, or a letter or two."""
     words = re.findall(r"[a-z0-9]+", name.lower())
     plain = "".join(words)
@@ -140,9 +140,9 @@ def _meant(name: str) -> str | None:
 
 def _check_names(fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
-        meant = _meant(name)
-        if meant is not None and meant not in fields:
-            raise ValueError(f"{name}={reprlib.repr(value)}: no such column; did you mean {meant}?")
+        suggestion = _suggest(name)
+        if suggestion is not None and suggestion not in fields:
+            raise ValueError(f"{name}={reprlib.repr(value)}: no such column; did you mean {suggestion}?")
 
 
 def _is_blank(value: Any) -> bool:

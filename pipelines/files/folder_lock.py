@@ -49,7 +49,7 @@ class FolderLock:
 
 
 @contextmanager
-def alone(
+def exclusive(
     store: Store, option: str = "out", other: str = "another job", times: LeaseTimes | None = None
 ) -> Iterator[FolderLock]:
     """Holds the folder meanwhile. Only one in an object store can be lost.

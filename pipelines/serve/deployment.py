@@ -146,7 +146,7 @@ def url_of(conf: ServeConf) -> str:
 def _deployment_error() -> str:
     """The exception of the replica's constructor, as far as Serve has kept it."""
     status = serve.status().applications.get(NAME)
-    return last_exception("\n".join(one.message for one in status.deployments.values()) if status else "")
+    return last_exception("\n".join(deployment.message for deployment in status.deployments.values()) if status else "")
 
 
 def last_exception(text: str) -> str:

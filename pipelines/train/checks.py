@@ -45,7 +45,7 @@ def check(conf: TrainConf) -> PreparedTraining:
     # After everything cheaper: torch and transformers take seconds.
     from longtake.models.stages.bundle import CLASSES, check_tensors, load_bundle
 
-    load_bundle(path, wanted=lambda name: name == "tokenizer", required=NEEDED)
+    load_bundle(path, keep=lambda name: name == "tokenizer", required=NEEDED)
     for name in NEEDED:
         if index[name][1] in CLASSES:
             check_tensors(CLASSES[index[name][1]], path / name)

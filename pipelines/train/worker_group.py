@@ -93,7 +93,7 @@ def run_group(
         raise KeyboardInterrupt from None
     except ray.train.TrainingFailedError as error:
         reasons = list(getattr(error, "worker_failures", {}).values()) or [error]
-        reason = next((one for one in reasons if isinstance(one, ValueError)), reasons[0])
+        reason = next((error for error in reasons if isinstance(error, ValueError)), reasons[0])
         if isinstance(reason, ValueError):
             raise reason from None
         raise RuntimeError(f"{type(reason).__name__}: {reason}") from error

@@ -28,7 +28,7 @@ from longtake.models.domain.checks import FieldError
 from longtake.models.domain.chunk_queue import ChunkQueue
 from longtake.models.domain.prompt import with_prompt
 from longtake.pipelines.config.conf import for_video
-from longtake.pipelines.files.folder_lock import FolderLock, LeaseTimes, alone
+from longtake.pipelines.files.folder_lock import FolderLock, LeaseTimes, exclusive
 from longtake.pipelines.runners.ray_cluster import Factories
 from longtake.pipelines.runners.ray_metrics import RayMetrics
 from longtake.pipelines.serve.engine.call_queue import CallQueue
@@ -221,7 +221,7 @@ class Engine:
         store.check("serve.takes")
         while not self._closing.is_set():
             try:
-                self._lock = stack.enter_context(alone(store, "serve.takes", "another endpoint", LEASE))
+                self._lock = stack.enter_context(exclusive(store, "serve.takes", "another endpoint", LEASE))
                 return True
             except ValueError as error:
                 self.why = str(error)
@@ -251,7 +251,7 @@ class Engine:
             shape = shape_of(take.spec, for_video(self._conf, take.spec.settings))
         except ValueError:  # it ends with this reason when it is begun
             return take
-        sizes, _ = TakeWriter(self._takes.store).look(take.id)
+        sizes, _ = TakeWriter(self._takes.store).list_files(take.id)
         take = with_progress(take, shape, sizes)
         self._takes.note(take)
         return take

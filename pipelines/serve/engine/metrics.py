@@ -1,4 +1,4 @@
-"""Names and descriptions of the engine's figures."""
+"""Names and descriptions of the engine's metrics."""
 
 DESCRIPTIONS = {
     "queued": "Videos waiting.",

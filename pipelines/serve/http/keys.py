@@ -28,8 +28,8 @@ class Keys:
     def owner(self, key: str) -> str | None:
         """The name under which the videos of a key are kept, or None for an unknown key. It does not reveal the key."""
         given, known = sha256(key.encode(errors="replace")).digest(), False
-        for one in self._hashes:
-            known |= hmac.compare_digest(given, one)
+        for key_hash in self._hashes:
+            known |= hmac.compare_digest(given, key_hash)
         return given.hex()[:32] if known else None
 
 

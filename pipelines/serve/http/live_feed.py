@@ -126,12 +126,12 @@ async def server_sent_events(source: AsyncGenerator[NumberedEvent, None]) -> Asy
                 yield b": still here\n\n"
                 continue
             try:
-                one = pending.result()
+                numbered = pending.result()
             except StopAsyncIteration:
                 return
             pending = None
-            data = json.dumps(one.event.data, ensure_ascii=False)
-            yield f"id: {one.id}\nevent: {one.event.kind}\ndata: {data}\n\n".encode()
+            data = json.dumps(numbered.event.data, ensure_ascii=False)
+            yield f"id: {numbered.id}\nevent: {numbered.event.kind}\ndata: {data}\n\n".encode()
     finally:
         if pending is not None:
             pending.cancel()

@@ -74,7 +74,7 @@ def _put(fields: dict[str, Any], key: str, value: str) -> None:
     if is_list and sub:
         items = fields.setdefault(name, [])
         if not isinstance(items, list):
-            raise _twice(name)
+            raise _duplicate_field(name)
         item = next((item for item in items if sub not in item), None)
         if item is None:
             items.append(item := {})
@@ -82,11 +82,11 @@ def _put(fields: dict[str, Any], key: str, value: str) -> None:
         return
     inside = fields.setdefault(name, {}) if sub else fields
     if not isinstance(inside, dict) or (sub or name) in inside:
-        raise _twice(name)
+        raise _duplicate_field(name)
     inside[sub or name] = value
 
 
-def _twice(name: str) -> ApiError:
+def _duplicate_field(name: str) -> ApiError:
     return invalid(f"{name[:80]} is given twice", name[:80])
 
 

@@ -57,8 +57,8 @@ def _text(value: str) -> str:
 
 def _prompt(value: Any) -> tuple[str, tuple[Cue, ...]]:
     text, cues = read_prompt(value)
-    for one in (text, *(cue.prompt for cue in cues)):
-        _text(one)
+    for prompt in (text, *(cue.prompt for cue in cues)):
+        _text(prompt)
     return text, cues
 
 
@@ -262,4 +262,4 @@ class ErrorBody(BaseModel):
 
 
 # They appear in no signature that FastAPI inspects.
-UNSEEN: tuple[type[BaseModel], ...] = (VideoRequest, RemixRequest, ExtensionRequest, LoginRequest, ErrorBody)
+EXTRA_SCHEMAS: tuple[type[BaseModel], ...] = (VideoRequest, RemixRequest, ExtensionRequest, LoginRequest, ErrorBody)

@@ -1,4 +1,4 @@
-"""Figures of a video that are taken chunk by chunk are those of the whole."""
+"""Metrics of a video that are taken chunk by chunk are those of the whole."""
 
 import pickle
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""`longtake ablate`, on untrained networks: videos, figures, resumption and results."""
+"""`longtake ablate`, on untrained networks: videos, metrics, resumption and results."""
 
 import json
 from dataclasses import replace

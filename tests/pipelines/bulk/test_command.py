@@ -23,7 +23,7 @@ from longtake.pipelines.api import write_mp4
 from longtake.pipelines.bulk.checks import check
 from longtake.pipelines.bulk.command import Stopped
 from longtake.pipelines.bulk.settings import load_bulk
-from longtake.pipelines.files.folder_lock import LEASE, LeaseTimes, alone
+from longtake.pipelines.files.folder_lock import LEASE, LeaseTimes, exclusive
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.local import LocalRunner
 from tests.pipelines.runners.test_local import NUM_STEPS
@@ -217,7 +217,7 @@ def test_two_jobs_in_one_bucket_folder_are_refused(s3_url, tmp_path):
     prompts = write_prompts(tmp_path / "p.txt", ["a red circle"])
     out = f"{s3_url}/{tmp_path.name}"
     with (
-        alone(Store(out)),
+        exclusive(Store(out)),
         pytest.raises(ValueError, match="another job is already writing there; its last heartbeat was at 20"),
     ):
         run_job(prompts, out)

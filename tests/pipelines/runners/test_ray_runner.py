@@ -131,7 +131,7 @@ def test_a_prompt_that_is_changed_on_the_way_is_a_cue_from_the_start(four, coupl
     while len(watcher.memories) < 9:
         watcher.turn()
     if loses:  # after a restart it still changes nothing that was handed out before
-        assert four.again("a", "a machine died") == []
+        assert four.restart("a", "a machine died") == []
     frames = [four.change_prompt("a", "a small ring")]
     assert frames[0] in [chunk.start for chunk in plan.chunks] and frames[0] >= plan.chunks[9].start
     assert four.change_prompt("a", "a large blue ring") == frames[0]  # the same chunk: the later one counts
@@ -189,7 +189,7 @@ def test_a_causal_video_goes_on_at_any_window_and_begins_anew_from_there(four):
         assert min(rest.segments) == window and min(rest.memories) == chunk
         if window == 2:
             rest.segments.clear()
-            assert four.again("a", "a machine died") == []
+            assert four.restart("a", "a machine died") == []
         frames = rest.until(len(plan.windows) - window)
         four.cancel("a")
         np.testing.assert_array_equal(frames, whole[plan.segments[window].start :])

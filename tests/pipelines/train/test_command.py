@@ -22,7 +22,7 @@ from longtake.pipelines.train import split as train_videos
 from longtake.pipelines.train.checks import check
 from longtake.pipelines.train.clips import ClipEncoder, ClipFolder, clip_file, clip_starts
 from longtake.pipelines.train.command import memory_stage
-from longtake.pipelines.train.progress import shown
+from longtake.pipelines.train.progress import progress_bar
 from longtake.pipelines.train.settings import CutParams, load_train
 from longtake.pipelines.train.sheet import continuations
 from longtake.pipelines.train.split import Cutting, prepare
@@ -255,7 +255,7 @@ def test_a_video_alone_is_refused(videos, random_bundle, tmp_path):
 def test_progress_is_read_from_the_log(tmp_path, caplog):
     log = tmp_path / "log.jsonl"
     log.write_text('{"step": 0, "loss": 9}\n')  # of an earlier run
-    with caplog.at_level("INFO"), shown(log, 10), log.open("a") as file:
+    with caplog.at_level("INFO"), progress_bar(log, 10), log.open("a") as file:
         file.write('{"step": 1, "loss": 0.5}\n{"step": 2, "gate/x": 0.25}\n{"step"')
     assert [record.message for record in caplog.records] == ["step=2 gate/x=0.25"]
 
