@@ -97,7 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_video_commands(names: Any) -> None:
-    generate = _command(names, "generate", commands.generate, "make a video from a prompt")
+    generate = _command(names, "generate", commands.generate, "generate a video from a prompt")
     generate.add_argument("prompt", metavar="PROMPT", help="a description of the video, in quotes")
     generate.add_argument("--num-frames", type=_integer, default=80, metavar="N", help="length in frames (default: 80)")
     generate.add_argument(
@@ -126,10 +126,10 @@ def _add_video_commands(names: Any) -> None:
 
 
 def _add_ray_commands(names: Any) -> None:
-    bulk = _command(names, "bulk", commands.bulk, "make a dataset of videos from files of prompts, on Ray")
+    bulk = _command(names, "bulk", commands.bulk, "generate a dataset of videos from files of prompts, on Ray")
     bulk.epilog = f"Needs prompts=PATH and out=PATH, on any fsspec path. {SETTINGS}"
 
-    again = _command(names, "regenerate", commands.regenerate, "make one video of a bulk job's manifest again")
+    again = _command(names, "regenerate", commands.regenerate, "generate one video of a bulk job's manifest again")
     again.add_argument("id", metavar="ID", help="the id of its row in the manifest")
     again.add_argument(
         "--manifest", required=True, metavar="PATH", help="the folder that the bulk job wrote (out=PATH)"

@@ -1,7 +1,7 @@
 """Takes on the pools of the endpoint: a take goes in, its files come out. All of it runs in the engine's thread.
 
    take ──► list files, copy or nothing ──► VideoDriver ──► chunks, boundaries, segments ──► files ──► finish
-            writer actors             base, refiner actors                             writer actors
+            writer actors                   base, refiner actors                             writer actors
 
 1. Files of a take that exist are read, not made again, both after a restart and after a loss.
 2. A take that cannot be made or written fails without affecting the others.

@@ -1,4 +1,4 @@
-"""The fragments and events of a take while it is made, for any number of clients, each at its own pace.
+"""The fragments and events of a take while it is generated, for any number of clients, each at its own pace.
 
 A client that joins late gets the same bytes from the beginning.
 

@@ -35,7 +35,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 TAGS = [
     {"name": "Videos", "description": "Create, list, inspect, delete, cancel, remix, extend and download videos."},
-    {"name": "Streams", "description": "Watch a video while it is made."},
+    {"name": "Streams", "description": "Watch a video while it is generated."},
     {"name": "Models", "description": "The model served here, with its defaults and limits."},
     {"name": "Service", "description": "For operators, and for the page."},
 ]

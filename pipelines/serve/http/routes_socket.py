@@ -1,4 +1,4 @@
-"""A WebSocket that makes one video: JSON messages in both directions, binary messages with the fragments.
+"""A WebSocket that generates one video: JSON messages in both directions, binary messages with the fragments.
 
     client  {"type": "start", "prompt": "...", "num_frames": 80, ...}     the fields of a new video
             {"type": "prompt", "prompt": "a blue square moves left"}      from the next chunk on

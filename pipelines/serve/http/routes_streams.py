@@ -1,4 +1,4 @@
-"""Routes that send a video while it is made: as a stream of bytes, as events, or in response to its request."""
+"""Routes that send a video while it is generated: as a stream of bytes, as events, or in response to its request."""
 
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
@@ -48,7 +48,7 @@ def content(media: str, description: str) -> dict[int | str, dict[str, Any]]:
     openapi_extra=body_schema(VideoRequest),
 )
 async def sync_video(request: Request, service: Service, owner: Owner) -> Response:
-    """Makes a video and sends it as fragmented mp4 while it is made. Closing the connection before the end stops the
+    """Generates a video and sends it meanwhile as fragmented mp4. Closing the connection before the end stops the
     work and deletes the video. If the video fails, the connection ends before the last chunk of the response."""
     take, _ = await service.create(await read_body(request, VideoRequest), owner, transient=True)
     source = fragments(service, take)

@@ -153,7 +153,7 @@ class PromptAt(BaseModel):
 
 
 class PlanSizes(BaseModel):
-    """The sizes of the pieces in which a video is made, in frames."""
+    """The sizes of the pieces in which a video is generated, in frames."""
 
     chunk_frames: int = Field(description="Output of the first call of the base model.")
     condition_frames: int = Field(description="Frames of the previous chunk that each later call repeats.")

@@ -187,7 +187,7 @@ export class Viewer {
     if (video.status === "completed") return "Finished.";
     if (video.status === "queued") return "Waiting in the queue.";
     if (seen.has("fine")) return "Refined frames are arriving.";
-    return seen.has("low") ? "The preview is playing. The refined picture follows." : "Making the first frames.";
+    return seen.has("low") ? "The preview is playing. The refined picture follows." : "Generating the first frames.";
   }
 
   #picture(name) {
