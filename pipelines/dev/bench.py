@@ -207,7 +207,7 @@ everything is refined. *streaming*: both at the same time.
 |---|---|---|
 {rows}
 
-*Streaming over published* would be 0.5 in perfect balance; *busier stage over makespan* is 1 if that stage never waited.
+*Streaming over published* would be 0.5 in perfect balance; *busier stage over makespan*, 1 if that stage never waited.
 The rest is the beginning, until the first window has its chunks, and the *tail*, the refinement after the last chunk.
 In the symmetric coupling each window uses both neighbours, so it can be only one step ahead of the next: when the last
 chunk arrives, the last window still needs all of its 4 calls (3 steps and the decoding), the one before it 3, and so
