@@ -147,7 +147,7 @@ class AblateConf(Conf):
             raise ValueError(f"seed={self.seed} must be at least 0 and less than 2**62")
         for name in self.variants:
             if name not in VARIANTS:
-                raise ValueError(f"variants={name}: it must be among {', '.join(VARIANTS)}")
+                raise ValueError(f"variants={name}: must be among {', '.join(VARIANTS)}")
             if VARIANTS[name].kind is Kind.DIFFUSERS and self.diffusers.folder(name) is None:
                 raise ValueError(f"variants={name}: it needs diffusers.{name.replace('-', '_')}=FOLDER")
 

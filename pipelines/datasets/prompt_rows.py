@@ -155,7 +155,7 @@ def _id(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f"id={reprlib.repr(value)}: must be a string or a whole number")
     if any(category(letter) == "Cc" for letter in str(value)):
-        raise ValueError(f"id={value!r}: it must have no line break, NUL or other control character")
+        raise ValueError(f"id={value!r}: must have no line break, NUL or other control character")
     return str(value)
 
 
@@ -176,7 +176,7 @@ def _plain(name: str, text: Any) -> str:
     if not isinstance(text, str):
         raise ValueError(f"{name}={reprlib.repr(text)}: must be a string")
     if "\0" in text:
-        raise ValueError(f"{name}={reprlib.repr(text)}: it must have no NUL character")
+        raise ValueError(f"{name}={reprlib.repr(text)}: must have no NUL character")
     return text
 
 

@@ -178,7 +178,7 @@ OUT = ("--out", "take.mp4")
         (("generate",), "PROMPT, --out"),
         (("generate", PROMPT), "--out"),
         (("generate", "", *OUT), "prompt=''"),
-        (("generate", "  \n ", *OUT), "it must not be empty or blank"),
+        (("generate", "  \n ", *OUT), "must not be empty or blank"),
         (("generate", "a " * 23, *OUT), "prompt has 23 tokens: at most 22"),
         (("generate", "a", "--negative-prompt", "a " * 23, *OUT), "23 tokens"),
         (("generate", "a", "red", "circle", *OUT), "a prompt of several words needs quotes"),
@@ -190,7 +190,7 @@ OUT = ("--out", "take.mp4")
         (("generate", PROMPT, "--prompt-at", "8", *OUT), "--prompt-at: expected 2 arguments"),
         (("generate", PROMPT, "--prompt-at", "0", "a", *OUT), "--prompt-at 0: from_frame=0: a later prompt begins at"),
         (("generate", PROMPT, "--prompt-at", "-8", "a", *OUT), "--prompt-at -8: from_frame=-8"),
-        (("generate", PROMPT, "--prompt-at", "8", " ", *OUT), "--prompt-at 8: prompt=' ': it must not be empty"),
+        (("generate", PROMPT, "--prompt-at", "8", " ", *OUT), "--prompt-at 8: prompt=' ': must not be empty"),
         (("generate", PROMPT, "--prompt-at", "80", "a", *OUT), "from_frame=80: the video ends before it, at 80"),
         (
             ("generate", PROMPT, "--prompt-at", "8", "a", "--prompt-at", "8", "b", *OUT),

@@ -84,7 +84,7 @@ def test_never_shown_are_the_cues_of_no_frame(num_frames, params, data):
         (-8, "x", "from_frame=-8: a later prompt begins at frame 1 or after it"),
         (8.0, "x", "from_frame=8.0: must be a whole number"),
         (True, "x", "from_frame=True: must be a whole number"),
-        (8, " ", "prompt=' ': it must not be empty or blank"),
+        (8, " ", "prompt=' ': must not be empty or blank"),
         (8, None, "prompt=None: must be a string"),
     ],
 )
@@ -157,7 +157,7 @@ FIRST = {"from_frame": 0, "prompt": "a"}
         ),
         ([FIRST, {"from_frame": "8", "prompt": "b"}], "prompt[1].from_frame='8': must be a whole number"),
         ([FIRST, {"from_frame": True, "prompt": "b"}], "prompt[1].from_frame=True: must be a whole number"),
-        ([FIRST, {"from_frame": 8, "prompt": " "}], "prompt[1].prompt=' ': it must not be empty or blank"),
+        ([FIRST, {"from_frame": 8, "prompt": " "}], "prompt[1].prompt=' ': must not be empty or blank"),
         ([FIRST, {"from_frame": 8, "prompt": 7}], "prompt[1].prompt=7: must be a string"),
     ],
 )

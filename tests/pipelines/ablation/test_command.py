@@ -136,7 +136,7 @@ def test_other_settings_are_other_videos(conf):
     ("setting", "words"),
     [
         ("num_prompts=0", "num_prompts=0 must be at least 1"),
-        ("variants=[half]", "variants=half: it must be among full, no-cam"),
+        ("variants=[half]", "variants=half: must be among full, no-cam"),
         ("variants=[svd]", "needs diffusers.svd=FOLDER"),
         ("seed=-1", "seed=-1 must be at least 0"),
     ],

@@ -160,19 +160,19 @@ def test_a_setting_that_is_not_allowed_is_a_bad_row():
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"prompt": None}, "prompt='': it must not be empty or blank"),
+        ({"prompt": None}, "prompt='': must not be empty or blank"),
         ({"prompt": 5}, "prompt=5: must be a string, or a list of {from_frame, prompt}"),
         ({"prompt": []}, "prompt=[]: must be a string, or a list of {from_frame, prompt}"),
         ({"prompt": '[{"text": "a"}]'}, "prompt[0].text='a': no such field; the fields are from_frame and prompt"),
         (
             {"prompt": [{"from_frame": 0, "prompt": "a"}, {"from_frame": 8, "prompt": "b\0"}]},
-            r"prompt[1].prompt='b\x00': it must have no NUL character",
+            r"prompt[1].prompt='b\x00': must have no NUL character",
         ),
         (
             {"prompt": [{"from_frame": 0, "prompt": "a"}, {"from_frame": 48, "prompt": "b"}]},
             "prompt[1].from_frame=48: the video ends before it, at 48",
         ),
-        ({"prompt": "a\0b"}, r"prompt='a\x00b': it must have no NUL character"),
+        ({"prompt": "a\0b"}, r"prompt='a\x00b': must have no NUL character"),
         ({"negative_prompt": ["dark"]}, "negative_prompt=['dark']: must be a string"),
         ({"num_frames": "80.5"}, "num_frames='80.5': must be a whole number"),
         ({"num_frames": 80.5}, "num_frames=80.5: must be a whole number"),
@@ -185,8 +185,8 @@ def test_a_setting_that_is_not_allowed_is_a_bad_row():
         ({"seed": 2.0**60}, "seed=1.152921504606847e+18: must be a whole number"),
         ({"id": True}, "id=True: must be a string or a whole number"),
         ({"id": 1.5}, "id=1.5: must be a string or a whole number"),
-        ({"id": "a\nb"}, r"id='a\nb': it must have no line break, NUL or other control character"),
-        ({"id": "a\0"}, r"id='a\x00': it must have no line break, NUL or other control character"),
+        ({"id": "a\nb"}, r"id='a\nb': must have no line break, NUL or other control character"),
+        ({"id": "a\0"}, r"id='a\x00': must have no line break, NUL or other control character"),
     ],
 )
 def test_a_bad_value_is_a_reason_with_field_value_and_rule(fields, reason):

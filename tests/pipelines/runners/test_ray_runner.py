@@ -155,7 +155,7 @@ def test_only_a_prompt_of_a_video_in_work_can_be_changed(four):
         with pytest.raises(ValueError, match="^video_id='b': this video is not running$"):
             ask("b")
     four.submit(spec_of("a"), reached=7)
-    with pytest.raises(ValueError, match="^prompt=' ': it must not be empty or blank$"):
+    with pytest.raises(ValueError, match="^prompt=' ': must not be empty or blank$"):
         four.change_prompt("a", " ")
     assert four.spec("a") == spec_of("a")
     assert four.change_prompt("a", "x") == Plan(80, PlanParams()).chunks[7].start
