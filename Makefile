@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 
 help:
 	@echo "make demo         four prompts, four videos, and a page that shows them: demo/index.html"
-	@echo "make test         format, lint, types, import rules and every test; the same as make check, and what CI runs"
+	@echo "make test         format, lint, types, import rules and tests (same as make check); what CI runs"
 	@echo "make format       rewrite the sources with ruff"
 	@echo "make notebooks    execute the notebooks in place (about 3 minutes)"
 	@echo "make bench        measure what streaming saves and costs: docs/results/bench.md (about 12 minutes)"

@@ -3,7 +3,7 @@
 done      it returned
 raised    it raised, and would raise again: the reason is for the user
 lost      the actor died or took too long: the same call may be made again
-missing   an argument died with a machine: it has to be made again first
+missing   an argument died with a machine: must be made again first
 """
 
 import time
@@ -98,10 +98,10 @@ class Calls:
         ready, _ = ray.wait(waiting, num_returns=1, timeout=timeout_s, fetch_local=False)
         if ready and len(waiting) > 1:  # collect the others that have ended, without waiting
             ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0, fetch_local=False)
-        returned = [back[one].returned(one, self._patience_s) for one in ready if one in back]
+        returned = [back[reference].returned(reference, self._patience_s) for reference in ready if reference in back]
         if ready and len(returned) == len(ready) and not any(returned):
-            time.sleep(0.2)  # a machine that is shutting down refuses at once, many times a second
-        return [*(self._ended(one) for one in ready if one in self._running), *self._overdue()]
+            time.sleep(0.2)  # a machine that is shutting down refuses at once, many times per second
+        return [*(self._ended(reference) for reference in ready if reference in self._running), *self._overdue()]
 
     def _ended(self, reference: Any) -> Outcome:
         call = self._running.pop(reference)

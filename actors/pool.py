@@ -1,4 +1,4 @@
-"""Interchangeable actors: take one, give it back. A dead one returns after it has proved that it works.
+"""Interchangeable actors: take one, give it back. A dead one returns to the pool after it has rebuilt and warmed up.
 
 Ray restarts an actor by itself (`max_restarts=-1`); retries of calls are up to the caller, so Ray makes none.
 """
@@ -41,11 +41,11 @@ class Pool:
             try:
                 ray.get(proof)
             except RayError as error:
-                raise RuntimeError(f"the {self.name} actors cannot work: {reason(error)}") from None
+                raise RuntimeError(f"the {self.name} actors cannot start: {reason(error)}") from None
         if late:
             raise RuntimeError(
                 f"{len(late)} of {len(proofs)} {self.name} actors were not ready within {timeout_s:.0f} s: raise "
-                "ray.start_timeout_s, or look into the cluster"
+                "ray.start_timeout_s, or check the cluster"
             )
         self._alive_s = time.monotonic()
 

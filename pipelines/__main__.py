@@ -1,6 +1,6 @@
 """The command line. `longtake COMMAND --help` lists the arguments of a command.
 
-Exit codes. 0: done. 2: an invalid request, explained in one line on stderr. 1: a failure of ours, in one line too, and
+Exit codes. 0: done. 2: an invalid request, explained in one line on stderr. 1: an internal failure, also in one line;
 --debug shows the traceback. 130, 143: stopped by Ctrl-C or kill; the file so far plays, or there is none.
 
 Nothing heavy is imported here, so help and refusals come immediately.
@@ -38,13 +38,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt as stop:
         words = ["stopped", *map(str, stop.args), *_notes(stop)]
-        return _say(": ".join(words), getattr(stop, "exit_code", 130))
+        return _report(": ".join(words), getattr(stop, "exit_code", 130))
     except Exception as error:
         if "--debug" in argv:
             traceback.print_exc()
         explained = isinstance(error, ValueError | OSError)
         kind = "" if explained and str(error) else f"{type(error).__name__}: "
-        return _say(f"error: {kind}{error}", 2 if explained and checking else 1)
+        return _report(f"error: {kind}{error}", 2 if explained and checking else 1)
 
 
 def _check(argv: list[str]) -> commands.Work:
@@ -68,12 +68,12 @@ def _notes(error: BaseException) -> list[str]:
     return getattr(error, "__notes__", [])
 
 
-def _say(message: str, code: int) -> int:
+def _report(message: str, code: int) -> int:
     print(f"longtake: {' '.join(message.split())}", file=sys.stderr)
     return code
 
 
-def _whole(text: str) -> int:
+def _integer(text: str) -> int:
     try:
         return int(text)
     except ValueError:
@@ -91,15 +91,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="longtake", description="Long videos from text, in one take.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"longtake {__version__}")
     names = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_making, _add_on_ray, _add_research):
+    for add in (_add_video_commands, _add_ray_commands, _add_research_commands):
         add(names)
     return parser
 
 
-def _add_making(names: Any) -> None:
-    generate = _command(names, "generate", commands.generate, "make a video of a prompt")
+def _add_video_commands(names: Any) -> None:
+    generate = _command(names, "generate", commands.generate, "generate a video from a prompt")
     generate.add_argument("prompt", metavar="PROMPT", help="a description of the video, in quotes")
-    generate.add_argument("--num-frames", type=_whole, default=80, metavar="N", help="length in frames (default: 80)")
+    generate.add_argument("--num-frames", type=_integer, default=80, metavar="N", help="length in frames (default: 80)")
     generate.add_argument(
         "--prompt-at",
         nargs=2,
@@ -122,27 +122,27 @@ def _add_making(names: Any) -> None:
     _add_output(enhance, "frames per second of the file (default: those of VIDEO)")
 
     plan = _command(names, "plan", commands.plan, "draw the chunks, windows and segments of a video")
-    plan.add_argument("--num-frames", type=_whole, default=80, metavar="N", help="length of the video (default: 80)")
+    plan.add_argument("--num-frames", type=_integer, default=80, metavar="N", help="length of the video (default: 80)")
 
 
-def _add_on_ray(names: Any) -> None:
-    bulk = _command(names, "bulk", commands.bulk, "make a dataset of videos from files of prompts, on Ray")
+def _add_ray_commands(names: Any) -> None:
+    bulk = _command(names, "bulk", commands.bulk, "generate a dataset of videos from files of prompts, on Ray")
     bulk.epilog = f"Needs prompts=PATH and out=PATH, on any fsspec path. {SETTINGS}"
 
-    again = _command(names, "regenerate", commands.regenerate, "make one video of a bulk job's manifest again")
+    again = _command(names, "regenerate", commands.regenerate, "generate one video of a bulk job's manifest again")
     again.add_argument("id", metavar="ID", help="the id of its row in the manifest")
     again.add_argument(
         "--manifest", required=True, metavar="PATH", help="the folder that the bulk job wrote (out=PATH)"
     )
     again.add_argument("--out", type=Path, required=True, metavar="FILE", help="the video to write, an .mp4")
 
-    serve = _command(names, "serve", commands.serve, "answer requests over HTTP, and show a page, on Ray Serve")
+    serve = _command(names, "serve", commands.serve, "serve videos over HTTP, with a web page, on Ray Serve")
     serve.add_argument("--host", metavar="HOST", help="address to listen on (default: 127.0.0.1, this machine only)")
-    serve.add_argument("--port", type=_whole, metavar="PORT", help="0 takes a free one (default: 8000)")
-    serve.epilog = f"Prints its URL when it is ready. Ctrl-C shuts it down in order. {SETTINGS}"
+    serve.add_argument("--port", type=_integer, metavar="PORT", help="port; 0 picks a free one (default: 8000)")
+    serve.epilog = f"Prints its URL when it is ready. Ctrl-C shuts it down cleanly. {SETTINGS}"
 
 
-def _add_research(names: Any) -> None:
+def _add_research_commands(names: Any) -> None:
     evaluate = _command(names, "evaluate", commands.evaluate, "measure videos: seams, drift, warp errors, cuts, CLIP")
     evaluate.add_argument(
         "--compare",
@@ -152,22 +152,22 @@ def _add_research(names: Any) -> None:
     )
     evaluate.epilog = f"Needs manifest=PATH and out=PATH; with --compare only out=PATH. {SETTINGS}"
 
-    ablate = _command(names, "ablate", commands.ablate, "compare with ablations and with other methods")
-    ablate.epilog = f"Needs out=FOLDER. Videos and figures are kept in work=PATH and reused by the next run. {SETTINGS}"
+    ablate = _command(names, "ablate", commands.ablate, "compare a bundle with ablations and other methods")
+    ablate.epilog = f"Needs out=FOLDER. Videos and metrics are kept in work=PATH and reused by the next run. {SETTINGS}"
 
     train = _command(
-        names, "train", commands.train, "train CAM and APM, the memory, for a base model of your own, on Ray Train"
+        names, "train", commands.train, "train the memory (CAM and APM) of your own base model, on Ray Train"
     )
-    train.epilog = f"Needs manifest=PATH and out=FOLDER; the same command continues an interrupted training. {SETTINGS}"
+    train.epilog = f"Needs manifest=PATH and out=FOLDER; the same command resumes an interrupted training. {SETTINGS}"
 
 
-def _command(names: Any, name: str, run: Callable[[argparse.Namespace], commands.Work], does: str) -> _Parser:
+def _command(names: Any, name: str, run: Callable[[argparse.Namespace], commands.Work], summary: str) -> _Parser:
     parser: _Parser = names.add_parser(
-        name, help=does, description=f"{does}.".capitalize(), epilog=SETTINGS, allow_abbrev=False
+        name, help=summary, description=f"{summary}.".capitalize(), epilog=SETTINGS, allow_abbrev=False
     )
     parser.set_defaults(command=run)
     parser.add_argument(
-        "--config", type=Path, metavar="YAML", help="file with settings (default: that of the command in conf/)"
+        "--config", type=Path, metavar="YAML", help="file with settings (default: the one for this command in conf/)"
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
@@ -177,18 +177,16 @@ def _add_output(parser: argparse.ArgumentParser, fps: str) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the video to write, an .mp4")
     parser.add_argument(
         "--seed",
-        type=_whole,
+        type=_integer,
         default=0,
         metavar="S",
-        help="random seed: another number gives another video (default: 0)",
+        help="random seed (default: 0)",
     )
-    parser.add_argument(
-        "--negative-prompt", default="", metavar="TEXT", help="a description of things that the video should not show"
-    )
-    parser.add_argument("--fps", type=_whole, metavar="N", help=fps)
+    parser.add_argument("--negative-prompt", default="", metavar="TEXT", help="what the video should not show")
+    parser.add_argument("--fps", type=_integer, metavar="N", help=fps)
     parser.add_argument("--contact-sheet", type=Path, metavar="FILE", help="also draw frames of both videos, as a .png")
     parser.add_argument(
-        "--bundle", metavar="PATH", help="folder with the weights, or the name of a bundle that ships (default: tiny)"
+        "--bundle", metavar="PATH", help="folder with the weights, or the name of a shipped bundle (default: tiny)"
     )
 
 

@@ -1,6 +1,6 @@
-"""The layout of the house: rooms have a purpose, files a place, tests the place of what they test.
+"""The layout of the code: packages have a purpose, files a place, tests the place of what they test.
 
-Which room may import which is a matter of the import contracts in pyproject.toml.
+Imports between packages are the subject of the import contracts in pyproject.toml.
 """
 
 import ast
@@ -12,7 +12,7 @@ import pytest
 from tests.support.places import ROOT
 
 TOPS = ("pipelines", "actors", "models")
-FACES = {"pipelines": {"__main__", "api"}, "models": set()}  # the modules that stand beside the rooms
+FACES = {"pipelines": {"__main__", "api"}, "models": set()}  # the modules that stand beside the packages
 OUTSIDE = ("end_to_end", "support")  # folders of tests that mirror no folder
 MAX_LINES = 350
 MODULES = [path for top in TOPS for path in sorted((ROOT / top).rglob("*.py"))]
@@ -24,31 +24,31 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def is_room(folder: Path) -> bool:
+def is_package(folder: Path) -> bool:
     return (folder / "__init__.py").exists()
 
 
-def test_every_folder_of_modules_is_a_room_with_a_purpose_in_one_line():
-    rooms = {path.parent for path in MODULES}
-    assert {name_of(room) for room in rooms if not is_room(room)} == set()
-    lines = {name_of(room): ast.get_docstring(ast.parse((room / "__init__.py").read_text())) for room in rooms}
-    assert {room: line for room, line in lines.items() if not line or not line.partition("\n")[0].endswith(".")} == {}
+def test_every_folder_of_modules_is_a_package_with_a_purpose_in_one_line():
+    packages = {path.parent for path in MODULES}
+    assert {name_of(folder) for folder in packages if not is_package(folder)} == set()
+    lines = {name_of(folder): ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) for folder in packages}
+    assert {name: line for name, line in lines.items() if not line or not line.partition("\n")[0].endswith(".")} == {}
 
 
 @pytest.mark.parametrize("top", FACES)
-def test_a_module_is_in_a_room(top):
+def test_a_module_is_in_a_package(top):
     assert {path.stem for path in (ROOT / top).glob("*.py")} - {"__init__"} == FACES[top]
 
 
 def has_subject(path: Path) -> bool:
-    """Whether tests/a/b/test_x.py is about a module a/b/x.py, an aspect x_y of it, or the room: a/b/x or b itself."""
+    """Whether tests/a/b/test_x.py is about a module a/b/x.py, an aspect x_y of it, or the package: a/b/x or b."""
     parts = path.relative_to(ROOT / "tests").parts
     folder, name = ROOT.joinpath(*parts[:-1]), path.stem.removeprefix("test_")
     modules = {module.stem for module in folder.glob("*.py")} | {folder.name}
-    return is_room(folder / name) or any(name == module or name.startswith(f"{module}_") for module in modules)
+    return is_package(folder / name) or any(name == module or name.startswith(f"{module}_") for module in modules)
 
 
-def test_tests_mirror_the_house():
+def test_tests_mirror_the_packages():
     mirrors = [path for path in TESTS if path.relative_to(ROOT / "tests").parts[0] not in OUTSIDE]
     assert [name_of(path) for path in mirrors if not has_subject(path)] == ["tests/test_layout.py"]
 

@@ -6,7 +6,7 @@
 
 The paper minimises the weighted squared distance of the long video to the denoised windows, which is solved
 by the weighted mean; the weights here are equal. x0 is averaged instead of x_(t-1): for a first-order sampler
-that is the same, since its step is linear in x0, and a multistep one keeps one history a frame.
+that is the same, since its step is linear in x0, and a multistep one keeps one history per frame.
 Shapes: t frames, c channels, h w latent rows and columns.
 """
 

@@ -73,13 +73,13 @@ def published_name(part: Part, key: str) -> str:
 
 
 def _vision_name(key: str) -> str:
-    found = re.fullmatch(r"vision_model\.encoder\.layers\.(\d+)\.(.+)", key)
-    start = f"transformer.resblocks.{found[1]}." if found else ""
-    names, rest = (_VISION_LAYER, found[2]) if found else (_VISION, key)
+    match = re.fullmatch(r"vision_model\.encoder\.layers\.(\d+)\.(.+)", key)
+    start = f"transformer.resblocks.{match[1]}." if match else ""
+    names, rest = (_VISION_LAYER, match[2]) if match else (_VISION, key)
     for ours, theirs in names.items():
         if rest == ours or rest.startswith(ours + "."):
             return start + theirs + rest.removeprefix(ours)
-    raise ValueError(f"key={key!r} is no tensor of the published image encoder")
+    raise ValueError(f"key={key!r} is not a tensor of the published image encoder")
 
 
 def refiner_name(key: str) -> str:
@@ -91,16 +91,16 @@ def refiner_name(key: str) -> str:
     for theirs, ours in _FIXED.items():
         if key.startswith(theirs + "."):
             return ours + key.removeprefix(theirs)
-    if found := re.fullmatch(r"(input|output)_blocks\.(\d+)\.([012])\.(.+)", key):
-        side, n, role, rest = found[1], int(found[2]), int(found[3]), found[4]
+    if match := re.fullmatch(r"(input|output)_blocks\.(\d+)\.([012])\.(.+)", key):
+        side, n, role, rest = match[1], int(match[2]), int(match[3]), match[4]
         # Input blocks 1 2, 4 5, 7 8, 10 11 are layers, those between are downsamplers; output blocks are three a level.
         level, layer = divmod(n - 1 if side == "input" else n, 3)
         block = f"{'down' if side == 'input' else 'up'}_blocks.{level}"
         if level < 4 and not (side == "input" and layer == 2):
             return _in_block(block, _ROLES[role], layer, rest)
-    if found := re.fullmatch(r"middle_block\.([0-3])\.(.+)", key):
-        return _in_block("mid_block", *_MIDDLE[int(found[1])], found[2])
-    raise ValueError(f"key={key!r} is no tensor of the published refiner")
+    if match := re.fullmatch(r"middle_block\.([0-3])\.(.+)", key):
+        return _in_block("mid_block", *_MIDDLE[int(match[1])], match[2])
+    raise ValueError(f"key={key!r} is not a tensor of the published refiner")
 
 
 def _in_block(block: str, role: str, layer: int, rest: str) -> str:
@@ -111,4 +111,4 @@ def _in_block(block: str, role: str, layer: int, rest: str) -> str:
     for theirs, ours in _RESNET.items():
         if rest.startswith(theirs + "."):
             return f"{block}.{role}.{layer}.{ours}{rest.removeprefix(theirs)}"
-    raise ValueError(f"key={rest!r} is no tensor of a residual block of the published refiner")
+    raise ValueError(f"key={rest!r} is not a tensor of a residual block of the published refiner")

@@ -5,7 +5,7 @@
         both go on with                  L L L R R R R R                    cut = 3
 
 Predictions of x0 are blended: then both windows composite the same arrays, their overlapping frames stay equal
-bit for bit, and the history of a multistep sampler has one value a frame.
+bit for bit, and the history of a multistep sampler has one value per frame.
 Shapes: t frames of a window, o frames of the overlap, c channels, h w latent rows and columns.
 """
 

@@ -33,4 +33,4 @@ def require(holds: bool, field: str, value: object, rule: str) -> None:
 def require_count(field: str, value: object) -> None:
     """Raises FieldError unless `value` is a whole number of at least 1."""
     holds = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    require(holds, field, value, "it has to be a whole number of at least 1")
+    require(holds, field, value, "must be a whole number of at least 1")

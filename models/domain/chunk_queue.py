@@ -16,7 +16,7 @@ Handle: TypeAlias = Any  # the value itself, or a reference to it in another pro
 class ChunkQueue:
     """Chunks go in one by one and windows come out one by one, both in order, from `window` on.
 
-    Raises ValueError if the chunks of one window have more than `lookahead_frames`: it would never be complete.
+    Raises ValueError if the chunks of one window have more than `lookahead_frames`: the window would never be complete.
     """
 
     def __init__(self, plan: Plan, lookahead_frames: int, window: int = 0) -> None:

@@ -29,8 +29,7 @@ class PlanParams:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{field.name}={value!r}: it has to be a whole number of at least 1")
+            require_count(field.name, value)
         if self.condition_frames >= self.chunk_frames:
             raise ValueError(
                 f"condition_frames={self.condition_frames} is not smaller than chunk_frames={self.chunk_frames}: "

@@ -17,7 +17,7 @@ from longtake.models.domain.plan import Plan
 Value = bool | int | float | str | None | tuple["Value", ...]
 Settings = tuple[tuple[str, Value], ...]  # dotted keys of the configuration and plain values
 
-MAX_FRAMES = 1_000_000  # 35 hours at 8 frames a second; a plan takes about 100 bytes a frame
+MAX_FRAMES = 1_000_000  # 35 hours at 8 frames per second; a plan takes about 100 bytes per frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,22 +51,20 @@ class PromptSpec:
     def __post_init__(self) -> None:
         _require_text("video_id", self.video_id)
         _require_text("prompt", self.prompt)
-        require(isinstance(self.negative_prompt, str), "negative_prompt", self.negative_prompt, "it has to be a text")
+        require(isinstance(self.negative_prompt, str), "negative_prompt", self.negative_prompt, "must be a string")
         _require_whole("num_frames", self.num_frames)
         _require_whole("seed", self.seed)
         require(self.num_frames >= 1, "num_frames", self.num_frames, "a video has at least 1 frame")
         require(self.num_frames <= MAX_FRAMES, "num_frames", self.num_frames, f"at most {MAX_FRAMES} frames")
-        require(0 <= self.seed < 2**63, "seed", self.seed, "it has to be at least 0 and less than 2**63")
+        require(0 <= self.seed < 2**63, "seed", self.seed, "must be at least 0 and less than 2**63")
         are_pairs = isinstance(self.settings, tuple) and all(map(_is_setting, self.settings))
-        require(are_pairs, "settings", self.settings, "it has to be a tuple of pairs of a dotted key and a plain value")
+        require(are_pairs, "settings", self.settings, "must be a tuple of pairs of a dotted key and a plain value")
         are_cues = isinstance(self.cues, tuple) and all(isinstance(cue, Cue) for cue in self.cues)
-        require(are_cues, "cues", self.cues, "it has to be a tuple of Cues")
+        require(are_cues, "cues", self.cues, "must be a tuple of Cues")
         before = 0
         for i, cue in enumerate(self.cues, 1):
             name, frame = f"prompt[{i}].from_frame", cue.from_frame  # as in a request
-            require(
-                frame > before, name, frame, f"it has to be later than the prompt before it, which begins at {before}"
-            )
+            require(frame > before, name, frame, f"must be later than the prompt before it, which begins at {before}")
             require(frame < self.num_frames, name, frame, f"the video ends before it, at {self.num_frames}")
             before = frame
 
@@ -97,7 +95,7 @@ def change_prompt(spec: PromptSpec, plan: Plan, num_reached: int, prompt: str) -
     """
     frame = next((chunk.start for chunk in plan.chunks[num_reached:]), spec.num_frames)
     if frame >= spec.num_frames:  # the base model may run past the end
-        raise FieldError.of("prompt", prompt, "it comes too late, all frames of the video are made or being made")
+        raise FieldError.of("prompt", prompt, "too late: every frame has been generated or is being generated")
     return frame, with_prompt(spec, frame, prompt)
 
 
@@ -125,13 +123,13 @@ def read_prompt(value: object) -> tuple[str, tuple[Cue, ...]]:
     if isinstance(value, str):
         return value, ()
     if not isinstance(value, list | tuple) or not value:
-        raise FieldError.of("prompt", value, "it has to be a text, or a list of {from_frame, prompt}")
-    entries = [_entry(f"prompt[{i}]", one) for i, one in enumerate(value)]
+        raise FieldError.of("prompt", value, "must be a string, or a list of {from_frame, prompt}")
+    entries = [_entry(f"prompt[{i}]", item) for i, item in enumerate(value)]
     first, prompt = entries[0]
     require(first == 0, "prompt[0].from_frame", first, "the first prompt begins at frame 0")
     for i, (frame, _) in enumerate(entries[1:], 1):
         before = entries[i - 1][0]
-        rule = f"it has to be later than the prompt before it, which begins at {before}"
+        rule = f"must be later than the prompt before it, which begins at {before}"
         require(frame > before, f"prompt[{i}].from_frame", frame, rule)
     return prompt, tuple(Cue(*entry) for entry in entries[1:])
 
@@ -142,14 +140,14 @@ def read_prompt_text(text: str) -> object:
         value = json.loads(text) if text.lstrip().startswith("[") else None
     except (ValueError, RecursionError):
         return text
-    is_list = isinstance(value, list) and value and all(isinstance(one, dict) for one in value)
+    is_list = isinstance(value, list) and value and all(isinstance(item, dict) for item in value)
     return value if is_list else text
 
 
 def _entry(name: str, value: object) -> tuple[int, str]:
     fields = ("from_frame", "prompt")
     if not isinstance(value, Mapping):
-        raise FieldError.of(name, value, "it has to have the fields from_frame and prompt")
+        raise FieldError.of(name, value, "must have the fields from_frame and prompt")
     for field in value:
         require(field in fields, f"{name}.{field}", value[field], "no such field; the fields are from_frame and prompt")
     for field in fields:
@@ -157,7 +155,7 @@ def _entry(name: str, value: object) -> tuple[int, str]:
             raise FieldError(f"{name}.{field}", " is missing")
     frame, prompt = value["from_frame"], value["prompt"]
     _require_whole(f"{name}.from_frame", frame)
-    require(frame >= 0, f"{name}.from_frame", frame, "it has to be at least 0")
+    require(frame >= 0, f"{name}.from_frame", frame, "must be at least 0")
     _require_text(f"{name}.prompt", prompt)
     return frame, prompt
 
@@ -173,12 +171,12 @@ def _is_plain(value: object) -> bool:
 
 
 def _require_text(field: str, value: object) -> None:
-    require(isinstance(value, str), field, value, "it has to be a text")
-    require(bool(str(value).strip()), field, value, "it must not be empty or blank")
+    require(isinstance(value, str), field, value, "must be a string")
+    require(bool(str(value).strip()), field, value, "must not be empty or blank")
     is_utf8 = not any("\ud800" <= letter <= "\udfff" for letter in str(value))  # half characters: bytes of other codes
-    require(is_utf8, field, value, "it has to be a text in UTF-8")
+    require(is_utf8, field, value, "must be valid UTF-8")
 
 
 def _require_whole(field: str, value: object) -> None:
     # bool is an int in Python, but `num_frames=True` is a mistake
-    require(isinstance(value, int) and not isinstance(value, bool), field, value, "it has to be a whole number")
+    require(isinstance(value, int) and not isinstance(value, bool), field, value, "must be a whole number")

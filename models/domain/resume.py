@@ -25,7 +25,7 @@ class Resume:
         """Raises ValueError, with field, value and rule, if a video whose windows run in `blocks` cannot continue."""
         last = len(plan.windows) - 1
         require(0 <= self.window <= last, "resume.window", self.window, f"the windows of this video are 0 to {last}")
-        rule = "in symmetric coupling it has to be 0, because no window is final before the next one"
+        rule = "in symmetric coupling must be 0, because no window is final before the next one"
         require(causal or self.window == 0, "resume.window", self.window, rule)
         first = plan.chunks_of(self.window)[0]
         rule = f"the first one that window {self.window} needs is {first}"

@@ -13,10 +13,10 @@ segment. Neighbours get a window's predictions as its Boundaries, one from each 
     blends their predictions of steps s-1 .. e-2, and waits for the Boundaries that hold them.
  6. Of all that may run, the video submitted first goes first, and in it the lowest window.
  7. A task is handed out once. A lost one is ready again, with the same arguments.
- 8. Segments are final in the order of the video: segment k is held back until segment k-1 is out.
+ 8. Segments are delivered in order: segment k is held back until segment k-1 has been delivered.
  9. A video ends when its last segment is out, when one of its tasks failed, or when it is cancelled. Others continue.
 10. A report on a task that is not running (it was lost, or its video has ended) changes nothing.
-11. A handle is kept until the last task that needs it is done, and no longer.
+11. A handle is dropped as soon as the last task that needs it is done.
 12. A video that is resumed at window k begins as if the windows before it were done and out: with the first chunk under
     window k, the Memory for it, and the Boundaries of window k-1. Causal coupling only: no other Boundaries are needed.
 13. A change of a video's spec is for the tasks that are handed out after it. It may change the prompts of chunks that
@@ -175,7 +175,7 @@ class _Window:
 
 
 class _Video:
-    """One video. `_windows` has the windows in work and the one that opens next, in order."""
+    """One video. `_windows` has the windows in progress and the one that opens next, in order."""
 
     def __init__(
         self,
@@ -216,7 +216,7 @@ class _Video:
         for index in range(self.next_chunk):
             if chunk_prompt(spec, self._plan, index) != chunk_prompt(self._spec, self._plan, index):
                 start = self._plan.chunks[index].start
-                raise ValueError(f"prompt: that of the chunk from frame {start} cannot change, it was handed out")
+                raise ValueError(f"prompt: too late to change the chunk from frame {start}, which has been handed out")
         self._spec = spec
 
     def runs(self, task: Task) -> bool:
@@ -292,7 +292,7 @@ class _Video:
         window.boundaries = {key: handle for key, handle in window.boundaries.items() if key[1].stop >= steps.stop}
 
     def _deliver(self, index: int, steps: Span, boundary: Handle) -> None:
-        """Hands a boundary to the neighbours of `index` that blend with it: each has a task to come that needs it."""
+        """Hands a boundary to the neighbours of `index` that blend with it; each has a later task that needs it."""
         for neighbour in (index - side for side in self._sides):
             if self._exists(neighbour):
                 self._windows[neighbour].boundaries[index, steps] = boundary

@@ -1,1 +1,1 @@
-"""Figures of videos: seams, drift, motion, cuts, CLIP scores, and the quality gate."""
+"""Metrics of videos: seams, drift, motion, cuts, CLIP scores, and the quality gate."""

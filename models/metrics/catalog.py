@@ -1,4 +1,4 @@
-"""The catalog of figures: unit, range, better direction, meaning and source of each."""
+"""The catalog of metrics: unit, range, better direction, meaning and source of each."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,6 +1,6 @@
 """Drift: the distance of the end of a video from its beginning. 0 is no drift; lower is better.
 
-Each is the difference between a figure over the first 15 % of the frames and over the last 15 %: of colours (mean and
+Each is the difference between a metric over the first 15 % of the frames and over the last 15 %: of colours (mean and
 standard deviation of each channel), of sharpness, of the embedding of an image encoder, and of motion.
 Shapes: t frames, h w rows and columns, c channels, n = t - 1 pairs, e embedding.
 """

@@ -1,4 +1,4 @@
-"""Optical flow between two frames, by a named method: figures of different methods are never compared.
+"""Optical flow between two frames, by a named method: results of different methods are never compared.
 
     raft_large   RAFT-large as in torchvision, 12 updates, as in the paper and the published code
     dis          OpenCV's dense inverse search, preset "fast": needs no weights

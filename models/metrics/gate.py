@@ -1,4 +1,4 @@
-"""Figures of a video while it is made: a fold over its chunks, in memory that does not grow with them.
+"""Metrics of a video while it is made: a fold over its chunks, in memory that does not grow with them.
 
     scuts     cuts, as `scuts` counts them over the whole video; one is known two frames after it. 0.., lower is better
     motion    mean absolute difference of consecutive frames, of the stillest chunk. 0-1, higher is livelier
@@ -26,7 +26,7 @@ FPS = 8.0  # the detector wants one, and counts in frames
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GateState:
-    """The figures after some chunks, and the state for the next one."""
+    """The metrics after some chunks, and the state for the next one."""
 
     figures: GateFigures
     detector: AdaptiveDetector

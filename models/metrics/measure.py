@@ -1,4 +1,4 @@
-"""All figures of one video, with everything that several of them need done once.
+"""All metrics of one video, with everything that several of them need done once.
 
     frames ──► 720x720 ──► flow of each pair ──► warp error, OFS, MAWE, flow_std, drift_motion, seam_flow
        ├─────► differences ──► flicker, stagnation, seam_ratio            scuts, drift of colour and sharpness
@@ -41,13 +41,13 @@ def measure(
     borders: Sequence[int] = (),
     clip: Clip | None = None,
 ) -> Measured:
-    """All figures of RGB frames.
+    """All metrics of RGB frames.
 
     `size` is the side, in pixels, at which flow is measured; `borders` are frames at which pieces of the video begin.
     Raises ValueError for less than two frames: nothing moves in one.
     """
     if len(frames) < 2:
-        raise ValueError(f"num_frames={len(frames)}: figures of motion need at least 2")
+        raise ValueError(f"num_frames={len(frames)}: metrics of motion need at least 2")
     pairs = warps(frames, flow, size)
     lengths = np.array([pair.length for pair in pairs])
     errors = np.array([pair.error for pair in pairs])

@@ -1,6 +1,6 @@
 """The quality gate of a bulk job: limits on a video while it is made, and the action when one is broken.
 
-Every figure can only get worse as a video grows: cuts add up, the greatest drift stays the greatest, the stillest
+Every metric can only get worse as a video grows: cuts add up, the greatest drift stays the greatest, the stillest
 chunk the stillest. So a video that breaks a limit after some chunk breaks it as a whole, and is stopped there.
 """
 
@@ -47,7 +47,7 @@ class QualityParams:
 
 @dataclass(frozen=True, slots=True)
 class GateFigures:
-    """Figures of the first `num_frames` low-resolution frames of a video."""
+    """Metrics of the first `num_frames` low-resolution frames of a video."""
 
     num_frames: int
     scuts: int
@@ -60,7 +60,7 @@ class GateFigures:
 
 
 def verdict(params: QualityParams, figures: GateFigures) -> str | None:
-    """The broken limit: the figure, its value and the rule. None if the video is within all limits so far."""
+    """The broken limit: the metric, its value and the rule. None if the video is within all limits so far."""
     rules = (
         ("scuts", figures.scuts, "max_scuts", params.max_scuts, 1),
         ("motion", figures.motion, "min_motion", params.min_motion, -1),

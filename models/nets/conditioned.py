@@ -191,7 +191,9 @@ def _check_latents(net: Any, x: Tensor) -> None:
 
 def _check_condition(x: Tensor, condition: Tensor) -> None:
     if condition.shape[-2:] != x.shape[-2:]:
-        raise ValueError(f"condition is {_size(condition)}, x is {_size(x)}: they must be of one size")
+        raise ValueError(f"condition is {_size(condition)}, x is {_size(x)}: they must have the same size")
     if condition.shape[1] > x.shape[2]:
-        raise ValueError(f"condition has {condition.shape[1]} frames, x only {x.shape[2]}: x begins with those frames")
+        raise ValueError(
+            f"condition has {condition.shape[1]} frames, x has {x.shape[2]}: x must begin with the condition"
+        )
     _check_batch("condition", condition.shape[0], x)

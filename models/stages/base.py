@@ -123,7 +123,7 @@ class BaseModel:
             self._contexts[key] = self._new_context(prompt, negative_prompt, memory)
             while len(self._contexts) > KEPT:
                 self._contexts.popitem(last=False)
-        self._contexts.move_to_end(key)  # the one that was not used for longest goes
+        self._contexts.move_to_end(key)  # evict the least recently used
         return self._contexts[key]
 
     def _new_context(self, prompt: str, negative_prompt: str, memory: Memory | None) -> tuple[Context, Context | None]:

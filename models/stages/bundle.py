@@ -82,12 +82,12 @@ def load_bundle(
     path: str | Path,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
-    wanted: Callable[[str], bool] = lambda name: True,
+    keep: Callable[[str], bool] = lambda name: True,
     required: Sequence[str] = REQUIRED,
 ) -> Bundle:
-    """Loads the bundle in directory `path`, onto `device`: the parts that are `wanted`, all by default.
+    """Loads the bundle in directory `path`, onto `device`: the parts that `keep` names, all by default.
 
-    `required` parts have to exist, whether they are wanted or not.
+    `required` parts must exist, whether or not `keep` names them.
 
     Raises ValueError if it is not a bundle, if a part is missing, or if a tensor is missing or does not have the shape
     in its config; the message names the tensor and both shapes.
@@ -96,7 +96,7 @@ def load_bundle(
     index = read_index(path, required)
     parts: dict[str, Any] = {}
     for name, entry in index.items():
-        if not name.startswith("_") and isinstance(entry, list) and entry[1] is not None and wanted(name):
+        if not name.startswith("_") and isinstance(entry, list) and entry[1] is not None and keep(name):
             parts[name] = _load_part(path / name, entry[1], device, dtype)
     return Bundle(path, parts)
 
@@ -119,15 +119,15 @@ def _load_part(folder: Path, class_name: str, device: str, dtype: torch.dtype) -
 def check_tensors(cls: Any, folder: Path) -> None:
     """Raises ValueError naming the first tensor of `folder` that is missing or misshapen for its own config."""
     config = read_json(folder / "config.json", f"bundle part {folder} cannot be read")
-    found = _shapes(folder)
+    actual = _shapes(folder)
     with torch.device("meta"):
-        wanted = _empty(cls, config).state_dict()
-    for name, tensor in wanted.items():
+        expected = _empty(cls, config).state_dict()
+    for name, tensor in expected.items():
         shape = tuple(tensor.shape)
-        if name not in found:
+        if name not in actual:
             raise ValueError(f"bundle part {folder}: tensor {name} {shape} is missing")
-        if found[name] != shape:
-            raise ValueError(f"bundle part {folder}: tensor {name} is {found[name]}, its config asks for {shape}")
+        if actual[name] != shape:
+            raise ValueError(f"bundle part {folder}: tensor {name} is {actual[name]}, its config asks for {shape}")
 
 
 def _empty(cls: Any, config: Mapping[str, Any]) -> Any:

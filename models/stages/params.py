@@ -14,8 +14,8 @@ class BaseParams:
 
     num_inference_steps: int = 8
     guidance_scale: float = 2.5  # 1 is no guidance
-    # Of chunks with a memory (the published code has 9 and 7.5). 1: guidance weighs the anchor too, and carries colours
-    # away from it (docs/history/tiny.md). With a negative prompt they have guidance_scale nevertheless.
+    # For chunks with a memory (the published code has 9 and 7.5). 1: guidance amplifies the anchor too, and pulls
+    # colours away from it (docs/history/tiny.md). With a negative prompt these chunks use guidance_scale instead.
     continuation_guidance_scale: float = 1.0
     anchor_guidance_scale: float | None = None  # a weight of its own for the anchor: three predictions instead of two
     guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
@@ -54,7 +54,7 @@ class BaseParams:
 class RefinerParams:
     """Refinement of videos. The defaults suit the tiny bundle."""
 
-    num_inference_steps: int = 3  # run at any strength
+    num_inference_steps: int = 3  # always this many, at any strength
     strength: float = 0.25  # fraction of the noise levels below which they start; 1 forgets the base frames
     guidance_scale: float = 1.0  # 1 is no guidance: the tiny refiner follows the prompt without, in half the time
     guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
@@ -68,19 +68,19 @@ class RefinerParams:
     shared_noise: bool = True  # False: each window has noise of its own (for comparison)
 
     def __post_init__(self) -> None:
-        at_least_one = "it has to be at least 1"
+        at_least_one = "must be at least 1"
         require(self.num_inference_steps >= 1, "num_inference_steps", self.num_inference_steps, at_least_one)
-        require(0 < self.strength <= 1, "strength", self.strength, "it has to be above 0 and at most 1")
+        require(0 < self.strength <= 1, "strength", self.strength, "must be above 0 and at most 1")
         require(1 <= self.guidance_scale < math.inf, "guidance_scale", self.guidance_scale, at_least_one)
-        require(0 <= self.guidance_rescale <= 1, "guidance_rescale", self.guidance_rescale, "it has to be in 0..1")
+        require(0 <= self.guidance_rescale <= 1, "guidance_rescale", self.guidance_rescale, "must be in 0..1")
         check_sampler(self.sampler)
-        require(0 <= self.eta <= 1, "eta", self.eta, "it has to be in 0..1")
-        require(isinstance(self.coupling, Coupling), "coupling", self.coupling, "it has to be a Coupling")
+        require(0 <= self.eta <= 1, "eta", self.eta, "must be in 0..1")
+        require(isinstance(self.coupling, Coupling), "coupling", self.coupling, "must be a Coupling")
         require(self.steps_per_task >= 1, "steps_per_task", self.steps_per_task, at_least_one)
         for name in ("height", "width"):
             size = getattr(self, name)
             # The video format halves its colour planes. The networks have rules of their own: `check_size`.
-            require(size >= 2 and size % 2 == 0, name, size, "it has to be even and at least 2")
+            require(size >= 2 and size % 2 == 0, name, size, "must be even and at least 2")
 
 
 def check_size(params: RefinerParams, multiple: int) -> None:

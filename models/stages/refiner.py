@@ -93,7 +93,7 @@ class Refiner:
         assert (state is None) == (steps.start == 0), (
             f"window {window}: {steps} needs a state exactly if it begins after step 0"
         )
-        boundaries = [one for one in inputs if isinstance(one, Boundary)]
+        boundaries = [value for value in inputs if isinstance(value, Boundary)]
         predictions = []
         for step in steps:
             if x0 is not None:
@@ -115,7 +115,7 @@ class Refiner:
         self, spec: PromptSpec, plan: Plan, window: int, inputs: Sequence[Chunk | Boundary]
     ) -> tuple[Float[Tensor, "t c h w"], None, None]:
         """(x, history, x0) before the first step: there is no prediction and no history yet."""
-        frames = _frames_of(plan.windows[window], [one for one in inputs if isinstance(one, Chunk)])
+        frames = _frames_of(plan.windows[window], [value for value in inputs if isinstance(value, Chunk)])
         height, width = self._params.height, self._params.width
         z = torch.cat([self._nets.encode(upscale(frame[None], height, width)) for frame in frames])
         noise = self._noise(spec, plan, window, "refine-start", 0, z)

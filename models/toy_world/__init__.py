@@ -1,1 +1,1 @@
-"""The laboratory's world of moving shapes, and the recipes of the weights trained on it. Not installed."""
+"""A world of moving shapes for development, and the recipes of the weights trained on it. Not installed."""

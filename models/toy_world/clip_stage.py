@@ -148,25 +148,31 @@ class ClipStage(TrainStage):
         frames = render(scenes, rng.integers(0, 64, (batch, 2)), 64).to(self.device) * 2 - 1
         embeds = self.image(clip_pixels(frames.flatten(0, 1), self.params.image_size)).image_embeds.float()
         shade, off = self._shade(embeds, [scene for scene in scenes for _ in range(2)])
-        one, two = rearrange(F.normalize(embeds, dim=-1), "(b t) e -> t b e", t=2)
+        first, second = rearrange(F.normalize(embeds, dim=-1), "(b t) e -> t b e", t=2)
         text = self.text(input_ids=ids)
         features = text.last_hidden_state.float()
         jitter = (
             torch.from_numpy(rng.standard_normal(features.shape, dtype=np.float32)).to(self.device) * self.params.jitter
         )
         words, right = self._words(features + jitter, ids)
-        match = _contrast(F.normalize(text.text_embeds.float(), dim=-1), one)
+        match = _contrast(F.normalize(text.text_embeds.float(), dim=-1), first)
         values = {n: [ATTRIBUTES[n].index(getattr(s, n)) for s in scenes] for n in MOTIONLESS}
         truth = {n: torch.tensor(v, device=self.device) for n, v in values.items()}
-        seen = torch.stack(
-            [F.cross_entropy(self.image_heads[n](one).float() * 10, truth[n]) for n in MOTIONLESS]
+        attribute_loss = torch.stack(
+            [F.cross_entropy(self.image_heads[n](first).float() * 10, truth[n]) for n in MOTIONLESS]
         ).mean()
         share = {f"word_{name}": value for name, value in right.items()}
         share |= {
-            f"seen_{n}": (self.image_heads[n](one).argmax(-1) == truth[n]).float().mean().item() for n in MOTIONLESS
+            f"seen_{n}": (self.image_heads[n](first).argmax(-1) == truth[n]).float().mean().item() for n in MOTIONLESS
         }
-        share["same"] = ((one @ two.T).argmax(-1) == torch.arange(batch, device=self.device)).float().mean().item()
-        losses = {"words": words, "match": match, "same": _contrast(one, two), "seen": seen, "shade": shade}
+        share["same"] = ((first @ second.T).argmax(-1) == torch.arange(batch, device=self.device)).float().mean().item()
+        losses = {
+            "words": words,
+            "match": match,
+            "same": _contrast(first, second),
+            "seen": attribute_loss,
+            "shade": shade,
+        }
         return losses, share | off
 
     def _shade(self, embeds: Float[Tensor, "b e"], scenes: list[Scene]) -> tuple[Tensor, dict[str, float]]:
@@ -179,19 +185,19 @@ class ClipStage(TrainStage):
     def _words(self, features: Float[Tensor, "b n d"], ids: Int[Tensor, "b n"]) -> tuple[Tensor, dict[str, float]]:
         losses, right = [], {}
         for name, values in ATTRIBUTES.items():
-            target = self._said(values, ids)
+            target = self._last_word_index(values, ids)
             answer = self.word_heads[name](features).float()
             losses.append(F.cross_entropy(answer.flatten(0, 1), target.flatten()))
             right[name] = (answer.argmax(-1) == target).float().mean().item()
         return torch.stack(losses).mean(), right
 
-    def _said(self, values: tuple[str, ...], ids: Int[Tensor, "b n"]) -> Int[Tensor, "b n"]:
+    def _last_word_index(self, values: tuple[str, ...], ids: Int[Tensor, "b n"]) -> Int[Tensor, "b n"]:
         """The index into `values` of the one at or before each position; len(values) if there was none yet."""
-        said = torch.full_like(ids, len(values))
+        last_word = torch.full_like(ids, len(values))
         for index, value in enumerate(values):
             hit = (ids == self.tokenizer.convert_tokens_to_ids(value.split()[-1])).cummax(1).values
-            said = torch.where(hit, index, said)
-        return said
+            last_word = torch.where(hit, index, last_word)
+        return last_word
 
 
 def _contrast(a: Float[Tensor, "b e"], b: Float[Tensor, "b e"], temperature: float = 0.1) -> Tensor:

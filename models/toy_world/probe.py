@@ -19,7 +19,7 @@ from longtake.models.toy_world.world import BACKGROUNDS, COLORS, DIRECTIONS, RAD
 
 SIZE = 64  # frames are probed at this size
 MIN_AREA = 0.008  # of the frame: less does not count as an object
-MIN_SPEED = 0.012  # sides a frame: less does not count as a direction
+MIN_SPEED = 0.012  # sides per frame: less does not count as a direction
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +37,19 @@ def probe(frames: UInt8[np.ndarray, "t h w c"]) -> Reading:
     """Colour, shape, size and background by the vote of the frames, motion by the path of the object's centre."""
     video = _resized(frames)
     cover = np.clip((video.max(-1) - 0.58) / 0.2, 0, 1)
-    seen = cover.mean((1, 2)) > MIN_AREA
-    shapes = [_best_template(one) for one, there in zip(cover, seen, strict=True) if there]
+    visible = cover.mean((1, 2)) > MIN_AREA
+    shapes = [_best_template(mask) for mask, is_visible in zip(cover, visible, strict=True) if is_visible]
     return Reading(
         size=_vote([_size(radius) for _, radius in shapes]),
-        color=_vote([_color(*pair) for pair, there in zip(zip(video, cover, strict=True), seen, strict=True) if there]),
+        color=_vote(
+            [
+                _color(*pair)
+                for pair, is_visible in zip(zip(video, cover, strict=True), visible, strict=True)
+                if is_visible
+            ]
+        ),
         shape=_vote([shape for shape, _ in shapes]),
-        motion=_motion(cover[seen]) if seen.mean() > 0.8 else None,
+        motion=_motion(cover[visible]) if visible.mean() > 0.8 else None,
         background=_background(video, cover),
     )
 

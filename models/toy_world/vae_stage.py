@@ -105,8 +105,8 @@ class VaeStage(TrainStage):
         rng = rng_for(self.seed, "train-vae-fold", 0, 0)
         frames = (random_frames(rng, 64, 64, 64).to(self.device) for _ in range(8))
         posteriors = [self.vae.encode(some).latent_dist for some in frames]
-        mean, std = _mean_and_std(torch.cat([one.mode() for one in posteriors]))
-        noise, _ = _mean_and_std(torch.cat([one.std for one in posteriors]))
+        mean, std = _mean_and_std(torch.cat([posterior.mode() for posterior in posteriors]))
+        noise, _ = _mean_and_std(torch.cat([posterior.std for posterior in posteriors]))
         channels = self.params.latent_channels
         into, back = self.vae.quant_conv, self.vae.post_quant_conv
         scale = torch.where(noise < std, 1 / std, 0)

@@ -54,7 +54,7 @@ WORDS = sorted(
 
 GRAMMAR = "a {size} {color} {shape} {motion} over a {style} {background} background"
 
-SPEED = (0.036, 0.045)  # sides a frame: 58 to 72 % of the frame in 16 frames
+SPEED = (0.036, 0.045)  # sides per frame: 58 to 72 % of the frame in 16 frames
 BOUNCE_PERIOD = 16  # frames from floor to floor
 
 

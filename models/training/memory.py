@@ -37,7 +37,7 @@ LEVELS = (950, 800)  # of 1000 noise levels: those of the gates
 
 
 class MemoryStage(TrainStage):
-    """CAM and APM start at "no influence" and learn together, and with the base unless that is frozen."""
+    """CAM and APM start without influence and are trained together, along with the base model unless it is frozen."""
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ class TrainStage(ABC):
 
     @abstractmethod
     def loss(self, step: int, worker: int = 0) -> tuple[Tensor, dict[str, float]]:
-        """The loss of a step, and figures for the log. Each worker draws clips of its own."""
+        """The loss of a step, and metrics for the log. Each worker draws clips of its own."""
 
     @abstractmethod
     def gates(self) -> dict[str, float]:

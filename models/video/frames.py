@@ -16,7 +16,7 @@ def check_finite(images: Float[Tensor, "t c h w"]) -> None:
     """Raises BadFrames for images or latents with NaN or infinite values, which `to_uint8` would turn into pixels."""
     bad = int((~torch.isfinite(images)).flatten(1).any(1).sum())
     if bad:
-        raise BadFrames(f"frames: {bad} of {len(images)} hold NaN or infinite values, there is nothing to show")
+        raise BadFrames(f"frames: {bad} of {len(images)} contain NaN or infinite values")
 
 
 def to_float(frames: UInt8[np.ndarray, "t h w c"]) -> Float[Tensor, "t c h w"]:

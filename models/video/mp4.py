@@ -52,7 +52,7 @@ class Mp4Encoder:
     """One fragmented video, segment by segment: the bytes that `encode(frames)` returns, in order, are the file."""
 
     def __init__(self, fps: int | float | Fraction, width: int, height: int) -> None:
-        """`fps` in frames a second (a float becomes the nearest fraction up to n/1001), `width` and `height` in pixels.
+        """`fps` in frames per second (a float becomes the nearest fraction up to n/1001); `width`, `height` in pixels.
 
         Raises ValueError for an odd width or height and for an fps outside 0.01 to 1000.
         """
@@ -60,7 +60,7 @@ class Mp4Encoder:
             if size < 2 or size % 2:
                 raise ValueError(f"{name}={size}: H.264 in yuv420p needs an even number of pixels, at least 2")
         if not 0.01 <= fps <= 1000:
-            raise ValueError(f"fps={fps}: must be from 0.01 to 1000 frames a second")
+            raise ValueError(f"fps={fps}: must be from 0.01 to 1000 frames per second")
         self.fps = Fraction(fps).limit_denominator(1001)
         self.width, self.height = width, height
         self.num_frames = 0
@@ -141,7 +141,7 @@ def _x264(container: OutputContainer, fps: Fraction, width: int, height: int) ->
 
 
 def _timescale(fps: Fraction) -> int:
-    """Ticks a second in the mp4: a multiple of the rate, fine enough that a frame is a whole number of them."""
+    """Ticks per second in the mp4: a multiple of the rate, fine enough that a frame is a whole number of them."""
     return fps.numerator * -(-10_000 // fps.numerator)
 
 

@@ -1,9 +1,9 @@
 """`longtake ablate`: the paper's ablations and its training-free baselines, on one base model, prompts and seeds.
 
-    prompt by prompt   videos of all variants and their figures, in `work` (pipelines/ablation/jobs.py)
+    prompt by prompt   videos of all variants and their metrics, in `work` (pipelines/ablation/jobs.py)
     at the end         paired differences, the paper's claims, plots ──► <out>/ablations.md, .jsonl, .png
 
-Videos and figures that exist are kept: an interrupted run continues, and so does one with more prompts or variants.
+Videos and metrics that exist are kept: an interrupted run continues, and so does one with more prompts or variants.
 """
 
 import json
@@ -30,7 +30,7 @@ from longtake.pipelines.ablation.video_maker import Frames, MadeVideo, VideoMake
 
 logger = logging.getLogger(__name__)
 
-Judge = Callable[[str, Frames], dict[str, bool]]  # (prompt, frames) -> further figures; a worker can unpickle it
+Judge = Callable[[str, Frames], dict[str, bool]]  # (prompt, frames) -> further metrics; a worker can unpickle it
 
 
 def run(jobs: Sequence[Job], judge: Judge | None = None) -> None:
@@ -41,7 +41,7 @@ def run(jobs: Sequence[Job], judge: Judge | None = None) -> None:
 
 
 def measured(jobs: Sequence[Job], judge: Judge | None = None) -> list[ResultRow]:
-    """A row of figures for every video; missing videos are made."""
+    """A row of metrics for every video; missing videos are made."""
     conf = jobs[0].conf
     rows: list[ResultRow] = []
     with tqdm(total=len(jobs), desc="prompts") as bar:
@@ -86,7 +86,7 @@ def _rows(job: Job, maker: VideoMaker, judge: Judge | None) -> list[ResultRow]:
 
 
 def _row(job: Job, variant: Variant, maker: VideoMaker, judge: Judge | None) -> ResultRow:
-    """The figures of one video: read from their file, or measured and written there."""
+    """The metrics of one video: read from their file, or measured and written there."""
     path, flow = job.video(variant.name), dis()
     place = path.with_suffix(f".{flow.name}-{job.conf.flow_size}.json")
     row: ResultRow = json.loads(place.read_text()) if place.exists() else {}
@@ -105,7 +105,7 @@ def _row(job: Job, variant: Variant, maker: VideoMaker, judge: Judge | None) -> 
 
 
 def _judged(job: Job, variant: Variant, judge: Judge) -> ResultRow:
-    """The figures of a judge, in a file of their own."""
+    """The metrics of a judge, in a file of their own."""
     path = job.video(variant.name)
     place = path.with_suffix(f".{getattr(judge, '__name__', 'judged')}.json")
     if not place.exists():

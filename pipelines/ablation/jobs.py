@@ -1,7 +1,7 @@
 """The files and checks of a comparison, without loading a network.
 
 <work>/<key>/<variant>/<prompt>.npz          a video
-                       <prompt>.<flow>.json  its figures
+                       <prompt>.<flow>.json  its metrics
 <work>/<key>/low/<prompt>.npz                the low-resolution video that the refined variants share
 
 The key is a hash of the weights and of every setting that a video depends on.

@@ -43,12 +43,12 @@ def differences(rows: Sequence[ResultRow]) -> "Figure":
 def orders(rows: Sequence[ResultRow], borders: Sequence[int]) -> "Figure | None":
     """For each order of the paper whose variants are there: mean flow over time, and `flow_std` with its interval."""
     variants = {row["variant"] for row in rows}
-    found = [("full", *names) for names in ORDERS if set(names) <= variants]
-    if not found:
+    present = [("full", *names) for names in ORDERS if set(names) <= variants]
+    if not present:
         return None
-    figure = _figure(height=3.4 * len(found))
-    charts = figure.subplots(len(found), 2, squeeze=False, width_ratios=(2, 1))
-    for names, (over_time, spread) in zip(found, charts, strict=True):
+    figure = _figure(height=3.4 * len(present))
+    charts = figure.subplots(len(present), 2, squeeze=False, width_ratios=(2, 1))
+    for names, (over_time, spread) in zip(present, charts, strict=True):
         _draw_flow(over_time, rows, names, borders)
         estimates = [mean(rows, METRICS["flow_std"], name) for name in names]
         _draw_estimates(spread, names, estimates, no_effect=0.0)
@@ -69,12 +69,12 @@ def _draw_estimates(
 ) -> None:
     """A lane per name, from top to bottom."""
     chart.axvline(no_effect, color=RULE, linewidth=2, zorder=0)
-    for lane, one in enumerate(estimates):
-        if one is not None:
-            decided = one.count >= MIN_PAIRS and (one.low > no_effect or one.high < no_effect)
+    for lane, estimate in enumerate(estimates):
+        if estimate is not None:
+            decided = estimate.count >= MIN_PAIRS and (estimate.low > no_effect or estimate.high < no_effect)
             color = DECIDED if decided else UNDECIDED
-            chart.plot([one.low, one.high], [lane, lane], color=color, linewidth=2.5, solid_capstyle="butt")
-            chart.plot([one.mean], [lane], color=color, marker="o", markersize=6)
+            chart.plot([estimate.low, estimate.high], [lane, lane], color=color, linewidth=2.5, solid_capstyle="butt")
+            chart.plot([estimate.mean], [lane], color=color, marker="o", markersize=6)
     chart.set_yticks(range(len(names)), names)
     chart.set_ylim(len(names) - 0.5, -0.5)
     chart.locator_params(axis="x", nbins=5)

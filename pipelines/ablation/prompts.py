@@ -20,7 +20,7 @@ def held_out_prompts(count: int) -> list[str]:
     """The first `count` captions. Raises ValueError if there are fewer."""
     captions = held_out_captions()
     if count > len(captions):
-        raise ValueError(f"num_prompts={count} must be at most {len(captions)}: training has seen the other captions")
+        raise ValueError(f"num_prompts={count} must be at most {len(captions)}: training used the other captions")
     return captions[:count]
 
 
@@ -39,5 +39,5 @@ def read_prompts(path: str) -> list[str]:
         raise ValueError(f"prompts={path} cannot be read: {error}") from None
     prompts = [line for line in lines if line]
     if not prompts:
-        raise ValueError(f"prompts={path} holds no prompt")
+        raise ValueError(f"prompts={path} contains no prompts")
     return prompts

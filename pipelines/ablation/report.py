@@ -71,9 +71,9 @@ def body(conf: AblateConf, rows: Sequence[ResultRow]) -> str:
         f"{rows[0]['flow']} at {conf.flow_size}x{conf.flow_size}."
     )
     variants = {row["variant"] for row in rows}
-    found = [_order(rows, order) for order in ORDERS if set(order) <= variants]
-    parts = [about, "## The claims", _claims(rows), *found, "## Metrics", *_tables(rows), ABOUT, PICTURES[0]]
-    parts += [PICTURES[1]] if found else []
+    paragraphs = [_order(rows, order) for order in ORDERS if set(order) <= variants]
+    parts = [about, "## The claims", _claims(rows), *paragraphs, "## Metrics", *_tables(rows), ABOUT, PICTURES[0]]
+    parts += [PICTURES[1]] if paragraphs else []
     parts.append(PICTURES[2])
     return "\n\n".join(parts)
 
@@ -84,12 +84,12 @@ def _claims(rows: Sequence[ResultRow]) -> str:
     for claim in CLAIMS:
         if {claim.greater, claim.lesser} <= variants:
             metric = METRICS[claim.metric]
-            answer, found = verdict(rows, claim)
+            answer, estimate = verdict(rows, claim)
             hypothesis = f"{metric.title}: {claim.greater} > {claim.lesser}"
             means = " against ".join(_cell(mean(rows, metric, v), metric, False) for v in (claim.greater, claim.lesser))
             strong = f"**{answer}**" if answer is not Verdict.OPEN else str(answer)
             lines.append(
-                f"| {claim.text} | {claim.source} | {hypothesis}: {means} | {_change(found, metric)} | {strong} |"
+                f"| {claim.text} | {claim.source} | {hypothesis}: {means} | {_change(estimate, metric)} | {strong} |"
             )
     return "\n".join(lines)
 
@@ -97,10 +97,10 @@ def _claims(rows: Sequence[ResultRow]) -> str:
 def _order(rows: Sequence[ResultRow], order: Sequence[str]) -> str:
     """A paragraph on one order of the paper's last ablation, beside the value of the low-resolution video."""
     metric, seams = METRICS["flow_std"], METRICS["seam_flow"]
-    found = [mean(rows, metric, name) for name in order]
+    estimates = [mean(rows, metric, name) for name in order]
     low = mean(rows, metric, "full")
     steps = [difference(rows, metric, a, b) for a, b in pairwise(order)]
-    ordered = all(a is not None and b is not None and a.mean > b.mean for a, b in pairwise(found))
+    ordered = all(a is not None and b is not None and a.mean > b.mean for a, b in pairwise(estimates))
     if ordered and all(step is not None and step.count >= MIN_PAIRS and step.low > 0 for step in steps):
         answer = "It holds: the intervals of both steps are above zero."
     elif ordered:
@@ -145,27 +145,29 @@ def _table(rows: Sequence[ResultRow], names: Sequence[str], cell: Callable[[str,
     return "\n".join(lines)
 
 
-def _cell(one: Estimate | None, metric: Metric, with_interval: bool = True) -> str:
-    if one is None:
+def _cell(estimate: Estimate | None, metric: Metric, with_interval: bool = True) -> str:
+    if estimate is None:
         return "-"
     factor, unit = (100, " %") if metric.scale is Scale.SHARE else (1, "")
-    text = f"{_number(one.mean * factor)}{unit}"
+    text = f"{_number(estimate.mean * factor)}{unit}"
     return (
-        text + (f" ({_number(one.low * factor)} to {_number(one.high * factor)})" if with_interval else "") + _left(one)
+        text
+        + (f" ({_number(estimate.low * factor)} to {_number(estimate.high * factor)})" if with_interval else "")
+        + _left(estimate)
     )
 
 
-def _change(one: Estimate | None, metric: Metric) -> str:
-    if one is None:
+def _change(estimate: Estimate | None, metric: Metric) -> str:
+    if estimate is None:
         return "-"
     factor = 100 if metric.scale is Scale.SHARE else 1
     sign = "" if metric.scale is Scale.RATIO else "+"
-    numbers = [_number(value * factor, sign) for value in (one.mean, one.low, one.high)]
-    return f"{'x' if metric.scale is Scale.RATIO else ''}{numbers[0]} ({numbers[1]} to {numbers[2]}){_left(one)}"
+    numbers = [_number(value * factor, sign) for value in (estimate.mean, estimate.low, estimate.high)]
+    return f"{'x' if metric.scale is Scale.RATIO else ''}{numbers[0]} ({numbers[1]} to {numbers[2]}){_left(estimate)}"
 
 
-def _left(one: Estimate) -> str:
-    return f" [{one.left_out} left out]" if one.left_out else ""
+def _left(estimate: Estimate) -> str:
+    return f" [{estimate.left_out} left out]" if estimate.left_out else ""
 
 
 def _number(value: float, sign: str = "") -> str:

@@ -115,11 +115,11 @@ def check_folder(variant: str, folder: str) -> None:
     wanted, key = PIPELINES[variant], variant.replace("-", "_")
     index = Path(folder) / "model_index.json"
     try:
-        found = json.loads(index.read_text("utf-8")).get("_class_name")
+        class_name = json.loads(index.read_text("utf-8")).get("_class_name")
     except (OSError, ValueError, AttributeError) as error:
-        raise ValueError(f"diffusers.{key}={folder} is no diffusers pipeline: {error}") from None
-    if found != wanted:
-        raise ValueError(f"diffusers.{key}={folder} holds a {found}: it has to be a {wanted}")
+        raise ValueError(f"diffusers.{key}={folder} is not a diffusers pipeline: {error}") from None
+    if class_name != wanted:
+        raise ValueError(f"diffusers.{key}={folder} holds a {class_name}, not a {wanted}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +133,7 @@ class AblateConf(Conf):
     seed: int = 1000  # of the first prompt; the others count on
     prompts: str | None = None  # a text file, one prompt per line; None: conf/held_out.txt, unseen in training
     variants: tuple[str, ...] = ()  # empty: all that can be made
-    work: str = "runs/ablate"  # every video and its figures: existing ones are kept
+    work: str = "runs/ablate"  # every video and its metrics: existing ones are kept
     workers: int = 2  # processes, a prompt each; on a GPU, 1
     flow_size: int = 720  # pixels a side at which flow is measured
     diffusers: DiffusersParams = field(default_factory=DiffusersParams)  # baselines, if their folders are set
@@ -147,7 +147,7 @@ class AblateConf(Conf):
             raise ValueError(f"seed={self.seed} must be at least 0 and less than 2**62")
         for name in self.variants:
             if name not in VARIANTS:
-                raise ValueError(f"variants={name}: it must be among {', '.join(VARIANTS)}")
+                raise ValueError(f"variants={name}: must be among {', '.join(VARIANTS)}")
             if VARIANTS[name].kind is Kind.DIFFUSERS and self.diffusers.folder(name) is None:
                 raise ValueError(f"variants={name}: it needs diffusers.{name.replace('-', '_')}=FOLDER")
 

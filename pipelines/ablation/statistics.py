@@ -110,13 +110,13 @@ def difference(rows: Sequence[ResultRow], metric: Metric, variant: str, referenc
 def verdict(rows: Sequence[ResultRow], claim: Claim) -> tuple[Verdict, Estimate | None]:
     """HOLDS if the whole interval is on the claimed side, FAILS if it is on the other side, else OPEN."""
     metric = METRICS[claim.metric]
-    found = difference(rows, metric, claim.greater, claim.lesser)
-    if found is None or found.count < MIN_PAIRS:
-        return Verdict.OPEN, found
+    estimate = difference(rows, metric, claim.greater, claim.lesser)
+    if estimate is None or estimate.count < MIN_PAIRS:
+        return Verdict.OPEN, estimate
     no_effect = 1.0 if metric.scale is Scale.RATIO else 0.0
-    if found.low > no_effect:
-        return Verdict.HOLDS, found
-    return (Verdict.FAILS if found.high < no_effect else Verdict.OPEN), found
+    if estimate.low > no_effect:
+        return Verdict.HOLDS, estimate
+    return (Verdict.FAILS if estimate.high < no_effect else Verdict.OPEN), estimate
 
 
 def _value(value: Any, metric: Metric) -> float | None:
@@ -129,6 +129,6 @@ def _estimate(values: Sequence[float | None], metric: Metric) -> Estimate | None
     finite = [value for value in values if value is not None]
     if not finite:
         return None
-    found = interval(finite)
-    middle, low, high = map(math.exp, found) if metric.scale is Scale.RATIO else found
+    bounds = interval(finite)
+    middle, low, high = map(math.exp, bounds) if metric.scale is Scale.RATIO else bounds
     return Estimate(middle, low, high, len(finite), len(values) - len(finite))

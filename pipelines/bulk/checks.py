@@ -40,6 +40,6 @@ def check_same(prepared: PreparedJob) -> None:
     changed = differences(before["settings"], json.loads(json.dumps(job_settings(conf, prepared.bundle_sha256))))
     if changed:
         raise ValueError(
-            f"out={conf.out} holds a job that was begun with other settings: {'; '.join(changed)}. "
-            "Take these, or another out"
+            f"out={conf.out} holds a job with other settings: {'; '.join(changed)}. "
+            "Use the same settings, or another out"
         )

@@ -2,7 +2,7 @@
 
     out/job.json       the settings; a resumed job must have the same
     out/videos/...     finished videos, each whole or absent
-    out/manifest/      parquet, one row a video, failed ones included
+    out/manifest/      parquet, one row per video, failed ones included
 
 Kill it at any moment and run the same command again: finished videos stay, the others are made, with the same bytes.
 """
@@ -27,7 +27,7 @@ from longtake.pipelines.bulk.settings import BulkConf, job_settings
 from longtake.pipelines.bulk.writer import BulkWriter
 from longtake.pipelines.config.loader import flatten
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
-from longtake.pipelines.files.folder_lock import FolderLock, alone
+from longtake.pipelines.files.folder_lock import FolderLock, exclusive
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
 from longtake.pipelines.runners.stages import stage_factories
@@ -53,7 +53,7 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
     """
     conf, store, bundle_sha256 = prepared.conf, prepared.store, prepared.bundle_sha256
     stages = factories or stage_factories(conf)
-    with alone(store) as lock, _stop_signals() as signals:
+    with exclusive(store) as lock, _stop_signals() as signals:
         check_same(prepared)  # again: another job may have run here since
         manifest = Manifest(store)
         store.sweep()
@@ -68,7 +68,7 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
             observe = _Observer(progress, tracker)
             job = BulkJob(conf, ready, rows, set(store.list(CHUNKS)), observe)
             try:
-                signals.in_order = True
+                signals.can_drain = True
                 job.run(lambda: _stopping(store, lock, signals))
             finally:
                 rows.close()
@@ -118,13 +118,13 @@ class _Signals:
     """SIGTERM (`ray job stop`) or Ctrl-C."""
 
     received: int | None = None
-    in_order: bool = False  # there is work to end in order; before, a signal ends the job at once
+    can_drain: bool = False  # there is work to wind down; until then a signal ends the job at once
 
 
 def _stopping(store: Store, lock: FolderLock, signals: _Signals) -> bool:
-    """Whether to end in order. Raises RuntimeError when the folder is lost."""
+    """Whether to shut down cleanly. Raises RuntimeError when the folder is lost."""
     if lock.lost:
-        raise RuntimeError(f"out={store}: another job has taken the folder over, because this one seemed to be dead")
+        raise RuntimeError(f"out={store}: another job took over the folder, as this one stopped renewing its lease")
     return signals.received is not None
 
 
@@ -137,8 +137,8 @@ def _stop_signals() -> Iterator[_Signals]:
     def note(number: int, frame: FrameType | None) -> None:
         signals.received = number
         signal.signal(number, before[number])
-        if not signals.in_order:
-            raise Stopped("no video was begun", number)
+        if not signals.can_drain:
+            raise Stopped("no video was started", number)
 
     if threading.current_thread() is threading.main_thread():
         before = {int(number): signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 
 class BulkJob(VideoDriver[BulkVideo]):
-    """One run of a bulk job in pools that are proven."""
+    """One run of a bulk job on warmed-up pools."""
 
     segment_method = "encode"
 
@@ -53,7 +53,7 @@ class BulkJob(VideoDriver[BulkVideo]):
         run, every row that is finished, and every sample."""
         super().__init__(conf, pools, conf.waiting_segments)
         self._conf, self._rows, self._chunk_files, self._observe = conf, rows, chunk_files, observe
-        self._stop_s: float | None = None  # when a job that was told to stop gives up, by the monotonic clock
+        self._stop_s: float | None = None  # deadline after a stop request, by the monotonic clock
         self.tally = Tally()
         self._records = Records(conf, self._jobs, self.tally, observe)
 
@@ -118,14 +118,14 @@ class BulkJob(VideoDriver[BulkVideo]):
         self.tally.waiting_frames = self._waiting_frames
         self.tally.waiting_segments = self._waiting_segments
 
-    def _kept_chunk(self, video: BulkVideo, index: int) -> str | None:
+    def _chunk_file(self, video: BulkVideo, index: int) -> str | None:
         path = video.chunk_path(index)
         return path if path in self._chunk_files else None
 
     def _chunk_unreadable(self, video: BulkVideo, index: int) -> None:
         self._chunk_files.discard(video.chunk_path(index))
 
-    def _passes(self, video: BulkVideo, outcome: Outcome) -> bool:
+    def _accepts(self, video: BulkVideo, outcome: Outcome) -> bool:
         """The gate on quality: a chunk is measured first."""
         if isinstance(outcome.error, BadFrames):
             self._reject(video, outcome.why)
@@ -156,7 +156,7 @@ class BulkJob(VideoDriver[BulkVideo]):
     def _job_done(self, video: BulkVideo | None, result: JobResult) -> None:
         method = result.job.method
         if method in ("commit", "record"):
-            self._finished(result)  # also of a video that began again meanwhile: it is finished all the same
+            self._finished(result)  # also of a video that restarted meanwhile: it is finished all the same
         elif method == "sample":
             self._records.sampled(result)
         elif method == "encode" and video is not None:
@@ -173,7 +173,7 @@ class BulkJob(VideoDriver[BulkVideo]):
         elif video is not None:
             self._fail(video, result.why)
 
-    def _restart(self, video: BulkVideo, lost: WriterJob | None) -> None:
+    def _resubmit(self, video: BulkVideo, lost: WriterJob | None) -> None:
         """A commit does not say which of the fragments it lacked, so it gets all of them again."""
         video.begin_again(keep=lost is None or lost.method != "commit")
         if video.is_encoded:  # it only waited for its commit
@@ -204,9 +204,9 @@ class BulkJob(VideoDriver[BulkVideo]):
     def _measured(self, video: BulkVideo, result: JobResult) -> None:
         outcome: Outcome = result.job.subject
         try:
-            video.learn(ray.get(result.carry), result.output)
+            video.add_measurement(ray.get(result.carry), result.output)
         except RayError as error:
-            return self._begin_again(video.id, reason(error), result.job)
+            return self._restart(video.id, reason(error), result.job)
         why = video.broken_limit(self._conf.quality)
         if why is not None and self._conf.quality.on_failure is not OnFailure.FLAG:
             assert outcome.receipt is not None
@@ -215,10 +215,10 @@ class BulkJob(VideoDriver[BulkVideo]):
         self._report(outcome)
 
     def _reject(self, video: BulkVideo, why: str) -> None:
-        """Ends the work on a video; with quality.on_failure=reseed it begins again, with another seed."""
+        """Ends the work on a video; with quality.on_failure=reseed it restarts with another seed."""
         quality = self._conf.quality
         self.tally.rejected += 1
-        video.rejected = video.tried(why)
+        video.rejected = video.seeds_tried(why)
         if quality.on_failure is not OnFailure.RESEED or len(video.rejected) > quality.max_reseeds:
             return self._fail(video, why)
         logger.warning("video rejected id=%s seed=%d reason=%s", video.id, video.spec.seed, why)

@@ -1,9 +1,9 @@
-"""Layout of a job's folder: the files of its videos, and chunks of those in work.
+"""Layout of a job's folder: the files of its videos, and chunks of those in progress.
 
 job.json                                    the settings of the job
 videos/<shard>/<name>.mp4                   or shards/<number>.tar, a webdataset
 previews/<shard>/<name>.mp4, thumbnails/<shard>/<name>.jpg
-.checkpoints/<name>/<request>/000000.npz    the base model's output, to go on from; gone when the video is finished
+.checkpoints/<name>/<request>/000000.npz    the base model's output, to resume from; gone when the video is finished
 """
 
 from hashlib import sha256

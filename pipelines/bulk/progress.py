@@ -14,14 +14,14 @@ from longtake.pipelines.runners.ray_metrics import RayMetrics
 logger = logging.getLogger(__name__)
 LOG_S = 15.0
 GAUGES = {
-    "in_flight": "videos in work",
+    "in_flight": "videos in progress",
     "waiting_frames": "low-resolution frames waiting for a refiner",
     "waiting_segments": "final segments waiting to be encoded",
 }
 COUNTERS = {
     "done": "videos finished",
     "failed": "videos failed",
-    "rejected": "videos stopped for their quality, some of which began again with another seed",
+    "rejected": "videos stopped for their quality, some of which restarted with another seed",
     "flagged": "videos finished that break a limit",
     "chunks": "chunks generated",
     "windows": "windows begun",
@@ -30,7 +30,7 @@ COUNTERS = {
 
 
 class BulkProgress:
-    """Call `show(tally)` as often as you like."""
+    """Shows a tally; updates may come at any rate."""
 
     def __init__(self) -> None:
         self._began = self._logged = time.monotonic()
@@ -52,7 +52,7 @@ class BulkProgress:
         """The progress in words."""
         seconds = time.monotonic() - self._began
         total = "?" if tally.total is None else str(tally.total)
-        parts = [f"{tally.finished}/{total} videos", f"{tally.failed} failed", f"{tally.in_flight} in work"]
+        parts = [f"{tally.finished}/{total} videos", f"{tally.failed} failed", f"{tally.in_flight} in progress"]
         parts += [f"{tally.chunks} chunks", f"{tally.windows} windows", f"queue {tally.waiting_frames} frames"]
         parts += [f"{tally.frames / seconds:.2f} frames/s", f"{_left(tally, seconds)} left"]
         return ", ".join(parts)

@@ -22,9 +22,10 @@ def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoR
         raise ValueError(f"id={video_id!r}: its video was never made ({row.reason})")
     settings = tuple(json.loads(row.settings).items())
     conf = load(overrides=[f"bundle={row.bundle}", *overrides], settings=settings)
-    found = hash_of(bundle_path(conf.bundle))
-    if found != row.bundle_sha256:
-        raise ValueError(f"bundle={conf.bundle} has the hash {found[:12]}, the video was made with {row.bundle_sha256}")
+    bundle_hash = hash_of(bundle_path(conf.bundle))
+    if bundle_hash != row.bundle_sha256:
+        rule = f"has the hash {bundle_hash[:12]}, but the video was made with {row.bundle_sha256}"
+        raise ValueError(f"bundle={conf.bundle} {rule}")
     return row, conf
 
 

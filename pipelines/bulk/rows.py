@@ -81,7 +81,7 @@ class Rows:
 
         spec = to_request(row, self._defaults, read_settings)
         if spec.video_id in self._seen:
-            raise ValueError(f"id={spec.video_id!r}: an earlier row has it too, and every video needs its own")
+            raise ValueError(f"id={spec.video_id!r}: an earlier row has the same id; ids must be unique")
         self._seen.add(spec.video_id)
         return spec, own
 

@@ -34,9 +34,9 @@ class BulkConf(Conf):
     seed: int = 0  # rows without a seed get one that follows from this and their ids
     previews: bool = False  # also keep the low-resolution videos
     thumbnails: bool = False  # also keep the first frames, as .jpg
-    checkpoint_chunks: bool = False  # keep the chunks of videos in work, so that a resumed job goes on inside them
+    checkpoint_chunks: bool = False  # save the chunks of unfinished videos, so that a resumed job continues inside them
     retry_failed: bool = False  # make videos again that failed in an earlier run
-    in_flight: int = 4  # videos in work at most
+    in_flight: int = 4  # maximum number of videos in progress
     waiting_segments: int = 16  # final segments that may wait to be encoded; with more, no task is started
     shard_size: int = 1000  # videos in a tar file of format=webdataset
     drain_s: float = 20.0  # time for committing finished videos after SIGTERM or Ctrl-C

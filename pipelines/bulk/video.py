@@ -34,7 +34,7 @@ FIRST = Slot("video", 0)  # the thumbnail is its first frame
 
 @dataclass(slots=True, eq=False)
 class BulkVideo:
-    """A video in work: handles and receipts, no frame."""
+    """A video in progress: handles and receipts, no frame."""
 
     spec: PromptSpec
     conf: Conf  # its own
@@ -56,7 +56,7 @@ class BulkVideo:
 
     @property
     def is_generated(self) -> bool:
-        """Whether the models are done with it."""
+        """Whether both models have finished with it."""
         return len(self.requested) == self.num_fragments
 
     @property
@@ -64,7 +64,7 @@ class BulkVideo:
         return len(self.fragments) == self.num_fragments
 
     def encode(self, slot: Slot, piece: Any) -> WriterJob | None:
-        """The job that encodes `piece`; None if there is one. A video that begins again gives its pieces again."""
+        """The job that encodes `piece`; None if one exists. A video that restarts gives its pieces again."""
         if slot in self.requested:
             return None
         self.requested.add(slot)
@@ -84,8 +84,8 @@ class BulkVideo:
         args = (before, outcome.call.output, self.spec.num_frames)
         return WriterJob("measure", args, self.id, outcome)
 
-    def learn(self, figures: GateFigures, measured: Any) -> None:
-        """Takes in figures of one more chunk. When a video begins again they cover fewer frames at first."""
+    def add_measurement(self, figures: GateFigures, measured: Any) -> None:
+        """Adds the metrics of one more chunk. When a video restarts they cover fewer frames at first."""
         self.measured = measured
         if self.figures is None or figures.num_frames >= self.figures.num_frames:
             self.figures = figures
@@ -93,14 +93,14 @@ class BulkVideo:
     def broken_limit(self, params: QualityParams) -> str | None:
         return None if self.figures is None else verdict(params, self.figures)
 
-    def tried(self, why: str | None) -> tuple[dict[str, Any], ...]:
+    def seeds_tried(self, why: str | None) -> tuple[dict[str, Any], ...]:
         """Every seed so far; `why` is the fault of the current one."""
         figures = {} if self.figures is None else self.figures.plain()
         return (*self.rejected, {"seed": self.spec.seed, **figures, "reason": why})
 
     def reseeded(self, retries: int) -> "BulkVideo":
         """The same video with the next seed, after this one was rejected. Its row has the time of all of them."""
-        assert self.row.asked_seed is not None, "a video in work has one"
+        assert self.row.asked_seed is not None, "a video in progress has one"
         seed = seed_of(self.row.asked_seed, len(self.rejected))
         return BulkVideo(
             replace(self.spec, seed=seed),
@@ -125,7 +125,7 @@ class BulkVideo:
         row = replace(
             self.row,
             status="done",
-            quality=dumps(self.tried(flagged)) if has_figures else None,
+            quality=dumps(self.seeds_tried(flagged)) if has_figures else None,
             flagged=flagged,
             generate_s=round(self.seconds[StageName.GENERATE], 3),
             refine_s=round(self.seconds[StageName.REFINE], 3),
@@ -138,7 +138,7 @@ class BulkVideo:
 
     def chunk_path(self, index: int) -> str:
         """The file of a chunk."""
-        assert self.row.settings is not None, "a video in work has them"
+        assert self.row.settings is not None, "a video in progress has them"
         return chunk_path(self.spec, self.row.settings, index)
 
 

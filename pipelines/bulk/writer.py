@@ -14,7 +14,7 @@ from longtake.models.video.mp4 import plain
 from longtake.pipelines.bulk.paths import SETTINGS, chunk_folder
 from longtake.pipelines.datasets.layouts import file_of, pack_shard, write_metadata
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
-from longtake.pipelines.files.encoding import png, sheet_of, shown
+from longtake.pipelines.files.encoding import png, sheet_of, visible_frames
 from longtake.pipelines.files.piece_writer import PieceWriter
 from longtake.pipelines.files.store import Store
 
@@ -66,8 +66,8 @@ class BulkWriter(PieceWriter):
         return video, png(sheet_of(video, num_frames))
 
     def measure(self, before: GateState | None, chunk: Chunk, num_frames: int) -> tuple[GateFigures, GateState]:
-        """Figures of a video up to `chunk`, and the state for the next chunk. A chunk past the end changes nothing."""
-        frames = shown(chunk, num_frames)
+        """Metrics of a video up to `chunk`, and the state for the next chunk. A chunk past the end changes nothing."""
+        frames = visible_frames(chunk, num_frames)
         after = measure(before, frames) if len(frames) else before
         assert after is not None, "the first chunk has a frame of the video"
         return after.figures, after

@@ -1,6 +1,6 @@
 """The commands, each in two halves.
 
-A command checks before it returns, so an error there is the caller's; it returns the work, so an error there is ours.
+A command checks its arguments, then returns the work: an error in the check is the user's, one in the work is ours.
 
 Imports are in the functions, and the cheap checks come first: most refusals need no torch, whose import takes seconds.
 """
@@ -81,9 +81,7 @@ def bulk(args: argparse.Namespace) -> Work:
         from longtake.pipelines.bulk.command import run
 
         tally = run(prepared)
-        print(
-            f"{prepared.conf.out}: {tally.done} videos made, {tally.failed} failed, {tally.skipped} were there already"
-        )
+        print(f"{prepared.conf.out}: {tally.done} videos made, {tally.failed} failed, {tally.skipped} already finished")
 
     return work
 
@@ -97,8 +95,8 @@ def regenerate(args: argparse.Namespace) -> Work:
     def work() -> None:
         if not remake(row, conf, places.out):
             raise RuntimeError(
-                f"{places.out} has other bytes than {args.manifest}/{row.path}: another kind of machine or another "
-                "release of a library made that one"
+                f"{places.out} differs from {args.manifest}/{row.path}, which was made on another kind of machine "
+                "or with other library versions"
             )
         print(f"{places.out}: the same bytes as {args.manifest}/{row.path}")
 
@@ -137,7 +135,7 @@ def evaluate(args: argparse.Namespace) -> Work:
     def work() -> None:
         rows = run(prepared)
         failed = sum(row["status"] != "done" for row in rows)
-        print(f"{conf.out}: {len(rows) - failed} videos measured, {failed} failed; look at {conf.out}/index.html")
+        print(f"{conf.out}: {len(rows) - failed} videos measured, {failed} failed; see {conf.out}/index.html")
 
     return work
 
@@ -152,7 +150,7 @@ def _compare(args: argparse.Namespace) -> Work:
     def work() -> None:
         for line in compare(comparison):
             print(line)
-        print(f"look at {comparison.store}/index.html")
+        print(f"see {comparison.store}/index.html")
 
     return work
 
@@ -168,7 +166,7 @@ def train(args: argparse.Namespace) -> Work:
         from longtake.pipelines.train.command import run
 
         run(prepared)
-        print(f"{prepared.conf.out}: a bundle; the log and sheets of its training are in {prepared.conf.work}")
+        print(f"{prepared.conf.out}: bundle written; training log and sheets are in {prepared.conf.work}")
 
     return work
 
@@ -243,7 +241,7 @@ def _load_conf(args: argparse.Namespace) -> "Conf":
 
 
 def _check_texts(bundle: "Bundle", spec: "PromptSpec", plan: "Plan") -> None:
-    """Warns of unknown words and of prompts that show in no frame. Raises ValueError for a prompt that is too long."""
+    """Warns about unknown words and prompts without effect. Raises ValueError for a prompt that is too long."""
     from longtake.models.domain.prompt import never_shown
     from longtake.pipelines.runners.spec_checks import check_texts
 
@@ -251,16 +249,14 @@ def _check_texts(bundle: "Bundle", spec: "PromptSpec", plan: "Plan") -> None:
     if unknown:
         _warn(f"the bundle does not know these words: {', '.join(dict.fromkeys(unknown))}")
     for cue in never_shown(spec, plan):
-        _warn(
-            f"--prompt-at {cue.from_frame}: it shows in no frame, for no chunk begins before the next prompt or the end"
-        )
+        _warn(f"--prompt-at {cue.from_frame} has no effect: no chunk begins before the next prompt or the end")
 
 
 def _warn_if_stretched(path: Path, video: "VideoInfo", refiner: "RefinerParams") -> None:
     if abs(video.width * refiner.height / (video.height * refiner.width) - 1) > 0.02:
         _warn(
             f"{path} is {video.width}x{video.height} and will be stretched to {refiner.width}x{refiner.height}; "
-            "refiner.width=W refiner.height=H keeps its shape"
+            "set refiner.width=W refiner.height=H to keep its aspect ratio"
         )
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from longtake.models.domain.scheduler import Task
 from longtake.models.domain.state import Chunk, Segment
 from longtake.models.video.sheet import draw_sheet, sheet_numbers
-from longtake.pipelines.files.encoding import shown
+from longtake.pipelines.files.encoding import visible_frames
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.files.video_file import VideoWriter
 
@@ -50,7 +50,7 @@ class Places:
                 continue
             _check_place(option, path, PICTURES if option == "contact-sheet" else (".mp4",))
             if path.resolve() in taken:
-                raise ValueError(f"{option}={path} is also {taken[path.resolve()]}: every file needs a name of its own")
+                raise ValueError(f"{option}={path} is also {taken[path.resolve()]}: every file needs its own name")
             taken[path.resolve()] = option
 
 
@@ -62,7 +62,7 @@ def _check_place(option: str, path: Path, kinds: Sequence[str]) -> None:
     if not path.parent.is_dir():
         raise ValueError(f"{option}={path}: there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise ValueError(f"{option}={path}: the folder {path.parent} may not be written to")
+        raise ValueError(f"{option}={path}: the folder {path.parent} is not writable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class _Reel:
         self._shown = set(sheet_numbers(num_frames))
 
     def take(self, piece: Chunk | Segment) -> None:
-        frames = shown(piece, self._wanted)
+        frames = visible_frames(piece, self._wanted)
         if len(frames) == 0:
             return
         if self.writer is not None:

@@ -69,7 +69,7 @@ class Conf:
 
     @property
     def fps(self) -> int:
-        """Frames a second of a new video."""
+        """Frames per second of a new video."""
         return self.video.fps or DEFAULT_FPS
 
 
@@ -102,7 +102,7 @@ def _plain_value(key: str, value: object) -> Value:
     if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
         return int(value)
     if isinstance(value, list | tuple):
-        return tuple(_plain_value(f"{key}[{i}]", one) for i, one in enumerate(value))
+        return tuple(_plain_value(f"{key}[{i}]", item) for i, item in enumerate(value))
     if value is None or isinstance(value, bool | int | float):
         return value
-    raise FieldError.of(key, value, "it has to be a plain value")
+    raise FieldError.of(key, value, "must be a plain value")

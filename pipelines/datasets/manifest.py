@@ -65,7 +65,7 @@ class VideoRow:
     refine_s: float | None = None
     encode_s: float | None = None
     attempts: int = 1  # 1 and the number of repeated calls, or of repetitions of the whole
-    quality: str | None = None  # JSON: a list of every seed that was tried, with its figures and the limit it breaks
+    quality: str | None = None  # JSON: a list of every seed that was tried, with its metrics and the limit it breaks
     flagged: str | None = None  # the limit that a done video breaks, if quality.on_failure=flag
     finished_at: datetime | None = None  # UTC; set in every recorded row
 
@@ -185,7 +185,7 @@ class Manifest:
         yield from waiting.values()
 
     def table(self) -> pa.Table:
-        """All rows in parts: about 1 KB of memory a row."""
+        """All rows in parts: about 1 KB of memory per row."""
         parts = (self._open(path).read() for path in self._part_paths())
         # A part from an earlier release may lack a column.
         return pa.concat_tables([SCHEMA.empty_table(), *parts], promote_options="default")

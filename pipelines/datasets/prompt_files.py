@@ -112,7 +112,7 @@ def _check_columns(file: PromptFile) -> None:
     if "prompt" not in names:
         raise ValueError(f"{file.name} has no column prompt; its columns are: {', '.join(names) or 'none'}")
     if any(name and names.count(name) > 1 for name in names):
-        raise ValueError(f"{file.name} has two columns of one name; its columns are: {', '.join(names)}")
+        raise ValueError(f"{file.name} has two columns with the same name; its columns are: {', '.join(names)}")
 
 
 @contextmanager

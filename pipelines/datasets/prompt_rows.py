@@ -120,11 +120,11 @@ def _read(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _is_kept(name: str) -> bool:
-    return name in COLUMNS or "." in name or _meant(name) is not None
+    return name in COLUMNS or "." in name or _suggest(name) is not None
 
 
 @lru_cache(4096)
-def _meant(name: str) -> str | None:
+def _suggest(name: str) -> str | None:
     """The column that `name` misspells: by case or separators, another word for it, or a letter or two."""
     words = re.findall(r"[a-z0-9]+", name.lower())
     plain = "".join(words)
@@ -140,9 +140,9 @@ def _meant(name: str) -> str | None:
 
 def _check_names(fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
-        meant = _meant(name)
-        if meant is not None and meant not in fields:
-            raise ValueError(f"{name}={reprlib.repr(value)}: no such column; did you mean {meant}?")
+        suggestion = _suggest(name)
+        if suggestion is not None and suggestion not in fields:
+            raise ValueError(f"{name}={reprlib.repr(value)}: no such column; did you mean {suggestion}?")
 
 
 def _is_blank(value: Any) -> bool:
@@ -153,9 +153,9 @@ def _id(value: Any) -> str:
     if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
         value = int(value)  # a column of numbers in which some are missing
     if isinstance(value, bool) or not isinstance(value, str | int):
-        raise ValueError(f"id={reprlib.repr(value)}: it has to be a text or a whole number")
+        raise ValueError(f"id={reprlib.repr(value)}: must be a string or a whole number")
     if any(category(letter) == "Cc" for letter in str(value)):
-        raise ValueError(f"id={value!r}: it must have no line break, NUL or other control character")
+        raise ValueError(f"id={value!r}: must have no line break, NUL or other control character")
     return str(value)
 
 
@@ -174,9 +174,9 @@ def _prompts(value: Any) -> tuple[str, tuple[Cue, ...]]:
 
 def _plain(name: str, text: Any) -> str:
     if not isinstance(text, str):
-        raise ValueError(f"{name}={reprlib.repr(text)}: it has to be a text")
+        raise ValueError(f"{name}={reprlib.repr(text)}: must be a string")
     if "\0" in text:
-        raise ValueError(f"{name}={reprlib.repr(text)}: it must have no NUL character")
+        raise ValueError(f"{name}={reprlib.repr(text)}: must have no NUL character")
     return text
 
 
@@ -188,7 +188,7 @@ def _whole(name: str, value: Any) -> int:
         return int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
-    raise ValueError(f"{name}={reprlib.repr(value)}: it has to be a whole number")
+    raise ValueError(f"{name}={reprlib.repr(value)}: must be a whole number")
 
 
 def _seed(job_seed: int, video_id: str) -> int:

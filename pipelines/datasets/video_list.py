@@ -85,7 +85,7 @@ def _list(manifest: str) -> Iterator[Listed]:
         yield from map(_ours, _with_store(Store(manifest)))
         return
     tables = [f"{path}/{folder}metadata{kind}" for folder in ("", "videos/") for kind in TABLES]
-    table = next((one for one in tables if fs.isfile(one)), path if path.endswith(TABLES) else None)
+    table = next((name for name in tables if fs.isfile(name)), path if path.endswith(TABLES) else None)
     if table is not None:
         yield from _of_table(fs, table)
         return

@@ -1,1 +1,1 @@
-"""The laboratory: the demo, the benches, and how the shipped weights were made. Not installed."""
+"""Development tools: the demo, the benches, and how the shipped weights were made. Not installed."""

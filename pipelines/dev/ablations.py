@@ -1,4 +1,4 @@
-"""`make ablations`: `longtake ablate` for docs/results, with the figures that only moving shapes allow."""
+"""`make ablations`: `longtake ablate` for docs/results, with the metrics that only moving shapes allow."""
 
 import logging
 import sys

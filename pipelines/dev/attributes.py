@@ -1,4 +1,4 @@
-"""The words of a prompt that a video shows: the laboratory's figures for `longtake ablate`, on moving shapes alone."""
+"""The words of a prompt that a video shows: metrics of `make ablations`, on moving shapes alone."""
 
 from dataclasses import asdict
 

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from longtake.models.training.diffusion import TINY_SCHEDULE
-from longtake.pipelines.train.bundle_files import halve
+from longtake.pipelines.train.bundle_files import copy_as_float16
 
 PARTS = {
     "unet": ("diffusers", "UNet3DConditionModel"),
@@ -34,7 +34,7 @@ def pack(parts: Path, out: Path, start: Path | None = None) -> None:
         if name.endswith("scheduler"):
             (folder / "scheduler_config.json").write_text(json.dumps(TINY_SCHEDULE, indent=2) + "\n")
         else:
-            halve(_find(name, parts, start), folder)
+            copy_as_float16(_find(name, parts, start), folder)
     index = {"_class_name": "Longtake"} | {name: list(entry) for name, entry in PARTS.items()}
     (new / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     shutil.rmtree(out, ignore_errors=True)

@@ -122,7 +122,7 @@ def edge_sharpness(frames: UInt8[np.ndarray, "t h w 3"], true: UInt8[np.ndarray,
     Over whole frames it would count grain as sharpness: the VAE alone adds a grey level of it to flat surfaces.
     """
     ours, theirs = (np.stack([_laplacian(frame) for frame in some]) for some in (frames, true))
-    edges = [(one > EDGE * one.max()).astype(np.uint8) for one in theirs]
+    edges = [(laplacian > EDGE * laplacian.max()).astype(np.uint8) for laplacian in theirs]
     near = np.stack([cv2.dilate(edge, np.ones((5, 5), np.uint8)) for edge in edges]) > 0
     return float(ours[near].mean() / theirs[near].mean())
 

@@ -1,13 +1,13 @@
-"""`make results`: the shipped weights against their aims, on held-out prompts: docs/results/tiny.md.
+"""`make results`: the shipped weights against their targets, on held-out prompts: docs/results/tiny.md.
 
-    longtake ablate's videos, figures    80 frames: refined, low resolution, without CAM    64 prompts
+    longtake ablate's videos, metrics    80 frames: refined, low resolution, without CAM    64 prompts
                                          240 frames: the same, with and without APM         48 prompts, 8 refined
                                          80 frames: the refiner's variants                  64 prompts
                                          the same with fresh noise at every step            48 prompts
                                          80 frames with many steps                          64 prompts
     pipelines/dev/tiny_measures.py           VAE, words of a caption, refiner against truth, costs
 
-Existing videos and figures are kept.
+Existing videos and metrics are kept.
 """
 
 import json
@@ -26,14 +26,14 @@ from longtake.pipelines.ablation.settings import AblateConf, load_ablate
 from longtake.pipelines.ablation.statistics import ResultRow
 from longtake.pipelines.dev.attributes import attributes
 from longtake.pipelines.dev.held_out import held_out_scenes
-from longtake.pipelines.dev.tiny_aims import (
-    Aim,
+from longtake.pipelines.dev.tiny_targets import (
     Rows,
-    attribute_aims,
-    memory_aims,
-    network_aims,
-    refiner_aims,
-    step_aims,
+    Target,
+    attribute_targets,
+    memory_targets,
+    network_targets,
+    refiner_targets,
+    step_targets,
 )
 
 MANY = (
@@ -70,7 +70,7 @@ def run(conf_of: Callable[[Run], AblateConf], out: Path) -> None:
     from longtake.pipelines.runners.stages import build_bundle
 
     around(out / "tiny.md")
-    confs = {name: conf_of(one) for name, one in RUNS.items()}
+    confs = {name: conf_of(sample) for name, sample in RUNS.items()}
     jobs = {name: jobs_of(conf) for name, conf in confs.items()}
     rows = {name: measured(some, attributes) for name, some in jobs.items()}
     conf = confs["short"]
@@ -79,25 +79,25 @@ def run(conf_of: Callable[[Run], AblateConf], out: Path) -> None:
     truth = refiner_figures(bundle, conf, scenes)
     few = [row for row in rows["short"] if row["index"] < confs["many"].num_prompts]
     lines = [
-        *attribute_aims(rows),
-        *memory_aims(rows),
-        *refiner_aims(truth, rows["even"], rows["noisy"]),
-        *network_aims(vae, swaps, costs(bundle, conf, scenes[0])),
-        *step_aims(few, rows["many"]),
+        *attribute_targets(rows),
+        *memory_targets(rows),
+        *refiner_targets(truth, rows["even"], rows["noisy"]),
+        *network_targets(vae, swaps, costs(bundle, conf, scenes[0])),
+        *step_targets(few, rows["many"]),
     ]
     write(out, lines, rows)
     _draw(jobs, out / "tiny.png")
     _draw_memory(jobs["long"], rows["long"], out / "tiny-apm.png")
 
 
-def write(out: Path, lines: Sequence[Aim], rows: Rows) -> None:
+def write(out: Path, lines: Sequence[Target], rows: Rows) -> None:
     """The table between the markers of tiny.md, and one line per video in tiny.jsonl."""
     page = out / "tiny.md"
     before, after = around(page)
-    head = ["| figure | aim | measured | met |", "|---|---|---|---|"]
+    head = ["| metric | target | measured | met |", "|---|---|---|---|"]
     table = "\n".join([*head, *map(str, lines)])
     met = sum(line.met for line in lines)
-    text = f"{met} of {len(lines)} aims are met.\n\n{table}"
+    text = f"{met} of {len(lines)} targets are met.\n\n{table}"
     page.write_text(f"{before}{BEGIN}{text}\n{END}{after}")
     with (out / "tiny.jsonl").open("w") as file:
         for name, some in rows.items():
@@ -147,10 +147,10 @@ def main(words: Sequence[str]) -> None:
     counts = {key: int(value) for key, _, value in (word.partition("=") for word in words) if key in RUNS}
     others = [word for word in words if word.partition("=")[0] not in RUNS]
 
-    def conf_of(one: Run) -> AblateConf:
-        about = [f"out={OUT}", f"num_prompts={one.num_prompts}", f"num_frames={one.num_frames}"]
-        about.append(f"variants={one.variants}")
-        return load_ablate(overrides=[*about, *one.settings, *others])
+    def conf_of(sample: Run) -> AblateConf:
+        about = [f"out={OUT}", f"num_prompts={sample.num_prompts}", f"num_frames={sample.num_frames}"]
+        about.append(f"variants={sample.variants}")
+        return load_ablate(overrides=[*about, *sample.settings, *others])
 
     for name, count in counts.items():
         RUNS[name] = replace(RUNS[name], num_prompts=count)

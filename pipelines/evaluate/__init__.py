@@ -1,1 +1,1 @@
-"""The evaluation of videos: a row of figures per video, and pages that show them."""
+"""The evaluation of videos: a row of metrics per video, and pages that show them."""

@@ -1,4 +1,4 @@
-"""`longtake evaluate`: videos in; a row of figures per video and a page out. Restart is resume.
+"""`longtake evaluate`: videos in; a row of metrics per video and a page out. Restart is resume.
 
 list_videos ──► Ray Data: Measurer on every CPU ──► Evaluation (parquet parts) ──► report, MLflow run
 """
@@ -17,7 +17,7 @@ from longtake.models.metrics.catalog import CATALOG
 from longtake.pipelines.config.loader import flatten
 from longtake.pipelines.datasets.video_list import Listed, list_videos
 from longtake.pipelines.evaluate.results import Evaluation, MetricRow
-from longtake.pipelines.evaluate.settings import EvaluateConf, measured_by
+from longtake.pipelines.evaluate.settings import EvaluateConf, measurement_settings
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.tracking.tracker import Tracker
 
@@ -43,7 +43,7 @@ class PreparedEvaluation:
 def check(conf: EvaluateConf) -> PreparedEvaluation:
     """Checks everything that needs no cluster: the videos, the folder, flow and CLIP.
 
-    Raises ValueError naming field, value and rule, also when `out` holds figures measured with other settings.
+    Raises ValueError naming field, value and rule, also when `out` holds metrics measured with other settings.
     """
     videos = list_videos(conf.manifest)
     store = Store(conf.out)
@@ -55,11 +55,11 @@ def check(conf: EvaluateConf) -> PreparedEvaluation:
     if conf.clip is not None:
         load_clip(conf.clip)
     evaluation = Evaluation(store)
-    before, now = evaluation.settings, measured_by(conf, flow)
+    before, now = evaluation.settings, measurement_settings(conf, flow)
     changed = [f"{key}={before[key]} (now: {value})" for key, value in now.items() if before and before[key] != value]
     if changed:
         raise ValueError(
-            f"out={conf.out} holds figures that were measured with {'; '.join(changed)}. Choose another out"
+            f"out={conf.out} holds metrics measured with other settings: {'; '.join(changed)}. Choose another out"
         )
     return PreparedEvaluation(conf, evaluation, videos, flow)
 
@@ -74,7 +74,7 @@ def run(prepared: PreparedEvaluation) -> list[MetricRow]:
     conf, evaluation = prepared.conf, prepared.evaluation
     store = evaluation.store
     store.sweep()
-    evaluation.begin(measured_by(conf, prepared.flow))
+    evaluation.begin(measurement_settings(conf, prepared.flow))
     done = {row["path"] for row in evaluation.rows(["path"])}
     left = [video for video in prepared.videos if video.path not in done]
     with job_run(conf.tracking, store, "run.json", "evaluate", flatten(conf)) as tracker:
@@ -92,7 +92,7 @@ def run(prepared: PreparedEvaluation) -> list[MetricRow]:
 
 
 def summary(rows: Sequence[MetricRow]) -> dict[str, float]:
-    """The number of videos, and the mean of each figure over its finite values."""
+    """The number of videos, and the mean of each metric over its finite values."""
     good = [row for row in rows if row["status"] == "done"]
     means = {"videos": float(len(good)), "failed": float(len(rows) - len(good))}
     for entry in CATALOG:

@@ -67,7 +67,7 @@ def check(folders: Sequence[str], options: Mapping[str, str]) -> Comparison:
     if "out" not in options:
         raise ValueError("out is missing: the folder for the page, such as out=compared")
     if len(folders) < 2:
-        raise ValueError(f"--compare {' '.join(folders)}: it needs two folders at least")
+        raise ValueError(f"--compare {' '.join(folders)}: it needs at least two folders")
     evaluations = [Evaluation(Store(folder)) for folder in folders]
     settings = []
     for folder, evaluation in zip(folders, evaluations, strict=True):
@@ -75,11 +75,11 @@ def check(folders: Sequence[str], options: Mapping[str, str]) -> Comparison:
             raise ValueError(f"--compare {folder}: it holds no evaluation; run `longtake evaluate` with out={folder}")
         settings.append(evaluation.settings)
     for name in ("flow", "size", "clip"):
-        for folder, one in zip(folders, settings, strict=True):
-            if one[name] != settings[0][name]:
+        for folder, values in zip(folders, settings, strict=True):
+            if values[name] != settings[0][name]:
                 raise ValueError(
                     f"--compare: {folders[0]} was measured with {name}={settings[0][name]} and {folder} with "
-                    f"{name}={one[name]}; figures measured differently cannot be compared"
+                    f"{name}={values[name]}; metrics measured differently cannot be compared"
                 )
     store = Store(options["out"])
     store.check("out")
@@ -140,7 +140,7 @@ def _lines(
         values = [float(first[key][entry.name]) for key in shared if first[key][entry.name] is not None]
         finite = [value for value in values if math.isfinite(value)]
         if finite:
-            changes = [_change(entry, one[entry.name], len(shared) >= MIN_PAIRS) for one in found.values()]
+            changes = [_change(entry, estimates[entry.name], len(shared) >= MIN_PAIRS) for estimates in found.values()]
             yield MetricChanges(entry, sum(finite) / len(finite), changes)
 
 

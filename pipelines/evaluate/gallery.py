@@ -1,4 +1,4 @@
-"""A page of videos: each beside its low-resolution preview, with prompt, figures and contact sheet."""
+"""A page of videos: each beside its low-resolution preview, with prompt, metrics and contact sheet."""
 
 import os
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Networks that figures are measured with: optical flow and CLIP."""
+"""Networks that metrics are measured with: optical flow and CLIP."""
 
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def load_flow(name: str) -> Flow:
 def load_clip(place: str) -> Clip:
     """CLIP of a bundle (its name or folder), or from a folder of transformers. Raises ValueError naming `clip`."""
     if (BUNDLES / place / "model_index.json").is_file() or (Path(place) / "model_index.json").is_file():
-        parts = load_bundle(bundle_path(place), wanted=lambda name: name in CLIP_PARTS).parts
+        parts = load_bundle(bundle_path(place), keep=lambda name: name in CLIP_PARTS).parts
         if not set(CLIP_PARTS) <= set(parts):
             raise ValueError(f"clip={place}: the bundle has no {', '.join(set(CLIP_PARTS) - set(parts))}")
         return Clip(*(parts[name] for name in CLIP_PARTS))

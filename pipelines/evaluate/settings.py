@@ -20,7 +20,7 @@ class EvaluateConf:
     out: str  # folder on any fsspec path
     flow: str = "auto"  # raft_large (needs torchvision and its weights), dis, or auto: the better one that is installed
     size: int = 720  # pixels a side at which flow is measured; the paper has 720
-    clip: str | None = "tiny"  # a bundle, or a folder with a transformers CLIP; null: no CLIP figures
+    clip: str | None = "tiny"  # a bundle, or a folder with a transformers CLIP; null: no CLIP metrics
     num_workers: int | None = None  # videos measured at a time; null: one per CPU
     ray: ClusterParams = field(default_factory=ClusterParams)
     tracking: TrackingParams = field(default_factory=TrackingParams)
@@ -42,6 +42,6 @@ def load_evaluate(path: str | Path | None = None, overrides: Sequence[str] = ())
     return compose(EvaluateConf, path or DEFAULT_CONFIG, overrides)
 
 
-def measured_by(conf: EvaluateConf, flow: str) -> dict[str, object]:
-    """The settings that figures depend on; a restart must have the same."""
+def measurement_settings(conf: EvaluateConf, flow: str) -> dict[str, object]:
+    """The settings that metrics depend on; a restart must have the same."""
     return {"flow": flow, "size": conf.size, "clip": conf.clip, "manifest": conf.manifest}

@@ -1,4 +1,4 @@
-"""Pieces of a video as bytes: fragments of an mp4, pictures, files to go on from.
+"""Pieces of a video as bytes: fragments of an mp4, pictures, files to resume from.
 
 The same piece gives the same bytes on every machine.
 """
@@ -19,19 +19,19 @@ from longtake.models.video.mp4 import decode, encode_fragment, split_head
 from longtake.models.video.sheet import draw_sheet, sheet_numbers
 
 
-def shown(piece: Segment | Chunk, num_frames: int) -> UInt8[np.ndarray, "t h w c"]:
+def visible_frames(piece: Segment | Chunk, num_frames: int) -> UInt8[np.ndarray, "t h w c"]:
     """The frames of a piece inside a video of `num_frames`: the base model may run past its end."""
     return piece.frames[: max(0, num_frames - piece.span.start)]
 
 
 def fragment_of(piece: Segment | Chunk, fps: int, index: int, num_frames: int) -> bytes:
     """Fragment `index` of an mp4 of `num_frames` frames; empty for a piece past its end."""
-    frames = shown(piece, num_frames)
+    frames = visible_frames(piece, num_frames)
     return encode_fragment(frames, Fraction(fps), piece.span.start, index) if len(frames) else b""
 
 
 def pack_chunk(memory: Memory, chunk: Chunk) -> bytes:
-    """The output of the base model for a chunk, to go on after it, bit for bit."""
+    """The output of the base model for a chunk, to resume after it, bit for bit."""
     span = np.array([chunk.span.start, chunk.span.stop])
     return _npz(anchor=memory.anchor, last=memory.last, frames=chunk.frames, span=span)
 

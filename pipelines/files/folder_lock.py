@@ -49,7 +49,7 @@ class FolderLock:
 
 
 @contextmanager
-def alone(
+def exclusive(
     store: Store, option: str = "out", other: str = "another job", times: LeaseTimes | None = None
 ) -> Iterator[FolderLock]:
     """Holds the folder meanwhile. Only one in an object store can be lost.
@@ -57,14 +57,14 @@ def alone(
     Raises ValueError, naming `option`, the folder and `other`, when another process holds it.
     """
     if store.local_path is None:
-        with _leased(store, f"{option}={store}: {other} is writing there now", times or TIMES) as lock:
+        with _leased(store, f"{option}={store}: {other} is already writing there", times or TIMES) as lock:
             yield lock
         return
     with (store.local_path / LOCK).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ValueError(f"{option}={store}: {other} is writing there now") from None
+            raise ValueError(f"{option}={store}: {other} is already writing there") from None
         yield FolderLock()
 
 
@@ -75,7 +75,7 @@ def _leased(store: Store, refusal: str, times: LeaseTimes) -> Iterator[FolderLoc
     if holder.token != lease.token:
         last = f"{datetime.fromtimestamp(holder.renewed_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
         raise ValueError(
-            f"{refusal}; its last sign of life was at {last}, and it is considered dead {times.dead_s:g} s after that"
+            f"{refusal}; its last heartbeat was at {last}, and its lease expires {times.dead_s:g} s after that"
         )
     # A daemon: it must not keep a process that ends.
     thread = threading.Thread(target=lease.keep, args=(lock, ended), name="lease", daemon=True)
@@ -124,7 +124,7 @@ class _Lease:
             except Exception as error:  # the store cannot be reached: try again
                 logger.warning("%s: the lease could not be renewed: %s", self._store, error)
         if lock.lost:
-            logger.error("%s: another process has taken the folder over", self._store)
+            logger.error("%s: another process has taken over the folder", self._store)
 
     def give_back(self) -> None:
         with suppress(Exception):  # the store cannot be reached: the lease expires by itself

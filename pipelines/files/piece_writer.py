@@ -1,4 +1,4 @@
-"""The writer of video pieces in a writer actor: fragments of mp4 files, and chunks to go on from.
+"""The writer of video pieces in a writer actor: fragments of mp4 files, and chunks to resume from.
 
 The bulk job and the endpoint extend it by the layout of their folders. All methods that an actor calls return two
 values, as an actor's call does. They raise what the store raises, and EncodingError.

@@ -32,7 +32,7 @@ class VideoWriter:
         fps: int | float | Fraction,
         keep_partial: bool = False,
     ) -> None:
-        """`fps` in frames a second.
+        """`fps` in frames per second.
 
         Raises ValueError for a name that does not end in .mp4, OSError when the folder is missing or not writable.
         """

@@ -18,7 +18,7 @@ def bundle_path(bundle: str) -> Path:
     shipped = sorted(path.name for path in BUNDLES.glob("*") if path.is_dir())
     if bundle in shipped:
         return BUNDLES / bundle
-    raise ValueError(f"bundle={bundle} is neither a folder nor a bundle that ships ({', '.join(shipped) or 'none'})")
+    raise ValueError(f"bundle={bundle} is neither a folder nor a shipped bundle ({', '.join(shipped) or 'none'})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def limits_of(conf: Conf) -> BundleLimits:
     try:
         halvings = len(_config(vae)["block_out_channels"]) + len(_config(bundle / "refiner")["up_block_types"]) - 2
     except KeyError as error:
-        raise ValueError(f"bundle={conf.bundle}: a config has no {error}") from None
+        raise ValueError(f"bundle={conf.bundle}: a network config lacks {error}") from None
     schedules = (_config(bundle / name, "scheduler_config.json") for name in ("scheduler", "refiner_scheduler"))
     return BundleLimits(2**halvings, *map(NoiseSchedule.from_config, schedules))
 

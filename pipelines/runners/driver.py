@@ -1,4 +1,4 @@
-"""The driver of the bulk job and of the endpoint: keeps videos in work on the actors of a cluster.
+"""The driver of the bulk job and of the endpoint: runs videos on the actors of a cluster.
 
     video ──► RayRunner ──► chunks, boundaries, segments ──► hooks ──► WriterQueue ──► files
               base, refiner actors                                     writer actors
@@ -7,9 +7,9 @@ It sees handles and receipts, never a frame. A subclass adds its policy: the job
 the end of a job, and what happens to a video that fails.
 
 1. A chunk that is on disk is read, not made again; one that cannot be read is made.
-2. A video that lost a part with a machine begins again, at most `max_attempts` times.
-3. A video that fails ends alone.
-4. While the writers are behind, no task is started.
+2. A video that loses data with a machine restarts, at most `max_attempts` times.
+3. A failed video does not affect the others.
+4. No task is started while the writers are behind.
 """
 
 import logging
@@ -27,7 +27,7 @@ from longtake.pipelines.runners.ray_runner import Event, RayRunner, SegmentFinal
 from longtake.pipelines.runners.writer_queue import JobResult, WriterJob, WriterQueue
 
 logger = logging.getLogger(__name__)
-V = TypeVar("V")  # the subclass's record of a video in work
+V = TypeVar("V")  # the subclass's record of a video in progress
 
 # Segments of 720p are 44 MB, the boundaries of one step 2 MB: fewer of the first may wait than of all jobs together.
 JOBS_PER_SEGMENT = 4
@@ -47,17 +47,17 @@ class VideoDriver(ABC, Generic[V]):
         self._jobs = WriterQueue(self._writer, self._calls, self._max_attempts)
         self._videos: dict[str, V] = {}
         self._num_losses: Counter[str] = Counter()  # of each video: rule 2
-        self._num_repeats: Counter[str] = Counter()  # of each video: jobs, and tasks before it began again
+        self._num_repeats: Counter[str] = Counter()  # of each video: jobs, and tasks before it restarted
 
     @abstractmethod
-    def _kept_chunk(self, video: V, index: int) -> str | None:
+    def _chunk_file(self, video: V, index: int) -> str | None:
         """Path of the file of a chunk, if there is one."""
 
     @abstractmethod
     def _chunk_unreadable(self, video: V, index: int) -> None:
         """The chunk is made from now on."""
 
-    def _passes(self, video: V, outcome: Outcome) -> bool:
+    def _accepts(self, video: V, outcome: Outcome) -> bool:
         """Whether the runner may have the outcome of a task now; else the subclass reports it later, or never."""
         return True
 
@@ -76,7 +76,7 @@ class VideoDriver(ABC, Generic[V]):
         """`video` as in `_job_done`."""
 
     @abstractmethod
-    def _restart(self, video: V, lost: WriterJob | None) -> None:
+    def _resubmit(self, video: V, lost: WriterJob | None) -> None:
         """Submits the video once more; `lost` is the job, if it was one, whose argument or result died."""
 
     @abstractmethod
@@ -96,7 +96,7 @@ class VideoDriver(ABC, Generic[V]):
             subject = outcome.call.subject
             if isinstance(subject, WriterJob):
                 self._job_ended(self._jobs.take_in(outcome))
-            elif self._runner.runs(subject):  # else it was cancelled, or has begun again
+            elif self._runner.runs(subject):  # else it was cancelled, or has restarted
                 self._task_ended(subject, outcome)
 
     @property
@@ -123,17 +123,17 @@ class VideoDriver(ABC, Generic[V]):
         self._videos.pop(video_id, None)
         del self._num_losses[video_id], self._num_repeats[video_id]
 
-    def _begin_again(self, video_id: str, why: str, lost: WriterJob | None = None) -> None:
+    def _restart(self, video_id: str, why: str, lost: WriterJob | None = None) -> None:
         """After a part of the video died with a machine: rule 2."""
         video = self._videos[video_id]
         self._num_losses[video_id] += 1
         count = self._num_losses[video_id]
-        logger.warning("video begins again id=%s losses=%d reason=%s", video_id, count, why)
+        logger.warning("video restarted id=%s losses=%d reason=%s", video_id, count, why)
         if count >= self._max_attempts:
             return self._fail(video, f"parts of it were lost {count} times: {why}")
         self._num_repeats[video_id] += 1 + self._runner.attempts(video_id)  # the runner forgets its own
         self._cancel(video_id)
-        self._restart(video, lost)
+        self._resubmit(video, lost)
 
     def _cancel(self, video_id: str) -> None:
         self._runner.cancel(video_id)
@@ -143,7 +143,7 @@ class VideoDriver(ABC, Generic[V]):
         """Rule 1."""
         if task.stage is not StageName.GENERATE:
             return None
-        path = self._kept_chunk(self._videos[task.video_id], task.index)
+        path = self._chunk_file(self._videos[task.video_id], task.index)
         return None if path is None else (self._writer, "load_chunk", (path,))
 
     def _task_ended(self, task: Task, outcome: Outcome) -> None:
@@ -153,8 +153,8 @@ class VideoDriver(ABC, Generic[V]):
             self._chunk_unreadable(video, task.index)
             outcome = replace(outcome, fate=Fate.LOST)
         if outcome.fate is Fate.MISSING:
-            self._begin_again(task.video_id, outcome.why)
-        elif self._passes(video, outcome):
+            self._restart(task.video_id, outcome.why)
+        elif self._accepts(video, outcome):
             self._report(outcome)
 
     def _handle(self, event: Event) -> None:
@@ -176,4 +176,4 @@ class VideoDriver(ABC, Generic[V]):
         elif video is not None and result.fate is Fate.LOST:
             self._num_repeats[video_id] += 1
         elif video is not None:
-            self._begin_again(video_id, result.why, result.job)
+            self._restart(video_id, result.why, result.job)

@@ -131,7 +131,7 @@ def _reserve(params: ClusterParams, names: Factories) -> PlacementGroup | None:
     reserved = group.ready()
     ready, _ = ray.wait([reserved], timeout=min(WAIT_QUIETLY_S, params.start_timeout_s))
     if not ready:  # another job may end, or the cluster grow: keep waiting, but not in silence
-        logger.warning("%s; waiting for it", _too_small(params, bundles))
+        logger.warning("%s; waiting for more resources", _too_small(params, bundles))
         ready, _ = ray.wait([reserved], timeout=max(0.0, params.start_timeout_s - WAIT_QUIETLY_S))
     if ready:
         return group

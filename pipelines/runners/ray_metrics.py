@@ -1,4 +1,4 @@
-"""Figures of a job or an endpoint among Ray's own metrics, as `longtake_NAME`.
+"""Numbers of a job or an endpoint among Ray's own metrics, as `longtake_NAME`.
 
 They go through `ray.util.metrics`, not prometheus_client: Ray's agents collect them from every machine, and the
 dashboard and its Prometheus configuration know them.
@@ -10,7 +10,7 @@ from ray.util.metrics import Counter, Gauge
 
 
 class RayMetrics:
-    """One Ray metric for each figure. Ray must be initialized before."""
+    """One Ray metric for each number. Ray must be initialized before."""
 
     def __init__(self, gauges: Mapping[str, str], counters: Mapping[str, str] | None = None) -> None:
         """Both map names to descriptions; Ray sees a counter as `longtake_NAME_total`."""

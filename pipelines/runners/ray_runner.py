@@ -4,10 +4,10 @@ Values go from actor to actor by reference; only handles and receipts pass throu
 
  1. An actor that dies, or takes too long, costs the call: it is made again elsewhere with the same arguments.
  2. A stage that raises ends its own video, with the reason.
- 3. After a result died with a machine the video begins again. It gives the same frames, so delivered ones stay valid.
+ 3. After a result died with a machine the video restarts. It gives the same frames, so delivered ones stay valid.
  4. Both 1 and 3 happen at most `max_attempts` times to one call or video; then the video ends with the reason.
  5. A new prompt takes effect at the first chunk that was not handed out yet, and is a cue of the video's spec from then
-    on: if the video begins again, or is requested with that cue from the start, it has the same frames.
+    on: if the video restarts, or is requested with that cue from the start, it has the same frames.
 """
 
 from collections import Counter
@@ -48,7 +48,7 @@ class TaskDone:
 class SegmentFinal:
     """Segment `index` of a video is final; `segment` is a reference to it.
 
-    Indices begin at 0, or at the window where the video was resumed; after a loss they come again from there.
+    Indices begin at 0, or at the window where the video was resumed; after a loss they are repeated from there.
     """
 
     video_id: str
@@ -69,14 +69,14 @@ Detour = Callable[[Task], tuple[Pool, str, tuple[Any, ...]] | None]
 
 @dataclass(slots=True, eq=False)
 class _RunningVideo:
-    """A video in work."""
+    """A video in progress."""
 
     spec: PromptSpec
     conf: Conf  # its own
     plan: Plan
     resume: Resume
     num_final: int  # segments delivered, or final before the start
-    reached: int  # chunks that were handed out before it began, or began again
+    reached: int  # chunks that were handed out before it began, or restarted
 
 
 def no_detour(task: Task) -> None:
@@ -99,7 +99,7 @@ class RayRunner:
         self._pools = {stage: pools[name] for stage, name in POOLS.items()}
         self._scheduler = Scheduler(conf.scheduler)
         self._videos: dict[str, _RunningVideo] = {}
-        self._attempts: Counter[tuple[str, Any]] = Counter()  # of lost tasks, and of videos that began again
+        self._attempts: Counter[tuple[str, Any]] = Counter()  # of lost tasks, and of videos that restarted
 
     @property
     def waiting_frames(self) -> dict[str, int]:
@@ -122,7 +122,7 @@ class RayRunner:
 
         `conf` is `for_video` of its settings and `plan` its Plan, from callers who have them. The prompts of the first
         `reached` chunks can no longer change: those that an earlier run made. Raises ValueError for a video that can
-        never run, a resume that does not fit, and an id that is in work.
+        never run, a resume that does not fit, and an id that is in progress.
         """
         conf = conf or for_video(self._conf, spec.settings)
         plan = plan or Plan(spec.num_frames, conf.plan)
@@ -133,14 +133,14 @@ class RayRunner:
         return video.plan
 
     def spec(self, video_id: str) -> PromptSpec:
-        """The present spec, with a cue for every change. Raises ValueError for a video that is not in work."""
+        """The present spec, with a cue for every change. Raises ValueError for a video that is not in progress."""
         return self._video(video_id).spec
 
     def change_prompt(self, video_id: str, prompt: str) -> int:
         """Sets the prompt from the first chunk that was not handed out yet up to the next cue.
 
         Returns the frame where that chunk begins. Raises ValueError when none is left, for an invalid prompt, and for a
-        video that is not in work.
+        video that is not in progress.
         """
         video = self._video(video_id)
         frame, spec = change_prompt(video.spec, video.plan, self._reached(video), prompt)
@@ -156,8 +156,8 @@ class RayRunner:
         for pool in self._pools.values():
             pool.forget(lambda key: isinstance(key, tuple) and key[0] == video_id)
 
-    def again(self, video_id: str, why: str) -> list[VideoFailed]:
-        """Begins a video again after a loss with a machine, unless that happened too often."""
+    def restart(self, video_id: str, why: str) -> list[VideoFailed]:
+        """Restarts a video after a loss with a machine, unless that happened too often."""
         if video_id not in self._videos:
             return []
         if self._too_often(video_id, None):
@@ -181,11 +181,11 @@ class RayRunner:
                 self._calls.start(where, key, task, method, *args)
 
     def runs(self, task: Task) -> bool:
-        """Whether it was handed out, has not ended, and its video is in work."""
+        """Whether it was handed out, has not ended, and its video is in progress."""
         return self._scheduler.runs(task)
 
     def take_in(self, outcome: Outcome) -> Sequence[Event]:
-        """The events that follow from a task's outcome; none if its video was cancelled or has begun again."""
+        """The events that follow from a task's outcome; none if its video was cancelled or has restarted."""
         task = outcome.call.subject
         if not self._scheduler.runs(task):
             return []
@@ -197,7 +197,7 @@ class RayRunner:
         if outcome.fate is Fate.RAISED:
             return self._fail(task.video_id, outcome.why)
         if outcome.fate is Fate.MISSING:
-            return self.again(task.video_id, outcome.why)
+            return self.restart(task.video_id, outcome.why)
         if self._too_often(task.video_id, (task.stage, task.index, task.steps)):
             return self._fail(task.video_id, f"a call was tried {self._conf.ray.max_attempts} times: {outcome.why}")
         self._scheduler.lost(task)
@@ -236,26 +236,26 @@ class RayRunner:
                     if isinstance(event, SegmentFinal) and event.index == given:
                         segment = self._fetch(event, event.segment)
                         if segment is None:
-                            break  # it comes again
+                            break  # it is repeated
                         yield segment
                         given += 1
         finally:
             self.cancel(spec.video_id)
 
     def _fetch(self, event: TaskDone | SegmentFinal, reference: Any) -> Any:
-        """The value; None if it died with a machine, after which its video has begun again."""
+        """The value; None if it died with a machine, after which its video has restarted."""
         try:
             return ray.get(reference)
         except RayError as error:
             video_id = event.task.video_id if isinstance(event, TaskDone) else event.video_id
-            failed = self.again(video_id, reason(error))
+            failed = self.restart(video_id, reason(error))
             if failed:
                 raise RuntimeError(failed[0].reason) from None
             return None
 
     def _video(self, video_id: str) -> _RunningVideo:
         if video_id not in self._videos:
-            raise ValueError(f"video_id={video_id!r}: this video is not in work")
+            raise ValueError(f"video_id={video_id!r}: this video is not running")
         return self._videos[video_id]
 
     def _schedule(self, video: _RunningVideo) -> None:

@@ -97,7 +97,7 @@ def _open(path: str | PathLike[str]) -> InputContainer:
     try:
         return av.open(str(path))
     except (av.FFmpegError, OSError) as error:
-        raise ValueError(f"{path}: not a video that can be read ({error.strerror})") from None
+        raise ValueError(f"{path}: cannot be read as a video ({error.strerror})") from None
 
 
 def _frames(container: InputContainer, path: str | PathLike[str]) -> Iterator[UInt8[np.ndarray, "h w c"]]:
@@ -112,9 +112,9 @@ def _frames(container: InputContainer, path: str | PathLike[str]) -> Iterator[UI
         damaged.append(error)
     reason = damaged[0].strerror if damaged else "it is empty"
     if num_frames == 0:
-        raise ValueError(f"{path}: no frame of it can be decoded ({reason})")
+        raise ValueError(f"{path}: no frame can be decoded ({reason})")
     if damaged:
-        logger.warning("%s: damaged parts were left out, num_errors=%d, the first: %s", path, len(damaged), reason)
+        logger.warning("%s: skipped damaged parts, num_errors=%d, first error: %s", path, len(damaged), reason)
 
 
 def _stream(container: InputContainer, path: str | PathLike[str]) -> VideoStream:

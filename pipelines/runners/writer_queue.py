@@ -1,7 +1,7 @@
 """Jobs for the writer actors, run in order as actors become idle.
 
 1. A job may belong to a video. When the video is dropped, its waiting jobs are removed and its running jobs end as
-   unwanted. Jobs added later are wanted again: a video that begins again is dropped first.
+   unwanted. Jobs added later are wanted again: a video that restarts is dropped first.
 2. A job that is lost with its actor waits again, before all others, `max_attempts` times at most; then it has raised.
 3. Any other end is for the owner to handle: a method that raised, or an argument that died with a machine.
 """

@@ -138,7 +138,7 @@ def run(conf: ServeConf, factories: Factories | None = None) -> None:
 
 
 def url_of(conf: ServeConf) -> str:
-    """The endpoint's address for a browser on this machine."""
+    """The URL of the endpoint for a browser on this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(conf.serve.host, conf.serve.host)
     return f"http://{f'[{host}]' if ':' in host else host}:{conf.serve.port}"
 
@@ -146,7 +146,7 @@ def url_of(conf: ServeConf) -> str:
 def _deployment_error() -> str:
     """The exception of the replica's constructor, as far as Serve has kept it."""
     status = serve.status().applications.get(NAME)
-    return last_exception("\n".join(one.message for one in status.deployments.values()) if status else "")
+    return last_exception("\n".join(deployment.message for deployment in status.deployments.values()) if status else "")
 
 
 def last_exception(text: str) -> str:

@@ -19,11 +19,11 @@ class ServeParams:
     port: int = 8000
     takes: str = "takes"  # folder on any fsspec path: state and files of every video
     keys_file: str | None = None  # API keys, one a line, `#` begins a comment; None: no keys, on loopback only
-    coupling: Coupling = Coupling.CAUSAL  # the default of a request: a viewer waits
-    in_flight: int = 2  # videos in work at the same time, at most
-    max_queued: int = 16  # waiting videos; another one is refused
-    max_running_per_key: int = 4  # unfinished videos, in work or waiting
-    requests_per_minute: int = 600  # of a key, or of an address without keys
+    coupling: Coupling = Coupling.CAUSAL  # default of a request: viewers want early segments
+    in_flight: int = 2  # maximum number of videos in progress
+    max_queued: int = 16  # maximum number of waiting videos; further ones are refused
+    max_running_per_key: int = 4  # unfinished videos, in progress or waiting
+    requests_per_minute: int = 600  # per key, or per address when there are no keys
     max_frames: int = 2400
     max_prompt_chars: int = 2000
     max_cues: int = 64  # prompts of a video
@@ -45,7 +45,7 @@ class ServeParams:
         if self.max_queued < 0:
             raise ValueError(f"max_queued={self.max_queued} must be at least 0")
         if not 0 <= self.port < 65536:
-            raise ValueError(f"port={self.port} must be from 0 to 65535; 0 takes a free one")
+            raise ValueError(f"port={self.port} must be from 0 to 65535; 0 picks a free port")
         if self.drain_s < 0:
             raise ValueError(f"drain_s={self.drain_s} must be at least 0")
         if self.keys_file is None and not is_loopback(self.host):

@@ -1,1 +1,1 @@
-"""MLflow runs. No other room imports mlflow."""
+"""MLflow runs. No other package imports mlflow."""

@@ -54,7 +54,7 @@ def open_tracker(params: TrackingParams, folder: Path | None, kind: JobKind, key
     whose name sqlite cannot open.
     """
     if key is not None and not re.fullmatch(r"[\w-]{1,64}", key, re.ASCII):
-        raise ValueError(f"key={key!r}: it has to be the key of an earlier tracker: letters, digits, - and _")
+        raise ValueError(f"key={key!r}: must be the key of an earlier tracker: letters, digits, - and _")
     resumed, key = key is not None, key or uuid.uuid4().hex  # random: it names one run, and every run is another
     if not params.enabled:
         return Tracker(key, None, params.interval_s)

@@ -121,7 +121,7 @@ def begin_run(
     else:
         run = client.create_run(experiment_id, began_ms, {KEY_TAG: key}, name)
         if resumed:
-            logger.warning("tracking: experiment %s has no run with key %s: a new one begins", experiment, key)
+            logger.warning("tracking: experiment %s has no run with key %s: starting a new one", experiment, key)
     logger.info("tracking key=%s run=%s store=%s", key, run.info.run_id, masked(uri))
     return MlflowRun(client, run, _monitors() if system_metrics else ())
 

@@ -18,11 +18,11 @@ class TrackingParams:
 
     def __post_init__(self) -> None:
         for field in ("enabled", "system_metrics"):
-            require(isinstance(getattr(self, field), bool), field, getattr(self, field), "it has to be true or false")
+            require(isinstance(getattr(self, field), bool), field, getattr(self, field), "must be true or false")
         for field in ("uri", "experiment", "name"):
             value = getattr(self, field)
             holds = (value is None and field != "experiment") or (isinstance(value, str) and bool(value.strip()))
-            require(holds, field, value, "it has to be a text that is not blank")
+            require(holds, field, value, "must be a string that is not blank")
         number = isinstance(self.interval_s, int | float) and not isinstance(self.interval_s, bool)
-        rule = "it has to be a number of seconds, more than 0 and at most 3600"
+        rule = "must be a number of seconds, more than 0 and at most 3600"
         require(number and 0 < self.interval_s <= 3600, "interval_s", self.interval_s, rule)

@@ -104,7 +104,7 @@ class Tracker:
         """
         plain = re.fullmatch(r"[\w.-]+(/[\w.-]+)*", place) is not None and not {".", ".."} & {*place.split("/")}
         if not plain or len(place.encode()) > 250:
-            rule = "it has to be a relative path of letters, digits, ., _, - and /, at most 250 bytes"
+            rule = "must be a relative path of letters, digits, ., _, - and /, at most 250 bytes"
             raise ValueError(f"place={place!r}: {rule}")
         size_bytes = len(data) if isinstance(data, bytes) else 0
         self._put(self._files, lambda run: run.file(data, place), size_bytes)
@@ -164,11 +164,11 @@ class Tracker:
                 self._deliver(ended)
             except Exception as error:  # the store does not answer: everything stays queued
                 if not self._store_down:
-                    logger.warning("tracking fails for now, the job goes on: %s", first_line(error))
+                    logger.warning("tracking is unavailable, the job continues: %s", first_line(error))
                 self._store_down = True
             else:
                 if self._store_down:
-                    logger.warning("tracking works again; %d values or files are lost", self._lost)
+                    logger.warning("tracking is available again; %d values or files were lost", self._lost)
                 self._store_down = False
             if ended:
                 return
@@ -210,7 +210,9 @@ class Tracker:
             if not is_final(error):
                 raise
             if not self._refusal_logged:
-                logger.warning("tracking: MLflow refuses a value or file, the others go on: %s", first_line(error))
+                logger.warning(
+                    "tracking: MLflow rejected a value or file; others are still sent: %s", first_line(error)
+                )
             self._refusal_logged = True
             self._lost += count
             return False

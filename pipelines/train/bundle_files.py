@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 
 
-def halve(part: Path, folder: Path) -> None:
+def copy_as_float16(part: Path, folder: Path) -> None:
     """Copies the files of a part to `folder`, weights in float16."""
     for file in sorted(part.iterdir()):
         if file.suffix == ".safetensors":

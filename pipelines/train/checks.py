@@ -34,18 +34,18 @@ def check(conf: TrainConf) -> PreparedTraining:
     if Path(conf.out).exists() and not (Path(conf.out) / "model_index.json").is_file():
         raise ValueError(f"out={conf.out} exists and is not a bundle: it will not be replaced")
     if Path(conf.out).resolve() == path.resolve():
-        raise ValueError(f"out={conf.out} is the bundle that is trained: take another folder")
+        raise ValueError(f"out={conf.out} is the bundle being trained: choose another folder")
     videos = list_videos(conf.manifest)
     if len(videos) < 2:
-        raise ValueError(f"manifest={conf.manifest} has {len(videos)} video: one is held out, so it takes 2 at least")
+        raise ValueError(f"manifest={conf.manifest} has {len(videos)} video: at least 2 are needed, as one is held out")
     before, now = _begun(conf), _begun_by(conf)
     changed = [f"{key}={was} (now: {now.get(key)})" for key, was in before.items() if was != now.get(key)]
     if changed:
-        raise ValueError(f"work={conf.work} holds a training that was begun with {'; '.join(changed)}")
+        raise ValueError(f"work={conf.work} holds a training with other settings: {'; '.join(changed)}")
     # After everything cheaper: torch and transformers take seconds.
     from longtake.models.stages.bundle import CLASSES, check_tensors, load_bundle
 
-    load_bundle(path, wanted=lambda name: name == "tokenizer", required=NEEDED)
+    load_bundle(path, keep=lambda name: name == "tokenizer", required=NEEDED)
     for name in NEEDED:
         if index[name][1] in CLASSES:
             check_tensors(CLASSES[index[name][1]], path / name)

@@ -48,7 +48,7 @@ class ClipEncoder:
         quiet()
         torch.set_num_threads(1)
         self._folder, self._params, self._seed, self._device = folder, params, seed, device
-        parts = load_bundle(bundle_path(bundle), device, wanted=lambda name: name in NEEDED, required=NEEDED).parts
+        parts = load_bundle(bundle_path(bundle), device, keep=lambda name: name in NEEDED, required=NEEDED).parts
         self._vae, self._images, self._tokenizer = parts["vae"], parts["image_encoder"], parts["tokenizer"]
         self._limit = parts["text_encoder"].config.max_position_embeddings
         side = parts["unet"].config.sample_size

@@ -28,11 +28,11 @@ from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.runners.ray_cluster import connect
 from longtake.pipelines.runners.stages import quiet
 from longtake.pipelines.train.allocator import keep_freed_memory
-from longtake.pipelines.train.bundle_files import halve
+from longtake.pipelines.train.bundle_files import copy_as_float16
 from longtake.pipelines.train.checks import PreparedTraining, record_begin
 from longtake.pipelines.train.clips import ClipFolder
 from longtake.pipelines.train.loop import run_stage
-from longtake.pipelines.train.progress import shown
+from longtake.pipelines.train.progress import progress_bar
 from longtake.pipelines.train.run import first_weights, tracked
 from longtake.pipelines.train.settings import NEEDED, TrainConf
 from longtake.pipelines.train.sheet import continuations
@@ -52,9 +52,9 @@ def run(prepared: PreparedTraining) -> None:
     bundle = str(bundle_path(conf.bundle).resolve())
     cutting = Cutting(conf.folder, bundle, conf.clips, conf.seed, conf.held_out, conf.device)
     train, held_out = prepare(cutting, prepared.videos)
-    logger.info("clips of %d videos to learn from, of %d held out", len(train), len(held_out))
+    logger.info("training on clips of %d videos, %d videos held out", len(train), len(held_out))
     work = partial(_train, conf, bundle, train, held_out)
-    with shown(conf.folder / "memory" / "log.jsonl", conf.memory.loop.steps):
+    with progress_bar(conf.folder / "memory" / "log.jsonl", conf.memory.loop.steps):
         run_group(conf.workers, conf.device, work, conf.folder, conf.max_failures, may_grow)
     _write(conf)
 
@@ -87,7 +87,7 @@ def _train(conf: TrainConf, bundle: str, train: Files, held_out: Files, group: W
 def memory_stage(conf: TrainConf, path: Path, pool: ClipFolder, held_out: ClipFolder) -> tuple[MemoryStage, Bundle]:
     """The stage, and the bundle around it. CAM and APM are those of the bundle, or new ones without influence yet."""
     wanted = (*NEEDED, *MEMORIES)
-    bundle = load_bundle(path, conf.device, wanted=lambda name: name in wanted, required=NEEDED)
+    bundle = load_bundle(path, conf.device, keep=lambda name: name in wanted, required=NEEDED)
     parts = bundle.parts
     side, halvings = factor(parts["vae"]), len(conf.memory.condition_channels) - 1
     new = conf.fresh or "cam" not in parts
@@ -114,7 +114,7 @@ def _write(conf: TrainConf) -> None:
     for part in sorted((conf.folder / "parts").iterdir()):
         shutil.rmtree(new / part.name, ignore_errors=True)
         (new / part.name).mkdir()
-        halve(part, new / part.name)
+        copy_as_float16(part, new / part.name)
         index[part.name] = MEMORIES.get(part.name, index.get(part.name))
     (new / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
     shutil.rmtree(out, ignore_errors=True)

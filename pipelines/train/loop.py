@@ -91,7 +91,7 @@ def _learn(
     optimizer: torch.optim.Optimizer,
     trained: list[nn.Parameter],
 ) -> tuple[Tensor, dict[str, float]]:
-    """One step: the loss before it, and the stage's figures for the log."""
+    """One step: the loss before it, and the stage's metrics for the log."""
     with autocast(kind):
         loss, figures = stage.loss(step, group.worker)
     optimizer.zero_grad(set_to_none=True)

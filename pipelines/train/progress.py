@@ -17,8 +17,8 @@ LINE_S = 15.0
 
 
 @contextmanager
-def shown(log: Path, steps: int) -> Iterator[None]:
-    """Shows the lines added to `log` (JSON with step, seconds and figures) until the block ends."""
+def progress_bar(log: Path, steps: int) -> Iterator[None]:
+    """Shows the lines added to `log` (JSON with step, seconds and metrics) until the block ends."""
     done = threading.Event()
     place = log.stat().st_size if log.exists() else 0  # an earlier run has shown its own lines
     thread = threading.Thread(target=_show, args=(log, place, steps, done), daemon=True)

@@ -64,7 +64,7 @@ class TrainConf:
                 raise ValueError(f"{name}={getattr(self, name)} must be a folder shared by all machines, not a URL")
         out = Path(self.out).resolve()
         if out == self.folder or out in self.folder.parents:
-            raise ValueError(f"out={self.out} holds work={self.work}, and is replaced at the end: take another folder")
+            raise ValueError(f"out={self.out} contains work={self.work} and is replaced at the end: choose another")
 
     @property
     def folder(self) -> Path:

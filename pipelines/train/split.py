@@ -64,7 +64,7 @@ def _cut(cutting: Cutting, videos: Sequence[Listed]) -> list[dict[str, Any]]:
         for row in tqdm(done, total=len(missing), desc="videos", unit="video", disable=None):
             if row["reason"]:
                 reasons[row["path"]] = row["reason"]
-                logger.warning("no clips of %s: %s", row["path"], row["reason"])
+                logger.warning("no clips from %s: %s", row["path"], row["reason"])
     rows = []
     for video in videos:
         file = clip_file(folder, video)
@@ -77,7 +77,7 @@ def _sided(cutting: Cutting, rows: list[dict[str, Any]]) -> list[dict[str, Any]]
     usable = [row for row in rows if row["clips"]]
     if len(usable) < 2:
         reason = next((f"; {row['path']}: {row['reason']}" for row in rows if row["reason"]), "")
-        raise ValueError(f"manifest has {len(usable)} videos that give clips, and it takes 2 at least{reason}")
+        raise ValueError(f"manifest has {len(usable)} usable videos, but at least 2 are needed{reason}")
     place = {row["path"]: _place(cutting.seed, row["path"]) for row in usable}
     held = {path for path, where in place.items() if where < cutting.held_out}
     ranked = sorted(place, key=lambda path: place[path])

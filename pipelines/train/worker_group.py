@@ -70,7 +70,7 @@ def run_group(
     kind = "GPU" if device == "cuda" else "CPU"
     available = ray.cluster_resources().get(kind, 0.0)  # type: ignore[no-untyped-call]
     if available < size and not may_grow:
-        raise ValueError(f"workers={size} take a {kind} each, and the cluster has {available:g}")
+        raise ValueError(f"workers={size} need one {kind} each, but the cluster has {available:g}")
     logging.getLogger("ray.train").setLevel(logging.ERROR)
     run = ray.train.RunConfig(
         name=uuid.uuid4().hex,  # a run of the same name would be resumed
@@ -93,7 +93,7 @@ def run_group(
         raise KeyboardInterrupt from None
     except ray.train.TrainingFailedError as error:
         reasons = list(getattr(error, "worker_failures", {}).values()) or [error]
-        reason = next((one for one in reasons if isinstance(one, ValueError)), reasons[0])
+        reason = next((error for error in reasons if isinstance(error, ValueError)), reasons[0])
         if isinstance(reason, ValueError):
             raise reason from None
         raise RuntimeError(f"{type(reason).__name__}: {reason}") from error

@@ -134,7 +134,7 @@ def test_unknown_words_of_all_prompts_are_named(capsys):
 def test_a_prompt_that_shows_in_no_frame_is_a_warning(capsys):
     argv = ["generate", PROMPT, "--num-frames", "40", "--out", "a.mp4", "--prompt-at", "33", "a red circle"]
     assert main(argv) == 0
-    says = "--prompt-at 33: it shows in no frame, for no chunk begins before the next prompt or the end"
+    says = "--prompt-at 33 has no effect: no chunk begins before the next prompt or the end"
     assert capsys.readouterr().err == f"longtake: warning: {says}\n"
 
 
@@ -161,7 +161,7 @@ OUT = ("--out", "take.mp4")
         (("generate",), "PROMPT, --out"),
         (("generate", PROMPT), "--out"),
         (("generate", "", *OUT), "prompt=''"),
-        (("generate", "  \n ", *OUT), "it must not be empty or blank"),
+        (("generate", "  \n ", *OUT), "must not be empty or blank"),
         (("generate", "a " * 23, *OUT), "prompt has 23 tokens: at most 22"),
         (("generate", "a", "--negative-prompt", "a " * 23, *OUT), "23 tokens"),
         (("generate", "a", "red", "circle", *OUT), "a prompt of several words needs quotes"),
@@ -173,11 +173,11 @@ OUT = ("--out", "take.mp4")
         (("generate", PROMPT, "--prompt-at", "8", *OUT), "--prompt-at: expected 2 arguments"),
         (("generate", PROMPT, "--prompt-at", "0", "a", *OUT), "--prompt-at 0: from_frame=0: a later prompt begins at"),
         (("generate", PROMPT, "--prompt-at", "-8", "a", *OUT), "--prompt-at -8: from_frame=-8"),
-        (("generate", PROMPT, "--prompt-at", "8", " ", *OUT), "--prompt-at 8: prompt=' ': it must not be empty"),
+        (("generate", PROMPT, "--prompt-at", "8", " ", *OUT), "--prompt-at 8: prompt=' ': must not be empty"),
         (("generate", PROMPT, "--prompt-at", "80", "a", *OUT), "from_frame=80: the video ends before it, at 80"),
         (
             ("generate", PROMPT, "--prompt-at", "8", "a", "--prompt-at", "8", "b", *OUT),
-            "from_frame=8: it has to be later",
+            "from_frame=8: must be later",
         ),
         (("generate", PROMPT, "--prompt-at", "8", "a " * 23, *OUT), "prompt has 23 tokens: at most 22"),
         (

@@ -47,7 +47,7 @@ def test_the_commands_and_the_python_of_the_readme_run(ray_cluster, monkeypatch)
     commands = [argv for argv in commands if argv[1] not in ("train", "serve")]
     assert len(commands) >= 7
     for argv in commands:
-        if argv[1:] == ["evaluate", "manifest=milder", "out=figures-milder"]:
+        if argv[1:] == ["evaluate", "manifest=milder", "out=metrics-milder"]:
             argv.append("num_workers=1")  # each takes seconds to start; the other evaluation has one for each CPU
         assert main(argv[1:]) == 0, argv
     exec(compile("\n".join(one for one in python() if SERVED not in one), "README.md", "exec"), {})
@@ -91,15 +91,15 @@ def test_files_that_the_documents_name_exist(page):
         assert (ROOT / path).exists(), path
 
 
-def test_architecture_has_every_room_with_the_line_of_its_package():
-    rooms = dict(re.findall(r"^\| `((?:pipelines|actors|models)[\w/]*)` \| (.*) \|$", ARCHITECTURE, re.MULTILINE))
+def test_architecture_has_every_package_with_the_line_of_its_package():
+    table = dict(re.findall(r"^\| `((?:pipelines|actors|models)[\w/]*)` \| (.*) \|$", ARCHITECTURE, re.MULTILINE))
     packages = {init.parent for top in ("pipelines", "actors", "models") for init in (ROOT / top).rglob("__init__.py")}
     lines = {
         package: ast.get_docstring(ast.parse((package / "__init__.py").read_text("utf-8"))) for package in packages
     }
-    assert rooms == {package.relative_to(ROOT).as_posix(): line.splitlines()[0] for package, line in lines.items()}
+    assert table == {package.relative_to(ROOT).as_posix(): line.splitlines()[0] for package, line in lines.items()}
     drawing = ARCHITECTURE.partition("```")[2].partition("```")[0]
-    assert not [room for room in rooms if room.rpartition("/")[2] not in drawing]
+    assert not [name for name in table if name.rpartition("/")[2] not in drawing]
 
 
 @pytest.mark.parametrize("way, most", [("Local", 8), ("Bulk job", 12), ("HTTP", 14)])

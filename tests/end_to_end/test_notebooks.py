@@ -16,7 +16,7 @@ SHOWN = {  # numbers of videos, pictures and tables
     "04_throughput": (0, 1, 1),
 }
 PRINTED = {  # regular expressions that the output must match
-    "03_bulk_and_mlflow": ("dataset: 3 videos made, 1 failed, 0 were there already", "FINISHED"),
+    "03_bulk_and_mlflow": ("dataset: 3 videos made, 1 failed, 0 already finished", "FINISHED"),
     "04_throughput": (r"at the same time: \d+% of the time",),
 }
 MAX_BYTES = 700_000

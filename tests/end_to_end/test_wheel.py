@@ -17,7 +17,7 @@ from longtake.models.video.mp4 import decode
 from tests.support.places import ROOT
 
 FOLDERS = ("longtake", "models", "pipelines", "actors", "conf")
-LABORATORY = ("longtake/pipelines/dev", "longtake/models/toy_world", "longtake/conf/tiny_training.yaml")
+DEVELOPMENT = ("longtake/pipelines/dev", "longtake/models/toy_world", "longtake/conf/tiny_training.yaml")
 MAX_CODE_BYTES = 2_000_000  # unpacked, everything but the weights: 1.0 MB today
 PROMPT = "a large red circle moves right over a plain navy background"
 SMALL = ("base.num_inference_steps=1", "refiner.num_inference_steps=1", "refiner.height=64", "refiner.width=64")
@@ -95,7 +95,7 @@ def test_a_wheel_holds_the_product_and_no_more(wheel):
     assert {path.parts[1] for path in paths if path.parts[0] == "longtake"} == {
         "__init__.py", "actors", "conf", "models", "pipelines",
     }  # fmt: skip
-    assert not [name for name in size if name.startswith(LABORATORY)]
+    assert not [name for name in size if name.startswith(DEVELOPMENT)]
 
     def bundle(files) -> int:
         return sum(size for name, size in files if "models/bundles/" in name)

@@ -1,4 +1,4 @@
-"""Videos with known figures."""
+"""Videos with known metrics."""
 
 from importlib.util import find_spec
 from pathlib import Path

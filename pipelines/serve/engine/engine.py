@@ -28,7 +28,7 @@ from longtake.actors.pool import Pool
 from longtake.models.domain.checks import FieldError
 from longtake.models.domain.prompt import with_prompt
 from longtake.pipelines.config.conf import for_video
-from longtake.pipelines.files.folder_lock import FolderLock, LeaseTimes, alone
+from longtake.pipelines.files.folder_lock import FolderLock, LeaseTimes, exclusive
 from longtake.pipelines.runners.ray_cluster import Factories
 from longtake.pipelines.runners.ray_metrics import RayMetrics
 from longtake.pipelines.runners.spec_checks import plan_for
@@ -57,7 +57,7 @@ CLOSED = "the endpoint is closed"
 
 
 class QueueFull(Exception):
-    """No place in the queue; one is likely to be free in `retry_after_s`."""
+    """The queue is full; a place is likely to be free in `retry_after_s`."""
 
     def __init__(self, max_queued: int, retry_after_s: float) -> None:
         self.retry_after_s = max(1, math.ceil(retry_after_s))
@@ -65,7 +65,7 @@ class QueueFull(Exception):
 
 
 class NotReady(RuntimeError):
-    """The engine starts, stops or has failed."""
+    """The engine is starting, stopping or has failed."""
 
 
 def _in_thread(method: "Callable[Concatenate[Engine, P], T]") -> "Callable[Concatenate[Engine, P], T]":
@@ -134,7 +134,7 @@ class Engine:
         Byte for byte, it is the take with this prompt as a cue at the end of `source`. Raises as `submit`.
         """
         if source.status is not Status.COMPLETED:
-            raise ValueError(f"id={source.id}: it is {source.status}, and only a completed video can be extended")
+            raise ValueError(f"id={source.id}: only a completed video can be extended; this one is {source.status}")
         return self.submit(extended(source, prompt, num_frames_more, int(time.time())))
 
     @_in_thread
@@ -181,9 +181,9 @@ class Engine:
         if self._runner is not None and take_id in self._runner:
             return self._runner.change_prompt(take_id, prompt)
         if not take.is_active:
-            raise FieldError.of("prompt", prompt, f"it comes too late, the video is {take.status}")
+            raise FieldError.of("prompt", prompt, f"too late: the video is {take.status}")
         if take.started_at is not None or take.extends is not None:
-            raise FieldError.of("prompt", prompt, "the video waits to be resumed; change it when it is in work")
+            raise FieldError.of("prompt", prompt, "the video is waiting to resume; retry when it is in progress")
         self._takes.save(with_prompts(take, with_prompt(take.spec, 0, prompt)))
         self._results.logs[take_id].append("prompt", from_frame=0, prompt=prompt)
         return 0
@@ -222,7 +222,7 @@ class Engine:
         store.check("serve.takes")
         while not self._closing.is_set():
             try:
-                self._lock = stack.enter_context(alone(store, "serve.takes", "another endpoint", LEASE))
+                self._lock = stack.enter_context(exclusive(store, "serve.takes", "another endpoint", LEASE))
                 return True
             except ValueError as error:
                 self.why = str(error)
@@ -230,7 +230,7 @@ class Engine:
         return False
 
     def _restore(self) -> None:
-        """Reads the library; takes that were in work come before those that waited."""
+        """Reads the library; takes that were in progress come before those that waited."""
         store = self._takes.store
         store.put(MARK, f'{{"longtake": "{__version__}"}}'.encode())
         store.sweep()
@@ -252,7 +252,7 @@ class Engine:
             shape = shape_of(take.spec, for_video(self._conf, take.spec.settings))
         except ValueError:  # it ends with this reason when it is begun
             return take
-        sizes, _ = TakeWriter(self._takes.store).look(take.id)
+        sizes, _ = TakeWriter(self._takes.store).list_files(take.id)
         take = with_progress(take, shape, sizes)
         self._takes.note(take)
         return take

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 Error = tuple[str, str]
 CANCELLED: Error = ("cancelled", "The video was cancelled.")
 NOT_WRITTEN: Error = ("storage_failed", "The files of the video could not be written.")
-CLIENT_GONE: Error = ("interrupted", "The endpoint stopped, and with it the connection that the video was made for.")
+CLIENT_GONE: Error = ("interrupted", "The endpoint stopped, which closed the connection that requested the video.")
 OTHER_SETTINGS: Error = ("interrupted", "The endpoint was restarted with other weights or settings.")
 
 

@@ -1,9 +1,9 @@
-"""One take in work: its events become jobs for the writers, and events for viewers.
+"""One take in progress: its events become jobs for the writers, and events for viewers.
 
  1. A chunk is kept with its preview, and a boundary of causal coupling when it comes.
  2. A fragment waits until its chunks and the basis of the next window are kept: after any fragment the take can be
     resumed, and a finished take has all its chunks.
- 3. An existing file is not written again, however often the take begins again.
+ 3. An existing file is not written again, however often the take restarts.
  4. Fragments and previews are announced in order, without gaps; every event is announced once.
 
 Handles, names and sizes only; no frame, and no clock.
@@ -42,7 +42,7 @@ class TakeInProgress:
         self.take, self.conf, self.events = take, conf, events
         self.shape = shape_of(take.spec, conf)
         self.files: dict[str, int] = {}
-        self.is_found = False  # whether `files` is known
+        self.files_known = False  # whether `files` is known
         self._requested: set[str] = set()  # files that exist or are being written
         self._final: dict[int, Any] = {}  # segments that wait: rule 2
         self._window = 0  # where it resumes
@@ -52,17 +52,17 @@ class TakeInProgress:
         self._steps = Counter[int]()  # of each window
         self._figures: Figures | None = None
 
-    def found(self, sizes: Mapping[str, int]) -> None:
+    def set_files(self, sizes: Mapping[str, int]) -> None:
         """Takes in the files that existed before."""
         self.files |= sizes
-        self.is_found = True
+        self.files_known = True
         for index in range(num_reached(self.shape, self.files)):
             self._announce_chunk(index)
         for window in range(next_window(self.shape, self.files)):
             self._steps[window] = self.shape.num_steps
         self._announce_files()
 
-    def begin(self) -> list[WriterJob]:
+    def loads(self) -> list[WriterJob]:
         """Resumes by its files: the jobs that must end before its tasks can run."""
         self._requested = set(self.files)
         self._final.clear()
@@ -83,7 +83,7 @@ class TakeInProgress:
 
     @property
     def resume(self) -> Resume | None:
-        """The start of its tasks; None while a job of `begin` has not ended."""
+        """The start of its tasks; None while a job of `loads` has not ended."""
         if self._window == self.shape.num_fragments or any(handle is None for handle in self._basis.values()):
             return None
         blocks = self.shape.blocks[:-1] if self._window else ()
@@ -142,7 +142,7 @@ class TakeInProgress:
             self._final[index] = segment
         return self._fragments()
 
-    def wrote(self, sizes: Mapping[str, int]) -> list[WriterJob]:
+    def files_written(self, sizes: Mapping[str, int]) -> list[WriterJob]:
         """After files were written."""
         self.files |= sizes
         self._requested |= set(sizes)

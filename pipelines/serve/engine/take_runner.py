@@ -1,11 +1,11 @@
 """Takes on the pools of the endpoint: a take goes in, its files come out. All of it runs in the engine's thread.
 
-   take ──► look, copy or nothing ──► VideoDriver ──► chunks, boundaries, segments ──► files ──► finish
-            writer actors             base, refiner actors                             writer actors
+   take ──► list files, copy or nothing ──► VideoDriver ──► chunks, boundaries, segments ──► files ──► finish
+            writer actors                   base, refiner actors                             writer actors
 
-1. Whatever of a take is on disk is read and not made again, after a restart as after a loss.
-2. A take that cannot be made, or not be written, ends alone.
-3. Files of a take are removed when no writer works on it.
+1. Files of a take that exist are read, not made again, both after a restart and after a loss.
+2. A take that cannot be made or written fails without affecting the others.
+3. The files of a take are removed once no writer is working on it.
 """
 
 import logging
@@ -54,7 +54,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing runs and nothing is awaited."""
+        """Whether no call is running and no actor is restarting."""
         return not self._calls and not any(pool.proofs for pool in self._pools.values())
 
     @property
@@ -71,7 +71,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         return {name: float(count) for name, count in (calls | waiting).items()}
 
     def begin(self, take: Take, events: EventLog) -> None:
-        """Puts a take into work, or resumes it."""
+        """Starts or resumes a take."""
         is_new = take.started_at is None
         take = replace(take, status=Status.IN_PROGRESS, started_at=take.started_at or int(time.time()))
         try:
@@ -85,7 +85,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         self._videos[take.id] = video
         if self._save(video):
             events.append("status", status=Status.IN_PROGRESS.value)
-            self._look(video, is_new)
+            self._list_files(video, is_new)
 
     def stop(self, take_id: str) -> Take:
         """Ends the work on a take. Running calls are left to end; they take seconds."""
@@ -94,14 +94,14 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         return take
 
     def remove(self, take_id: str) -> None:
-        """Removes the files of a take that is not in work."""
+        """Removes the files of a take that is not in progress."""
         self._to_remove.add(take_id)
 
     def change_prompt(self, take_id: str, prompt: str) -> int:
         """Returns the frame from which the prompt holds. Raises ValueError when none is left, and NotYet while its
         files are unknown."""
         video, runner = self._videos[take_id], self._runner
-        if not video.is_found:
+        if not video.files_known:
             raise NotYet
         try:
             runner.spec(take_id)
@@ -110,7 +110,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         else:
             frame = runner.change_prompt(take_id, prompt)
             video.take = with_prompts(video.take, runner.spec(take_id))
-        # Written before any call carries it: if the take begins again, it has the same frames.
+        # Written before any call carries it: if the take restarts, it has the same frames.
         if self._save(video):
             video.events.append("prompt", from_frame=frame, prompt=prompt)
         return frame
@@ -123,7 +123,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
             self._jobs.put(WriterJob("remove", (take_id,)))
         super().hand_out(tasks)
 
-    def _kept_chunk(self, video: TakeInProgress, index: int) -> str | None:
+    def _chunk_file(self, video: TakeInProgress, index: int) -> str | None:
         return video.chunk_path(index)
 
     def _chunk_unreadable(self, video: TakeInProgress, index: int) -> None:
@@ -148,10 +148,10 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         try:
             sizes: dict[str, int] = ray.get(result.carry) or {}
         except RayError as error:  # the files are unknown, so they are written again
-            return self._begin_again(video.take.id, reason(error), result.job)
-        if method in ("look", "copy"):
+            return self._restart(video.take.id, reason(error), result.job)
+        if method in ("list_files", "copy"):
             return self._found(video, sizes)
-        self._put(video, video.wrote(sizes))
+        self._put(video, video.files_written(sizes))
         if method == "finish":
             self._end(self.stop(video.take.id), None)
 
@@ -170,20 +170,20 @@ class TakeRunner(VideoDriver[TakeInProgress]):
             logger.error("take cannot be written id=%s job=%s reason=%s", video.take.id, job.method, why)
             self._end(self.stop(video.take.id), NOT_WRITTEN)
 
-    def _restart(self, video: TakeInProgress, lost: WriterJob | None) -> None:
-        if video.is_found:
+    def _resubmit(self, video: TakeInProgress, lost: WriterJob | None) -> None:
+        if video.files_known:
             self._resume(video)
         else:
-            self._look(video, is_new=False)
+            self._list_files(video, is_new=False)
 
     def _fail(self, video: TakeInProgress, why: str) -> None:
         self._end(self.stop(video.take.id), not_made(why))
 
-    def _look(self, video: TakeInProgress, is_new: bool) -> None:
+    def _list_files(self, video: TakeInProgress, is_new: bool) -> None:
         """Finds its files: a new one has none, except those of the take that it extends."""
         take = video.take
         if not is_new:
-            self._jobs.put(WriterJob("look", (take.id,), take.id), first=True)
+            self._jobs.put(WriterJob("list_files", (take.id,), take.id), first=True)
         elif take.extends is not None and (source := self._source(take.extends, take.made_with)) is not None:
             names = inherited(shape_of(source.spec, for_video(self._conf, source.spec.settings)))
             self._jobs.put(WriterJob("copy", (source.id, take.id, names), take.id), first=True)
@@ -199,12 +199,12 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         return source if source.status is Status.COMPLETED and source.made_with == origin else None
 
     def _found(self, video: TakeInProgress, sizes: Mapping[str, int]) -> None:
-        video.found(sizes)
+        video.set_files(sizes)
         self._takes.note(video.take)
         self._resume(video)
 
     def _resume(self, video: TakeInProgress) -> None:
-        for job in video.begin():
+        for job in video.loads():
             self._jobs.put(job, first=True)
         self._submit(video)
 

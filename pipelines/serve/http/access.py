@@ -100,8 +100,8 @@ class AccessControl:
     def _count(self, name: str) -> None:
         wait_s = self._limiter.wait_s(name)
         if wait_s:
-            limit = self._params.requests_per_minute
-            raise ApiError(429, "rate_limit_exceeded", f"More than {limit} requests a minute.", retry_after_s=wait_s)
+            message = f"The limit is {self._params.requests_per_minute} requests per minute."
+            raise ApiError(429, "rate_limit_exceeded", message, retry_after_s=wait_s)
 
     def _limited(self, headers: Headers, receive: Receive) -> Receive:
         limit, num_bytes = self._params.max_body_bytes, 0

@@ -29,11 +29,11 @@ from longtake.pipelines.serve.library.takes import Takes
 from longtake.pipelines.serve.settings import ServeConf
 
 PAGE = Path(__file__).parent / "page"
-DESCRIPTION = """Long videos from text that play while they are made.
+DESCRIPTION = """Long videos from text that play while they are generated.
 
 If the endpoint has API keys, every request except those to `/health` and the page needs one: `Authorization: Bearer
 KEY`. Every refusal has the form `{"error": {"message", "type", "param", "code"}}`. `WS /v1/stream` is a WebSocket that
-makes one video, with JSON messages and binary fragments.
+generates one video, with JSON messages and binary fragments.
 """
 
 

@@ -47,7 +47,7 @@ def _requested_part(request: Request, size: int, etag: str) -> Span | None:
         if last and int(last) < int(first):
             return None
     if start >= stop:
-        refusal = ApiError(416, "range_not_satisfiable", f"Range: there are {size} bytes.", "range")
+        refusal = ApiError(416, "range_not_satisfiable", f"Range: the file has only {size} bytes.", "range")
         refusal.headers["Content-Range"] = f"bytes */{size}"
         raise refusal
     return Span(start, stop)

@@ -69,7 +69,7 @@ def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
     first = errors[0]
     param = _place(first["loc"])
     if first["type"] == "extra_forbidden":
-        return invalid(f"{param}: there is no such field", param, "unknown_parameter")
+        return invalid(f"{param}: unknown field", param, "unknown_parameter")
     if first["type"] == "missing":
         return invalid(f"{param} is missing", param, "missing_parameter")
     if first["type"] == "json_invalid":
@@ -120,7 +120,7 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     """Refusals of the framework: unknown routes, wrong methods, unreadable bodies."""
     assert isinstance(error, HTTPException)
     codes = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
-    messages = {404: "There is nothing at this address.", 405: f"The method {request.method} is not allowed here."}
+    messages = {404: "No such URL.", 405: f"The method {request.method} is not allowed here."}
     message = messages.get(error.status_code, str(error.detail))
     refusal = ApiError(error.status_code, codes.get(error.status_code, "invalid_request"), message)
     refusal.headers |= dict(error.headers or {})

@@ -54,4 +54,4 @@ def bytes_response(request: Request, take: Take, name: str, data: bytes, media: 
 
 
 def no_such_part(name: str, index: int) -> ApiError:
-    return ApiError(404, "not_found", f"This video has no {name} {index}, or not yet.")
+    return ApiError(404, "not_found", f"This video has no {name} {index}, or it is not ready yet.")

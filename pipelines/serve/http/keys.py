@@ -28,8 +28,8 @@ class Keys:
     def owner(self, key: str) -> str | None:
         """The name under which the videos of a key are kept, or None for an unknown key. It does not reveal the key."""
         given, known = sha256(key.encode(errors="replace")).digest(), False
-        for one in self._hashes:
-            known |= hmac.compare_digest(given, one)
+        for key_hash in self._hashes:
+            known |= hmac.compare_digest(given, key_hash)
         return given.hex()[:32] if known else None
 
 
@@ -69,6 +69,6 @@ class RateLimiter:
         left = min(float(self._per_minute), left + (now - since) * rate)
         allowed = left >= 1
         self._buckets[name] = (left - allowed, now)
-        while len(self._buckets) > MAX_BUCKETS:  # drops the name that has been silent for longest
+        while len(self._buckets) > MAX_BUCKETS:  # evict the least recently seen name
             self._buckets.popitem(last=False)
         return 0.0 if allowed else (1 - left) / rate

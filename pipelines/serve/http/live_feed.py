@@ -1,4 +1,4 @@
-"""The fragments and events of a take while it is made, for any number of clients, each at its own pace.
+"""The fragments and events of a take while it is generated, for any number of clients, each at its own pace.
 
 A client that joins late gets the same bytes from the beginning.
 
@@ -124,12 +124,12 @@ async def server_sent_events(source: AsyncGenerator[NumberedEvent, None]) -> Asy
                 yield b": still here\n\n"
                 continue
             try:
-                one = pending.result()
+                numbered = pending.result()
             except StopAsyncIteration:
                 return
             pending = None
-            data = json.dumps(one.event.data, ensure_ascii=False)
-            yield f"id: {one.id}\nevent: {one.event.kind}\ndata: {data}\n\n".encode()
+            data = json.dumps(numbered.event.data, ensure_ascii=False)
+            yield f"id: {numbered.id}\nevent: {numbered.event.kind}\ndata: {data}\n\n".encode()
     finally:
         if pending is not None:
             pending.cancel()
@@ -140,7 +140,7 @@ def _numbered(event: Event, count: int) -> NumberedEvent:
 
 
 def _summary(take: Take) -> list[Event]:
-    """The events of a take that is not in work."""
+    """The events of a take that is not in progress."""
     summary = [Event("status", {"status": take.status.value})]
     if take.status is Status.COMPLETED:
         summary.append(Event("completed", {}))

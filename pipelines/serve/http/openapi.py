@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from longtake.pipelines.serve.http.schema import UNSEEN
+from longtake.pipelines.serve.http.schema import EXTRA_SCHEMAS
 
 UNUSED = ("HTTPValidationError", "ValidationError")  # FastAPI's 422: here it is a 400 of the form of all refusals
 OPEN_PATHS = ("/health", "/login", "/logout")
@@ -18,7 +18,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, description=app.description, routes=app.routes, tags=TAGS
         )
         components = schema.setdefault("components", {}).setdefault("schemas", {})
-        for kind in UNSEEN:
+        for kind in EXTRA_SCHEMAS:
             own = kind.model_json_schema(ref_template="#/components/schemas/{model}")
             components |= own.pop("$defs", {})
             components[kind.__name__] = own
@@ -35,7 +35,7 @@ def document(app: FastAPI) -> dict[str, Any]:
 
 TAGS = [
     {"name": "Videos", "description": "Create, list, inspect, delete, cancel, remix, extend and download videos."},
-    {"name": "Streams", "description": "Watch a video while it is made."},
+    {"name": "Streams", "description": "Watch a video while it is generated."},
     {"name": "Models", "description": "The model served here, with its defaults and limits."},
     {"name": "Service", "description": "For operators, and for the page."},
 ]

@@ -29,7 +29,7 @@ async def read_body(request: Request, kind: type[R]) -> R:
     if media == JSON:
         return from_json(await request.body(), kind)
     if media not in FORMS:
-        raise ApiError(415, "unsupported_media_type", f"Content-Type: it has to be {JSON} or {' or '.join(FORMS)}")
+        raise ApiError(415, "unsupported_media_type", f"Content-Type: must be {JSON} or {' or '.join(FORMS)}")
     try:
         return kind.model_validate(_fields(await _form(request)))
     except ValidationError as error:
@@ -74,7 +74,7 @@ def _put(fields: dict[str, Any], key: str, value: str) -> None:
     if is_list and sub:
         items = fields.setdefault(name, [])
         if not isinstance(items, list):
-            raise _twice(name)
+            raise _duplicate_field(name)
         item = next((item for item in items if sub not in item), None)
         if item is None:
             items.append(item := {})
@@ -82,11 +82,11 @@ def _put(fields: dict[str, Any], key: str, value: str) -> None:
         return
     inside = fields.setdefault(name, {}) if sub else fields
     if not isinstance(inside, dict) or (sub or name) in inside:
-        raise _twice(name)
+        raise _duplicate_field(name)
     inside[sub or name] = value
 
 
-def _twice(name: str) -> ApiError:
+def _duplicate_field(name: str) -> ApiError:
     return invalid(f"{name[:80]} is given twice", name[:80])
 
 
@@ -101,14 +101,14 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
         400: "The request is invalid; `param` names the field.",
         401: "The API key is missing or unknown.",
         403: "The host, address or origin is not allowed.",
-        404: "There is no such video.",
+        404: "The video does not exist.",
         405: "The method is not allowed.",
         409: "Not possible in the video's present state.",
         413: "The body is too large.",
         415: "The type of the body is not supported.",
         416: "The range is outside the file.",
         429: "Too many requests, videos or connections; retry after `Retry-After` seconds.",
-        503: "The endpoint starts or stops; retry after `Retry-After` seconds.",
+        503: "The endpoint is starting or stopping; retry after `Retry-After` seconds.",
     }.items()
 }
 

@@ -98,44 +98,44 @@ class RequestChecker:
         """The length in frames, given as frames or seconds. Raises ApiError when both are given."""
         if request.num_frames is not None:
             if request.seconds is not None:
-                raise invalid("seconds and num_frames exclude each other", "seconds")
+                raise invalid("seconds and num_frames cannot both be given", "seconds")
             return request.num_frames
         seconds = request.seconds or DEFAULT_SECONDS
         num_frames = round(float(seconds) * fps)
         if num_frames < 1:
-            raise invalid(f"seconds={seconds}: at {fps} frames a second that is less than one frame", "seconds")
+            raise invalid(f"seconds={seconds}: at {fps} frames per second this is less than one frame", "seconds")
         self._check_frames(num_frames, "seconds")
         return num_frames
 
     def _num_steps(self, request: VideoRequest) -> int:
         steps, limit = request.num_inference_steps or self.conf.base.num_inference_steps, self.conf.serve.max_steps
         if steps > limit:
-            raise invalid(f"num_inference_steps={steps}: at most {limit}", "num_inference_steps")
+            raise invalid(f"num_inference_steps={steps}: must be at most {limit}", "num_inference_steps")
         return steps
 
     def _check_texts(self, texts: dict[str, str], num_cues: int) -> None:
         limit, max_texts = self.conf.serve.max_prompt_chars, self.conf.serve.max_cues
         if num_cues >= max_texts:
-            raise invalid(f"prompt has {num_cues + 1} texts: at most {max_texts}", "prompt")
+            raise invalid(f"prompt has {num_cues + 1} entries: at most {max_texts} are allowed", "prompt")
         for name, text in texts.items():
             if len(text) > limit:
-                raise invalid(f"{name} has {len(text)} characters: at most {limit}", name)
+                raise invalid(f"{name} has {len(text)} characters: at most {limit} are allowed", name)
 
     def _check_frames(self, num_frames: int, name: str = "num_frames") -> None:
         limit = self.conf.serve.max_frames
         if num_frames > limit:
-            raise invalid(f"{name}: {num_frames} frames are too many; a video has at most {limit} here", name)
+            raise invalid(f"{name}: {num_frames} frames are too many; the limit of this endpoint is {limit}", name)
 
     def _size(self, request: VideoRequest) -> tuple[int, int]:
         """(width, height). Raises ApiError."""
         width, height = request.width, request.height
         if request.size is not None:
             if width is not None or height is not None:
-                raise invalid("size and width, height exclude each other", "size")
+                raise invalid("size cannot be combined with width and height", "size")
             width, height = (int(part) for part in request.size.split("x"))
         elif (width is None) != (height is None):
             missing = "width" if width is None else "height"
-            raise invalid(f"{missing} is missing: width and height go together", missing, "missing_parameter")
+            raise invalid(f"{missing} is missing: give both width and height", missing, "missing_parameter")
         if width is None or height is None:
             return self.conf.refiner.width, self.conf.refiner.height
         self._check_size(width, height, request.size is not None)
@@ -146,7 +146,7 @@ class RequestChecker:
         for side, value in (("width", width), ("height", height)):
             if value % multiple or value < multiple:
                 param = "size" if together else side
-                raise invalid(f"{param}: {side} {value} has to be a multiple of {multiple}, and not 0", param)
+                raise invalid(f"{param}: {side} {value} must be a positive multiple of {multiple}", param)
         if width * height > limit:
             param = "size" if together else "width"
             raise invalid(f"{param}: {width}x{height} has more than {limit} pixels", param)

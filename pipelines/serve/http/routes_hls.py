@@ -37,7 +37,7 @@ async def hls_playlist(take: OwnTake, service: Service) -> Response:
     await _wait_for_first(service, take)
     latest = service.find(take.id, take.owner)
     if not latest.fragments:
-        raise ApiError(409, "video_not_ready", "There is no fragment yet.", retry_after_s=2)
+        raise ApiError(409, "video_not_ready", "No fragment is ready yet.", retry_after_s=2)
     return Response(_playlist(latest), media_type=PLAYLIST)
 
 

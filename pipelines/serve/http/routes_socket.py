@@ -1,4 +1,4 @@
-"""A WebSocket that makes one video: JSON messages in both directions, binary messages with the fragments.
+"""A WebSocket that generates one video: JSON messages in both directions, binary messages with the fragments.
 
     client  {"type": "start", "prompt": "...", "num_frames": 80, ...}     the fields of a new video
             {"type": "prompt", "prompt": "a blue square moves left"}      from the next chunk on
@@ -67,9 +67,9 @@ async def _start(socket: WebSocket, service: VideoService, owner: str) -> Take:
     try:
         message = await asyncio.wait_for(_receive(socket, service), START_S)
     except TimeoutError:
-        raise invalid(f"There was no message within {START_S:g} seconds.", "type") from None
+        raise invalid(f"No message arrived within {START_S:g} seconds.", "type") from None
     if message.pop("type", None) != "start":
-        raise invalid("type: the first message has to be of type start", "type")
+        raise invalid("type: the first message must have type start", "type")
     take, warnings = await service.create(from_json(json.dumps(message), VideoRequest), owner, transient=True)
     try:
         await _send(socket, {"type": "video", "video": service.video(take, warnings).model_dump(mode="json")})
@@ -106,7 +106,7 @@ async def _receive_messages(socket: WebSocket, service: VideoService, take: Take
             elif kind == "prompt":
                 await _change_prompt(service, take, message)
             else:
-                raise invalid("type: it has to be prompt or cancel", "type")
+                raise invalid("type: must be prompt or cancel", "type")
         except ApiError as refusal:
             await _send(socket, {"type": "error", **refusal.body})
 
@@ -127,7 +127,7 @@ async def _receive(socket: WebSocket, service: VideoService) -> dict[str, Any]:
         raise WebSocketDisconnect(message.get("code", 1005))
     text, limit = message.get("text"), service.conf.serve.max_body_bytes
     if text is None:
-        raise invalid("A message has to be JSON text.", None, "invalid_json")
+        raise invalid("A message must be JSON text.", None, "invalid_json")
     if len(text) > limit:
         raise ApiError(413, "body_too_large", f"The message has more than {limit} characters.")
     try:
@@ -135,7 +135,7 @@ async def _receive(socket: WebSocket, service: VideoService) -> dict[str, Any]:
     except (ValueError, RecursionError):
         raise invalid("The message is not valid JSON.", None, "invalid_json") from None
     if not isinstance(value, dict):
-        raise invalid("The message has to be a JSON object.", None, "invalid_json")
+        raise invalid("The message must be a JSON object.", None, "invalid_json")
     return value
 
 

@@ -1,4 +1,4 @@
-"""Routes that send a video while it is made: as a stream of bytes, as events, or in response to its request."""
+"""Routes that send a video while it is generated: as a stream of bytes, as events, or in response to its request."""
 
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
@@ -29,7 +29,7 @@ from longtake.pipelines.serve.library.takes import Take
 router = APIRouter(prefix="/v1/videos", tags=["Streams"])
 SSE = "text/event-stream"
 ID_HEADER = "Longtake-Video-Id"
-From = Annotated[
+FromFragment = Annotated[
     int, Query(ge=0, le=10**6, description="The first fragment to send, for a client that has the earlier ones.")
 ]
 Index = Annotated[int, Path(ge=0, le=10**6)]
@@ -48,7 +48,7 @@ def content(media: str, description: str) -> dict[int | str, dict[str, Any]]:
     openapi_extra=body_schema(VideoRequest),
 )
 async def sync_video(request: Request, service: Service, owner: Owner) -> Response:
-    """Makes a video and sends it as fragmented mp4 while it is made. Closing the connection before the end stops the
+    """Generates a video and sends it meanwhile as fragmented mp4. Closing the connection before the end stops the
     work and deletes the video. If the video fails, the connection ends before the last chunk of the response."""
     take, _ = await service.create(await read_body(request, VideoRequest), owner, transient=True)
     source = fragments(service, take)
@@ -69,7 +69,7 @@ async def sync_video(request: Request, service: Service, owner: Owner) -> Respon
     responses={**content(MP4, "Fragmented mp4."), 206: {"description": "A part of it."}, **refusals(404, 409, 416)},
 )
 @router.head("/{video_id}/stream", include_in_schema=False)
-async def stream_video(request: Request, take: OwnTake, service: Service, from_fragment: From = 0) -> Response:
+async def stream_video(request: Request, take: OwnTake, service: Service, from_fragment: FromFragment = 0) -> Response:
     """Fragmented mp4 from the first fragment on, each as soon as it is final; every client gets the same bytes. A
     finished video is a file, which supports range requests."""
     return await _stream(request, service, take, FRAGMENT, from_fragment)
@@ -81,7 +81,9 @@ async def stream_video(request: Request, take: OwnTake, service: Service, from_f
     responses={**content(MP4, "Fragmented mp4."), 206: {"description": "A part of it."}, **refusals(404, 409, 416)},
 )
 @router.head("/{video_id}/preview", include_in_schema=False)
-async def stream_preview(request: Request, take: OwnTake, service: Service, from_fragment: From = 0) -> Response:
+async def stream_preview(
+    request: Request, take: OwnTake, service: Service, from_fragment: FromFragment = 0
+) -> Response:
     """The low-resolution video of the base model, in the form of `stream`. It runs ahead of the final video."""
     return await _stream(request, service, take, PREVIEW, from_fragment)
 

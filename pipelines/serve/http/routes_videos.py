@@ -27,11 +27,11 @@ VARIANTS = {
     "spritesheet": (SPRITESHEET, "image/jpeg"),
 }
 Variant = Annotated[Literal["video", "thumbnail", "spritesheet"], Query(description="The file to download.")]
-MAKES = refusals(404, 413, 415, 503)
-BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+CREATE_RESPONSES = refusals(404, 413, 415, 503)
+BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 
-@router.post("", response_model=Video, responses=MAKES, openapi_extra=body_schema(VideoRequest))
+@router.post("", response_model=Video, responses=CREATE_RESPONSES, openapi_extra=body_schema(VideoRequest))
 async def create_video(request: Request, service: Service, owner: Owner) -> Video:
     """Queues a video and returns at once. Follow it with `stream`, `events` or `GET`."""
     return service.video(*await service.create(await read_body(request, VideoRequest), owner))
@@ -49,7 +49,7 @@ async def list_videos(
     try:
         takes, has_more = service.takes.list(owner, after, limit, order)
     except NoSuchTake:
-        raise ApiError(400, "invalid_value", "after: there is no such video", "after") from None
+        raise ApiError(400, "invalid_value", "after: unknown video id", "after") from None
     data = [service.video(take) for take in takes]
     first, last = (data[0].id, data[-1].id) if data else (None, None)
     return VideoList(data=data, first_id=first, last_id=last, has_more=has_more)
@@ -58,7 +58,7 @@ async def list_videos(
 @router.post(
     "/extensions",
     response_model=Video,
-    responses={**MAKES, **refusals(409)},
+    responses={**CREATE_RESPONSES, **refusals(409)},
     openapi_extra=body_schema(ExtensionRequest),
 )
 async def extend_video(request: Request, service: Service, owner: Owner) -> Video:
@@ -90,7 +90,9 @@ async def cancel_video(take: OwnTake, service: Service) -> Video:
     return service.video(await service.call(take, service.engine.cancel))
 
 
-@router.post("/{video_id}/remix", response_model=Video, responses=MAKES, openapi_extra=body_schema(RemixRequest))
+@router.post(
+    "/{video_id}/remix", response_model=Video, responses=CREATE_RESPONSES, openapi_extra=body_schema(RemixRequest)
+)
 async def remix_video(request: Request, take: OwnTake, service: Service) -> Video:
     """Queues the same request, seed included, with another prompt."""
     return service.video(*await service.remix(take, await read_body(request, RemixRequest)))
@@ -100,7 +102,7 @@ async def remix_video(request: Request, take: OwnTake, service: Service) -> Vide
     "/{video_id}/content",
     response_class=Response,
     responses={
-        200: {"description": "The file.", "content": {"video/mp4": BYTES, "image/jpeg": BYTES}},
+        200: {"description": "The file.", "content": {"video/mp4": BINARY, "image/jpeg": BINARY}},
         206: {"description": "A part of it."},
         304: {"description": "Unchanged: its ETag is in `If-None-Match`."},
         **refusals(404, 409, 416),
@@ -110,7 +112,7 @@ async def remix_video(request: Request, take: OwnTake, service: Service) -> Vide
 async def download_video(request: Request, take: OwnTake, service: Service, variant: Variant = "video") -> Response:
     """The finished file, or a range of it."""
     if take.status is Status.FAILED:
-        raise ApiError(409, "video_failed", f"Video {take.id} was not completed; `stream` has the part that was made.")
+        raise ApiError(409, "video_failed", f"Video {take.id} was not completed; `stream` has the finished part.")
     if take.status is not Status.COMPLETED:
         raise ApiError(409, "video_not_ready", f"Video {take.id} is {take.status}; `stream` has the fragments so far.")
     name, media = VARIANTS[variant]

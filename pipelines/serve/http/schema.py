@@ -57,15 +57,15 @@ def _text(value: str) -> str:
 
 def _prompt(value: Any) -> tuple[str, tuple[Cue, ...]]:
     text, cues = read_prompt(value)
-    for one in (text, *(cue.prompt for cue in cues)):
-        _text(one)
+    for prompt in (text, *(cue.prompt for cue in cues)):
+        _text(prompt)
     return text, cues
 
 
 def _seconds(value: Any) -> Any:
     text = f"{value:f}" if isinstance(value, int | float) and not isinstance(value, bool) else value
     if not isinstance(text, str) or not _SECONDS.fullmatch(text):
-        raise ValueError("it has to be a number of seconds, such as 4 or 2.5")
+        raise ValueError("must be a number of seconds, such as 4 or 2.5")
     return text
 
 
@@ -79,10 +79,10 @@ class RequestModel(BaseModel):
 
 
 class VideoRequest(RequestModel):
-    """A new video. `size` or `width` and `height`, `seconds` or `num_frames`."""
+    """A new video. Give `size` or `width` and `height`, and `seconds` or `num_frames`."""
 
     prompt: PromptField
-    model: Text | None = Field(None, description="The model that `GET /v1/models` lists, which is also the default.")
+    model: Text | None = Field(None, description="Id of the model served, as in `GET /v1/models`; may be omitted.")
     seconds: Seconds | None = Field(None, description="Length; 4 if neither this nor `num_frames` is given.")
     size: str | None = Field(
         None,
@@ -91,7 +91,7 @@ class VideoRequest(RequestModel):
         examples=["128x128"],
     )
     num_frames: int | None = Field(None, ge=1, description="Exact length in frames. (Extension.)")
-    fps: int | None = Field(None, ge=1, le=240, description="Frames a second. (Extension.)")
+    fps: int | None = Field(None, ge=1, le=240, description="Frames per second. (Extension.)")
     width: int | None = Field(None, ge=2, description="In pixels; requires `height`. (Extension.)")
     height: int | None = Field(None, ge=2, description="In pixels; requires `width`. (Extension.)")
     num_inference_steps: int | None = Field(
@@ -153,7 +153,7 @@ class PromptAt(BaseModel):
 
 
 class PlanSizes(BaseModel):
-    """The sizes of the pieces in which a video is made, in frames."""
+    """The sizes of the pieces in which a video is generated, in frames."""
 
     chunk_frames: int = Field(description="Output of the first call of the base model.")
     condition_frames: int = Field(description="Frames of the previous chunk that each later call repeats.")
@@ -189,7 +189,7 @@ class Video(BaseModel):
     prompts: list[PromptAt] = Field(description="All prompts, with their first frames.")
     extends_video_id: str | None
     plan: PlanSizes
-    warnings: list[str] = Field([], description="Of a new video: unknown words and prompts that never show.")
+    warnings: list[str] = Field([], description="For a new video: unknown words, and prompts without effect.")
 
 
 class VideoList(BaseModel):
@@ -227,7 +227,7 @@ class Limits(BaseModel):
     max_cues: int
     max_pixels: int
     max_steps: int
-    size_multiple: int = Field(description="Width and height have to be multiples of this.")
+    size_multiple: int = Field(description="Width and height must be multiples of this.")
 
 
 class Model(BaseModel):
@@ -256,10 +256,10 @@ class ErrorDetail(BaseModel):
 
 
 class ErrorBody(BaseModel):
-    """The form of every refusal."""
+    """The body of every error response."""
 
     error: ErrorDetail
 
 
-# They stand in no signature that FastAPI sees.
-UNSEEN: tuple[type[BaseModel], ...] = (VideoRequest, RemixRequest, ExtensionRequest, LoginRequest, ErrorBody)
+# They appear in no signature that FastAPI inspects.
+EXTRA_SCHEMAS: tuple[type[BaseModel], ...] = (VideoRequest, RemixRequest, ExtensionRequest, LoginRequest, ErrorBody)

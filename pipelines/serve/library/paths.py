@@ -3,7 +3,7 @@
 takes/<id>/take.json                        the record: request and progress
 takes/<id>/fragments/000000.mp4             fragments of the video; the first one begins with ftyp and moov
 takes/<id>/previews/000000.mp4              fragments of the low-resolution video
-takes/<id>/chunks/000000.npz                output of the base model, to go on from
+takes/<id>/chunks/000000.npz                output of the base model, to resume from
 takes/<id>/boundaries/000003-0-1.npz        window 3's predictions for window 4, of steps [0, 1)
 takes/<id>/video.mp4, thumbnail.jpg, spritesheet.jpg
 """
@@ -27,7 +27,7 @@ def is_id(text: str) -> bool:
 def folder(take_id: str) -> str:
     """Raises ValueError for an invalid id."""
     if not is_id(take_id):
-        raise ValueError(f"id={take_id!r}: it has to be video_ and 32 hexadecimal digits")
+        raise ValueError(f"id={take_id!r}: must be video_ and 32 hexadecimal digits")
     return f"{TAKES}/{take_id}"
 
 

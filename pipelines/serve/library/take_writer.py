@@ -34,7 +34,7 @@ class TakeWriter(PieceWriter):
     def __init__(self, store: Store) -> None:
         super().__init__(store, "serve.takes", MARK)
 
-    def look(self, take_id: str) -> tuple[Sizes, None]:
+    def list_files(self, take_id: str) -> tuple[Sizes, None]:
         """The files of a take."""
         start = f"{folder(take_id)}/"
         return {path.removeprefix(start): size for path, size in self._store.sizes(folder(take_id)).items()}, None

@@ -89,7 +89,7 @@ class Take:
 
     @property
     def is_active(self) -> bool:
-        """Whether it waits or is in work."""
+        """Whether it is waiting or in progress."""
         return self.status in (Status.QUEUED, Status.IN_PROGRESS)
 
     @property
@@ -119,7 +119,7 @@ def extended(source: Take, prompt: str, num_frames_more: int, now: int) -> Take:
     Raises ValueError for an impossible video.
     """
     if num_frames_more < 1:
-        raise FieldError.of("num_frames", num_frames_more, "it has to be at least 1")
+        raise FieldError.of("num_frames", num_frames_more, "must be at least 1")
     cues = (*source.cues, Cue(source.num_frames, prompt))
     take = derived(source, now, cues=cues, num_frames=source.num_frames + num_frames_more, extends=source.id)
     assert take.spec, "a PromptSpec checks itself"
@@ -150,7 +150,7 @@ def read_take(data: bytes) -> Take:
 
 
 def _old_settings(texts: object) -> dict[str, object]:
-    """Fields that records of before kept in `settings`, as texts such as "base.num_inference_steps=8"."""
+    """Fields that older records kept in `settings`, as texts such as "base.num_inference_steps=8"."""
     names = {SETTING_KEYS[name]: name for name in ("num_inference_steps", "guidance_scale")}
     found: dict[str, object] = {}
     for text in texts if isinstance(texts, list) else [texts]:

@@ -74,7 +74,7 @@ def test_cancel_stops_the_work_and_leaves_what_is_made(page, kit):
     page.tab.click("#actions button:text('Cancel')")
     page.wait_state("cancelled")
     assert kit.takes.get(video_id).error[0] == "cancelled"
-    assert page.tab.inner_text("#status") == "Cancelled. The finished part can be played."
+    assert page.tab.inner_text("#status") == "Cancelled. You can play the finished part."
     page.tab.reload()
     page.wait_state("cancelled")
     page.wait_shown("low", "fine")

@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def figure(request):
-    """Prints measured figures and appends them to the file."""
+    """Prints measured values and appends them to the file."""
 
     def write(**figures):
         row = {"test": request.node.name, **figures}

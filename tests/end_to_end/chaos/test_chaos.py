@@ -189,7 +189,7 @@ def test_sigterm_commits_what_is_whole_and_the_job_goes_on_later(ray_cluster, tm
     process.terminate()
     text, _ = process.communicate(timeout=60)
     seconds = time.monotonic() - began
-    assert process.returncode == 1 and "the same command goes on from there" in text, text
+    assert process.returncode == 1 and "run the same command again" in text, text
     rows = pd.read_parquet(tmp_path / "out" / "manifest")
     assert len(rows) == len(list((tmp_path / "out").glob("videos/**/*.mp4"))) >= 5  # compacted, nothing half done
     made, _, skipped = end(start(address, 0.0, *overrides))

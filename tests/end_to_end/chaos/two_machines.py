@@ -1,4 +1,4 @@
-"""A bulk job on two machines (raylets), one of which is killed in the middle; prints figures as JSON."""
+"""A bulk job on two machines (raylets), one of which is killed in the middle; prints measurements as JSON."""
 
 import json
 import logging

@@ -109,7 +109,7 @@ def test_names_of_the_refiner(theirs, ours):
 
 @pytest.mark.parametrize("key", ["", "conv_in.weight", "input_blocks.12.0.x", "input_blocks.3.0.x", "middle_block.4.x"])
 def test_a_name_that_is_none_of_the_refiners_is_refused(key):
-    with pytest.raises(ValueError, match="is no tensor of the published refiner"):
+    with pytest.raises(ValueError, match="is not a tensor of the published refiner"):
         refiner_name(key)
 
 
@@ -119,5 +119,6 @@ def test_a_part_that_is_none_is_refused():
 
 
 def test_a_name_that_is_none_of_the_image_encoders_is_refused():
-    with pytest.raises(ValueError, match="key='vision_model.encoder.layers.0.x' is no tensor of the published image"):
+    rule = "key='vision_model.encoder.layers.0.x' is not a tensor of the published image"
+    with pytest.raises(ValueError, match=rule):
         published_name("image_encoder", "vision_model.encoder.layers.0.x")

@@ -27,11 +27,11 @@ def test_equal_specs_stay_equal_after_a_pickle():
     ("field", "value", "rule"),
     [
         ("video_id", "", "empty"),
-        ("video_id", 7, "text"),
+        ("video_id", 7, "string"),
         ("prompt", "", "empty"),
         ("prompt", " \n\t ", "blank"),
-        ("prompt", None, "text"),
-        ("negative_prompt", None, "text"),
+        ("prompt", None, "string"),
+        ("negative_prompt", None, "string"),
         ("num_frames", 0, "at least 1 frame"),
         ("num_frames", -3, "at least 1 frame"),
         ("num_frames", 80.0, "whole number"),
@@ -82,10 +82,10 @@ def test_never_shown_are_the_cues_of_no_frame(num_frames, params, data):
     [
         (0, "x", "from_frame=0: a later prompt begins at frame 1 or after it"),
         (-8, "x", "from_frame=-8: a later prompt begins at frame 1 or after it"),
-        (8.0, "x", "from_frame=8.0: it has to be a whole number"),
-        (True, "x", "from_frame=True: it has to be a whole number"),
-        (8, " ", "prompt=' ': it must not be empty or blank"),
-        (8, None, "prompt=None: it has to be a text"),
+        (8.0, "x", "from_frame=8.0: must be a whole number"),
+        (True, "x", "from_frame=True: must be a whole number"),
+        (8, " ", "prompt=' ': must not be empty or blank"),
+        (8, None, "prompt=None: must be a string"),
     ],
 )
 def test_an_invalid_cue_is_refused(from_frame, prompt, reason):
@@ -97,8 +97,8 @@ def test_an_invalid_cue_is_refused(from_frame, prompt, reason):
 @pytest.mark.parametrize(
     ("frames", "reason"),
     [
-        ((40, 20), "prompt[2].from_frame=20: it has to be later than the prompt before it, which begins at 40"),
-        ((40, 40), "prompt[2].from_frame=40: it has to be later than the prompt before it, which begins at 40"),
+        ((40, 20), "prompt[2].from_frame=20: must be later than the prompt before it, which begins at 40"),
+        ((40, 40), "prompt[2].from_frame=40: must be later than the prompt before it, which begins at 40"),
         ((79, 80), "prompt[2].from_frame=80: the video ends before it, at 80"),
         ((9000,), "prompt[1].from_frame=9000: the video ends before it, at 80"),
     ],
@@ -111,13 +111,13 @@ def test_cues_that_do_not_fit_are_refused(frames, reason):
 
 @pytest.mark.parametrize("cues", [[Cue(8, "x")], ({"from_frame": 8, "prompt": "x"},), None])
 def test_cues_are_a_tuple_of_cues(cues):
-    with pytest.raises(ValueError, match="^cues=.*: it has to be a tuple of Cues$"):
+    with pytest.raises(ValueError, match="^cues=.*: must be a tuple of Cues$"):
         PromptSpec("a", "x", cues=cues)
 
 
 @pytest.mark.parametrize("settings", [("a=1",), [("a", 1)], (("a", [1]),), (("a",),), ((1, 2),), None])
 def test_settings_are_pairs_of_a_key_and_a_plain_value(settings):
-    with pytest.raises(ValueError, match="^settings=.*: it has to be a tuple of pairs"):
+    with pytest.raises(ValueError, match="^settings=.*: must be a tuple of pairs"):
         PromptSpec("a", "x", settings=settings)
     assert hash(PromptSpec("a", "x", settings=(("b.c", (1, 2.5)), ("b.d", None), ("b.e", "f"))))
 
@@ -140,25 +140,25 @@ FIRST = {"from_frame": 0, "prompt": "a"}
 @pytest.mark.parametrize(
     ("value", "reason"),
     [
-        (5, "prompt=5: it has to be a text, or a list of {from_frame, prompt}"),
-        (None, "prompt=None: it has to be a text, or a list of {from_frame, prompt}"),
-        ([], "prompt=[]: it has to be a text, or a list of {from_frame, prompt}"),
-        (FIRST, "prompt={'from_frame': 0, 'prompt': 'a'}: it has to be a text, or a list of {from_frame, prompt}"),
-        (["a"], "prompt[0]='a': it has to have the fields from_frame and prompt"),
+        (5, "prompt=5: must be a string, or a list of {from_frame, prompt}"),
+        (None, "prompt=None: must be a string, or a list of {from_frame, prompt}"),
+        ([], "prompt=[]: must be a string, or a list of {from_frame, prompt}"),
+        (FIRST, "prompt={'from_frame': 0, 'prompt': 'a'}: must be a string, or a list of {from_frame, prompt}"),
+        (["a"], "prompt[0]='a': must have the fields from_frame and prompt"),
         ([{"prompt": "a"}], "prompt[0].from_frame is missing"),
         ([FIRST, {"from_frame": 8}], "prompt[1].prompt is missing"),
         ([FIRST, {"from_frame": 8, "text": "b"}], "prompt[1].text='b': no such field; "),
         ([{"from_frame": 8, "prompt": "a"}], "prompt[0].from_frame=8: the first prompt begins at frame 0"),
-        ([{"from_frame": -1, "prompt": "a"}], "prompt[0].from_frame=-1: it has to be at least 0"),
-        ([FIRST, FIRST], "prompt[1].from_frame=0: it has to be later than the prompt before it, which begins at 0"),
+        ([{"from_frame": -1, "prompt": "a"}], "prompt[0].from_frame=-1: must be at least 0"),
+        ([FIRST, FIRST], "prompt[1].from_frame=0: must be later than the prompt before it, which begins at 0"),
         (
             [FIRST, {"from_frame": 40, "prompt": "b"}, {"from_frame": 24, "prompt": "c"}],
-            "prompt[2].from_frame=24: it has to be later than the prompt before it, which begins at 40",
+            "prompt[2].from_frame=24: must be later than the prompt before it, which begins at 40",
         ),
-        ([FIRST, {"from_frame": "8", "prompt": "b"}], "prompt[1].from_frame='8': it has to be a whole number"),
-        ([FIRST, {"from_frame": True, "prompt": "b"}], "prompt[1].from_frame=True: it has to be a whole number"),
-        ([FIRST, {"from_frame": 8, "prompt": " "}], "prompt[1].prompt=' ': it must not be empty or blank"),
-        ([FIRST, {"from_frame": 8, "prompt": 7}], "prompt[1].prompt=7: it has to be a text"),
+        ([FIRST, {"from_frame": "8", "prompt": "b"}], "prompt[1].from_frame='8': must be a whole number"),
+        ([FIRST, {"from_frame": True, "prompt": "b"}], "prompt[1].from_frame=True: must be a whole number"),
+        ([FIRST, {"from_frame": 8, "prompt": " "}], "prompt[1].prompt=' ': must not be empty or blank"),
+        ([FIRST, {"from_frame": 8, "prompt": 7}], "prompt[1].prompt=7: must be a string"),
     ],
 )
 def test_an_invalid_prompt_is_refused_with_its_place_value_and_rule(value, reason):
@@ -180,7 +180,7 @@ def test_a_changed_prompt_holds_from_the_first_chunk_that_is_left_up_to_the_next
     assert (frame, changed.prompt, changed.cues) == (16, "a", (Cue(16, "x"), Cue(25, "c")))
     assert change_prompt(spec, plan, 2, "x")[1].cues == (Cue(16, "b"), Cue(24, "x"), Cue(25, "c"))
     for num_reached in (3, 4):  # the chunk from 32 has no frame of the video
-        with pytest.raises(ValueError, match="^prompt='x': it comes too late"):
+        with pytest.raises(ValueError, match="^prompt='x': too late"):
             change_prompt(spec, plan, num_reached, "x")
     with pytest.raises(ValueError, match="empty or blank"):
         change_prompt(spec, plan, 0, " ")

@@ -155,7 +155,7 @@ def test_a_resume_that_fits_is_taken(window):
     [
         (Resume(5, 9, "memory", HEARD), True, "resume.window=5: the windows of this video are 0 to 4"),
         (Resume(-1, 0), True, "resume.window=-1: the windows of this video are 0 to 4"),
-        (Resume(1, 1, "memory", HEARD), False, "resume.window=1: in symmetric coupling it has to be 0, because no "),
+        (Resume(1, 1, "memory", HEARD), False, "resume.window=1: in symmetric coupling must be 0, because no "),
         (Resume(1, 2, "memory", HEARD), True, "resume.chunk=2: the first one that window 1 needs is 1"),
         (Resume(0, 1, "memory"), True, "resume.chunk=1: the first one that window 0 needs is 0"),
         (Resume(1, 1, None, HEARD), True, "resume.memory='none': all chunks but 0 continue one"),

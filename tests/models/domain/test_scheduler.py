@@ -462,9 +462,15 @@ def test_a_video_that_is_resumed_at_its_beginning_is_the_one_that_is_submitted()
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"prompt": "another"}, "prompt: that of the chunk from frame 0 cannot change, it was handed out"),
-        ({"cues": (Cue(24, "another"),)}, "prompt: that of the chunk from frame 24 cannot change, it was handed out"),
-        ({"cues": (Cue(17, "another"),)}, "prompt: that of the chunk from frame 24 cannot change, it was handed out"),
+        ({"prompt": "another"}, "prompt: too late to change the chunk from frame 0, which has been handed out"),
+        (
+            {"cues": (Cue(24, "another"),)},
+            "prompt: too late to change the chunk from frame 24, which has been handed out",
+        ),
+        (
+            {"cues": (Cue(17, "another"),)},
+            "prompt: too late to change the chunk from frame 24, which has been handed out",
+        ),
         ({"seed": 1}, "video_id='a': it is running, and only its prompts can change"),
         ({"num_frames": 40}, "video_id='a': it is running, and only its prompts can change"),
         ({"settings": (("refiner.eta", 1),)}, "video_id='a': it is running, and only its prompts can change"),

@@ -1,4 +1,4 @@
-"""Figures of a video that are taken chunk by chunk are those of the whole."""
+"""Metrics of a video that are taken chunk by chunk are those of the whole."""
 
 import pickle
 from itertools import pairwise
@@ -15,7 +15,7 @@ from longtake.models.metrics.scuts import scuts
 
 
 def texture(num_frames, seed=0, size=32):
-    """A texture that moves by a pixel a frame."""
+    """A texture that moves by a pixel per frame."""
     rng = np.random.default_rng(seed)
     picture = rng.integers(0, 255, (size, size + num_frames, 3), np.uint8)
     return np.stack([picture[:, i : i + size] for i in range(num_frames)])

@@ -43,7 +43,7 @@ COLUMNS = {
 @pytest.fixture(scope="module")
 def clip():
     wanted = ("image_encoder", "text_encoder", "tokenizer")
-    parts = load_bundle(bundle_path("tiny"), wanted=lambda name: name in wanted).parts
+    parts = load_bundle(bundle_path("tiny"), keep=lambda name: name in wanted).parts
     return Clip(*(parts[name] for name in wanted))
 
 

@@ -39,7 +39,7 @@ def test_classes_are_found_by_their_names_whatever_package_the_index_names(copy,
     assert index["cam"] == ["longtake.models.nets.cam", "Cam"] and index["apm"] == ["longtake.models.nets.apm", "Apm"]
     index |= {"cam": [f"{package}.cam", "Cam"], "apm": [f"{package}.apm", "Apm"]}
     (copy / "model_index.json").write_text(json.dumps(index))
-    parts = load_bundle(copy, wanted=lambda name: name in ("cam", "apm")).parts
+    parts = load_bundle(copy, keep=lambda name: name in ("cam", "apm")).parts
     assert type(parts["cam"]) is Cam and type(parts["apm"]) is Apm
 
 

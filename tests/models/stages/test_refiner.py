@@ -378,16 +378,16 @@ def test_chunks_that_do_not_cover_the_window_are_noticed():
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("num_inference_steps", 0, "num_inference_steps=0: it has to be at least 1"),
-        ("strength", 0.0, "strength=0.0: it has to be above 0 and at most 1"),
+        ("num_inference_steps", 0, "num_inference_steps=0: must be at least 1"),
+        ("strength", 0.0, "strength=0.0: must be above 0 and at most 1"),
         ("strength", float("nan"), "strength=nan"),
-        ("guidance_scale", 0.5, "guidance_scale=0.5: it has to be at least 1"),
+        ("guidance_scale", 0.5, "guidance_scale=0.5: must be at least 1"),
         ("guidance_scale", float("inf"), "guidance_scale=inf"),
-        ("guidance_rescale", 1.5, r"guidance_rescale=1.5: it has to be in 0\.\.1"),
-        ("eta", -0.1, r"eta=-0.1: it has to be in 0\.\.1"),
+        ("guidance_rescale", 1.5, r"guidance_rescale=1.5: must be in 0\.\.1"),
+        ("eta", -0.1, r"eta=-0.1: must be in 0\.\.1"),
         ("sampler", "euler", "sampler='euler' must be one of ddim, dpmpp_2m_sde"),
         ("steps_per_task", 0, "steps_per_task=0"),
-        ("height", 127, "height=127: it has to be even and at least 2"),
+        ("height", 127, "height=127: must be even and at least 2"),
         ("width", 0, "width=0"),
     ],
 )

@@ -1,4 +1,4 @@
-"""`longtake ablate`, on untrained networks: videos, figures, resumption and results."""
+"""`longtake ablate`, on untrained networks: videos, metrics, resumption and results."""
 
 import json
 from dataclasses import replace
@@ -135,7 +135,7 @@ def test_other_settings_are_other_videos(conf):
     ("setting", "words"),
     [
         ("num_prompts=0", "num_prompts=0 must be at least 1"),
-        ("variants=[half]", "variants=half: it must be among full, no-cam"),
+        ("variants=[half]", "variants=half: must be among full, no-cam"),
         ("variants=[svd]", "needs diffusers.svd=FOLDER"),
         ("seed=-1", "seed=-1 must be at least 0"),
     ],
@@ -150,10 +150,10 @@ def test_what_cannot_be_compared_is_refused_by_name_and_value(setting, words):
     ("words", "said"),
     [
         (["num_prompts=0"], "num_prompts=0 must be at least 1"),
-        (["num_prompts=65"], "num_prompts=65 must be at most 64: training has seen the other captions"),
+        (["num_prompts=65"], "num_prompts=65 must be at most 64: training used the other captions"),
         (["bundle=nowhere"], "bundle=nowhere is neither"),
         (["prompts=nowhere.txt"], "prompts=nowhere.txt cannot be read"),
-        (["diffusers.svd=nowhere"], "diffusers.svd=nowhere is no diffusers pipeline"),
+        (["diffusers.svd=nowhere"], "diffusers.svd=nowhere is not a diffusers pipeline"),
     ],
 )
 def test_the_command_refuses_before_anything_is_made(words, said, capsys, tmp_path):

@@ -23,7 +23,7 @@ from longtake.pipelines.api import write_mp4
 from longtake.pipelines.bulk.checks import check
 from longtake.pipelines.bulk.command import Stopped
 from longtake.pipelines.bulk.settings import load_bulk
-from longtake.pipelines.files.folder_lock import LEASE, LeaseTimes, alone
+from longtake.pipelines.files.folder_lock import LEASE, LeaseTimes, exclusive
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.local import LocalRunner
 from tests.pipelines.runners.test_local import NUM_STEPS
@@ -84,7 +84,7 @@ def test_every_row_has_exactly_one_row_in_the_manifest_with_its_reason(finished)
         3: "not JSON",
         4: "prompt",
         5: "num_frames=0: a video has at least 1 frame",
-        6: "id='good': an earlier row has it too",
+        6: "id='good': an earlier row has the same id",
         7: "refiner.strength=7",
         8: "ray.address=auto cannot differ from video to video",
         10: "the toy does not like it",
@@ -144,7 +144,7 @@ def test_two_jobs_in_one_folder_are_refused(tmp_path):
     (tmp_path / "out").mkdir()
     with (tmp_path / "out" / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        with pytest.raises(ValueError, match="another job is writing there now"):
+        with pytest.raises(ValueError, match="another job is already writing there"):
             run_job(prompts, tmp_path / "out")
 
 
@@ -217,8 +217,8 @@ def test_two_jobs_in_one_bucket_folder_are_refused(s3_url, tmp_path):
     prompts = write_prompts(tmp_path / "p.txt", ["a red circle"])
     out = f"{s3_url}/{tmp_path.name}"
     with (
-        alone(Store(out)),
-        pytest.raises(ValueError, match="another job is writing there now; its last sign of life was at 20"),
+        exclusive(Store(out)),
+        pytest.raises(ValueError, match="another job is already writing there; its last heartbeat was at 20"),
     ):
         run_job(prompts, out)
 
@@ -241,7 +241,7 @@ def test_a_job_whose_folder_was_taken_over_ends_and_writes_no_more(ray_cluster, 
     thread = threading.Thread(target=take_over, daemon=True)
     thread.start()
     try:
-        with pytest.raises(RuntimeError, match="another job has taken the folder over"):
+        with pytest.raises(RuntimeError, match="another job took over the folder"):
             run_job(prompts, out, "num_frames=200", seconds=0.2)
     finally:
         lost.set()

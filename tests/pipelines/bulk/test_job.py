@@ -22,7 +22,7 @@ def job():
 
 @pytest.fixture
 def video(job):
-    """A video of two segments in work."""
+    """A video of two segments in progress."""
     spec, conf = PromptSpec("a", "a red circle", num_frames=26), job._conf
     video = begin(PromptRow("p.txt:1", 0, {}, None), spec, conf, conf, "ab" * 32)
     job._begin(video)
@@ -42,21 +42,21 @@ def waiting(job):
 def test_a_video_that_only_waits_for_its_commit_is_committed_when_something_else_of_it_is_lost(job, video):
     encode(job, video, 2)
     job._commit(video)
-    job._begin_again("a", "its machine is gone", WriterJob("save_chunk", (), "a"))
+    job._restart("a", "its machine is gone", WriterJob("save_chunk", (), "a"))
     assert waiting(job) == ["commit"] and job._jobs._waiting[0].args[0].attempts == 2
     assert not job._runner.waiting_frames  # nothing is made again
 
 
 def test_a_commit_that_lost_a_fragment_gets_all_of_them_again(job, video):
     encode(job, video, 2)
-    job._begin_again("a", "its machine is gone", WriterJob("commit", (), "a"))
+    job._restart("a", "its machine is gone", WriterJob("commit", (), "a"))
     assert waiting(job) == [] and list(job._runner.waiting_frames) == ["a"]
     assert not video.fragments and video.encode(Slot("video", 1), "segment") is not None
 
 
 def test_a_video_that_loses_parts_too_often_fails_with_the_number_of_its_attempts(job, video):
     for _ in range(3):
-        job._begin_again("a", "its machine is gone")
+        job._restart("a", "its machine is gone")
     (record,) = job._jobs._waiting
     row = record.args[0]
     assert (record.method, row.status, row.attempts) == ("record", "failed", 3)

@@ -1,4 +1,4 @@
-"""A bulk job's record of a video in work; handles are plain objects here."""
+"""A bulk job's record of a video in progress; handles are plain objects here."""
 
 import json
 from dataclasses import replace
@@ -65,10 +65,10 @@ def test_pieces_that_come_again_are_encoded_only_where_their_fragments_are_lost(
 
 
 def test_a_video_that_was_rejected_begins_again_with_a_seed_of_its_own_and_what_was_said_of_the_first(video):
-    video.learn(GateFigures(16, 0, 0.5, 0.0), "measured")
-    video.learn(GateFigures(24, 1, 0.25, 0.0), "measured")
+    video.add_measurement(GateFigures(16, 0, 0.5, 0.0), "measured")
+    video.add_measurement(GateFigures(24, 1, 0.25, 0.0), "measured")
     video.seconds[StageName.GENERATE] = 2.0
-    video.rejected = video.tried("too many cuts")
+    video.rejected = video.seeds_tried("too many cuts")
     again = video.reseeded(retries=1)
     assert again.spec == replace(video.spec, seed=seed_of(1, 1)) and again.spec.seed != 1
     assert (again.row.seed, again.row.asked_seed, again.retries) == (seed_of(1, 1), 1, 1)
@@ -82,9 +82,9 @@ def test_a_video_that_was_rejected_begins_again_with_a_seed_of_its_own_and_what_
 
 def test_begun_anew_a_video_keeps_the_figures_of_all_its_frames_until_it_has_them_again(video):
     whole = GateFigures(26, 0, 0.5, 0.1)
-    video.learn(whole, "all of it")
+    video.add_measurement(whole, "all of it")
     video.begin_again(keep=True)
-    video.learn(GateFigures(16, 0, 0.5, 0.0), "the beginning")
+    video.add_measurement(GateFigures(16, 0, 0.5, 0.0), "the beginning")
     assert (video.figures, video.measured) == (whole, "the beginning")
 
 

@@ -73,7 +73,7 @@ def test_the_settings_of_one_video_are_typed_and_the_others_keep_theirs():
     [
         (("ray.address", "x"), "ray.address", "ray.address=x cannot differ from video to video: only base, plan"),
         (("a", 1), "a", "a=1 cannot differ"),
-        (("refiner.width", 7), "refiner.width", "refiner.width=7: it has to be even"),
+        (("refiner.width", 7), "refiner.width", "refiner.width=7: must be even"),
         (("refiner.width", "64"), "refiner.width", "refiner.width=64 must be a whole number, not text"),
         (("refiner.width", True), "refiner.width", "refiner.width=True must be a whole number, not true or false"),
         (("refiner.guidance", 3), "refiner.guidance", "did you mean refiner.guidance_scale?"),

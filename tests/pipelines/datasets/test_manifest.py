@@ -67,7 +67,7 @@ def _failed(number: int, **changes: object) -> VideoRow:
     row = {
         "id": f"take-{number}",
         "status": "failed",
-        "reason": "num_frames='many': it has to be a whole number",
+        "reason": "num_frames='many': must be a whole number",
         "source": f"prompts.jsonl:{number + 1}",
         "ordinal": number,
         "finished_at": NOON,

@@ -90,7 +90,7 @@ def test_a_name_with_brackets_is_no_glob_when_there_is_such_a_file(tmp_path):
         ({"a.txt": b"one", "a.csv": b"prompt"}, "", "a.csv and a.txt would give their rows the same ids; rename one"),
         ({"a.csv": b"Prompt,seed\n"}, "", "a.csv has no column prompt; its columns are: Prompt, seed"),
         ({"a.csv": b""}, "a.csv", "a.csv has no column prompt; its columns are: none"),
-        ({"a.csv": b"prompt,id,id\n"}, "", "a.csv has two columns of one name; its columns are: prompt, id, id"),
+        ({"a.csv": b"prompt,id,id\n"}, "", "a.csv has two columns with the same name; its columns are: prompt, id, id"),
         ({"a.csv": b"prompt\xe9\n"}, "", r"a.csv has no column prompt; its columns are: prompt\\xe9"),
         ({"a.csv": b"prompt," + b"x" * 140_000}, "", "a.csv cannot be read: field larger than"),
         ({"a.csv.gz": gzip.compress(b"prompt")[:-9]}, "", "a.csv.gz cannot be read: "),

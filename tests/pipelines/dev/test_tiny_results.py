@@ -14,9 +14,15 @@ from longtake.pipelines.ablation.prompts import held_out_captions
 from longtake.pipelines.ablation.settings import load_ablate
 from longtake.pipelines.dev import tiny_measures, tiny_results
 from longtake.pipelines.dev.held_out import held_out_scenes
-from longtake.pipelines.dev.tiny_aims import attribute_aims, memory_aims, network_aims, refiner_aims, step_aims
 from longtake.pipelines.dev.tiny_measures import edge_sharpness, rendered, ssim
 from longtake.pipelines.dev.tiny_results import RUNS, Run, helped_and_harmed, run
+from longtake.pipelines.dev.tiny_targets import (
+    attribute_targets,
+    memory_targets,
+    network_targets,
+    refiner_targets,
+    step_targets,
+)
 
 PROBED = ("color", "background", "motion", "shape", "size")
 
@@ -42,12 +48,12 @@ def test_no_pass_of_training_saw_a_held_out_caption():
 
 
 def test_more_captions_than_are_held_out_are_refused():
-    with pytest.raises(ValueError, match="num_prompts=65 must be at most 64: training has seen the other captions"):
+    with pytest.raises(ValueError, match="num_prompts=65 must be at most 64: training used the other captions"):
         held_out_scenes(65)
 
 
 def rows(variants, count=8, right=True, **figures):
-    """A row for each prompt and variant; a figure is a number, or one for each variant."""
+    """A row for each prompt and variant; a metric is a number, or one for each variant."""
     made = []
     for index in range(count):
         for i, variant in enumerate(variants):
@@ -57,12 +63,12 @@ def rows(variants, count=8, right=True, **figures):
     return made
 
 
-def test_shares_of_videos_are_held_against_their_aims():
+def test_shares_of_videos_are_held_against_their_targets():
     short = rows(["full", "symmetric"], 50)
     for row in short[:6]:  # three of fifty prompts
         row["color_end"] = False
     many = {"short": short, "long": rows(["full"]), "long-refined": rows(["full", "symmetric"])}
-    lines = {line.figure: line for line in attribute_aims(many)}
+    lines = {line.metric: line for line in attribute_targets(many)}
     assert len(lines) == 12 and lines["colour right, frames 0-15"].met
     wrong = lines["colour right, the end of 80"]
     assert wrong.measured.startswith("94 % (") and not wrong.met and "**no**" in str(wrong)
@@ -72,10 +78,10 @@ def test_shares_of_videos_are_held_against_their_aims():
 def test_a_memory_earns_its_place_only_if_the_interval_lies_apart():
     cam = rows(["full", "no-cam"], scuts=(0, 2), seam_ratio=(1.2, 3.5))
     clear = rows(["full", "no-apm"], drift_color=(0.1, 0.2), drift_sharpness=(0.01, 0.02))
-    assert all(line.met for line in memory_aims({"no-cam": cam, "long": clear}))
+    assert all(line.met for line in memory_targets({"no-cam": cam, "long": clear}))
     for row in clear[:8]:  # half of the prompts the other way round
         row["drift_color"] = 0.3 - row["drift_color"]
-    cuts, seams, color, texture = memory_aims({"no-cam": cam, "long": clear})
+    cuts, seams, color, texture = memory_targets({"no-cam": cam, "long": clear})
     assert cuts.met and seams.met and texture.met and not color.met
 
 
@@ -86,13 +92,13 @@ def test_the_refiner_has_to_be_nearer_to_the_truth_than_bilinear():
     sharp |= {"edges_refined": (0.5, 0.5, 0.5), "edges_bilinear": (1, 1, 1), "edges_gain": (-0.5, -0.5, -0.5)}
     names = ("independent", "shared-noise", "symmetric", "causal")
     fresh = rows([f"noisy-{name}" for name in names], flow_std=(5.0, 5.0, 3.0, 9.0))
-    lines = refiner_aims({**good, **bad, **sharp}, rows(names, flow_std=(4.0, 3.5, 3.0, 3.5)), fresh)
+    lines = refiner_targets({**good, **bad, **sharp}, rows(names, flow_std=(4.0, 3.5, 3.0, 3.5)), fresh)
     assert [line.met for line in lines] == [True, True, False, False, True, True, False, False, True]
 
 
 def test_costs_and_words_are_held_against_their_limits():
     vae = {"psnr_64": (33, 32, 34), "psnr_128": (31, 30, 32), "shape_vae": (0.95, 0.9, 1), "shape_true": (1, 1, 1)}
-    lines = network_aims(vae, {"color": (0.1, 0.05, 0.2), "motion": (0.1, -0.1, 0.2)}, dict.fromkeys(COSTS, 2.0))
+    lines = network_targets(vae, {"color": (0.1, 0.05, 0.2), "motion": (0.1, -0.1, 0.2)}, dict.fromkeys(COSTS, 2.0))
     assert [line.met for line in lines] == [True, False, True, True, False, True, False, True]
 
 
@@ -102,7 +108,7 @@ COSTS = ("bundle_mb", "chunk_s", "window_s")
 def test_few_steps_may_lose_three_points():
     few, many = rows(["full", "symmetric"], 24), rows(["full", "symmetric"], 24)
     few[1]["color_end"] = few[3]["shape_end"] = few[5]["shape_end"] = False
-    color, background, shape, motion = (line.met for line in step_aims(few, many))
+    color, background, shape, motion = (line.met for line in step_targets(few, many))
     assert (color, background, shape, motion) == (False, True, False, True)
 
 
@@ -171,7 +177,7 @@ def test_the_command_makes_videos_measures_them_and_keeps_what_people_wrote(rand
     run(conf_of, tmp_path)
     text = (tmp_path / "tiny.md").read_text()
     assert text.startswith("# mine\n") and text.endswith("after\n") and "old" not in text
-    assert "| colour right, the end of 240 | >= 90 % | refined" in text and "aims are met" in text
+    assert "| colour right, the end of 240 | >= 90 % | refined" in text and "targets are met" in text
     written = [json.loads(line) for line in (tmp_path / "tiny.jsonl").read_text().splitlines()]
     assert {row["run"] for row in written} == set(RUNS) and "curve" not in written[0]
     assert (tmp_path / "tiny.png").stat().st_size > 1000

@@ -55,7 +55,7 @@ def test_figures_of_other_settings_are_refused(folder, tmp_path):
         (["manifest={folder}", "out=x", "size=7"], "size=7 must be between"),
         (["manifest={folder}", "out=x", "clip={folder}"], "must be a bundle or a folder with a transformers CLIP"),
         (["manifest={folder}", "out=x", "colour=red"], "colour"),
-        (["--compare", "{folder}", "out=x"], "two folders at least"),
+        (["--compare", "{folder}", "out=x"], "at least two folders"),
         (["--compare", "{folder}", "{folder}"], "out is missing"),
         (["--compare", "{folder}", "{folder}", "out=x"], "it holds no evaluation"),
         (["--compare", "{folder}", "{folder}", "out=x", "size=64"], "only out can be set"),

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from longtake.pipelines.files.folder_lock import LEASE, LeaseTimes, alone
+from longtake.pipelines.files.folder_lock import LEASE, LeaseTimes, exclusive
 from longtake.pipelines.files.store import Store
 from tests.support.places import ROOT
 
@@ -19,9 +19,9 @@ QUICK = LeaseTimes(renew_s=0.2, dead_s=1.5, settle_s=0.3)
 
 HOLDS = """
 import sys, time
-from longtake.pipelines.files.folder_lock import LeaseTimes, alone
+from longtake.pipelines.files.folder_lock import LeaseTimes, exclusive
 from longtake.pipelines.files.store import Store
-with alone(Store(sys.argv[1]), times=LeaseTimes(renew_s=0.2)):
+with exclusive(Store(sys.argv[1]), times=LeaseTimes(renew_s=0.2)):
     print("held", flush=True)
     time.sleep(600)
 """
@@ -55,45 +55,46 @@ def wait_until(condition, seconds=20):
 
 
 def test_a_second_one_is_refused_until_the_first_has_ended(folder):
-    with alone(folder, times=QUICK) as hold:
-        with pytest.raises(ValueError, match=r"^out=.*: another job is writing there now"), alone(folder, times=QUICK):
+    with exclusive(folder, times=QUICK) as hold:
+        refusal = "^out=.*: another job is already writing there"
+        with pytest.raises(ValueError, match=refusal), exclusive(folder, times=QUICK):
             pass
         assert not hold.lost
-    with alone(folder, times=QUICK):
+    with exclusive(folder, times=QUICK):
         pass
     assert not folder.exists(LEASE)
 
 
 def test_the_refusal_names_who_else_may_be_there(folder):
-    refusal = r"library=.*: another endpoint is writing there now"
+    refusal = r"library=.*: another endpoint is already writing there"
     with (
-        alone(folder, times=QUICK),
+        exclusive(folder, times=QUICK),
         pytest.raises(ValueError, match=refusal),
-        alone(folder, "library", "another endpoint"),
+        exclusive(folder, "library", "another endpoint"),
     ):
         pass
 
 
 def test_the_folder_is_free_again_after_an_error(folder):
-    with pytest.raises(OSError, match="disk full"), alone(folder, times=QUICK):
+    with pytest.raises(OSError, match="disk full"), exclusive(folder, times=QUICK):
         raise OSError("disk full")
-    with alone(folder, times=QUICK):
+    with exclusive(folder, times=QUICK):
         pass
 
 
 def test_a_lease_outlives_its_time_for_as_long_as_its_holder_works(bucket):
-    with alone(bucket, times=QUICK) as hold:
+    with exclusive(bucket, times=QUICK) as hold:
         began = lease_of(bucket)
         wait_until(lambda: lease_of(bucket)["renewed_s"] > began["renewed_s"] + 2 * QUICK.dead_s)
-        with pytest.raises(ValueError, match="another job"), alone(bucket, times=QUICK):
+        with pytest.raises(ValueError, match="another job"), exclusive(bucket, times=QUICK):
             pass
         assert not hold.lost and lease_of(bucket)["token"] == began["token"]
 
 
 def test_the_refusal_says_when_the_other_was_last_heard_of(bucket):
     bucket.put(LEASE, json.dumps({"token": "x", "renewed_s": 4102444800}).encode())  # its clock is ahead
-    rule = "its last sign of life was at 2100-01-01 00:00:00 UTC, and it is considered dead 120 s after that"
-    with pytest.raises(ValueError, match=rule), alone(bucket):
+    rule = "its last heartbeat was at 2100-01-01 00:00:00 UTC, and its lease expires 120 s after that"
+    with pytest.raises(ValueError, match=rule), exclusive(bucket):
         pass
     assert lease_of(bucket)["token"] == "x"
 
@@ -105,10 +106,10 @@ def test_a_killed_holder_keeps_the_folder_until_its_lease_is_dead(bucket):
     assert process.stdout.readline() == "held\n"
     process.kill()
     process.communicate()
-    with pytest.raises(ValueError, match="another job"), alone(bucket, times=LeaseTimes(dead_s=60)):
+    with pytest.raises(ValueError, match="another job"), exclusive(bucket, times=LeaseTimes(dead_s=60)):
         pass
     wait_until(lambda: time.time() - lease_of(bucket)["renewed_s"] > QUICK.dead_s)
-    with alone(bucket, times=QUICK), pytest.raises(ValueError, match="another job"), alone(bucket, times=QUICK):
+    with exclusive(bucket, times=QUICK), pytest.raises(ValueError, match="another job"), exclusive(bucket, times=QUICK):
         pass
     assert not bucket.exists(LEASE)
 
@@ -138,7 +139,7 @@ def test_of_many_who_come_at_once_one_gets_the_folder(bucket, dead):
         with ExitStack() as stack:
             one = SlowStore(bucket.url, together, 0.1 * i) if dead else bucket
             try:
-                stack.enter_context(alone(one, times=LeaseTimes(renew_s=5, dead_s=30, settle_s=2)))
+                stack.enter_context(exclusive(one, times=LeaseTimes(renew_s=5, dead_s=30, settle_s=2)))
             except ValueError:
                 return False
             ended.wait(20)  # holds the folder while the others try
@@ -154,15 +155,15 @@ def test_of_many_who_come_at_once_one_gets_the_folder(bucket, dead):
 
 
 def test_a_holder_whose_folder_was_taken_over_learns_of_it_and_leaves_the_lease_alone(bucket, caplog):
-    with alone(bucket, times=QUICK) as hold:
+    with exclusive(bucket, times=QUICK) as hold:
         write_lease(bucket, "another", age_s=0)
         wait_until(lambda: hold.lost)
     assert lease_of(bucket)["token"] == "another"
-    assert "another process has taken the folder over" in caplog.text
+    assert "another process has taken over the folder" in caplog.text
 
 
 def test_a_lease_that_was_deleted_by_hand_is_written_again(bucket):
-    with alone(bucket, times=QUICK) as hold:
+    with exclusive(bucket, times=QUICK) as hold:
         bucket.delete(LEASE)
         wait_until(lambda: bucket.exists(LEASE))
         assert not hold.lost
@@ -172,7 +173,7 @@ def test_a_store_that_is_away_for_a_while_costs_a_warning(bucket, monkeypatch, c
     def refuse(*_):
         raise OSError("no route to host")
 
-    with alone(bucket, times=QUICK) as hold:
+    with exclusive(bucket, times=QUICK) as hold:
         before = lease_of(bucket)["renewed_s"]
         with monkeypatch.context() as away:
             away.setattr(Store, "get", refuse)

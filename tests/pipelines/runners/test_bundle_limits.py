@@ -63,5 +63,5 @@ def test_a_bundle_without_configs_is_named(tmp_path):
     for part, text in (("vae", '{"block_out_channels": [1]}'), ("refiner", "{}")):
         (tmp_path / part).mkdir()
         (tmp_path / part / "config.json").write_text(text)
-    with pytest.raises(ValueError, match="a config has no 'up_block_types'"):
+    with pytest.raises(ValueError, match="a network config lacks 'up_block_types'"):
         limits_of(load(overrides=[f"bundle={tmp_path}"]))

@@ -53,7 +53,7 @@ class Driver(VideoDriver):
     def num_calls(self):
         return {name: self._calls.running(pool) for name, pool in self._pools.items()}
 
-    def _kept_chunk(self, video, index):
+    def _chunk_file(self, video, index):
         return self.chunks.get(index)
 
     def _chunk_unreadable(self, video, index):
@@ -70,7 +70,7 @@ class Driver(VideoDriver):
     def _job_raised(self, video, result):
         self.ended.append(result.job)
 
-    def _restart(self, video, lost):
+    def _resubmit(self, video, lost):
         self.begin(video)
 
     def _fail(self, video, why):
@@ -114,10 +114,10 @@ def test_a_video_that_lost_a_part_begins_again_with_the_same_frames_until_it_hap
     driver._jobs.put(WriterJob("wait_for", ("never",), "a"))
     driver.segments.clear()
     for losses in (1, 2):
-        driver._begin_again("a", "its machine is gone")
+        driver._restart("a", "its machine is gone")
         assert driver._repeats("a") == losses and not driver._jobs.num_waiting()
     np.testing.assert_array_equal(driver.finish(spec), local(spec))
-    driver._begin_again("a", "its machine is gone")
+    driver._restart("a", "its machine is gone")
     assert driver.failed == {"a": "parts of it were lost 3 times: its machine is gone"}
     driver.begin(replace(other, video_id="c"))
     np.testing.assert_array_equal(driver.finish(replace(other, video_id="c")), local(other))

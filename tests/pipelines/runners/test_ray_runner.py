@@ -131,7 +131,7 @@ def test_a_prompt_that_is_changed_on_the_way_is_a_cue_from_the_start(four, coupl
     while len(watcher.memories) < 9:
         watcher.turn()
     if loses:  # after a restart it still changes nothing that was handed out before
-        assert four.again("a", "a machine died") == []
+        assert four.restart("a", "a machine died") == []
     frames = [four.change_prompt("a", "a small ring")]
     assert frames[0] in [chunk.start for chunk in plan.chunks] and frames[0] >= plan.chunks[9].start
     assert four.change_prompt("a", "a large blue ring") == frames[0]  # the same chunk: the later one counts
@@ -144,7 +144,7 @@ def test_a_prompt_that_is_changed_on_the_way_is_a_cue_from_the_start(four, coupl
     cues = {cue.from_frame: cue for cue in (*CUES, *added)}
     assert (spec.prompt, spec.cues) == ("a red circle", tuple(cues[frame] for frame in sorted(cues)))
     live = watcher.until(len(plan.segments))
-    with pytest.raises(ValueError, match="prompt='y': it comes too late"):
+    with pytest.raises(ValueError, match="prompt='y': too late"):
         four.change_prompt("a", "y")
     four.cancel("a")
     np.testing.assert_array_equal(live, frames_of(make_runner(coupling).stream(spec)))
@@ -152,10 +152,10 @@ def test_a_prompt_that_is_changed_on_the_way_is_a_cue_from_the_start(four, coupl
 
 def test_only_a_prompt_of_a_video_in_work_can_be_changed(four):
     for ask in (four.spec, lambda name: four.change_prompt(name, "x")):
-        with pytest.raises(ValueError, match="^video_id='b': this video is not in work$"):
+        with pytest.raises(ValueError, match="^video_id='b': this video is not running$"):
             ask("b")
     four.submit(spec_of("a"), reached=7)
-    with pytest.raises(ValueError, match="^prompt=' ': it must not be empty or blank$"):
+    with pytest.raises(ValueError, match="^prompt=' ': must not be empty or blank$"):
         four.change_prompt("a", " ")
     assert four.spec("a") == spec_of("a")
     assert four.change_prompt("a", "x") == Plan(80, PlanParams()).chunks[7].start
@@ -167,7 +167,7 @@ def test_the_run_on_past_the_end_has_no_prompt_of_its_own(four):
     assert four.change_prompt("a", "x") == 24
     four.cancel("a")
     four.submit(spec_of("a", 25), reached=3)
-    with pytest.raises(ValueError, match="it comes too late"):
+    with pytest.raises(ValueError, match="too late"):
         four.change_prompt("a", "x")
     four.cancel("a")
 
@@ -189,7 +189,7 @@ def test_a_causal_video_goes_on_at_any_window_and_begins_anew_from_there(four):
         assert min(rest.segments) == window and min(rest.memories) == chunk
         if window == 2:
             rest.segments.clear()
-            assert four.again("a", "a machine died") == []
+            assert four.restart("a", "a machine died") == []
         frames = rest.until(len(plan.windows) - window)
         four.cancel("a")
         np.testing.assert_array_equal(frames, whole[plan.segments[window].start :])

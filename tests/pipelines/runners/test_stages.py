@@ -27,7 +27,7 @@ def test_frames_with_a_value_that_is_no_number_are_counted(value):
     images = torch.zeros(5, 3, 4, 4)
     check_finite(images)
     images[1, 0, 0, 0] = images[3, 2, 1, 1] = value
-    with pytest.raises(BadFrames, match="frames: 2 of 5 hold NaN or infinite values"):
+    with pytest.raises(BadFrames, match="frames: 2 of 5 contain NaN or infinite values"):
         check_finite(images)
 
 
@@ -45,7 +45,7 @@ def test_a_base_model_that_says_nan_raises_instead_of_making_pixels(random_bundl
     part, _, name = weight.partition(".")
     with torch.no_grad():
         bundle.parts[part].get_parameter(name).fill_(float("nan"))
-    with pytest.raises(BadFrames, match="frames: 16 of 16 hold NaN"):
+    with pytest.raises(BadFrames, match="frames: 16 of 16 contain NaN"):
         bundle.base_model(BaseParams(num_inference_steps=2)).advance(SPEC, PLAN, 0, None)
 
 
@@ -57,7 +57,7 @@ class NanNets(ToyNets):
 def test_a_refiner_whose_prediction_is_nan_raises_at_its_first_step():
     chunks = [Chunk(span, np.full((len(span), 8, 8, 3), 99, np.uint8)) for span in PLAN.chunks]
     refiner = Refiner(NanNets(), SCHEDULE, RefinerParams(height=8, width=8))
-    with pytest.raises(BadFrames, match="24 of 24 hold NaN"):
+    with pytest.raises(BadFrames, match="24 of 24 contain NaN"):
         refiner.advance(SPEC, PLAN, 0, Span(0, 1), None, *chunks)
 
 

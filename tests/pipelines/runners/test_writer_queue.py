@@ -122,7 +122,7 @@ def test_of_a_video_that_is_dropped_nothing_waits_and_what_runs_is_not_wanted(jo
     for video_id, word in (("gone", "a"), ("stays", "b"), ("", "c")):
         jobs.put(WriterJob("note", (tmp_path / "notes", word), video_id))
     jobs.drop("gone")
-    jobs.put(WriterJob("note", (tmp_path / "notes", "d"), "gone"))  # it began again
+    jobs.put(WriterJob("note", (tmp_path / "notes", "d"), "gone"))  # it restarted
     assert jobs.num_waiting("note") == 3 and jobs.busy
     (tmp_path / "go").touch()
     ended = run_all(jobs, office)

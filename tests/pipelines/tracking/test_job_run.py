@@ -29,7 +29,7 @@ def test_a_file_of_an_earlier_version_is_continued(tmp_path):
 
 @pytest.mark.parametrize("key", ["", "a' OR '", "a" * 65])
 def test_a_key_that_no_tracker_made_is_refused(key):
-    with pytest.raises(ValueError, match="key=.*it has to be the key of an earlier tracker"):
+    with pytest.raises(ValueError, match="key=.*must be the key of an earlier tracker"):
         open_tracker(TrackingParams(), None, "bulk", key)
 
 

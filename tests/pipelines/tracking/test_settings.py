@@ -10,15 +10,15 @@ from longtake.pipelines.tracking.settings import TrackingParams
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ({"enabled": "yes"}, "enabled='yes': it has to be true or false"),
-        ({"system_metrics": 1}, "system_metrics=1: it has to be true or false"),
-        ({"uri": " "}, "uri=' ': it has to be a text that is not blank"),
-        ({"experiment": None}, "experiment=None: it has to be a text that is not blank"),
-        ({"experiment": ""}, "experiment='': it has to be a text that is not blank"),
-        ({"name": 5}, "name=5: it has to be a text that is not blank"),
-        ({"interval_s": 0}, "interval_s=0: it has to be a number of seconds, more than 0 and at most 3600"),
-        ({"interval_s": True}, "interval_s=True: it has to be a number of seconds"),
-        ({"interval_s": math.nan}, "interval_s=nan: it has to be a number of seconds"),
+        ({"enabled": "yes"}, "enabled='yes': must be true or false"),
+        ({"system_metrics": 1}, "system_metrics=1: must be true or false"),
+        ({"uri": " "}, "uri=' ': must be a string that is not blank"),
+        ({"experiment": None}, "experiment=None: must be a string that is not blank"),
+        ({"experiment": ""}, "experiment='': must be a string that is not blank"),
+        ({"name": 5}, "name=5: must be a string that is not blank"),
+        ({"interval_s": 0}, "interval_s=0: must be a number of seconds, more than 0 and at most 3600"),
+        ({"interval_s": True}, "interval_s=True: must be a number of seconds"),
+        ({"interval_s": math.nan}, "interval_s=nan: must be a number of seconds"),
     ],
 )
 def test_an_invalid_setting_is_refused(setting, message):

@@ -256,7 +256,7 @@ def test_a_deleted_run_is_replaced_by_a_new_one_with_a_warning(folder, caplog):
     with open_tracker(TrackingParams(**FAST), folder, "bulk", first.key) as second:
         pass
     assert _run(folder).info.run_id == second.run_id != first.run_id
-    assert f"experiment longtake has no run with key {first.key}: a new one begins" in caplog.text
+    assert f"experiment longtake has no run with key {first.key}: starting a new one" in caplog.text
 
 
 def test_params_that_change_are_tags_and_the_first_values_stay(folder):
@@ -435,7 +435,7 @@ def test_a_server_that_only_fails_costs_nothing_but_two_lines(caplog, status):
                 time.sleep(0.1)
         assert time.monotonic() - began < 10
     first, last = (record.getMessage() for record in caplog.records)
-    assert first.startswith("tracking fails for now, the job goes on: ") and str(status) in first
+    assert first.startswith("tracking is unavailable, the job continues: ") and str(status) in first
     assert last.startswith(f"tracking: run {tracker.key} could not be ended as FINISHED; ")
 
 
@@ -488,18 +488,18 @@ def test_values_recorded_during_an_outage_arrive_afterwards(empty_store, tmp_pat
         time.sleep(0.15)
     for i in range(5):
         tracker.artifact(b"png", f"{i}.png")
-    assert [record.getMessage()[:23] for record in caplog.records] == ["tracking fails for now,"]
+    assert [record.getMessage()[:24] for record in caplog.records] == ["tracking is unavailable,"]
     (tmp_path / "disk").unlink()
     (tmp_path / "disk").mkdir()
     shutil.copy(empty_store, tmp_path / "disk")
-    _wait(lambda: "tracking works again" in caplog.text)
+    _wait(lambda: "tracking is available again" in caplog.text)
     tracker.end()
     run = _run(tmp_path / "disk")
     assert run.info.status == "FINISHED" and run.data.params == {"seed": "1"}
     assert [step for step, _ in _history(tmp_path / "disk", "loss")] == list(range(2, 12))
     assert set(_artifacts(run)) == {"0.png", "1.png", "2.png"}
     back, end = (record.getMessage() for record in caplog.records[1:])
-    assert back == "tracking works again; 4 values or files are lost"
+    assert back == "tracking is available again; 4 values or files were lost"
     assert end == f"tracking: run {tracker.key} was ended as FINISHED; 4 values or files are lost"
 
 
@@ -521,7 +521,8 @@ def test_a_refused_file_does_not_stop_the_next_ones(folder, caplog):
         tracker.artifact(b"png", "sheet.png")
     assert set(_artifacts(_run(folder))) == {"sheet.png"}
     refused, end = (record.getMessage() for record in caplog.records)
-    assert refused.startswith("tracking: MLflow refuses a value or file, the others go on: ") and "gone.mp4" in refused
+    assert refused.startswith("tracking: MLflow rejected a value or file; others are still sent: ")
+    assert "gone.mp4" in refused
     assert end.endswith("was ended as FINISHED; 1 values or files are lost")
 
 
@@ -596,9 +597,9 @@ def test_a_server_that_hangs_for_a_while_gets_everything_later(mlflow_server, tm
     tracker.metrics({"loss": 1.0}, 1)
     tracker.artifact(b"png", "samples/sheet.png")
     tracker.table([{"id": "a"}])
-    _wait(lambda: "tracking fails for now" in caplog.text)
+    _wait(lambda: "tracking is unavailable" in caplog.text)
     os.killpg(process.pid, signal.SIGCONT)
-    _wait(lambda: "tracking works again; 0 values or files are lost" in caplog.text)
+    _wait(lambda: "tracking is available again; 0 values or files were lost" in caplog.text)
     tracker.end()
     assert len(caplog.records) == 2
     run, client = _run(uri), MlflowClient(uri)
@@ -620,7 +621,7 @@ def test_a_server_that_dies_in_the_middle_does_not_hold_up_the_job(mlflow_server
         _wait(lambda: tracker.run_id and "loss" in MlflowClient(uri).get_run(tracker.run_id).data.metrics)
         os.killpg(process.pid, signal.SIGKILL)
         tracker.metrics({"loss": 1.0}, 1)
-        _wait(lambda: "tracking fails for now" in caplog.text)
+        _wait(lambda: "tracking is unavailable" in caplog.text)
         began = time.monotonic()
     assert time.monotonic() - began < 10
     assert f"run {tracker.key} could not be ended as FINISHED; 1 values or files are lost" in caplog.text
@@ -633,5 +634,5 @@ def test_a_server_that_dies_in_the_middle_does_not_hold_up_the_job(mlflow_server
     "place", ["", "/a.png", "a//b.png", "a/", "../a.png", "a/./b.png", "what?.png", "a b.png", "a" * 251]
 )
 def test_an_artifact_path_that_some_store_would_misread_is_refused(place):
-    with pytest.raises(ValueError, match=r"place=.*: it has to be a relative path of letters, digits, ., _, - and /"):
+    with pytest.raises(ValueError, match=r"place=.*: must be a relative path of letters, digits, ., _, - and /"):
         open_tracker(TrackingParams(enabled=False), None, "bulk").artifact(b"png", place)

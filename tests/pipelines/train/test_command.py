@@ -22,7 +22,7 @@ from longtake.pipelines.train import split as train_videos
 from longtake.pipelines.train.checks import check
 from longtake.pipelines.train.clips import ClipEncoder, ClipFolder, clip_file, clip_starts
 from longtake.pipelines.train.command import memory_stage
-from longtake.pipelines.train.progress import shown
+from longtake.pipelines.train.progress import progress_bar
 from longtake.pipelines.train.settings import CutParams, load_train
 from longtake.pipelines.train.sheet import continuations
 from longtake.pipelines.train.split import Cutting, prepare
@@ -176,7 +176,7 @@ def test_too_few_videos_that_give_clips_are_refused_with_a_reason(videos, random
     (tmp_path / "metadata.csv").write_text(f"path,prompt\n{videos}/3.mp4,red\n{videos}/0.mp4,red\n")
     conf = conf_of(tmp_path, random_bundle, tmp_path / "work")
     monkeypatch.setattr(train_videos, "encode_clips", in_this_process)
-    with pytest.raises(ValueError, match=r"manifest has 1 videos that give clips.*3.mp4: it has 20 frames"):
+    with pytest.raises(ValueError, match=r"has 1 usable videos, but at least 2 are needed.*3.mp4: it has 20 frames"):
         prepare(cutting_of(conf), check(conf).videos)
 
 
@@ -203,7 +203,7 @@ def test_a_video_keeps_its_side_and_another_caption_is_another_clip(
 @pytest.mark.xdist_group("ray")
 def test_more_workers_than_there_is_room_for_are_refused_not_waited_for(videos, random_bundle, tmp_path, ray_cluster):
     conf = conf_of(videos, random_bundle, tmp_path / "work", "workers=1000")
-    with pytest.raises(ValueError, match=r"workers=1000 take a CPU each, and the cluster has 32"):
+    with pytest.raises(ValueError, match=r"workers=1000 need one CPU each, but the cluster has 32"):
         run_group(conf.workers, "cpu", print, tmp_path)
 
 
@@ -233,7 +233,7 @@ def test_what_cannot_be_is_refused_before_anything_starts(videos, random_bundle,
 def test_a_training_that_was_begun_otherwise_does_not_go_on(videos, random_bundle, tmp_path):
     conf = conf_of(videos, random_bundle, tmp_path)
     (tmp_path / "training.json").write_text(json.dumps({"clips.stride": 2, "fresh": False}))
-    with pytest.raises(ValueError, match=r"work=.*begun with clips.stride=2 \(now: 1\)$"):
+    with pytest.raises(ValueError, match=r"work=.*with other settings: clips.stride=2 \(now: 1\)$"):
         check(conf)
 
 
@@ -241,21 +241,21 @@ def test_a_folder_that_is_no_bundle_and_the_bundle_itself_are_not_replaced(video
     (tmp_path / "out").mkdir()
     with pytest.raises(ValueError, match=r"out=.* exists and is not a bundle"):
         check(conf_of(videos, random_bundle, tmp_path))
-    with pytest.raises(ValueError, match=r"out=.* holds work="):
+    with pytest.raises(ValueError, match=r"out=.* contains work="):
         conf_of(videos, random_bundle, tmp_path, f"out={tmp_path}")
-    with pytest.raises(ValueError, match=r"out=.* is the bundle that is trained"):
+    with pytest.raises(ValueError, match=r"out=.* is the bundle being trained"):
         check(conf_of(videos, random_bundle, tmp_path, f"out={random_bundle}"))
 
 
 def test_a_video_alone_is_refused(videos, random_bundle, tmp_path):
-    with pytest.raises(ValueError, match=r"has 1 video: one is held out"):
+    with pytest.raises(ValueError, match=r"has 1 video: at least 2 are needed, as one is held out"):
         check(conf_of(f"{videos}/0.mp4", random_bundle, tmp_path))
 
 
 def test_progress_is_read_from_the_log(tmp_path, caplog):
     log = tmp_path / "log.jsonl"
     log.write_text('{"step": 0, "loss": 9}\n')  # of an earlier run
-    with caplog.at_level("INFO"), shown(log, 10), log.open("a") as file:
+    with caplog.at_level("INFO"), progress_bar(log, 10), log.open("a") as file:
         file.write('{"step": 1, "loss": 0.5}\n{"step": 2, "gate/x": 0.25}\n{"step"')
     assert [record.message for record in caplog.records] == ["step=2 gate/x=0.25"]
 

@@ -11,7 +11,7 @@ export function curl(method, path, body, signedIn) {
   return lines.join(" \\\n  ");
 }
 
-/** The command that plays a video while it is made. */
+/** The command that plays a video while it is generated. */
 export function watchCommand(id, signedIn) {
   return `${curl("GET", `/v1/videos/${id}/stream`, undefined, signedIn).replace("-sS", "-sSN")} | ffplay -`;
 }

@@ -42,8 +42,8 @@ export class Screen {
     $("screen").dataset.state = state;
     $("screen").style.setProperty("--aspect", video.width / video.height);
     $("controls").hidden = false;
-    const leader = {queued: "Waiting in the queue", in_progress: "Making the first frames", completed: ""};
-    setText($("leader-text"), leader[state] ?? "No frames were made.");
+    const leader = {queued: "Waiting in the queue", in_progress: "Generating the first frames", completed: ""};
+    setText($("leader-text"), leader[state] ?? "No frames were generated.");
     const hasFailed = video.error && state !== "cancelled";
     setText($("reason"), hasFailed ? `${video.error.message} (${video.error.code})` : "", true);
     if (video.warnings?.length) setText($("warnings"), shortened(video.warnings), true);
@@ -89,7 +89,7 @@ export class Screen {
       document.title = `${this.#percent ?? video.progress} % · Longtake`;
     } else {
       document.title = "Longtake";
-      if (video.completed_at) facts.push(["Made in", duration(video.completed_at - video.created_at)]);
+      if (video.completed_at) facts.push(["Generated in", duration(video.completed_at - video.created_at)]);
     }
     if (seen.low !== undefined) facts.push(["First picture after", duration(seen.low)]);
     if (seen.fine !== undefined) facts.push(["First refined after", duration(seen.fine)]);

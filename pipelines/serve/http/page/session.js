@@ -84,7 +84,7 @@ export async function act(method, path, body) {
   const answer = await request(method, path, body);
   const lines = [curl(method, path, body, needsKey())];
   if (["queued", "in_progress"].includes(answer?.status)) {
-    lines.push("", "# watch the video while it is made", watchCommand(answer.id, needsKey()));
+    lines.push("", "# watch the video while it is generated", watchCommand(answer.id, needsKey()));
   }
   setText($("curl-text"), lines.join("\n"));
   $("curl").hidden = false;

@@ -182,12 +182,12 @@ export class Viewer {
 
   #statusText() {
     const {video, seen} = this.#current;
-    if (isCancelled(video)) return seen.size ? "Cancelled. The finished part can be played." : "Cancelled.";
+    if (isCancelled(video)) return seen.size ? "Cancelled. You can play the finished part." : "Cancelled.";
     if (video.status === "failed") return "This video failed.";
     if (video.status === "completed") return "Finished.";
     if (video.status === "queued") return "Waiting in the queue.";
     if (seen.has("fine")) return "Refined frames are arriving.";
-    return seen.has("low") ? "The preview is playing. The refined picture follows." : "Making the first frames.";
+    return seen.has("low") ? "The preview is playing. The refined picture follows." : "Generating the first frames.";
   }
 
   #picture(name) {

@@ -229,7 +229,7 @@ def test_a_prompt_that_is_changed_on_the_way_is_a_cue_from_the_first_chunk_not_b
     ended = finished(takes, take)
     assert ended.cues == (Cue(frame, "a blue square"),)
     assert made(takes, take) == local_bytes(replace(take, cues=ended.cues)) != local_bytes(take)
-    with pytest.raises(FieldError, match="^prompt='a red circle': it comes too late"):
+    with pytest.raises(FieldError, match="^prompt='a red circle': too late"):
         engine.change_prompt(take.id, "a red circle")
 
 
@@ -395,7 +395,7 @@ def test_frames_are_the_same_while_actors_are_killed(ray_cluster, tmp_path):
 def test_an_extension_is_what_asking_for_all_of_it_at_once_gives(shared, coupling, num_frames, more):
     engine, takes = shared
     source = finished(takes, engine.submit(take_of(num_frames, coupling=coupling, cues=(Cue(9, "a star"),))))
-    with pytest.raises(ValueError, match="it has to be at least 1"):
+    with pytest.raises(ValueError, match="must be at least 1"):
         engine.extend(source, "a blue square", 0)
     take = finished(takes, engine.extend(source, "a blue square", more))
     assert take.num_frames == num_frames + more and take.extends == source.id
@@ -456,7 +456,7 @@ def test_pools_that_cannot_be_had_are_a_state_and_no_take_is_lost(ray_cluster, t
     engine = Engine(conf_of(tmp_path), takes, linked(broken="bundle=x is broken"))
     engine.start()
     until(lambda: engine.state != "starting")
-    assert (engine.state, engine.why) == ("failed", "the base actors cannot work: bundle=x is broken")
+    assert (engine.state, engine.why) == ("failed", "the base actors cannot start: bundle=x is broken")
     with pytest.raises(NotReady, match="bundle=x is broken"):
         engine.submit(take_of())
     engine.close(5)
@@ -471,7 +471,7 @@ def test_a_second_engine_waits_until_the_first_has_left_the_folder(ray_cluster, 
         library = Takes(Store(tmp_path))
         second = Engine(conf_of(tmp_path), library, linked())
         second.start()
-        until(lambda: "another endpoint is writing there now" in second.why)
+        until(lambda: "another endpoint is already writing there" in second.why)
         with pytest.raises(NotReady):
             second.cancel(take.id)
         assert second.state == "starting" and takes.get(take.id).is_active

@@ -1,4 +1,4 @@
-"""A take in work, without Ray: any order of calls and jobs, and an end of the process at any moment."""
+"""A take in progress, without Ray: any order of calls and jobs, and an end of the process at any moment."""
 
 import random
 
@@ -23,8 +23,8 @@ class Process:
         self.video = TakeInProgress(take, self.conf, EventLog())
         self.scheduler = Scheduler(SchedulerParams())
         self.submitted = self.finished = False
-        self.video.found(dict(disk))
-        self.jobs, self.tasks = self.video.begin(), []
+        self.video.set_files(dict(disk))
+        self.jobs, self.tasks = self.video.loads(), []
         self.next_final = self.video._window
         self.made = []  # tasks that were run
 
@@ -79,7 +79,7 @@ class Process:
             assert all(name in self.disk for name in self.video.shape.basis(job.args[1] + 1))
         self.disk |= dict.fromkeys(names, 1)
         self.finished |= job.method == "finish"
-        return self.video.wrote(dict.fromkeys(names, 1))
+        return self.video.files_written(dict.fromkeys(names, 1))
 
     def names(self, job):
         if job.method == "keep_chunk":
@@ -141,5 +141,5 @@ def test_a_file_that_is_unreadable_is_made_again():
     process = Process(take, disk, rng)
     window = process.video._window
     process.video.unreadable(process.jobs[-1].subject)
-    assert all(job.method.startswith("load_") for job in process.video.begin())
+    assert all(job.method.startswith("load_") for job in process.video.loads())
     assert process.video._window == window - 1  # boundaries of two windows are kept

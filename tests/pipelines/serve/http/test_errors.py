@@ -12,11 +12,11 @@ from longtake.pipelines.serve.http.schema import VideoRequest
 @pytest.mark.parametrize(
     ("setting", "param", "message"),
     [
-        (("refiner.width", 7), "width", "width=7: it has to be even and at least 2"),
+        (("refiner.width", 7), "width", "width=7: must be even and at least 2"),
         (("video.fps", 241), "fps", "fps=241 must be between 1 and 240"),
         (("base.num_inference_steps", 0), "num_inference_steps", "num_inference_steps=0 must be at least 1"),
         (("refiner.coupling", "loose"), "coupling", "coupling=loose must be one of symmetric, causal"),
-        (("refiner.strength", 7), "refiner.strength", "refiner.strength=7.0: it has to be above 0 and at most 1"),
+        (("refiner.strength", 7), "refiner.strength", "refiner.strength=7.0: must be above 0 and at most 1"),
     ],
 )
 def test_the_error_of_a_setting_has_the_name_of_its_field_in_a_request(setting, param, message):
@@ -34,7 +34,7 @@ def test_an_error_of_no_field_is_repeated_in_one_line():
 def test_a_place_inside_a_field_is_named():
     with pytest.raises(ApiError) as refusal:
         from_json('{"prompt": [{"from_frame": 0, "prompt": "a"}, {"from_frame": 0, "prompt": "b"}]}', VideoRequest)
-    rule = "it has to be later than the prompt before it, which begins at 0"
+    rule = "must be later than the prompt before it, which begins at 0"
     assert (refusal.value.param, refusal.value.message) == (
         "prompt[1].from_frame",
         f"prompt[1].from_frame=0: {rule}",

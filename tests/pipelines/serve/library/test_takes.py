@@ -98,9 +98,9 @@ def test_what_is_no_record_is_refused(data):
 
 @pytest.mark.parametrize("text", ["", "video_", "../video_" + "0" * 32, "video_" + "0" * 31 + "/", "video_" + "A" * 32])
 def test_no_other_text_than_an_id_becomes_a_path(text, tmp_path):
-    with pytest.raises(ValueError, match="it has to be video_ and 32 hexadecimal digits"):
+    with pytest.raises(ValueError, match="must be video_ and 32 hexadecimal digits"):
         folder(text)
-    with pytest.raises(ValueError, match="it has to be video_"):
+    with pytest.raises(ValueError, match="must be video_"):
         replace(FULL, id=text)
     with pytest.raises(NoSuchTake):
         Takes(Store(tmp_path)).get(text)
