@@ -220,7 +220,7 @@ def test_more_workers_than_there_is_room_for_are_refused_not_waited_for(videos, 
         ("memory.text_dropped=2", "memory.text_dropped=2.0 must be in 0..1"),
         ("seed=-1", "seed=-1 must be at least 0"),
         ("work=s3://bucket/work", "work=s3://bucket/work must be a folder"),
-        ("bundle=nothing", "bundle=nothing is neither a folder nor a bundle"),
+        ("bundle=nothing", "bundle=nothing is neither a folder nor a shipped bundle"),
         ("manifest=/nowhere", "manifest=/nowhere: "),
     ],
 )
