@@ -1,10 +1,12 @@
 """Longtake: long videos from text, in one take.
 
-import longtake
+    import longtake
 
-model = longtake.load("tiny")
-segments = model.stream("a large red circle moves right over a plain navy background", num_frames=80)
-longtake.write_mp4(segments, "take.mp4")
+    model = longtake.load("tiny")
+    segments = model.stream("a large red circle moves right over a plain navy background", num_frames=80)
+    longtake.write_mp4(segments, "take.mp4")
+
+These names are imported on first use.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,8 +1,10 @@
 """The Python API: load a bundle, stream the segments of a prompt, write an mp4.
 
-longtake = load("tiny")
-segments = longtake.stream("a large red circle moves right over a plain navy background", num_frames=80, seed=7)
-write_mp4(segments, "take.mp4", fps=8)
+    longtake = load("tiny")
+    segments = longtake.stream("a large red circle moves right over a plain navy background", num_frames=80, seed=7)
+    write_mp4(segments, "take.mp4", fps=8)
+
+A stream is lazy: frames are made while it is read.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -72,9 +72,9 @@ def body(conf: AblateConf, rows: Sequence[ResultRow]) -> str:
     )
     variants = {row["variant"] for row in rows}
     paragraphs = [_order(rows, order) for order in ORDERS if set(order) <= variants]
-    parts = [about, "## The claims", _claims(rows), *paragraphs, "## Metrics", *_tables(rows), ABOUT, PICTURES[0]]
-    parts += [PICTURES[1]] if paragraphs else []
-    parts.append(PICTURES[2])
+    pictures = PICTURES if paragraphs else (PICTURES[0], PICTURES[2])
+    tables = ["<details><summary>All means and differences</summary>", *_tables(rows), "</details>"]
+    parts = [about, "## The claims", _claims(rows), *paragraphs, "## Metrics", ABOUT, *pictures, *tables]
     return "\n\n".join(parts)
 
 

@@ -280,7 +280,15 @@ def test_shapes_that_do_not_fit_are_named(unet, cam, apm):
     refused("context has a batch of 2, x of 3", randn(3, 4, 5, 4, 6), T, context)
     refused("needs condition and control_context", x, T, context, cam)
     refused("condition is 4x4, x is 4x6", x, T, context, cam, condition[..., :4], control)
-    refused("condition has 2 frames, x has 1: x must begin with the condition", x[:, :, :1], T, context, cam, condition, control)
+    refused(
+        "condition has 2 frames, x has 1: x must begin with the condition",
+        x[:, :, :1],
+        T,
+        context,
+        cam,
+        condition,
+        control,
+    )
     three = randn(3, 4, 5, 4, 6)
     one = Context({name: (k[:1], v[:1]) for name, (k, v) in context.layers.items()})
     refused("condition has a batch of 2, x of 3", three, T, one, cam, condition, one)
