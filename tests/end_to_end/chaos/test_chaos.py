@@ -199,7 +199,7 @@ def test_sigterm_commits_what_is_whole_and_the_job_goes_on_later(ray_cluster, tm
 
 def test_a_machine_that_dies_in_the_middle_of_a_job_changes_nothing(tmp_path, figure):
     """Two raylets, one killed. In a separate process, since this one may already have a Ray."""
-    program = ROOT / "tests" / "chaos" / "two_machines.py"
+    program = Path(__file__).with_name("two_machines.py")
     run = subprocess.run(
         [sys.executable, str(program), str(tmp_path)],
         cwd=ROOT, env=own_env(), capture_output=True, text=True, timeout=500,
