@@ -6,6 +6,7 @@ Values go from actor to actor by reference; only handles and receipts pass throu
  2. A stage that raises ends its own video, with the reason.
  3. After a result died with a machine the video restarts. It gives the same frames, so delivered ones stay valid.
  4. Both 1 and 3 happen at most `max_attempts` times to one call or video; then the video ends with the reason.
+    VideoDriver counts the losses of its videos itself: their files survive a restart.
  5. A new prompt takes effect at the first chunk that was not handed out yet, and is a cue of the video's spec from then
     on: if the video restarts, or is requested with that cue from the start, it has the same frames.
 """

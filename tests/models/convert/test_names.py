@@ -14,7 +14,7 @@ from longtake.models.nets.cam import Cam
 from tests.support.places import SHARED
 
 KEYS = SHARED / "checkpoint_keys"
-needs_keys = pytest.mark.skipif(not KEYS.exists(), reason="the lists are not beside this checkout (../shared)")
+needs_keys = pytest.mark.skipif(not KEYS.exists(), reason="published key tables are absent")
 
 
 @pytest.fixture(scope="module")

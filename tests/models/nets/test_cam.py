@@ -11,7 +11,7 @@ from tests.support.tiny_nets import randn, randomise, tiny_cam, tiny_unet
 GOLDEN = SHARED / "golden" / "cam_block.safetensors"
 
 
-@pytest.mark.skipif(not GOLDEN.exists(), reason="golden cam_block is not beside this checkout (../shared/golden)")
+@pytest.mark.skipif(not GOLDEN.exists(), reason="published vectors are absent: cam_block.safetensors")
 def test_a_merger_gives_what_the_published_code_gives():
     golden = {name: value.float() for name, value in load_file(GOLDEN).items()}
     skip, feature, expected = golden["in.skip"], golden["in.cam"], golden["out"]
