@@ -83,7 +83,7 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
             if signals.received is not None:
                 text = f"{tally.finished} videos are finished; run the same command again to continue"
                 raise Stopped(text, signals.received)
-        write_card(store, DATA_FILES[conf.format])
+        write_card(store, manifest, DATA_FILES[conf.format])
     return tally
 
 
