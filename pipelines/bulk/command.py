@@ -35,7 +35,6 @@ from longtake.pipelines.datasets.manifest import Manifest, VideoRow
 from longtake.pipelines.files.folder_lock import FolderLock, exclusive
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
-from longtake.pipelines.runners.stages import stage_factories
 from longtake.pipelines.terminal.exit_codes import Refused
 from longtake.pipelines.terminal.progress import counts, doing
 from longtake.pipelines.terminal.signals import Stopped
@@ -62,6 +61,8 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
         if tally.finished == tally.total:
             finish(manifest, conf, shards)
             return tally
+        from longtake.pipelines.runners.stages import stage_factories  # torch: not for a job that is finished
+
         stages = factories or stage_factories(conf)
         rows = Rows(checker, survey, found)
         connect(conf.ray)
