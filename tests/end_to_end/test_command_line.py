@@ -154,6 +154,7 @@ def test_enhance_says_when_it_stretches(capsys):
 OUT = ("--out", "take.mp4")
 
 
+@pytest.mark.report("B11", "B15")
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
@@ -195,7 +196,35 @@ OUT = ("--out", "take.mp4")
         (("generate", PROMPT, "--num", "3", *OUT), "'--num' is neither an option"),
         (("generate", PROMPT, "--out", "take.avi"), "out=take.avi must end in .mp4"),
         (("generate", PROMPT, "--out", "."), "out=. is a folder"),
-        (("generate", PROMPT, "--out", ""), "is a folder"),
+        (("generate", PROMPT, "--out", ""), "--out: it is empty"),
+        (("generate", PROMPT, *OUT, "--bundle", ""), "--bundle: it is empty"),
+        (("generate", PROMPT, *OUT, "--config", " "), "--config: it is empty"),
+        (("generate", PROMPT, *OUT, "--preview", ""), "--preview: it is empty"),
+        (("generate", PROMPT, *OUT, "bundle="), "bundle= is empty: it needs a value"),
+        (("enhance", "", "--prompt", PROMPT, *OUT), "VIDEO: it is empty"),
+        (("regenerate", "a", "--manifest", "", *OUT), "--manifest: it is empty"),
+        (("bulk", "prompts=p.txt", "out="), "out= is empty: it needs a value"),
+        (("bulk", "prompts=", "out=o"), "prompts= is empty: it needs a value"),
+        (("bulk", "prompts=p.txt", "out=o", "num_frames="), "num_frames= is empty"),
+        (("bulk", "prompts=p.txt", "out=o", "tracking.uri="), "tracking.uri= is empty: it needs a value, or null"),
+        (("serve", "serve.takes="), "serve.takes= is empty"),
+        (("serve", "--host", ""), "--host: it is empty"),
+        (("serve", "serve.cors_origins=['']"), "serve.cors_origins=[''] has an empty item"),
+        (("evaluate", "manifest=", "out=o"), "manifest= is empty"),
+        (("evaluate", "manifest=m", "out=", "clip=null"), "out= is empty"),
+        (("train", "manifest=m", "out="), "out= is empty"),
+        (("train", "manifest=m", "out=o", "work="), "work= is empty"),
+        (("ablate", "out="), "out= is empty"),
+        (("generate", PROMPT, *OUT, "ray.base.num_actors=2"), "ray.base.num_actors=2 has no effect here"),
+        (("enhance", "in.mp4", "--prompt", PROMPT, *OUT, "base.guidance_scale=2"), "has no effect here"),
+        (("plan", "refiner.strength=0.5"), "refiner.strength=0.5 has no effect here"),
+        (("evaluate", "manifest=m", "out=o", "ray.base.num_actors=2"), "num_workers=N sets"),
+        (("bulk", "prompts=p.txt", "out=o", "quality.on_failure=reseed"), "quality.on_failure=reseed has no effect"),
+        (("bulk", "prompts=p.txt", "out=o", "shard_size=5"), "shard_size=5 has no effect with format=mp4"),
+        (
+            ("bulk", "prompts=p.txt", "out=o", "tracking.enabled=false", "tracking.name=x"),
+            "tracking.name=x has no effect with tracking.enabled=false",
+        ),
         (("generate", PROMPT, "--out", "nowhere/take.mp4"), "out=nowhere/take.mp4: there is no folder nowhere"),
         (("generate", PROMPT, *OUT, "--preview", "take.mp4"), "preview=take.mp4 is also out"),
         (("generate", PROMPT, *OUT, "--preview", "./x/../take.mp4"), "preview="),
