@@ -35,7 +35,6 @@ from longtake.pipelines.datasets.manifest import Manifest, VideoRow
 from longtake.pipelines.files.folder_lock import FolderLock, exclusive
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
-from longtake.pipelines.runners.stages import stage_factories
 from longtake.pipelines.terminal.exit_codes import Refused
 from longtake.pipelines.terminal.progress import counts, doing
 from longtake.pipelines.terminal.signals import STOPS, Stopped
@@ -62,8 +61,11 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
         forget(manifest, found)
         tally, shards = tally_of(found), unpacked(manifest, conf, found)
         if tally.finished == tally.total:
+            logger.info("nothing to do: each of the %d rows is finished", tally.total)
             finish(manifest, conf, shards)
             return tally
+        from longtake.pipelines.runners.stages import stage_factories  # torch: not for a job that is finished
+
         stages = factories or stage_factories(conf)
         rows = Rows(checker, survey, found)
         connect(conf.ray)
@@ -85,7 +87,7 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
             if signals.received is not None:
                 text = f"out={store}: {tally.finished} of {tally.total} videos are finished; run the same command again"
                 raise Stopped(text, signals.received)
-        write_card(store, DATA_FILES[conf.format])
+        write_card(store, manifest, DATA_FILES[conf.format])
     return tally
 
 

@@ -21,7 +21,7 @@ class RequestChecker:
     """The limits of the endpoint and of its bundle."""
 
     def __init__(self, conf: ServeConf, bundle: Bundle, size_multiple: int) -> None:
-        """`bundle` needs only its tokenizers and text encoders, as from `build_texts`."""
+        """`bundle` needs only its tokenizers, as from `build_texts`."""
         self.conf, self.bundle, self.size_multiple = conf, bundle, size_multiple
         self.created = int(time.time())  # creation time of the model as listed: bundles have none
 
