@@ -32,6 +32,7 @@ T = TypeVar("T")
 # Simultaneous requests: one to S3 takes some 20 ms, and 10,000 records are read and deleted one by one.
 NUM_REQUESTS = 16
 
+PROBE_BYTES = 4096  # an empty file fits onto a full disk
 RAY_COPIES = "runtime_resources"
 
 # Errors of file systems that cannot create a file exclusively: exFAT, mounted buckets, some copies of S3.
@@ -63,7 +64,7 @@ class Store:
             refuse_ray_copy(option, self.local_path)
         probe = f".probe-{secrets.token_hex(4)}"
         try:
-            self._put_once(probe, b"")
+            self._put_once(probe, bytes(PROBE_BYTES))
             self.delete(probe)
         except Exception as error:  # unknown protocol, package, bucket, credentials, rights: each library has its own
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -203,6 +204,17 @@ class Store:
         return f"{self._place[1]}/{path}"
 
 
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Adds the path to an error of the system that names none: a write to a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
 def refuse_ray_copy(option: str, path: Path) -> None:
     """Raises ValueError for a place in the folder that Ray unpacks for `ray job submit --working-dir`."""
     if RAY_COPIES in path.absolute().parts:
@@ -225,7 +237,7 @@ def _part(path: Path, data: bytes | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with part.open("xb") as file:
+        with named(path), part.open("xb") as file:
             if isinstance(data, bytes):
                 file.write(data)
             else:
