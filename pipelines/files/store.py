@@ -6,7 +6,7 @@
    without conditional writes it first checks that there is none: two callers at the same moment may both get True.
 3. A listing is fresh, without temporary names.
 4. A killed process may leave a temporary file, `.NAME.xxxxxxxx.part`. `sweep` removes them all.
-5. An object store that does not answer is asked again for `PATIENCE_S`, with pauses that grow, before an error counts.
+5. An object store that does not answer is asked again for some minutes, with pauses that grow, before an error counts.
 """
 
 import errno
@@ -24,7 +24,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import split_protocol, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from longtake.pipelines.files.patience import Patience
+from longtake.pipelines.files.patience import PATIENCE_S, Patience
 
 Paths = list[str]  # Store has a method named `list`
 T = TypeVar("T")
@@ -42,15 +42,17 @@ NOT_SUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
 class Store:
     """A folder. Paths are relative to it, with slashes; it is small to pickle and opens itself in each process."""
 
-    def __init__(self, url: str | os.PathLike[str]) -> None:
+    def __init__(self, url: str | os.PathLike[str], patience_s: float = PATIENCE_S) -> None:
+        """An object store that does not answer is asked again for `patience_s`: rule 5."""
         url = os.fspath(url)
         is_local = split_protocol(url)[0] in (None, "file", "local")
         # Absolute: a process with another working directory may open it.
         self.local_path = _local_path(url) if is_local else None
         self.url = str(self.local_path) if is_local else url
+        self._patience_s = patience_s
 
-    def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
-        return Store, (self.url,)
+    def __reduce__(self) -> tuple[type["Store"], tuple[str, float]]:
+        return Store, (self.url, self._patience_s)
 
     def __str__(self) -> str:
         return self.url
@@ -188,7 +190,7 @@ class Store:
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """Rule 5; a local folder answers at once or never."""
-        return call() if self.local_path is not None else Patience(self.url).call(call)
+        return call() if self.local_path is not None else Patience(self.url, self._patience_s).call(call)
 
     @cached_property
     def _place(self) -> tuple[AbstractFileSystem, str]:
