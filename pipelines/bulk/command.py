@@ -31,19 +31,12 @@ from longtake.pipelines.files.folder_lock import FolderLock, exclusive
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
 from longtake.pipelines.runners.stages import stage_factories
+from longtake.pipelines.terminal.signals import Stopped
 from longtake.pipelines.tracking.job_run import job_run
 from longtake.pipelines.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 TABLE_ROWS = 200  # in a part of the tracked table
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal stopped the job, after it committed the videos whose pieces were all there."""
-
-    def __init__(self, text: str, signal_number: int) -> None:
-        super().__init__(text)
-        self.exit_code = 128 + signal_number
 
 
 def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:

@@ -3,8 +3,6 @@
 import logging
 import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -17,6 +15,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from longtake.actors.pool import Pool
 from longtake.actors.worker import Callee, WorkerActor
 from longtake.pipelines.config.cluster import ClusterParams, PoolParams
+from longtake.pipelines.terminal.signals import own_signals
 
 logger = logging.getLogger(__name__)
 WAIT_QUIETLY_S = 10.0
@@ -61,24 +60,6 @@ def _start_cluster(params: ClusterParams) -> None:
             "actors more slowly. In Docker, start the container with --shm-size=%dg",
             *(shared_bytes / 1e9, store_bytes / 1e9, -(-store_bytes * 1.1 // 2**30)),
         )
-
-
-@contextmanager
-def own_signals() -> Iterator[None]:
-    """Restores our handlers of SIGTERM and SIGINT afterwards.
-
-    Ray takes SIGTERM and aborts the process, which could not react to `ray job stop`. Ray Train takes SIGINT and keeps
-    it afterwards: the next Ctrl-C would be lost.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from longtake.pipelines.runners.ray_cluster import own_signals
+from longtake.pipelines.terminal.signals import own_signals
 
 
 @dataclass(frozen=True, slots=True)
