@@ -61,7 +61,7 @@ def libraries_to(path: Path) -> Iterator[TextIO]:
             with suppress(OSError, ValueError):
                 stream.flush()
         sys.stdout, sys.stderr = out, err
-        # The duplicates stay open: a late line of a thread would otherwise land in the next file that gets their numbers.
+        # The duplicates stay open: a late line of a thread would land in the next file with their numbers.
         for number, old in saved.items():
             os.dup2(old, number)
 
