@@ -130,10 +130,14 @@ def evaluate(args: argparse.Namespace) -> Work:
 
     prepared = check(conf)
 
-    def work() -> None:
-        rows = run(prepared)
-        failed = sum(row["status"] != "done" for row in rows)
-        print(f"{conf.out}: {len(rows) - failed} videos measured, {failed} failed; see {conf.out}/index.html")
+    def work() -> "ExitCode":
+        from longtake.pipelines.terminal.exit_codes import ExitCode
+
+        outcome = run(prepared)
+        for line in outcome.lines():
+            print(f"{conf.out}: {line}")
+        print(f"see {prepared.evaluation.store}/index.html")
+        return ExitCode.SOME_FAILED if outcome.failed else ExitCode.DONE
 
     return _watched(args, "evaluate", work)
 

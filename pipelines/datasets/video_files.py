@@ -25,24 +25,27 @@ from fsspec.utils import glob_translate
 CACHES = ("simplecache", "filecache", "blockcache", "cached")
 ON_ANOTHER = ("zip", "tar", "libarchive", "dir", "reference", *CACHES)
 NUM_REQUESTS = 16
+CONTROLS = re.compile(r"[\0-\x08\x0e-\x1a\x1c-\x1f]")  # that text does not have
 HEAD = 4096  # bytes that tell text and still pictures from videos
 
-VIDEOS = frozenset(  # tried without a look at their bytes, which costs a request each in an object store
-    ".mp4 .m4v .mov .qt .mkv .mk3d .webm .avi .divx .wmv .asf .flv .f4v .mpg .mpeg .mpe .m1v .m2v .mpv .mp2v .vob "
-    ".m2ts .m2t .mxf .3gp .3g2 .ogv .ogm .rm .rmvb .dv .nut .y4m .wtv .mjpg .mjpeg .ivf .h264 .264 .h265 .265 .hevc "
-    ".apng".split()
+
+def _endings(words: str) -> frozenset[str]:
+    return frozenset(f".{word}" for word in words.split())
+
+
+# Tried without a look at their bytes, which costs a request each in an object store.
+VIDEOS = _endings(
+    "mp4 m4v mov qt mkv mk3d webm avi divx wmv asf flv f4v mpg mpeg mpe m1v m2v mpv mp2v vob m2ts m2t mxf 3gp 3g2 ogv "
+    "ogm rm rmvb dv nut y4m wtv mjpg mjpeg ivf h264 264 h265 265 hevc apng"
 )
-OTHERS = frozenset(
-    (
-        ".txt .md .rst .srt .vtt .ass .ssa .sub .sup .idx .lrc .nfo .log .info .description .url .webloc "
-        ".json .jsonl .ndjson .csv .tsv .parquet .arrow .feather .xml .yaml .yml .toml .ini .cfg .conf .html .htm .css "
-        ".jpg .jpeg .jpe .png .bmp .tif .tiff .heic .heif .svg .psd .ico .raw .dng .cr2 .nef .exr .hdr .thm "
-        ".mp3 .wav .flac .m4a .m4b .aac .opus .wma .aif .aiff .ac3 .mka .mid .amr "
-        ".pdf .doc .docx .xls .xlsx .ppt .pptx .odt .rtf .eps "
-        ".zip .tar .gz .tgz .bz2 .xz .zst .7z .rar .iso "
-        ".py .ipynb .js .sh .bat .c .h .cpp .java .go .rs .exe .dll .so .pyc .o "
-        ".pt .pth .ckpt .safetensors .bin .npy .npz .pkl .h5 .hdf5 .onnx .db .sqlite .lock .md5 .sha256 .torrent .lnk"
-    ).split()
+OTHERS = _endings(
+    "txt md rst srt vtt ass ssa sub sup idx lrc nfo log info description url webloc "  # words
+    "json jsonl ndjson csv tsv parquet arrow feather xml yaml yml toml ini cfg conf html htm css "  # tables, settings
+    "jpg jpeg jpe png bmp tif tiff heic heif svg psd ico raw dng cr2 nef exr hdr thm "  # still pictures
+    "mp3 wav flac m4a m4b aac opus wma aif aiff ac3 mka mid amr "  # sound
+    "pdf doc docx xls xlsx ppt pptx odt rtf eps zip tar gz tgz bz2 xz zst 7z rar iso "  # documents, archives
+    "py ipynb js sh bat c h cpp java go rs exe dll so pyc o "  # programs
+    "pt pth ckpt safetensors bin npy npz pkl h5 hdf5 onnx db sqlite lock md5 sha256 torrent lnk"  # data
 )
 
 
@@ -170,15 +173,13 @@ def _kind_by_bytes(base: Place, name: str) -> str | None:
 
 def kind_of(head: bytes, ending: str) -> str | None:
     """The kind of file that begins with these bytes and is no video: text, sound, a still picture; else None."""
-    if not head or _is_text(head):
-        return ending or "text"
     if head.startswith(b"OggS"):
         return None if b"theora" in head or b"BBCD" in head or b"VP80" in head else ending
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return None if head[12:16] == b"VP8X" and head[20] & 2 else "still " + ending
     if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"heic", b"mif1"):
         return "still " + ending
-    return None
+    return (ending or "text") if not head or _is_text(head) else None
 
 
 def _is_text(head: bytes) -> bool:
@@ -190,7 +191,7 @@ def _is_text(head: bytes) -> bool:
         if error.end < len(head) - 3:  # not a letter that is cut at the end
             return False
         text = head[: error.start].decode()
-    return "\0" not in text
+    return not CONTROLS.search(text)
 
 
 def _line(kinds: Any) -> str | None:

@@ -61,12 +61,18 @@ class Listed:
         about = {**asdict(self), "url": None}  # the same folder may be mounted elsewhere
         return sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
+    def check(self) -> None:
+        """Raises ValueError, with the reason, for a row of the list that has no file."""
+        if self.reason is not None:
+            raise ValueError(self.reason if self.made else f"it was not made: {self.reason}")
+
     @contextmanager
     def local(self) -> Iterator[Path]:
         """The video as a file on this machine: itself, or a copy that is deleted at the end.
 
-        Raises OSError, or ValueError for a member without data.
+        Raises OSError, or ValueError for a member without data and as `check`.
         """
+        self.check()
         place = place_of(self.url)
         if isinstance(place.fs, LocalFileSystem) and self.member is None:
             yield Path(place.path)
@@ -123,10 +129,9 @@ def _list(place: Place) -> VideoList:
         videos = _of_table(place.at(table))
         return VideoList(videos, [] if named else _not_named(place, table, videos))
     found = find_videos(place)
-    videos = (
-        Listed(shown(name), found.base.below(name).url, version=_version(info)) for name, info in found.files.items()
-    )
-    return VideoList(videos, [found.passed_over] if found.passed_over else [])
+    names = found.files.items()
+    listed = (Listed(shown(name), found.base.below(name).url, version=_version(info)) for name, info in names)
+    return VideoList(listed, [found.passed_over] if found.passed_over else [])
 
 
 def shown(text: str) -> str:
@@ -158,7 +163,11 @@ def _not_named(folder: Place, table: str, videos: Iterable[Listed]) -> list[str]
     named = {video.url for video in videos}
     names = [name for name in folder.fs.find(folder.path) if PurePosixPath(name).suffix.lower() in VIDEOS]
     others = [name for name in names if folder.at(name).url not in named and "/." not in name]
-    return [f"{len(others)} videos of the folder passed over: they are not in {table.rpartition('/')[2]}"] if others else []
+    return (
+        [f"{len(others)} videos of the folder passed over: they are not in {table.rpartition('/')[2]}"]
+        if others
+        else []
+    )
 
 
 def _of_table(table: Place) -> list[Listed]:
@@ -181,7 +190,7 @@ def _of_row(folder: Place, place: str, row: Mapping[str, Any] | str) -> Listed:
         columns = ", ".join(map(str, row)) or "none"
         return Listed(place, "", reason=f"it has no path and no file_name; its columns are {columns}")
     prompt = next((shown(str(row[key])) for key in CAPTIONS if key in row), None)
-    known = {"id": shown(str(row["id"])) if "id" in row else None, "prompt": prompt}
+    known: dict[str, Any] = {"id": shown(str(row["id"])) if "id" in row else None, "prompt": prompt}
     seed = whole_number(row["seed"]) if "seed" in row else None
     if "seed" in row and seed is None:
         return Listed(shown(name), "", **known, reason=f"seed={row['seed']!r} is not a whole number")

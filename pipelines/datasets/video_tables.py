@@ -1,7 +1,7 @@
 """Tables of videos, as people and their tools write them: .csv, .tsv, .jsonl (or .ndjson) and .parquet.
 
-Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark. Rows of .jsonl end at \\n, \\r\\n or \\r alone: other line ends
-of Unicode (U+2028, U+0085, a vertical tab) may stand in a caption. NaN is a blank cell in every column. A row that
+Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark. Lines of .jsonl end at \\n, \\r\\n or \\r: other line ends of
+Unicode (U+2028, U+0085, a vertical tab) may stand in a caption. NaN is a blank cell in every column. A row that
 cannot be read is a reason, and the rows after it are read.
 """
 

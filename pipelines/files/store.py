@@ -168,7 +168,8 @@ class Store:
 
     @cached_property
     def _place(self) -> tuple[AbstractFileSystem, str]:
-        fs, root = url_to_fs(self.url)
+        # Of a local path `url_to_fs` would take `a::b` for a chain of file systems.
+        fs, root = url_to_fs(self.url) if self.local_path is None else (LocalFileSystem(), self.url)
         return fs, root.rstrip("/")
 
     @property
