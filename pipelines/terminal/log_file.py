@@ -1,9 +1,11 @@
 """The log file of a command: all that libraries print and log, in Python or in C++, and our own lines again."""
 
+import io
 import logging
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -31,7 +33,7 @@ def new_log_file(command: str) -> Path:
 def libraries_to(path: Path) -> Iterator[TextIO]:
     """Points the descriptors 1 and 2, `sys.stderr` and the root logger at the file; yields the stderr of before.
 
-    `sys.stdout` stays: what a command prints is its result.
+    What the main thread prints on `sys.stdout` is the result of the command, and stays. Ray prints there from threads.
     """
     file = os.open(path, os.O_WRONLY | os.O_APPEND)
     out, err = sys.stdout, sys.stderr
@@ -42,8 +44,8 @@ def libraries_to(path: Path) -> Iterator[TextIO]:
     root = logging.getLogger()
     level = root.level
     try:
-        if _descriptor(out) == 1:
-            sys.stdout = text_stream(saved[1], out.encoding, lossy=False)
+        results = text_stream(saved[1], out.encoding, lossy=False) if _descriptor(out) == 1 else out
+        sys.stdout = _Results(results, log)
         lines = text_stream(saved[2], err.encoding, lossy=True) if _descriptor(err) == 2 else err
         sys.stderr = log
         for stream in (out, err):
@@ -64,6 +66,30 @@ def libraries_to(path: Path) -> Iterator[TextIO]:
         # The duplicates stay open: a late line of a thread would land in the next file with their numbers.
         for number, old in saved.items():
             os.dup2(old, number)
+
+
+class _Results(io.TextIOBase):
+    """`sys.stdout` of a command: the main thread's go to `results`, those of other threads to the log."""
+
+    def __init__(self, results: TextIO, log: TextIO) -> None:
+        self._results, self._log = results, log
+
+    def write(self, text: str, /) -> int:
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._results.isatty()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._results.encoding
+
+    @property
+    def _stream(self) -> TextIO:
+        return self._results if threading.current_thread() is threading.main_thread() else self._log
 
 
 def _descriptor(stream: TextIO) -> int | None:

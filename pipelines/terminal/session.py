@@ -3,14 +3,15 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 
+from longtake.pipelines.terminal.limit import LineLimit
 from longtake.pipelines.terminal.log_file import libraries_to, new_log_file
 from longtake.pipelines.terminal.progress import Progress, Status, bar
 from longtake.pipelines.terminal.screen import Screen
 
 OWN = logging.getLogger("longtake")
 logger = logging.getLogger(__name__)
-FORMAT = logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S")
 REDRAW_S = 0.5  # of the status on a terminal
 
 
@@ -44,11 +45,13 @@ class _Lines(logging.Handler):
 
     def __init__(self, screen: Screen) -> None:
         super().__init__()
-        self._screen = screen
-        self.setFormatter(FORMAT)
+        self._screen, self._limit = screen, LineLimit()
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._screen.line(" ".join(self.format(record).split()))
+        text = self._limit.text(record)
+        if text is not None:
+            when = datetime.fromtimestamp(record.created)
+            self._screen.line(f"{when:%Y-%m-%d %H:%M:%S} {' '.join(text.split())}")
 
 
 @contextmanager

@@ -50,27 +50,39 @@ def end_at_once(code: int) -> None:
 
 
 @contextmanager
-def own_signals() -> Iterator[None]:
-    """Keeps our handlers while a library that would set others is called.
+def restored_signals() -> Iterator[None]:
+    """Restores our handlers after a library has set its own.
 
-    Ray takes SIGTERM and exits with 15 while it starts, later aborts the process, which could not react to
-    `ray job stop`. Ray Train takes SIGINT and keeps it afterwards: the next Ctrl-C would be lost.
+    Ray Train takes SIGINT and keeps it afterwards: the next Ctrl-C would be lost.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in STOPS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Keeps our handlers while a library that would set others is called.
+
+    Ray takes SIGTERM and exits with 15 while it starts. Later it would abort the process, which could not react to
+    `ray job stop`.
+    """
     original, main = signal.signal, threading.main_thread()
 
     def set_other(number: int, handler: Any, /) -> Any:
         ours = number in STOPS and threading.current_thread() is main
         return signal.getsignal(number) if ours else original(number, handler)
 
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in STOPS}
-    patch: Callable[..., Any] = set_other
-    signal.signal = patch
-    try:
-        yield
-    finally:
-        signal.signal = original
-        for number, handler in before.items():  # a library in C does not ask Python
-            signal.signal(number, handler)
+    with restored_signals():  # a library in C does not ask Python
+        patch: Callable[..., Any] = set_other
+        signal.signal = patch
+        try:
+            yield
+        finally:
+            signal.signal = original

@@ -20,13 +20,14 @@ with session("test", debug=len(sys.argv) > 1):
     os.write(2, b"noise of C++ on stderr\n")
     os.write(1, b"noise of C++ on stdout\n")
     print("noise of a bar", file=sys.stderr)
-    thread = threading.Thread(target=lambda: 1 / 0)
-    thread.start()
-    thread.join()
+    for target in (lambda: 1 / 0, lambda: print("noise of a thread")):
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
     print("the result")
 print("after it", file=sys.stderr)
 """
-NOISE = ("a library", "a warning", "C++ on stderr", "C++ on stdout", "a bar")
+NOISE = ("a library", "a warning", "C++ on stderr", "C++ on stdout", "a bar", "a thread")
 
 
 def run(tmp_path: Path, *args: str) -> subprocess.CompletedProcess[str]:
