@@ -166,8 +166,7 @@ def train(args: argparse.Namespace) -> Work:
     def work() -> None:
         from longtake.pipelines.train.command import run
 
-        run(prepared)
-        print(f"{prepared.conf.out}: bundle written; training log and sheets are in {prepared.conf.work}")
+        print(run(prepared))
 
     return _watched(args, "train", work)
 
@@ -181,7 +180,7 @@ def ablate(args: argparse.Namespace) -> Work:
     def work() -> None:
         from longtake.pipelines.ablation.command import run
 
-        run(jobs)
+        print(run(jobs))
 
     return _watched(args, "ablate", work)
 
