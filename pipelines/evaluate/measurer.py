@@ -4,13 +4,12 @@ import io
 import time
 from typing import Any
 
-import av
 import numpy as np
 import torch
 from jaxtyping import UInt8
 
 from longtake.models.metrics.measure import measure
-from longtake.models.video.mp4 import decode_stream, video_stream
+from longtake.models.video.reader import VideoReader
 from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.evaluate.networks import flow_name, load_clip, load_flow
 from longtake.pipelines.evaluate.settings import EvaluateConf
@@ -46,11 +45,6 @@ class Measurer:
 
 
 def read_video(video: Listed) -> tuple[UInt8[np.ndarray, "t h w 3"], float]:
-    """All frames, and the frames per second. Raises ValueError, OSError or av.FFmpegError with the reason."""
-    with av.open(io.BytesIO(video.read()), "r") as container:
-        stream = video_stream(container)
-        fps = float(stream.average_rate or stream.guessed_rate or 0)
-        frames = list(decode_stream(container, stream))
-    if not frames:
-        raise ValueError("it has no frames")
-    return np.stack(frames), fps if 0 < fps < 1000 else 25.0
+    """All frames, and the frames per second. Raises ValueError or OSError with the reason."""
+    with VideoReader(io.BytesIO(video.read())) as reader:
+        return np.stack(list(reader.frames())), float(reader.fps)

@@ -15,7 +15,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,7 +29,7 @@ from longtake.models.nets.text import check_length
 from longtake.models.stages.bundle import load_bundle
 from longtake.models.training.memories import CLIP_FRAMES, CONDITION, TARGET, MemoryBatch
 from longtake.models.video.frames import to_float, to_uint8, upscale
-from longtake.models.video.mp4 import decode_stream, video_stream
+from longtake.models.video.reader import VideoReader
 from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.datasets.video_workers import map_videos
 from longtake.pipelines.runners.bundle_limits import bundle_path
@@ -69,12 +68,12 @@ class ClipEncoder:
         if not (video.prompt or "").strip():
             raise ValueError("it has no caption: a column prompt, text or caption")
         check_length(self._tokenizer, video.prompt or "", self._limit)
-        data = video.read()
-        starts = clip_starts(sum(1 for _ in _frames(data)), self._params)
         spread = np.arange(CLIP_FRAMES) * self._params.stride
-        needed = {start + int(offset) for start in starts for offset in spread}
-        # The file is read twice, and only needed frames are kept, small: a long video does not fit into memory.
-        kept = {n: self._small(frame) for n, frame in enumerate(_frames(data)) if n in needed}
+        with VideoReader(io.BytesIO(video.read())) as reader:
+            starts = clip_starts(reader.num_frames, self._params)
+            needed = {start + int(offset) for start in starts for offset in spread}
+            # Only needed frames are kept, small: a long video does not fit into memory.
+            kept = {n: self._small(frame) for n, frame in enumerate(reader.frames()) if n in needed}
         target = clip_file(self._folder, video)
         part = target.with_name(f"{target.name}.{os.getpid()}.part")
         with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
@@ -122,11 +121,6 @@ def clip_file(folder: Path, video: Listed) -> Path:
     """The file for the clips of a video; another caption has another file."""
     about = json.dumps([video.url, video.member, video.prompt])
     return folder / f"{hashlib.sha256(about.encode()).hexdigest()[:24]}.parquet"
-
-
-def _frames(data: bytes) -> Iterator[UInt8[np.ndarray, "h0 w0 3"]]:
-    with av.open(io.BytesIO(data), "r") as container:
-        yield from decode_stream(container, video_stream(container))
 
 
 def encode_clips(
