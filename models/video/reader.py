@@ -55,7 +55,7 @@ class VideoReader:
         scan = Scan()
         with self.opened() as (container, stream):
             scan.begin(container, stream)
-            for frame in self._decoded(container, stream, scan.errors):
+            for frame in self._decoded(container, stream, scan):
                 try:
                     scan.take(frame, stream)
                 except ValueError as error:
@@ -100,15 +100,15 @@ class VideoReader:
                 container: InputContainer = stack.enter_context(av.open(file, "r", io_open=_refuse))
             except (av.FFmpegError, OSError) as error:
                 raise self._error(f"cannot be read as a video ({error.strerror or error})") from None
-            for stream in container.streams.video:
-                if not stream.disposition & Disposition.attached_pic:
-                    yield container, stream
-                    return
-            raise self._error("it has no video stream")
+            streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
+            if not streams:
+                raise self._error("it has no video stream")
+            # A picture for those who cannot play the video may come first, as in AVIF.
+            yield container, next((stream for stream in streams if stream.frames != 1), streams[0])
 
     def _pictures(self) -> Iterator[Frame]:
         with self.opened() as (container, stream):
-            decoded = self._decoded(container, stream, [])
+            decoded = self._decoded(container, stream, Scan())
             whole = deinterlaced(decoded) if self._interlaced else decoded
             left = iter(self._counts)
             for frame, count in zip(whole, left, strict=False):
@@ -118,14 +118,15 @@ class VideoReader:
             if next(left, None) is not None:
                 raise self._error("it changed while it was read")
 
-    def _decoded(
-        self, container: InputContainer, stream: VideoStream, errors: list[av.FFmpegError]
-    ) -> Iterator[VideoFrame]:
-        """At least one frame. The errors of parts that do not decode go to `errors`."""
-        decoder = _decoder(stream)
+    def _decoded(self, container: InputContainer, stream: VideoStream, scan: Scan) -> Iterator[VideoFrame]:
+        """At least one frame. Parts that do not decode, and packets of all streams, are reported to `scan`."""
+        decoder, errors = _decoder(stream), scan.errors
         num_frames = 0
         try:
-            for packet in container.demux(stream):
+            for packet in container.demux():
+                scan.see(packet)
+                if packet.stream is not stream:  # the last packet of each stream has no index
+                    continue
                 try:
                     frames = decoder.decode(packet)
                 except av.FFmpegError as error:

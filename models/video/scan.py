@@ -3,20 +3,21 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
+from typing import Any
 
 import av
 from av.container import InputContainer
+from av.packet import Packet
 from av.sidedata.sidedata import Type
 from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from longtake.models.video.colour import describe
-from longtake.models.video.picture import PIXEL_ASPECTS, is_transparent, shown_size, side_data, turn_of
+from longtake.models.video.picture import PIXEL_ASPECTS, is_transparent, picture, shown_size, side_data, turn_of
 
-# Their headers have the length of the video itself; others have a guess, or that of the sound.
-_WITH_LENGTH = {"mov", "matroska", "avi", "flv"}
-_CUT_S = 0.5  # less is rounding, or the end of the sound
+_WITH_LENGTH = {"mov", "matroska", "avi", "flv", "asf"}  # in their headers; of others FFmpeg has a guess
+_CUT_S = 0.5  # less is rounding
 
 
 @dataclass(slots=True)
@@ -34,6 +35,8 @@ class Scan:
     _said: dict[str, None] = field(default_factory=dict)
     _sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
     _header_s: float | None = None
+    _begin_s: float = float("inf")
+    _end_s: float = float("-inf")
 
     def begin(self, container: InputContainer, stream: VideoStream) -> None:
         """Notes of the header."""
@@ -45,11 +48,21 @@ class Scan:
         aspect = stream.sample_aspect_ratio
         if aspect and aspect != 1 and not PIXEL_ASPECTS[0] <= aspect <= PIXEL_ASPECTS[1]:
             self._say(f"its pixel aspect is not credible: {_ratio(aspect)}, so square pixels are assumed")
-        if stream.duration and _WITH_LENGTH & set(container.format.name.split(",")):
-            self._header_s = float(stream.duration * (stream.time_base or 0))
+        if container.duration and _WITH_LENGTH & set(container.format.name.split(",")):
+            self._header_s = container.duration / 1_000_000
+
+    def see(self, packet: "Packet[Any]") -> None:
+        """The next packet of any stream."""
+        if packet.pts is not None:
+            begin = float(packet.pts * packet.time_base)
+            self._begin_s = min(self._begin_s, begin)
+            self._end_s = max(self._end_s, begin + float((packet.duration or 0) * packet.time_base))
 
     def take(self, frame: VideoFrame, stream: VideoStream) -> None:
-        """The next decoded frame. Raises ValueError for colours that cannot be converted."""
+        """The next decoded frame. Raises ValueError for pixels that cannot be converted."""
+        lines = describe(frame.color_trc, frame.color_primaries, frame.colorspace)
+        if not self.times:
+            self._try(frame)
         base = frame.time_base or stream.time_base or Fraction(1, 90_000)
         self.times.append(None if frame.pts is None else float(frame.pts * base))
         self.lengths.append(float(frame.duration * base) if frame.duration else None)
@@ -64,12 +77,10 @@ class Scan:
             if shown != (frame.width, frame.height):
                 aspect = _ratio(stream.sample_aspect_ratio or Fraction(1))
                 stored = f"{frame.width}x{frame.height} of {aspect}"
-                self._say(f"its pixels are not square: {stored} are shown as {shown[0]}x{shown[1]}")
+                self._say(f"its pixels are not square: {stored} shown as {shown[0]}x{shown[1]}")
         if not turn.exact:
             self._say("it is tilted: turned to the nearest quarter")
-        for line in describe(frame.color_trc, frame.color_primaries, frame.colorspace):
-            self._say(line)
-        for line in _of_side_data(frame):
+        for line in [*lines, *_of_side_data(frame)]:
             self._say(line)
 
     @property
@@ -92,24 +103,26 @@ class Scan:
         """What is dropped, guessed or converted, but for times. Each line: the kind, a colon, the numbers."""
         lines = list(self._said)
         if len(self._sizes) > 1:
-            width, height = self.size
-            lines.append(
-                f"its size changes: {len(self.times) - self._sizes[self.size]} frames are fitted into {width}x{height}"
-            )
+            (width, height), num_others = self.size, len(self.times) - self._sizes[self.size]
+            lines.append(f"its size changes: {num_others} of {len(self.times)} frames fitted into {width}x{height}")
         if self._transparent:
             lines.append("it is transparent: white shows through")
         if self.num_interlaced:
-            lines.append(f"it is interlaced: {self.num_interlaced} of {len(self.times)} frames are deinterlaced")
+            lines.append(f"it is interlaced: {self.num_interlaced} of {len(self.times)} frames deinterlaced")
         if self.errors:
-            lines.append(
-                f"it is damaged: {len(self.errors)} parts are left out, the first one: {self.errors[0].strerror}"
-            )
+            lines.append(f"it is damaged: parts left out {len(self.errors)}, the first one: {self.errors[0].strerror}")
         if self._num_corrupt:
-            lines.append(f"it is damaged: {self._num_corrupt} of {len(self.times)} frames are used nevertheless")
-        end = max((time for time in self.times if time is not None), default=0.0) - self.start_s
-        if self._header_s and self._header_s - end - (self.lengths[-1] or 0) > _CUT_S:
-            lines.append(f"it is cut short: it ends after {end:.1f} s, and its header says {self._header_s:.1f} s")
+            lines.append(f"it is damaged: {self._num_corrupt} of {len(self.times)} frames incomplete, and used")
+        length = self._end_s - min(self._begin_s, 0.0)
+        if self._header_s and self._header_s - length > _CUT_S:
+            lines.append(f"it is cut short: it ends after {length:.1f} s, and its header says {self._header_s:.1f} s")
         return lines
+
+    def _try(self, frame: VideoFrame) -> None:
+        try:
+            picture(frame, None)
+        except (av.FFmpegError, OSError) as error:
+            raise ValueError(f"its pixels ({frame.format.name}) cannot be converted: {error.strerror}") from None
 
     def _say(self, line: str) -> None:
         self._said[line] = None

@@ -6,7 +6,8 @@
 
 1. Times only go forward. A single one out of order is set between its neighbours; where a clock starts again, or rests
    for longer than MAX_HOLD_S, the next frame follows after the usual step.
-2. A rate with which frame i is within half a frame of i / rate keeps every frame once: the header's own if it fits.
+2. A rate with which frame i is within half a frame of i / rate keeps every frame once: one of the header's if it fits,
+   else one of our own, within .3 (half a frame is what one lost frame makes of an average).
 3. Otherwise the lowest rate that shows frames within MAX_SHIFT_S and drops at most MAX_DROPPED of them, 240 at most.
 4. A frame that is shown begins less than one frame from its time. The end of the last one counts as well.
 """
@@ -63,7 +64,7 @@ def time_grid(times: Sequence[float | None], last_s: float | None, header: Seque
     starts, notes, keeps_clock = _forward(times, rates)
     last = last_s or min(float(starts[-1] - starts[-2]), UNKNOWN_HOLD_S)
     for rate in [*rates, *_usual((len(starts) - 1) / float(starts[-1]))]:
-        if _fits(starts, last, rate):
+        if _fits(starts, last, rate, 0.5 if rate in rates else 0.3):
             if rates and rate != rates[0]:
                 notes.append(f"its header is wrong: {_text(rates[0])} fps there, {_text(rate)} fps by its timestamps")
             return TimeGrid(rate, (1,) * len(starts), tuple(notes), keeps_clock)
@@ -72,12 +73,11 @@ def time_grid(times: Sequence[float | None], last_s: float | None, header: Seque
 
 
 def _single(last_s: float | None, rates: Sequence[Fraction]) -> TimeGrid:
-    rate = rates[0] if rates else _limited(1 / last_s) if last_s else FALLBACK_FPS
-    notes = [] if rates or last_s else [f"it has no frame rate: {_text(rate)} fps are assumed"]
-    count = max(1, round(min(last_s or 0.0, MAX_HOLD_S) * rate))
-    if count > 1:
-        notes.append(f"its only frame is repeated: {count} times at {_text(rate)} fps")
-    return TimeGrid(rate, (count,), tuple(notes))
+    """One frame for as long as the file says, whatever rate a header may give."""
+    if last_s and not any(abs(rate * last_s - 1) < 0.1 for rate in rates[:1]):
+        return TimeGrid(_limited(1 / last_s), (1,))
+    notes = () if rates else (f"it has no frame rate: {_text(FALLBACK_FPS)} fps assumed",)
+    return TimeGrid(rates[0] if rates else FALLBACK_FPS, (1,), notes)
 
 
 def _forward(
@@ -91,10 +91,12 @@ def _forward(
     usual = float(np.median(forward)) if len(forward) else float(1 / (rates[0] if rates else FALLBACK_FPS))
     notes = []
     if not len(forward):
-        notes.append(f"its frames have no timestamps: {_text(Fraction(usual) ** -1)} fps are assumed")
+        notes.append(f"its frames have no timestamps: {_text(Fraction(usual) ** -1)} fps assumed")
         return np.arange(len(known)) * usual, notes, False
     if len(found) < len(known):
-        notes.append(f"some frames have no timestamps: {len(known) - len(found)} are set between their neighbours")
+        notes.append(
+            f"some frames have no timestamps: {len(known) - len(found)} of {len(known)}, set between their neighbours"
+        )
         at = np.arange(len(known))
         outside = np.minimum(at - found[0], 0) + np.maximum(at - found[-1], 0)
         known = np.interp(at, found, known[found]) + outside * usual
@@ -104,19 +106,19 @@ def _forward(
     steps = np.diff(known)
     jumps = (steps < 0) | (steps > MAX_HOLD_S)
     if glitches:
-        notes.append(f"its timestamps are out of order: {len(glitches)} frames are set between their neighbours")
+        notes.append(f"its timestamps are out of order: {len(glitches)} of {len(known)}, set between their neighbours")
     if jumps.any():
-        notes.append(f"its clock jumps: {int(jumps.sum())} times, and the parts are joined")
+        notes.append(f"its clock jumps: jumps {int(jumps.sum())}, the parts are joined")
     starts = np.concatenate([[0.0], np.cumsum(np.where(jumps, usual, steps))])
     return starts, notes, not jumps.any()
 
 
-def _fits(starts: Float64[np.ndarray, " n"], last: float, rate: Fraction) -> bool:
-    """Whether every frame once, at this rate, is what the timestamps say: rule 2."""
+def _fits(starts: Float64[np.ndarray, " n"], last: float, rate: Fraction, frames: float) -> bool:
+    """Whether every frame once, at this rate, is what the timestamps say, within `frames`: rule 2."""
     period = float(1 / rate)
     shift = np.abs(starts - np.arange(len(starts)) * period).max()
     end = abs(len(starts) * period - float(starts[-1]) - last)
-    return bool(shift <= min(period / 2, MAX_SHIFT_S) and end <= min(max(period, MAX_SHIFT_S), 0.5))
+    return bool(shift <= min(frames * period, MAX_SHIFT_S) and end <= min(max(period, MAX_SHIFT_S), 0.5))
 
 
 def _variable(
@@ -125,7 +127,8 @@ def _variable(
     """The rate of rule 3, for how long each frame shows, and what that changes."""
     steps = np.append(np.diff(starts), last)
     found = [_usual(1 / float(step))[0] for step in np.quantile(steps[steps > 0], (0.05, 0.1, 0.25, 0.5))]
-    wanted = {*rates, *found, Fraction(10), Fraction(25), Fraction(30)}
+    new = [rate for rate in found if all(abs(rate / known - 1) > 0.01 for known in rates)]
+    wanted = {*rates, *new, Fraction(10), Fraction(25), Fraction(30)}
     best: tuple[Fraction, list[int]] | None = None
     for rate in sorted({min(rate, MAX_GRID_FPS) for rate in wanted}):
         places = _places(starts, rate)
@@ -142,7 +145,7 @@ def _variable(
     for i, end in zip(shown, ends, strict=True):
         counts[i] = end - places[i]
     repeats, drops = sum(counts) - len(shown), len(starts) - len(shown)
-    changes = f"at {_text(rate)} fps {repeats} frames are repeated and {drops} of {len(starts)} dropped"
+    changes = f"at {_text(rate)} fps, repeated frames {repeats}, dropped {drops} of {len(starts)}"
     return rate, tuple(counts), f"its frame rate varies: {changes}"
 
 

@@ -14,6 +14,7 @@ _YCBCR = np.array([[11966, 40254, 4064], [-6596, -22188, 28784], [28784, -26145,
 _OFFSET = np.array([16, 128, 128], dtype=np.int32) * 65536 + 32768
 _SWSCALE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
+_NEAREST = {3: _UNSPECIFIED, 10: 9}  # a reserved number, and BT.2020 with constant luminance: swscale refuses both
 
 
 def rgb_to_yuv420p(rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h*3//2 w"]:
@@ -41,6 +42,7 @@ def pixels_of(
     frame: VideoFrame, format: str, width: int | None = None, height: int | None = None
 ) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]:
     """A frame of any format as one of RGB, such as rgb24, rgba or rgb48le; scaled to width x height."""
+    frame.colorspace = _NEAREST.get(frame.colorspace, frame.colorspace)
     untagged_hd = frame.colorspace == _UNSPECIFIED and frame.height >= 720
     pixels: np.ndarray = frame.to_ndarray(
         format=format,
