@@ -6,6 +6,7 @@ lost      the actor died or took too long: the same call may be made again
 missing   an argument died with a machine: must be made again first
 """
 
+import logging
 import time
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
@@ -25,8 +26,10 @@ from ray.exceptions import (
 )
 
 from longtake.actors.pool import Pool, reason
+from longtake.actors.usual import UsualTimes
 from longtake.actors.worker import Receipt
 
+logger = logging.getLogger(__name__)
 LOST = (RayActorError, NodeDiedError, WorkerCrashedError, OutOfMemoryError)  # no common parent but RayError
 MISSING = (ObjectLostError, ObjectFetchTimedOutError)
 
@@ -48,6 +51,10 @@ class Call:
     carry: Any  # references to the two values that it returns
     output: Any
     started_s: float  # by the driver's clock, `time.monotonic`
+    method: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.subject} ({self.pool.name} actor {self.actor})"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,6 +77,8 @@ class Calls:
         """
         self._pools, self._timeout_s, self._patience_s = pools, timeout_s, patience_s
         self._running: dict[Any, Call] = {}
+        self._usual = UsualTimes()
+        self._named: set[Any] = set()  # receipts of running calls whose slowness was logged
 
     def __len__(self) -> int:
         return len(self._running)
@@ -87,7 +96,7 @@ class Calls:
         index = pool.take(key)
         actor: Any = pool.actors[index]
         receipt, carry, output = actor.call.remote(method, *args)
-        self._running[receipt] = Call(subject, pool, index, carry, output, time.monotonic())
+        self._running[receipt] = Call(subject, pool, index, carry, output, time.monotonic(), method)
 
     def wait(self, timeout_s: float) -> list[Outcome]:
         """Outcomes of calls that ended, none after `timeout_s` without one. Raises RuntimeError when a pool is dead."""
@@ -101,24 +110,34 @@ class Calls:
         returned = [back[reference].returned(reference, self._patience_s) for reference in ready if reference in back]
         if ready and len(returned) == len(ready) and not any(returned):
             time.sleep(0.2)  # a machine that is shutting down refuses at once, many times per second
-        return [*(self._ended(reference) for reference in ready if reference in self._running), *self._overdue()]
+        ended = [self._ended(reference) for reference in ready if reference in self._running]
+        late = self._overdue()
+        self._name_slow()
+        return [*ended, *late]
 
     def _ended(self, reference: Any) -> Outcome:
         call = self._running.pop(reference)
+        self._named.discard(reference)
         try:
             receipt: Receipt = ray.get(reference)
         except RayError as error:
             return self._failed(call, error)
         call.pool.give(call.actor)
-        return Outcome(call, Fate.DONE, receipt, seconds=time.monotonic() - call.started_s)
+        seconds = time.monotonic() - call.started_s
+        self._usual.add((call.pool, call.method), seconds)
+        for note in receipt.notes:
+            logger.warning("%s: %s", call, note)
+        return Outcome(call, Fate.DONE, receipt, seconds=seconds)
 
     def _failed(self, call: Call, error: RayError) -> Outcome:
         cause = getattr(error, "cause", None)
         if isinstance(error, MISSING) or isinstance(cause, MISSING):
             call.pool.give(call.actor)
+            logger.warning("what a call needs was lost with a machine: %s: %s", call, reason(error)[:300])
             return Outcome(call, Fate.MISSING, why=reason(error))
         if isinstance(error, LOST) and not isinstance(error, RayTaskError):
             call.pool.lost(call.actor)
+            logger.warning("call lost, its actor died and restarts: %s: %s", call, reason(error)[:300])
             return Outcome(call, Fate.LOST, why=reason(error))
         call.pool.give(call.actor)
         return Outcome(call, Fate.RAISED, why=reason(error), error=cause)
@@ -128,6 +147,17 @@ class Calls:
         late = {ref: call for ref, call in self._running.items() if now - call.started_s > self._timeout_s}
         for reference, call in late.items():
             del self._running[reference]
+            self._named.discard(reference)
             call.pool.kill(call.actor)
+            logger.warning("call timed out after %.0f s, its actor is restarted: %s", self._timeout_s, call)
         why = f"it took longer than ray.task_timeout_s={self._timeout_s:g}"
         return [Outcome(call, Fate.LOST, why=why) for call in late.values()]
+
+    def _name_slow(self) -> None:
+        now = time.monotonic()
+        for reference, call in self._running.items():
+            kind, seconds = (call.pool, call.method), now - call.started_s
+            if reference not in self._named and self._usual.is_slow(kind, seconds):
+                self._named.add(reference)
+                logger.warning("slow call, %.0f s so far, usually %.1f s: %s; lost after ray.task_timeout_s=%g",
+                               seconds, self._usual.usual_s(kind), call, self._timeout_s)  # fmt: skip

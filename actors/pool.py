@@ -3,6 +3,7 @@
 Ray restarts an actor by itself (`max_restarts=-1`); retries of calls are up to the caller, so Ray makes none.
 """
 
+import logging
 import time
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeAlias
@@ -10,6 +11,7 @@ from typing import Any, TypeAlias
 import ray
 from ray.exceptions import RayError
 
+logger = logging.getLogger(__name__)
 Handle: TypeAlias = Any  # of an actor: Ray's own type does not list an actor's methods
 
 
@@ -23,6 +25,8 @@ class Pool:
         self._idle = list(range(num_actors))
         self._last_actor: dict[Hashable, int] = {}
         self._returning: dict[Any, int] = {}  # reference to a proof -> the actor it is about
+        self._proofs: list[Any] = []  # of the first build
+        self._lost_s: dict[int, float] = {}  # when an actor was lost that is not back
         self._alive_s = time.monotonic()
 
     @property
@@ -33,9 +37,20 @@ class Pool:
     def actors(self) -> Sequence[Handle]:
         return self._actors
 
+    @property
+    def num_proven(self) -> int:
+        """Actors that have built and warmed up, while `prove` waits for them."""
+        if not self._proofs:
+            return 0
+        return len(ray.wait(self._proofs, num_returns=len(self._proofs), timeout=0)[0])
+
+    def begin_to_prove(self) -> None:
+        """Makes every actor build and warm up; `prove` waits for them."""
+        self._proofs = [actor.prove.remote() for actor in self._actors]
+
     def prove(self, timeout_s: float) -> None:
-        """Builds and warms up every actor. Raises RuntimeError with the reason of the first failure."""
-        proofs = [actor.prove.remote() for actor in self._actors]
+        """Waits until every actor has built and warmed up. Raises RuntimeError with the reason of the first failure."""
+        proofs = self._proofs
         done, late = ray.wait(proofs, num_returns=len(proofs), timeout=timeout_s)
         for proof in done:
             try:
@@ -69,7 +84,7 @@ class Pool:
 
     def lost(self, index: int) -> None:
         """Records a dead actor. It and the idle ones must prove themselves: they may have died together."""
-        self._alive_s = time.monotonic()
+        self._alive_s = self._lost_s[index] = time.monotonic()
         for actor in (index, *self._idle):
             self._ask_for_proof(actor)
         self._idle.clear()
@@ -97,11 +112,15 @@ class Pool:
                 text = f"no {self.name} actor has worked for {timeout_s:.0f} s, the last error: {reason(error)}"
                 raise RuntimeError(text) from None
             if "ActorDied" in type(error).__name__:  # for good: its machine or its placement is gone
+                logger.warning("%s actor %d cannot restart where it was: starting another one", self.name, index)
                 self._actors[index] = self._make(index)
             self._ask_for_proof(index)
             return False
         self._idle.append(index)
         self._alive_s = time.monotonic()
+        if index in self._lost_s:
+            seconds = self._alive_s - self._lost_s.pop(index)
+            logger.info("%s actor %d is back after %.1f s", self.name, index, seconds)
         return True
 
     def close(self) -> None:

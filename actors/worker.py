@@ -4,10 +4,12 @@ Values cross to another process as return values of a call, never through `ray.p
 the caller and survives the death of the actor that computed it.
 """
 
+import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,6 +31,7 @@ class Receipt:
     worker: str
     began_s: float
     ended_s: float
+    notes: tuple[str, ...] = ()  # what our own code warned of during the call: nobody reads the logs of an actor
 
     @property
     def seconds(self) -> float:
@@ -56,8 +59,23 @@ class Worker:
         """A Receipt, then the two values that `method` returns."""
         self.prove()
         began_s = time.time()
-        carry, output = getattr(self._callee, method)(*args)
-        return Receipt(worker_name(), began_s, time.time()), carry, output
+        with _warnings() as notes:
+            carry, output = getattr(self._callee, method)(*args)
+        return Receipt(worker_name(), began_s, time.time(), tuple(notes)), carry, output
+
+
+@contextmanager
+def _warnings() -> Iterator[list[str]]:
+    """Gathers the warnings of our loggers meanwhile."""
+    notes: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]
+    own = logging.getLogger("longtake")
+    own.addHandler(handler)
+    try:
+        yield notes
+    finally:
+        own.removeHandler(handler)
 
 
 def worker_name() -> str:

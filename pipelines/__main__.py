@@ -1,13 +1,12 @@
 """The command line. `longtake COMMAND --help` lists the arguments of a command.
 
-Exit codes. 0: done. 2: an invalid request, explained in one line on stderr. 1: an internal failure, also in one line;
---debug shows the traceback. 130, 143: stopped by Ctrl-C or kill; the file so far plays, or there is none.
+Exit codes (pipelines/terminal/exit_codes.py): every end but 0 and 3 is explained in one line on stderr. --debug shows
+the traceback. A stopped command leaves a file that plays, or none.
 
 Nothing heavy is imported here, so help and refusals come immediately.
 """
 
 import argparse
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,35 +15,42 @@ from typing import Any, NoReturn
 
 from longtake import __version__
 from longtake.pipelines.cli import commands
+from longtake.pipelines.terminal import streams
+from longtake.pipelines.terminal.exit_codes import ExitCode, Refused
+from longtake.pipelines.terminal.signals import catch_signals, end_at_once
 
 SETTINGS = "Every setting of the configuration can be given as section.key=value, such as refiner.coupling=causal."
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM as an exception, so that files are closed as after Ctrl-C."""
-
-    exit_code = 143
+def run() -> int:
+    """The program: `main` in a process that ends with it."""
+    streams.protect()
+    code = main()
+    end_at_once(code)
+    streams.silence()
+    return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    signal.signal(signal.SIGTERM, _terminate)
+    streams.escape_unknown()
+    received = catch_signals()
     checking = True
     try:
         work = _check(argv)
         checking = False
-        work()
-        return 0
+        return work() or ExitCode.DONE
     except KeyboardInterrupt as stop:
         words = ["stopped", *map(str, stop.args), *_notes(stop)]
-        return _report(": ".join(words), getattr(stop, "exit_code", 130))
+        return _report(": ".join(words), received.exit_code(stop))
     except Exception as error:
         if "--debug" in argv:
             traceback.print_exc()
         explained = isinstance(error, ValueError | OSError)
         kind = "" if explained and str(error) else f"{type(error).__name__}: "
-        return _report(f"error: {kind}{error}", 2 if explained and checking else 1)
+        invalid = isinstance(error, Refused) or (explained and checking)
+        return _report(f"error: {kind}{error}", ExitCode.INVALID if invalid else ExitCode.FAILED)
 
 
 def _check(argv: list[str]) -> commands.Work:
@@ -58,10 +64,6 @@ def _check(argv: list[str]) -> commands.Work:
     args.overrides = rest
     command: Callable[[argparse.Namespace], commands.Work] = args.command
     return command(args)
-
-
-def _terminate(*_: object) -> NoReturn:
-    raise Terminated
 
 
 def _notes(error: BaseException) -> list[str]:
@@ -191,4 +193,4 @@ def _add_output(parser: argparse.ArgumentParser, fps: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run())

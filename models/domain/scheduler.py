@@ -71,6 +71,11 @@ class Task:
         compare=False, repr=False
     )  # flat, so that a runner in another process may pass references
 
+    def __str__(self) -> str:
+        if self.steps is None:
+            return f"chunk {self.index} of {self.video_id}"
+        return f"window {self.index} of {self.video_id}, steps {self.steps.start} to {self.steps.stop - 1}"
+
 
 class Scheduler:
     """Hands out tasks and takes in their results. Deterministic: it depends only on the order of calls."""

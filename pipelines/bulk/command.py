@@ -17,33 +17,33 @@ from functools import partial
 from types import FrameType
 from typing import Any
 
+from longtake.pipelines.bulk.checked_rows import RowChecker
 from longtake.pipelines.bulk.checks import PreparedJob, check_same
+from longtake.pipelines.bulk.folder import DATA_FILES, finish, forget, unpacked
 from longtake.pipelines.bulk.job import BulkJob
 from longtake.pipelines.bulk.paths import CHUNKS, SETTINGS
 from longtake.pipelines.bulk.progress import BulkProgress
-from longtake.pipelines.bulk.records import Sample, Tally
+from longtake.pipelines.bulk.records import Sample, Tally, tally_of
+from longtake.pipelines.bulk.resume import Resumption
 from longtake.pipelines.bulk.rows import Rows
 from longtake.pipelines.bulk.settings import BulkConf, job_settings
+from longtake.pipelines.bulk.survey import Survey
 from longtake.pipelines.bulk.writer import BulkWriter
 from longtake.pipelines.config.loader import flatten
+from longtake.pipelines.datasets.layouts import write_card
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
 from longtake.pipelines.files.folder_lock import FolderLock, exclusive
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
 from longtake.pipelines.runners.stages import stage_factories
+from longtake.pipelines.terminal.exit_codes import Refused
+from longtake.pipelines.terminal.progress import counts, doing
+from longtake.pipelines.terminal.signals import Stopped
 from longtake.pipelines.tracking.job_run import job_run
 from longtake.pipelines.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 TABLE_ROWS = 200  # in a part of the tracked table
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal stopped the job, after it committed the videos whose pieces were all there."""
-
-    def __init__(self, text: str, signal_number: int) -> None:
-        super().__init__(text)
-        self.exit_code = 128 + signal_number
 
 
 def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
@@ -52,12 +52,18 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
     Raises Stopped after SIGTERM or Ctrl-C, RuntimeError when it cannot go on. Finished videos stay in either case.
     """
     conf, store, bundle_sha256 = prepared.conf, prepared.store, prepared.bundle_sha256
-    stages = factories or stage_factories(conf)
     with exclusive(store) as lock, _stop_signals() as signals:
-        check_same(prepared)  # again: another job may have run here since
-        manifest = Manifest(store)
+        manifest, checker = Manifest(store), RowChecker(conf, bundle_sha256)
+        survey = Survey(conf, checker, manifest)
         store.sweep()
-        rows = Rows(conf, bundle_sha256, manifest.done(retry_failed=conf.retry_failed))
+        found = _look(prepared, survey)
+        forget(manifest, found)
+        tally, shards = tally_of(found), unpacked(manifest, conf, found)
+        if tally.finished == tally.total:
+            finish(manifest, conf, shards)
+            return tally
+        stages = factories or stage_factories(conf)
+        rows = Rows(checker, survey, found)
         connect(conf.ray)
         rows.start()
         with (
@@ -66,18 +72,34 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
             BulkProgress() as progress,
         ):
             observe = _Observer(progress, tracker)
-            job = BulkJob(conf, ready, rows, set(store.list(CHUNKS)), observe)
+            job = BulkJob(conf, ready, rows, tally, shards, set(store.list(CHUNKS)), observe)
             try:
                 signals.can_drain = True
                 job.run(lambda: _stopping(store, lock, signals))
             finally:
                 rows.close()
                 observe.flush()
-                logger.info("%s", progress.line(job.tally))
+                logger.info("%s", progress.line(tally))
             if signals.received is not None:
-                text = f"{job.tally.finished} videos are finished; run the same command again to continue"
+                text = f"{tally.finished} videos are finished; run the same command again to continue"
                 raise Stopped(text, signals.received)
-    return job.tally
+        write_card(store, DATA_FILES[conf.format])
+    return tally
+
+
+def _look(prepared: PreparedJob, survey: Survey) -> Resumption:
+    """Reads all prompts and says what is left to make. Raises Refused for what can never be, and for changed rows."""
+    try:
+        check_same(prepared)  # again: another job may have run here since
+        with doing(lambda seconds: counts(survey.num_rows, None, "rows", seconds, notes="reading the prompts")):
+            found = survey.read()
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    if survey.num_invalid:
+        logger.warning("%d invalid rows: %s", survey.num_invalid, survey.invalid())
+    if len(found.outdated):
+        logger.warning("changed=%s: %s", prepared.conf.changed.value, survey.outdated(found))
+    return found
 
 
 class _Observer:

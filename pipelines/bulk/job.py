@@ -11,6 +11,7 @@ with all its work. Earlier windows may have been refined by then: both stages ov
 import json
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -46,16 +47,19 @@ class BulkJob(VideoDriver[BulkVideo]):
         conf: BulkConf,
         pools: dict[str, Pool],
         rows: Rows,
+        tally: Tally,
+        shards: Counter[int],
         chunk_files: set[str],
         observe: Observe,
     ) -> None:
-        """`chunk_files` are those that an earlier run left. `observe(tally, event)` is called for every task that was
+        """`rows` are left to make; `tally` counts the others, and `shards` has the number of rows that each shard waits
+        for. `chunk_files` are those that an earlier run left. `observe(tally, event)` is called for every task that was
         run, every row that is finished, and every sample."""
         super().__init__(conf, pools, conf.waiting_segments)
         self._conf, self._rows, self._chunk_files, self._observe = conf, rows, chunk_files, observe
         self._stop_s: float | None = None  # deadline after a stop request, by the monotonic clock
-        self.tally = Tally()
-        self._records = Records(conf, self._jobs, self.tally, observe)
+        self.tally = tally
+        self._records = Records(conf, self._jobs, tally, shards, observe)
 
     def run(self, stopping: Callable[[], bool]) -> None:
         """Works until every row is finished, or `stopping`. Raises RuntimeError when the folder cannot be written."""
@@ -78,7 +82,7 @@ class BulkJob(VideoDriver[BulkVideo]):
             self._records.close()
         self._jobs.put(WriterJob("compact", (1,)))
         self._write_all(stopping)
-        if not stopping() and self._conf.format is Format.VIDEOFOLDER:
+        if self._conf.format is Format.VIDEOFOLDER:
             self._jobs.put(WriterJob("metadata", ()))
             self._write_all(stopping)
 
@@ -96,11 +100,8 @@ class BulkJob(VideoDriver[BulkVideo]):
         while self._has_room and (row := self._rows.next()) is not None:
             if isinstance(row, BulkVideo):
                 self._begin(row)
-            elif isinstance(row, VideoRow):
-                self._records.fail(row)
             else:
-                self._records.skip(row.ordinal)
-        self.tally.total = self._rows.total
+                self._records.fail(row)
 
     @property
     def _has_room(self) -> bool:

@@ -9,7 +9,7 @@ previews/<shard>/<name>.mp4, thumbnails/<shard>/<name>.jpg
 from hashlib import sha256
 
 from longtake.models.domain.prompt import PromptSpec
-from longtake.pipelines.datasets.manifest import safe_name, shard_of
+from longtake.pipelines.datasets.names import safe_name, shard_of
 
 SETTINGS = "job.json"
 CHUNKS = ".checkpoints"

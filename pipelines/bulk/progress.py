@@ -51,8 +51,7 @@ class BulkProgress:
     def line(self, tally: Tally) -> str:
         """The progress in words."""
         seconds = time.monotonic() - self._began
-        total = "?" if tally.total is None else str(tally.total)
-        parts = [f"{tally.finished}/{total} videos", f"{tally.failed} failed", f"{tally.in_flight} in progress"]
+        parts = [f"{tally.finished}/{tally.total} videos", f"{tally.failed} failed", f"{tally.in_flight} in progress"]
         parts += [f"{tally.chunks} chunks", f"{tally.windows} windows", f"queue {tally.waiting_frames} frames"]
         parts += [f"{tally.frames / seconds:.2f} frames/s", f"{_left(tally, seconds)} left"]
         return ", ".join(parts)
@@ -79,7 +78,7 @@ class BulkProgress:
 
 def _left(tally: Tally, seconds: float) -> str:
     num_ended = tally.done + tally.failed
-    if tally.total is None or not num_ended:
+    if not num_ended:
         return "?"
     left = (tally.total - tally.finished) * seconds / num_ended
     return f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"

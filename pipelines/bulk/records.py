@@ -7,9 +7,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import ray
 from ray.exceptions import RayError
 
+from longtake.pipelines.bulk.resume import Resumption
 from longtake.pipelines.bulk.settings import BulkConf, Format
 from longtake.pipelines.datasets.manifest import VideoRow
 from longtake.pipelines.runners.writer_queue import JobResult, WriterJob, WriterQueue
@@ -24,12 +26,15 @@ SAMPLE_BYTES = 32 << 20  # at most, each: they pass through the driver, whose me
 class Tally:
     """Counts of a job."""
 
-    total: int | None = None  # rows, once all are read
-    skipped: int = 0  # finished by an earlier run
+    total: int = 0  # rows of the prompts
+    skipped: int = 0  # videos finished by an earlier run
+    failed_before: int = 0  # rows that failed in an earlier run
+    outdated: int = 0  # finished videos that stay though their rows changed or are gone
     done: int = 0
     failed: int = 0
     rejected: int = 0  # seeds whose video was stopped for its quality
     flagged: int = 0  # done, but breaking a limit
+    unknown: int = 0  # done, with words that the bundle does not know
     chunks: int = 0
     windows: int = 0
     frames: int = 0  # of finished videos
@@ -39,7 +44,14 @@ class Tally:
 
     @property
     def finished(self) -> int:
-        return self.skipped + self.done + self.failed
+        return self.skipped + self.failed_before + self.done + self.failed
+
+
+def tally_of(found: Resumption) -> Tally:
+    """The counts before any row is made."""
+    is_kept, is_failed = int(np.count_nonzero(found.is_kept)), int(np.count_nonzero(found.is_failed))
+    outdated = int(np.count_nonzero((found.changed | found.gone) & ~found.forgotten))
+    return Tally(len(found.is_kept), is_kept - is_failed, is_failed, outdated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +69,12 @@ Observe = Callable[[Tally, Any], None]
 class Records:
     """Queues the jobs that follow from finished rows, and counts the rows in `tally`."""
 
-    def __init__(self, conf: BulkConf, jobs: WriterQueue, tally: Tally, observe: Observe) -> None:
-        """`observe` is called for every VideoRow that is finished and every Sample."""
+    def __init__(self, conf: BulkConf, jobs: WriterQueue, tally: Tally, shards: Counter[int], observe: Observe) -> None:
+        """`shards` has the number of rows that each shard waits for. `observe` is called for every VideoRow that is
+        finished and every Sample."""
         self._jobs, self._tally, self._observe = jobs, tally, observe
         self._shard_size = conf.shard_size if conf.format is Format.WEBDATASET else None
-        self._shards: Counter[int] = Counter()  # finished rows of each incomplete shard
+        self._shards = shards
         self._num_loose = 0  # records since the last compaction
         self._samples = SAMPLES if conf.tracking.enabled else 0  # still wanted
 
@@ -70,16 +83,12 @@ class Records:
         logger.warning("video failed id=%s source=%s reason=%s", row.id, row.source, row.reason)
         self._jobs.put(WriterJob("record", (row,)))
 
-    def skip(self, ordinal: int) -> None:
-        """Counts a row, by its place in the job, that an earlier run has finished."""
-        self._tally.skipped += 1
-        self._count_shard(ordinal)
-
     def finished(self, row: VideoRow) -> None:
         """Counts a video that is committed, or whose failure is recorded."""
         self._tally.done += row.status == "done"
         self._tally.failed += row.status == "failed"
         self._tally.flagged += row.flagged is not None
+        self._tally.unknown += row.status == "done" and row.unknown_words is not None
         self._tally.frames += (row.num_frames or 0) if row.status == "done" else 0
         self._take_sample(row)  # before its shard is packed, which removes the file
         self._count_shard(row.ordinal)
@@ -95,7 +104,7 @@ class Records:
             self._observe(self._tally, Sample(result.job.args[0], video, sheet))
 
     def close(self) -> None:
-        """After the last row: packs incomplete shards as they are."""
+        """After the last row: packs the shards that an interrupted run left."""
         for shard in self._shards:
             self._jobs.put(WriterJob("pack", (shard, self._shard_size)))
         self._shards.clear()
@@ -109,7 +118,7 @@ class Records:
         if self._shard_size is None:
             return
         shard = ordinal // self._shard_size
-        self._shards[shard] += 1
-        if self._shards[shard] == self._shard_size:
+        self._shards[shard] -= 1
+        if self._shards[shard] == 0:
             del self._shards[shard]
             self._jobs.put(WriterJob("pack", (shard, self._shard_size)))

@@ -22,6 +22,14 @@ class Format(StrEnum):
     VIDEOFOLDER = "videofolder"  # as mp4, and videos/metadata.parquet
 
 
+class Changed(StrEnum):
+    """What happens to finished videos whose rows ask for something else now, or are gone."""
+
+    REFUSE = "refuse"  # the job, naming them
+    REMAKE = "remake"  # the former are made again, the latter deleted
+    KEEP = "keep"  # they stay as they are
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BulkConf(Conf):
     """Conf and the job's own settings; `longtake bulk` takes all of them as key=value."""
@@ -36,6 +44,7 @@ class BulkConf(Conf):
     thumbnails: bool = False  # also keep the first frames, as .jpg
     checkpoint_chunks: bool = False  # save the chunks of unfinished videos, so that a resumed job continues inside them
     retry_failed: bool = False  # make videos again that failed in an earlier run
+    changed: Changed = Changed.REFUSE  # finished videos whose rows changed or are gone: refuse the job, remake or keep
     in_flight: int = 4  # maximum number of videos in progress
     waiting_segments: int = 16  # final segments that may wait to be encoded; with more, no task is started
     shard_size: int = 1000  # videos in a tar file of format=webdataset
@@ -71,7 +80,8 @@ def job_settings(conf: BulkConf, bundle_sha256: str) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Settings that changed, as `key=then (now: value)`. The place of the bundle and the version may change."""
-    free = {"longtake", "bundle"}
+    """Settings that changed, as `key=then (now: value)`. The places of the bundle and of the prompts may change,
+    and the version: weights and rows are compared by what they are."""
+    free = {"longtake", "bundle", "prompts"}
     keys = [key for key in {**before, **now} if key not in free and before.get(key) != now.get(key)]
     return [f"{key}={before.get(key)} (now: {now.get(key)})" for key in keys]

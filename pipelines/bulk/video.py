@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from hashlib import sha256
 from json import dumps
 from typing import Any
 
@@ -13,9 +14,8 @@ from longtake.models.metrics.quality import GateFigures, QualityParams, seed_of,
 from longtake.pipelines.bulk.paths import chunk_path, preview_path, thumbnail_path, video_path
 from longtake.pipelines.bulk.settings import BulkConf, Format
 from longtake.pipelines.config.conf import Conf
-from longtake.pipelines.config.provenance import video_settings
 from longtake.pipelines.datasets.layouts import member_of
-from longtake.pipelines.datasets.manifest import VideoRow, cues_text
+from longtake.pipelines.datasets.manifest import VideoRow, cues_text, request_hash
 from longtake.pipelines.datasets.prompt_rows import PromptRow
 from longtake.pipelines.runners.spec_checks import plan_for
 from longtake.pipelines.runners.writer_queue import WriterJob
@@ -142,37 +142,35 @@ class BulkVideo:
         return chunk_path(self.spec, self.row.settings, index)
 
 
-def begin(row: PromptRow, spec: PromptSpec, own: Conf, conf: BulkConf, bundle_sha256: str) -> BulkVideo:
-    """A video of which nothing exists yet. `own` is its configuration, `conf` the job's. Raises as `plan_for`."""
+def begin(row: VideoRow, spec: PromptSpec, own: Conf, conf: BulkConf) -> BulkVideo:
+    """A video of which nothing exists yet. `row` is `requested_row` with its place in the job, `own` the configuration
+    of the video, `conf` the job's. Raises as `plan_for`."""
     plan = plan_for(own, spec)
-    num_previews = len(plan.chunks) if conf.previews else 0
-    requested = _requested_row(row, spec, own, conf, bundle_sha256)
-    return BulkVideo(spec, own, plan, requested, len(plan.segments) + num_previews)
-
-
-def empty_row(video_id: str, prompt: str | None, row: PromptRow) -> VideoRow:
-    """The manifest's row with the fields that every row of prompts has."""
-    return VideoRow(id=video_id, prompt=prompt, source=row.source, ordinal=row.ordinal, status="failed")
-
-
-def failed_row(row: VideoRow, why: str) -> VideoRow:
-    """The row of a video that failed: it has no files."""
-    row = replace(row, path=None, preview=None, thumbnail=None)
-    return replace(row, status="failed", reason=why, finished_at=datetime.now(UTC))
-
-
-def _requested_row(row: PromptRow, spec: PromptSpec, own: Conf, conf: BulkConf, bundle_sha256: str) -> VideoRow:
-    """The manifest's row with all that is known before the video exists."""
-    path = video_path(spec.video_id)
+    path = video_path(row.id)
     if conf.format is Format.WEBDATASET:
-        path = member_of(row.ordinal // conf.shard_size, spec.video_id)
-    return replace(
-        empty_row(spec.video_id, spec.prompt, row),
+        path = member_of(row.ordinal // conf.shard_size, row.id)
+    row = replace(
+        row,
+        path=path,
+        preview=preview_path(row.id) if conf.previews else None,
+        thumbnail=thumbnail_path(row.id) if conf.thumbnails else None,
+    )
+    num_previews = len(plan.chunks) if conf.previews else 0
+    return BulkVideo(spec, own, plan, row, len(plan.segments) + num_previews)
+
+
+def requested_row(
+    row: PromptRow, spec: PromptSpec, own: Conf, conf: BulkConf, bundle_sha256: str, settings: str
+) -> VideoRow:
+    """The manifest's row with all that the row of prompts asks for; `settings` is the value of that column."""
+    requested = VideoRow(
+        id=spec.video_id,
+        prompt=spec.prompt,
         cues=cues_text(spec.cues),
         negative_prompt=spec.negative_prompt,
-        path=path,
-        preview=preview_path(spec.video_id) if conf.previews else None,
-        thumbnail=thumbnail_path(spec.video_id) if conf.thumbnails else None,
+        status="failed",
+        source=row.source,
+        ordinal=0,
         num_frames=spec.num_frames,
         fps=float(own.fps),
         width=own.refiner.width,
@@ -181,5 +179,27 @@ def _requested_row(row: PromptRow, spec: PromptSpec, own: Conf, conf: BulkConf, 
         asked_seed=spec.seed,
         bundle=conf.bundle,
         bundle_sha256=bundle_sha256,
-        settings=dumps(video_settings(own), sort_keys=True),
+        settings=settings,
     )
+    return replace(requested, request_sha256=request_hash(requested))
+
+
+def invalid_row(video_id: str, row: PromptRow, why: str) -> VideoRow:
+    """The manifest's row of an invalid row of prompts. Its hash is that of the row as it stands in the file."""
+    prompt = (row.fields or {}).get("prompt")
+    said = dumps(["invalid", row.fields, row.reason], sort_keys=True)
+    invalid = VideoRow(
+        id=video_id,
+        prompt=prompt if isinstance(prompt, str) else None,
+        status="failed",
+        source=row.source,
+        ordinal=0,
+        request_sha256=sha256(said.encode()).hexdigest(),
+    )
+    return failed_row(invalid, why)
+
+
+def failed_row(row: VideoRow, why: str) -> VideoRow:
+    """The row of a video that failed: it has no files."""
+    row = replace(row, path=None, preview=None, thumbnail=None)
+    return replace(row, status="failed", reason=why, finished_at=datetime.now(UTC))

@@ -6,7 +6,6 @@ Imports are in the functions, and the cheap checks come first: most refusals nee
 """
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable
 from fractions import Fraction
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
     from longtake.models.video.sound import Sound
     from longtake.pipelines.cli.video_recorder import Places, Stream
     from longtake.pipelines.config.conf import Conf
+    from longtake.pipelines.terminal.exit_codes import ExitCode
 
-Work = Callable[[], None]
+Work = Callable[[], "ExitCode | None"]  # None: done
 
 
 def generate(args: argparse.Namespace) -> Work:
@@ -35,7 +35,7 @@ def generate(args: argparse.Namespace) -> Work:
         from longtake.pipelines.runners.stages import build_texts
 
         _check_texts(build_texts(conf), spec, plan)
-        return lambda: _record_on_ray(spec, plan, conf, places)
+        return _watched(args, "generate", lambda: _record_on_ray(spec, plan, conf, places))
     from longtake.pipelines.runners.stages import build_bundle, build_generator
 
     bundle = build_bundle(conf)
@@ -88,7 +88,6 @@ def bulk(args: argparse.Namespace) -> Work:
     from longtake.pipelines.bulk.settings import load_bulk
 
     prepared = check(load_bulk(args.config, args.overrides))
-    _log()
 
     def work() -> None:
         from longtake.pipelines.bulk.command import run
@@ -96,7 +95,7 @@ def bulk(args: argparse.Namespace) -> Work:
         tally = run(prepared)
         print(f"{prepared.conf.out}: {tally.done} videos made, {tally.failed} failed, {tally.skipped} already finished")
 
-    return work
+    return _watched(args, "bulk", work)
 
 
 def regenerate(args: argparse.Namespace) -> Work:
@@ -131,7 +130,7 @@ def serve(args: argparse.Namespace) -> Work:
 
         serve_forever(conf)
 
-    return work
+    return _watched(args, "serve", work)
 
 
 def evaluate(args: argparse.Namespace) -> Work:
@@ -140,17 +139,20 @@ def evaluate(args: argparse.Namespace) -> Work:
     if args.compare:
         return _compare(args)
     conf = load_evaluate(args.config, args.overrides)
-    _log()
     from longtake.pipelines.evaluate.command import check, run
 
     prepared = check(conf)
 
-    def work() -> None:
-        rows = run(prepared)
-        failed = sum(row["status"] != "done" for row in rows)
-        print(f"{conf.out}: {len(rows) - failed} videos measured, {failed} failed; see {conf.out}/index.html")
+    def work() -> "ExitCode":
+        from longtake.pipelines.terminal.exit_codes import ExitCode
 
-    return work
+        outcome = run(prepared)
+        for line in outcome.lines():
+            print(f"{conf.out}: {line}")
+        print(f"see {prepared.evaluation.store}/index.html")
+        return ExitCode.SOME_FAILED if outcome.failed else ExitCode.DONE
+
+    return _watched(args, "evaluate", work)
 
 
 def _compare(args: argparse.Namespace) -> Work:
@@ -173,7 +175,6 @@ def train(args: argparse.Namespace) -> Work:
     from longtake.pipelines.train.settings import load_train
 
     prepared = check(load_train(args.config, args.overrides))
-    _log()
 
     def work() -> None:
         from longtake.pipelines.train.command import run
@@ -181,7 +182,7 @@ def train(args: argparse.Namespace) -> Work:
         run(prepared)
         print(f"{prepared.conf.out}: bundle written; training log and sheets are in {prepared.conf.work}")
 
-    return work
+    return _watched(args, "train", work)
 
 
 def ablate(args: argparse.Namespace) -> Work:
@@ -189,18 +190,25 @@ def ablate(args: argparse.Namespace) -> Work:
     from longtake.pipelines.ablation.settings import load_ablate
 
     jobs = check(load_ablate(args.config, args.overrides))
-    _log()
 
     def work() -> None:
         from longtake.pipelines.ablation.command import run
 
         run(jobs)
 
-    return work
+    return _watched(args, "ablate", work)
 
 
-def _log() -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+def _watched(args: argparse.Namespace, command: str, work: Work) -> Work:
+    """The work with our lines and its progress on the terminal, and what libraries print in a log file."""
+
+    def watched() -> "ExitCode | None":
+        from longtake.pipelines.terminal.session import session
+
+        with session(command, args.debug):
+            return work()
+
+    return watched
 
 
 def _spec(args: argparse.Namespace, num_frames: int) -> "PromptSpec":

@@ -99,7 +99,7 @@ def settings_from_columns(columns: Mapping[str, object]) -> Settings:
 def _plain_value(key: str, value: object) -> Value:
     if isinstance(value, str):
         return parse_value(Conf, key, value)
-    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
     if isinstance(value, list | tuple):
         return tuple(_plain_value(f"{key}[{i}]", item) for i, item in enumerate(value))

@@ -9,15 +9,18 @@ Both are functions of the manifest, so they are the same however often the job w
 
 import io
 import json
+import re
 import tarfile
 import tempfile
-from hashlib import sha256
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from longtake.pipelines.datasets.manifest import Manifest, VideoRow, safe_name
+from longtake.pipelines.datasets.manifest import Manifest, VideoRow
+from longtake.pipelines.datasets.names import member_name
 from longtake.pipelines.files.store import Store
 
 # They differ from run to run, and so stay out of files that are compared byte by byte.
@@ -26,49 +29,100 @@ TIMES = ("generate_s", "refine_s", "encode_s", "attempts", "finished_at")
 
 def member_of(shard: int, video_id: str) -> str:
     """The path in the manifest of a video of a webdataset: its shard, and its name there."""
-    return f"{_tar(shard)}#{_key(video_id)}.mp4"
+    return f"{_tar(shard)}#{member_name(video_id)}.mp4"
 
 
 def file_of(path: str) -> str:
     """The file to which the video of a manifest row is written; a member of a shard waits there for the others."""
     tar, hash_sign, name = path.partition("#")
-    return path if not hash_sign else f"{tar.replace('shards/', 'videos/').removesuffix('.tar')}/{name}"
+    return path if not hash_sign else f"{_waiting(tar)}/{name}"
+
+
+def loose_shards(store: Store) -> set[int]:
+    """The shards for which videos wait."""
+    found = (re.match(r"videos/(\d{6,})/", path) for path in store.list("videos"))
+    return {int(match[1]) for match in found if match}
 
 
 def pack_shard(store: Store, manifest: Manifest, shard: int, size: int) -> int:
     """Writes a shard with all its finished videos, then deletes the loose files. Returns the number of videos.
 
-    A complete shard is left alone; one that lacks videos, because they failed before, is written again.
+    A shard that has these videos, and no others, is left alone.
     """
-    folder = file_of(f"{_tar(shard)}#").rstrip("/")
-    loose = store.list(folder)
+    loose = set(store.list(_waiting(_tar(shard))))
     found = manifest.between(range(shard * size, (shard + 1) * size))
     rows = sorted((row for row in found if row.path is not None), key=lambda row: row.ordinal)
-    with tempfile.TemporaryDirectory() as place:
-        old, new = Path(place, "old.tar"), Path(place, "new.tar")
-        if store.exists(_tar(shard)):
-            store.get_file(_tar(shard), old)
-        else:
-            tarfile.open(old, "w").close()
-        with tarfile.open(old) as before:
-            packed = set(before.getnames())
-            missing = [row for row in rows if f"{_key(row.id)}.mp4" not in packed]
-            if missing:
-                with tarfile.open(new, "w", format=tarfile.PAX_FORMAT) as tar:
-                    for row in rows:
-                        _add_video(tar, row, before if row not in missing else None, store)
-                store.put_file(_tar(shard), new)
+    with _opened(store, _tar(shard)) as before:
+        packed = {name for name in before.getnames() if name.endswith(".mp4")}
+        waits = any(file_of(row.path or "") in loose for row in rows)
+        if waits or packed != {_member(row) for row in rows}:
+            with _rewritten(store, _tar(shard), keep=bool(rows)) as tar:
+                for row in rows:
+                    _add_video(tar, row, before, store, loose)
     store.delete(*loose)
     return len(rows)
 
 
-def _add_video(tar: tarfile.TarFile, row: VideoRow, before: tarfile.TarFile | None, store: Store) -> None:
-    """Adds the members of a video, from the old shard or from its loose file."""
-    name = _key(row.id)
+def delete_videos(store: Store, rows: Iterable[VideoRow]) -> None:
+    """Deletes the files of finished videos, and takes those of a webdataset out of their shards."""
+    members: dict[str, set[str]] = {}
+    files = []
+    for row in rows:
+        assert row.path is not None, "only finished videos have files"
+        files += [path for path in (file_of(row.path), row.preview, row.thumbnail) if path is not None]
+        tar, is_member, name = row.path.partition("#")
+        if is_member:
+            members.setdefault(tar, set()).add(name.removesuffix(".mp4"))
+    for tar, names in members.items():
+        _take_out(store, tar, names)
+    store.delete(*files)
+
+
+def _take_out(store: Store, path: str, names: set[str]) -> None:
+    with _opened(store, path) as before:
+        infos = before.getmembers()
+        kept = [info for info in infos if info.name.partition(".")[0] not in names]
+        if len(kept) < len(infos):
+            with _rewritten(store, path, keep=bool(kept)) as tar:
+                for info in kept:
+                    tar.addfile(info, before.extractfile(info))
+
+
+@contextmanager
+def _opened(store: Store, path: str) -> Iterator[tarfile.TarFile]:
+    """A tar of the store, an empty one if it does not exist."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "old.tar")
+        if store.exists(path):
+            store.get_file(path, copy)
+        else:
+            tarfile.open(copy, "w").close()
+        with tarfile.open(copy) as tar:
+            yield tar
+
+
+@contextmanager
+def _rewritten(store: Store, path: str, keep: bool) -> Iterator[tarfile.TarFile]:
+    """A new tar that replaces the one in the store; it is deleted if there is nothing to keep."""
+    with tempfile.TemporaryDirectory() as folder:
+        new = Path(folder, "new.tar")
+        with tarfile.open(new, "w", format=tarfile.PAX_FORMAT) as tar:
+            yield tar
+        if keep:
+            store.put_file(path, new)
+        else:
+            store.delete(path)
+
+
+def _add_video(tar: tarfile.TarFile, row: VideoRow, before: tarfile.TarFile, store: Store, loose: set[str]) -> None:
+    """Adds the members of a video, from its loose file or from the old shard."""
     assert row.path is not None, "only finished videos are packed"
-    video = store.get(file_of(row.path)) if before is None else _read(before, f"{name}.mp4")
+    name, file = _member(row).removesuffix(".mp4"), file_of(row.path)
+    video = store.get(file) if file in loose else _read(before, f"{name}.mp4")
+    fields = {name: "" if value is None else value for name, value in plain_fields(row).items()}
     _add(tar, f"{name}.mp4", video)
-    _add(tar, f"{name}.json", json.dumps(plain_fields(row), sort_keys=True).encode())
+    # Hugging Face's reader takes the types of the first five rows for all: a null there refuses a later text.
+    _add(tar, f"{name}.json", json.dumps(fields, sort_keys=True).encode())
     _add(tar, f"{name}.txt", row.prompt.encode() if row.prompt else b"")
 
 
@@ -82,6 +136,15 @@ def _tar(shard: int) -> str:
     return f"shards/{shard:06}.tar"
 
 
+def _waiting(tar: str) -> str:
+    """The folder of the videos that wait for a shard."""
+    return tar.replace("shards/", "videos/").removesuffix(".tar")
+
+
+def _member(row: VideoRow) -> str:
+    return (row.path or "").partition("#")[2]
+
+
 def write_metadata(store: Store, manifest: Manifest) -> int:
     """Writes videos/metadata.parquet for all finished videos, in the order of the job. Returns their number."""
     table = manifest.table().filter(pc.field("status") == "done").sort_by("ordinal").drop_columns(list(TIMES))
@@ -92,15 +155,16 @@ def write_metadata(store: Store, manifest: Manifest) -> int:
     return len(table)
 
 
+def write_card(store: Store, data_files: str) -> None:
+    """Writes the dataset card by which Hugging Face's `load_dataset` finds the rows of the folder, if it has none."""
+    config = f'configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: "{data_files}"\n'
+    text = "Videos made from text by Longtake. `manifest/*.parquet` has a row for each, failed ones included.\n"
+    store.create("README.md", f"---\n{config}---\n\n{text}".encode())
+
+
 def plain_fields(row: VideoRow) -> dict[str, object]:
     """The fields that are the same in every run."""
     return {name: getattr(row, name) for name in VideoRow.__dataclass_fields__ if name not in TIMES}
-
-
-def _key(video_id: str) -> str:
-    """The name of a video's members, without a dot: for readers the kind of a member begins at the first dot."""
-    name = safe_name(video_id)
-    return name if "." not in name else f"{name.replace('.', '_')}-{sha256(video_id.encode()).hexdigest()[:8]}"
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

@@ -14,24 +14,26 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
-from hashlib import blake2b, sha256
+from hashlib import sha256
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from longtake.models.domain.prompt import Cue
+from longtake.pipelines.datasets.finished import Columns, Digests, Finished, Ids, digests_of
+from longtake.pipelines.datasets.names import safe_name
 from longtake.pipelines.files.store import Store
 
 FOLDER = "manifest"
 RECORDS = "manifest/_records"  # pyarrow, and so pandas, passes over folders whose name begins with "_"
 PART = re.compile(r"manifest/part-(\d+)\.parquet")
+WHAT = ["id", "request_sha256", "ordinal", "status"]  # the columns of `Finished`
 PART_ROWS = 10_000  # at most, so that memory is bounded
 
 
@@ -61,6 +63,8 @@ class VideoRow:
     bundle: str | None = None
     bundle_sha256: str | None = None
     settings: str | None = None  # JSON: every parameter that the frames depend on, by dotted key
+    request_sha256: str | None = None  # of all that the row of prompts asked for: `request_hash`
+    unknown_words: str | None = None  # of its prompts, separated by blanks: the bundle has no token for them
     generate_s: float | None = None
     refine_s: float | None = None
     encode_s: float | None = None
@@ -77,6 +81,7 @@ class VideoRow:
         assert in_utc, f"finished_at={self.finished_at} is not a time in UTC"
         unknown = {f.name for f in fields(self) if getattr(self, f.name) is None}
         free = {"reason", "cues", "preview", "thumbnail", "asked_seed", "quality", "flagged"}
+        free |= {"request_sha256", "unknown_words"}
         assert self.status == "failed" or unknown <= free, f"{unknown} of a done video"
 
 
@@ -89,49 +94,12 @@ def _field(name: str, hint: Any) -> pa.Field:
 SCHEMA = pa.schema([_field(name, hint) for name, hint in get_type_hints(VideoRow).items()])
 
 
-class Done:
-    """Finished ids: `id in done`, `done.add(id)`, `len(done)`.
-
-    Kept as 64-bit digests: 8.0 bytes an id in the sorted array, measured with 1,000,000 ids, and at most 4.5 MB more
-    for new ones. Two of a million ids share a digest with a probability of 3e-8.
-    """
-
-    NUM_NEW = 65_536  # then they are merged, in 40 ms with 1,000,000 ids
-
-    def __init__(self, digests: Iterable[NDArray[np.uint64]] = ()) -> None:
-        self._sorted = _array([])
-        self._new: set[int] = set()
-        self.merge(digests)
-
-    def __contains__(self, id: str) -> bool:
-        digest = _digest(id)
-        place = int(np.searchsorted(self._sorted, np.uint64(digest)))
-        return digest in self._new or (place < len(self._sorted) and int(self._sorted[place]) == digest)
-
-    def __len__(self) -> int:
-        return len(self._sorted) + len(self._new)
-
-    def add(self, id: str) -> None:
-        if id not in self:
-            self._new.add(_digest(id))
-        if len(self._new) >= self.NUM_NEW:
-            self.merge([])
-
-    def merge(self, digests: Iterable[NDArray[np.uint64]]) -> None:
-        """Adds the ids of these digests, in any order, and the new ones to the sorted array."""
-        # Not np.unique: it takes 2.3 s for 1,000,000 of them (NumPy 2.4).
-        merged = np.sort(np.concatenate([self._sorted, _array(self._new), *digests]), kind="stable")
-        is_first = np.ones(len(merged), bool)
-        is_first[1:] = merged[1:] != merged[:-1]
-        self._sorted, self._new = merged[is_first], set()
-
-
 class Manifest:
     """The manifest in the folder `manifest` of a store. Any number of processes may record, compact and read it."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
-        self._in_parts, self._parts = Done(), set[str]()  # ids in the parts read so far, and those parts
+        self._in_parts, self._parts = Ids(), set[str]()  # ids in the parts read so far, and those parts
         self._bounds: dict[str, tuple[int, int]] = {}  # first and last ordinal of a part
 
     def __reduce__(self) -> tuple[type["Manifest"], tuple[Store]]:
@@ -149,15 +117,36 @@ class Manifest:
             return 0
         return sum(self._compact(waiting[i : i + PART_ROWS]) for i in range(0, len(waiting), PART_ROWS))
 
-    def done(self, retry_failed: bool = False) -> Done:
-        """The finished ids. With `retry_failed` failed rows are deleted first, which frees their ids.
+    def finished(self) -> Finished:
+        """What the finished rows were made from, and their places."""
+        waiting = list(self._records())
+        batches = []
+        for path in self._part_paths():
+            file = self._open(path)
+            # Of a part from an earlier release the hashes are computed, from all its columns.
+            columns = WHAT if "request_sha256" in file.schema_arrow.names else None
+            for batch in file.iter_batches(1000, columns=columns):
+                batches.append(_finished(batch.to_pylist() if columns else map(asdict, map(_with_hash, _rows(batch)))))
+        return Finished([*batches, _finished(map(asdict, waiting))])
+
+    def forget(self, ids: Digests) -> None:
+        """Deletes the rows of these ids, by their digests: nothing of them is finished any more.
 
         No other process may compact meanwhile.
         """
-        if retry_failed:
-            self._forget_failed()
-        records = _array(_digest(row.id) for row in self._records())
-        return Done([records, *map(self._digests, self._part_paths())])
+        self.compact()
+        for path in self._part_paths():
+            kept = self._open(path).read()
+            is_kept = ~np.isin(self._digests(path), ids)
+            if not is_kept.all():
+                self.store.put(path, _parquet(kept.filter(pa.array(is_kept))))
+        self._in_parts, self._parts, self._bounds = Ids(), set(), {}
+
+    def having(self, ids: Digests) -> Iterator[VideoRow]:
+        """The rows of these ids, by their digests, in any order."""
+        for row in self.rows():
+            if np.isin(digests_of([row.id]), ids).all():
+                yield row
 
     def rows(self) -> Iterator[VideoRow]:
         """All rows, each id once: part after part, then the records in the order of the job."""
@@ -215,24 +204,16 @@ class Manifest:
         self._parts.update(new)
         return [row for row in rows if row.id not in self._in_parts]
 
-    def _forget_failed(self) -> None:
-        self.compact()
-        for path in self._part_paths():
-            table = self._open(path).read()
-            kept = table.filter(pc.field("status") == "done")
-            if len(kept) < len(table):
-                self.store.put(path, _parquet(kept))
-        self._in_parts, self._parts, self._bounds = Done(), set(), {}
-
     def _records(self, paths: Sequence[str] | None = None) -> Iterator[VideoRow]:
         """The records at `paths`, or all. A record that was deleted after the listing is in a part."""
         for data in self.store.get_each(self.store.list(RECORDS) if paths is None else paths):
             if data is not None:
                 row = json.loads(data)
-                yield VideoRow(**{**row, "finished_at": datetime.fromisoformat(row["finished_at"])})
+                row["finished_at"] = datetime.fromisoformat(row["finished_at"])
+                yield _with_hash(VideoRow(**row))
 
-    def _digests(self, part: str) -> NDArray[np.uint64]:
-        return _array(map(_digest, self._open(part).read(["id"])["id"].to_pylist()))
+    def _digests(self, part: str) -> Digests:
+        return digests_of(self._open(part).read(["id"])["id"].to_pylist())
 
     def _part_paths(self) -> list[str]:
         return [path for path in self.store.list(FOLDER) if PART.fullmatch(path)]
@@ -247,27 +228,16 @@ def cues_text(cues: Sequence[Cue]) -> str | None:
     return json.dumps([asdict(cue) for cue in cues], ensure_ascii=False) if cues else None
 
 
+def request_hash(row: VideoRow) -> str:
+    """sha256 of all that a row of prompts asked for: texts, length, seed and the settings of the frames."""
+    seed = row.seed if row.asked_seed is None else row.asked_seed
+    asked = [row.prompt, row.cues, row.negative_prompt, row.num_frames, seed, row.settings]
+    return sha256(json.dumps(asked).encode()).hexdigest()
+
+
 def read_cues(text: str | None) -> tuple[Cue, ...]:
     """Inverse of `cues_text`."""
     return tuple(Cue(**cue) for cue in json.loads(text or "[]"))
-
-
-def safe_name(id: str) -> str:
-    """A file name for any id: at most 97 letters, digits, ".", "_" and "-", not hidden, different for different ids.
-
-    A lower-case id of these characters is its own name. Any other name ends with 16 digits of the id's sha256, and so
-    does that of an id that looks like such a name. With 8 digits, two of 100,000 ids without a Latin letter would share
-    a name.
-    """
-    name = re.sub(r"^\.|[^A-Za-z0-9._-]", "_", id)[:80]
-    if name == id and name and name == name.lower() and not re.search(r"-[0-9a-f]{16}$", name):
-        return name
-    return f"{name}-{sha256(id.encode()).hexdigest()[:16]}"
-
-
-def shard_of(id: str) -> str:
-    """The name of one of 4096 folders: three hexadecimal digits."""
-    return sha256(id.encode()).hexdigest()[:3]
 
 
 def _record_path(id: str) -> str:
@@ -280,14 +250,6 @@ def _number(part: str) -> int:
     return int(match[1])
 
 
-def _digest(id: str) -> int:
-    return int.from_bytes(blake2b(id.encode(), digest_size=8).digest(), "little")
-
-
-def _array(digests: Iterable[int]) -> NDArray[np.uint64]:
-    return np.fromiter(digests, np.uint64)
-
-
 def _table(rows: Sequence[VideoRow]) -> pa.Table:
     return pa.table({name: [getattr(row, name) for row in rows] for name in SCHEMA.names}, SCHEMA)
 
@@ -297,6 +259,21 @@ def _parquet(table: pa.Table) -> bytes:
     pq.write_table(table, sink, compression="zstd")
     data: bytes = sink.getvalue().to_pybytes()
     return data
+
+
+def _finished(rows: Iterable[Mapping[str, Any]]) -> Columns:
+    found = list(rows)
+    return (
+        digests_of(row["id"] for row in found),
+        digests_of(row["request_sha256"] for row in found),
+        np.fromiter((row["ordinal"] for row in found), np.int64),
+        np.fromiter((row["status"] == "failed" for row in found), bool),
+    )
+
+
+def _with_hash(row: VideoRow) -> VideoRow:
+    """A row that an earlier release recorded has no hash."""
+    return row if row.request_sha256 else replace(row, request_sha256=request_hash(row))
 
 
 def _rows(table: pa.Table | pa.RecordBatch) -> Iterator[VideoRow]:

@@ -1,12 +1,11 @@
 """Prompt files, read row by row: .parquet, .jsonl (or .ndjson), .csv and .txt; all but parquet also as .gz.
 
-An unreadable row becomes a reason, and the rows after it are read. A file that cannot be read at all is refused before
-the first row.
+An unreadable row becomes a reason, and the rows after it are read. Nulls, NaN and dates of tables become what JSON can
+hold. A file that cannot be read at all is refused before the first row.
 """
 
 import csv
 import gzip
-import io
 import json
 import re
 import zlib
@@ -14,14 +13,17 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from glob import has_magic
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-import pyarrow as pa
+import numpy as np
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
+
+from longtake.pipelines.datasets.prompt_text import text_lines
 
 Read = tuple[int, dict[str, Any] | None, str | None]  # line or row, from 1; its fields, or the reason for their absence
 Keep = Callable[[str], bool]
@@ -68,7 +70,10 @@ def find_files(prompts: str) -> list[PromptFile]:
 
 
 def read_file(file: PromptFile, keep: Keep) -> Iterator[Read]:
-    """The rows of a file, reduced to the columns that `keep` selects, without blank lines. Reads as they are taken."""
+    """The rows of a file, reduced to the columns that `keep` selects, without blank lines. Reads as they are taken.
+
+    Raises ValueError naming the file for bytes that are no text, and for a table that cannot be read to its end.
+    """
     number = 0
     with _open(file) as opened:
         try:
@@ -79,6 +84,8 @@ def read_file(file: PromptFile, keep: Keep) -> Iterator[Read]:
                 yield number, fields if reason is None else None, reason
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             yield number + 1, None, f"the rest of the file cannot be unpacked: {error}"
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{file.name}: {error}") from error
 
 
 def list_files(fs: AbstractFileSystem, path: str) -> tuple[str, list[str]]:
@@ -107,7 +114,7 @@ def _check_columns(file: PromptFile) -> None:
     try:
         with _open(file) as opened:
             names = HEADERS[file.kind](opened) if file.kind in HEADERS else ["prompt"]
-    except (OSError, EOFError, zlib.error, pa.ArrowInvalid, csv.Error) as error:
+    except (OSError, EOFError, zlib.error, ValueError, csv.Error) as error:
         raise ValueError(f"{file.name} cannot be read: {error}") from None
     if "prompt" not in names:
         raise ValueError(f"{file.name} has no column prompt; its columns are: {', '.join(names) or 'none'}")
@@ -123,10 +130,10 @@ def _open(file: PromptFile) -> Iterator[BinaryIO]:
 
 
 def _jsonl(file: BinaryIO, _: Keep) -> Iterator[Read]:
-    for number, line in enumerate(file, 1):
+    for number, line in enumerate(text_lines(file), 1):
         if line.strip():
             try:
-                fields = json.loads(_text(line, number))
+                fields = json.loads(line)
             except (ValueError, RecursionError) as error:
                 yield number, None, f"the line is not JSON: {error}"
                 continue
@@ -137,9 +144,7 @@ def _jsonl(file: BinaryIO, _: Keep) -> Iterator[Read]:
 
 
 def _csv(file: BinaryIO, _: Keep) -> Iterator[Read]:
-    # Bytes outside UTF-8 become half characters, which `_not_plain` finds: a reader cannot continue after an error.
-    text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
-    rows = csv.reader(text, strict=True)
+    rows = csv.reader(text_lines(file, keep_ends=True), strict=True)
     names = next(rows)
     while True:
         number = rows.line_num + 1
@@ -157,27 +162,27 @@ def _csv(file: BinaryIO, _: Keep) -> Iterator[Read]:
 
 
 def _txt(file: BinaryIO, _: Keep) -> Iterator[Read]:
-    for number, line in enumerate(file, 1):
-        try:
-            text = _text(line, number).strip()
-        except ValueError as error:
-            yield number, None, f"the line is not text in UTF-8: {error}"
-            continue
-        if text:
+    for number, line in enumerate(text_lines(file), 1):
+        if text := line.strip():
             yield number, {"prompt": text}, None
 
 
 def _parquet(file: BinaryIO, keep: Keep) -> Iterator[Read]:
     table, number = pq.ParquetFile(file), 0
     for batch in table.iter_batches(1000, columns=[name for name in table.schema_arrow.names if keep(name)]):
-        for fields in batch.to_pylist():
+        try:
+            rows = batch.to_pylist()
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"a text of the rows {number + 1} to {number + len(batch)} is not UTF-8: {error}"
+            ) from None
+        for fields in rows:
             number += 1
-            yield number, fields, None
+            yield number, {name: _plain(value) for name, value in fields.items()}, None
 
 
 def _csv_header(file: BinaryIO) -> list[str]:
-    text = io.TextIOWrapper(file, "utf-8-sig", errors="backslashreplace", newline="")
-    return next(csv.reader(text), [])
+    return next(csv.reader(text_lines(file, keep_ends=True)), [])
 
 
 def _parquet_header(file: BinaryIO) -> list[str]:
@@ -195,9 +200,11 @@ READERS: dict[str, Callable[[BinaryIO, Keep], Iterator[Read]]] = {
 HEADERS: dict[str, Callable[[BinaryIO], list[str]]] = {".parquet": _parquet_header, ".csv": _csv_header}
 
 
-def _text(line: bytes, number: int) -> str:
-    """The text of a line. Raises ValueError for bytes outside UTF-8."""
-    return line.decode("utf-8-sig" if number == 1 else "utf-8")
+def _plain(value: Any) -> Any:
+    """A number of a table as Python has it: decimals and half floats too."""
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _not_plain(fields: dict[str, Any]) -> str | None:
@@ -208,5 +215,6 @@ def _not_plain(fields: dict[str, Any]) -> str | None:
         except UnicodeEncodeError:
             return f"{name!a} is not text in UTF-8"
         except (TypeError, ValueError):
-            return f"{name}={value!r:.60} is neither a text nor a number"
+            kind = type(value).__name__
+            return f"{name}={value!s:.60} is neither a text nor a number, but of the type {kind}"
     return None

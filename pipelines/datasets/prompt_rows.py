@@ -3,17 +3,20 @@
 Columns: prompt, and optionally id, negative_prompt, num_frames and seed. A name with a dot, such as `refiner.strength`,
 is a setting for this video alone. Other columns are ignored, unless they look like a typing error.
 A prompt that changes along the way is a list of {from_frame, prompt}, or such a list as JSON where a file holds texts.
+Null, NaN and blank texts stand for an absent value, in lists too.
+
+A row without an id gets one that follows from what it says, not from its line or from the settings of the job. So rows
+keep their ids when others are added, removed or sorted.
 """
 
 import json
-import logging
 import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass
 from difflib import get_close_matches
 from functools import lru_cache
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from typing import Any
 from unicodedata import category
 
@@ -35,8 +38,8 @@ MEANT = {
 }
 GUESSED = {"prompt": "prompt", "negativeprompt": "negative_prompt", "numframes": "num_frames"}
 
-# Rows that Ray Data has read and that are not taken yet, at most.
-BUFFER_BYTES = 16 * 2**20
+# How tables that are written as text spell an absent number.
+ABSENT = frozenset(("nan", "nat", "none", "null", "na", "n/a", "<na>"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,6 @@ class PromptRow:
     """One row of a job: its fields, or the reason for their absence."""
 
     source: str  # prompts.jsonl:12, from 1: the line, in parquet the row
-    ordinal: int  # among the rows of all files, from 0
     fields: dict[str, Any] | None
     reason: str | None
 
@@ -61,62 +63,67 @@ class RowDefaults:
 def read_rows(prompts: str) -> Iterator[PromptRow]:
     """The rows of a file, a folder or a glob on any fsspec path, file by file, in order, read as they are taken.
 
-    Raises ValueError naming `prompts` before the first row: no file, a file of another kind, no column prompt.
+    Raises ValueError naming `prompts`: before the first row for no file, a file of another kind or without a column
+    prompt; later for a file that is no text or cannot be read to its end.
     """
-    return _stream(find_files(prompts))
+    return _rows_of(prompts, find_files(prompts))
 
 
-def to_request(row: PromptRow, defaults: RowDefaults, check_settings: Callable[[Settings], object]) -> PromptSpec:
+def digest_id(row: PromptRow) -> str:
+    """An id for an invalid row that has none of its own: by its file and what it says, or by its place."""
+    return row.source if row.fields is None else _default_id(row.source, row.fields)
+
+
+def own_id(row: PromptRow) -> str | None:
+    """The id that a row names itself, or None. Raises ValueError for an invalid one."""
+    value = (row.fields or {}).get("id")
+    return None if _is_blank(value) else _id(value)
+
+
+def to_request(
+    row: PromptRow,
+    defaults: RowDefaults,
+    check_settings: Callable[[Settings], object],
+    unique: Callable[[str], str] = str,
+) -> PromptSpec:
     """The spec of a row's video. `check_settings` raises ValueError for invalid settings.
 
-    A row without an id is named after its file and line; one without a seed gets a seed from the job's seed and its id.
-    So neither depends on the other rows. Raises ValueError with the reason for an invalid row.
+    A row without an id is named `unique(FILE-DIGEST)`, by its file and a digest of what it says; one without a seed
+    gets a seed from the job's seed and its id. Raises ValueError with the reason for an invalid row.
     """
     if row.fields is None:
         raise ValueError(row.reason)
-    fields = {name: value for name, value in row.fields.items() if not _is_blank(value)}
     _check_names(row.fields)
-    video_id = _id(fields["id"]) if "id" in fields else _default_id(row.source)
+    fields = {name: value for name, value in row.fields.items() if not _is_blank(value)}
     settings = settings_from_columns({name: value for name, value in fields.items() if "." in name})
     if settings:
         check_settings(settings)
     prompt, cues = _prompts(fields.get("prompt", ""))
+    negative_prompt = _plain("negative_prompt", fields["negative_prompt"]) if "negative_prompt" in fields else None
+    num_frames, seed = _whole(fields, "num_frames"), _whole(fields, "seed")
+    if "id" in fields:
+        video_id = _id(fields["id"])
+    else:
+        said = [prompt, [astuple(cue) for cue in cues], negative_prompt, num_frames, seed, sorted(settings)]
+        video_id = unique(_default_id(row.source, said))
     return PromptSpec(
         video_id,
         prompt,
-        _plain("negative_prompt", fields.get("negative_prompt", defaults.negative_prompt)),
-        _whole("num_frames", fields.get("num_frames", defaults.num_frames)),
-        _whole("seed", fields.get("seed", _seed(defaults.seed, video_id))),
+        defaults.negative_prompt if negative_prompt is None else negative_prompt,
+        defaults.num_frames if num_frames is None else num_frames,
+        _seed(defaults.seed, video_id) if seed is None else seed,
         settings,
         cues,
     )
 
 
-def _stream(files: list[PromptFile]) -> Iterator[PromptRow]:
-    """Reads one file after the other with Ray Data, in another process, up to its buffer ahead."""
-    import ray.data  # takes seconds; the rest of this module does not need it
-
-    # Three lines about its execution plan, and a warning that its progress bars are off, are of no use to a user.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    items = ray.data.from_items([asdict(file) for file in files], override_num_blocks=len(files))
-    context = items.context
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = True
-    context.execution_options.resource_limits = ray.data.ExecutionResources(object_store_memory=BUFFER_BYTES)
-    context.target_max_block_size = BUFFER_BYTES // 64  # the first rows arrive while the file is still being read
-    # No CPU: the pools reserve all of them. One file at a time: of two, the second fills the buffer with rows that wait
-    # for those of the first, and both stop for seconds.
-    rows = items.flat_map(_read, num_cpus=0, compute=ray.data.TaskPoolStrategy(size=1))
-    for ordinal, item in enumerate(rows.iter_rows()):
-        fields = None if item["fields_json"] is None else json.loads(item["fields_json"])
-        yield PromptRow(item["source"], ordinal, fields, item["reason"])
-
-
-def _read(item: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    file = PromptFile(**item)
-    for number, fields, reason in read_file(file, _is_kept):
-        fields_json = None if fields is None else json.dumps(fields)
-        yield {"source": f"{file.name}:{number}", "fields_json": fields_json, "reason": reason}
+def _rows_of(prompts: str, files: list[PromptFile]) -> Iterator[PromptRow]:
+    for file in files:
+        try:
+            for number, fields, reason in read_file(file, _is_kept):
+                yield PromptRow(f"{file.name}:{number}", fields, reason)
+        except ValueError as error:
+            raise ValueError(f"prompts={prompts}: {error}") from error
 
 
 def _is_kept(name: str) -> bool:
@@ -146,27 +153,44 @@ def _check_names(fields: Mapping[str, Any]) -> None:
 
 
 def _is_blank(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value.strip())
+    return value is None or value != value or (isinstance(value, str) and not value.strip())  # NaN differs from itself
+
+
+def _cleaned(value: Any) -> Any:
+    """Lists and mappings without blank values: tables fill the fields that an entry lacks."""
+    if isinstance(value, list):
+        entries = [_cleaned(entry) for entry in value]
+        return [entry for entry in entries if not _is_blank(entry) and entry != {}]
+    if isinstance(value, dict):
+        return {name: _exact(entry) for name, entry in value.items() if not _is_blank(entry)}
+    return value
+
+
+def _exact(value: Any) -> Any:
+    """A whole number that a table holds as a float, as an integer; any other value as it is.
+
+    From 2**53 on a float may stand for another number than the one that was meant.
+    """
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def _id(value: Any) -> str:
-    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:
-        value = int(value)  # a column of numbers in which some are missing
+    value = _exact(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f"id={reprlib.repr(value)}: must be a string or a whole number")
-    if any(category(letter) == "Cc" for letter in str(value)):
+    if any(category(letter) in ("Cc", "Cs") for letter in str(value)):
         raise ValueError(f"id={value!r}: must have no line break, NUL or other control character")
     return str(value)
 
 
-def _default_id(source: str) -> str:
-    name, _, number = source.rpartition(":")
-    return f"{PromptFile('', name).stem}-{int(number):06d}"
+def _default_id(source: str, said: object) -> str:
+    digest = sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:12]
+    return f"{PromptFile('', source.rpartition(':')[0]).stem}-{digest}"
 
 
 def _prompts(value: Any) -> tuple[str, tuple[Cue, ...]]:
     """The prompt and the cues of a row."""
-    prompt, cues = read_prompt(read_prompt_text(value) if isinstance(value, str) else value)
+    prompt, cues = read_prompt(_cleaned(read_prompt_text(value) if isinstance(value, str) else value))
     for i, cue in enumerate(cues, 1):
         _plain(f"prompt[{i}].prompt", cue.prompt)
     return _plain("prompt", prompt), cues
@@ -180,15 +204,22 @@ def _plain(name: str, text: Any) -> str:
     return text
 
 
-def _whole(name: str, value: Any) -> int:
-    """A whole number, also as a table may hold it: "80", "80.0", 80.0."""
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,19}(\.0*)?", value.strip()):
-        return int(value.strip().partition(".")[0])
-    if isinstance(value, float) and value.is_integer() and abs(value) <= 2**53:  # above, a float may be another number
-        return int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    raise ValueError(f"{name}={reprlib.repr(value)}: must be a whole number")
+def _whole(fields: Mapping[str, Any], name: str) -> int | None:
+    """A whole number, also as a table may hold it: "80", "80.0", 80.0. None for an absent one."""
+    value = _exact(fields.get(name))
+    if isinstance(value, str):
+        text = value.strip()
+        if text.lower() in ABSENT:
+            return None
+        if re.fullmatch(r"[+-]?\d{1,19}(\.0*)?", text):
+            digits, point, _ = text.partition(".")
+            value = _exact(float(text)) if point else int(digits)
+    if isinstance(value, float) and value.is_integer():
+        rule = "as a float it must be less than 2**53, for larger ones are rounded; write it as an integer"
+        raise ValueError(f"{name}={reprlib.repr(fields[name])}: {rule}")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ValueError(f"{name}={reprlib.repr(fields[name])}: must be a whole number")
+    return value
 
 
 def _seed(job_seed: int, video_id: str) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from longtake.models.metrics.bootstrap import interval
 from longtake.models.metrics.catalog import CATALOG, Better, Entry
 from longtake.pipelines.evaluate.pages import copy_video, render
-from longtake.pipelines.evaluate.results import SCHEMA, Evaluation, MetricRow
+from longtake.pipelines.evaluate.results import DONE, SCHEMA, Evaluation, MetricRow, video_of
 from longtake.pipelines.files.store import Store
 
 Key = tuple[str, int]  # prompt and seed
@@ -130,7 +130,7 @@ def _by_key(rows: Sequence[MetricRow]) -> dict[Key, MetricRow]:
 
 
 def _has_key(row: MetricRow) -> bool:
-    return row["status"] == "done" and row["prompt"] is not None and row["seed"] is not None
+    return row["status"] == DONE and row["prompt"] is not None and row["seed"] is not None
 
 
 def _lines(
@@ -159,6 +159,6 @@ def _pair(comparison: Comparison, tables: Sequence[Table], key: Key, number: int
     videos = []
     for i, (folder, table) in enumerate(zip(comparison.folders, tables, strict=True)):
         name = f"shown/{number:03d}-{i}.mp4"
-        if copy_video(comparison.store, table[key], name):
+        if copy_video(comparison.store, video_of(table[key]), name):
             videos.append((folder, name))
     return Pair(*key, videos)

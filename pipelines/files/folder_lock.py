@@ -4,11 +4,11 @@ A local folder is guarded by a lock, which ends with its process. In an object s
 and the time of the last renewal:
 
  1. The file is created once: of all that try, one holds the folder. It renews the lease and finally deletes it.
- 2. A lease that was not renewed for `dead_s` is dead and may be taken over: it is overwritten, and read again after
-    `settle_s`. Of several processes that do so at once, the last one to write holds the folder.
- 3. A holder reads before it renews. If the lease belongs to another, the folder is lost and is not taken back.
-
-Times come from the clocks of the machines, which have to agree to within a minute.
+ 2. A lease is dead when its holder is known to be gone, a process of this machine, or when nobody has renewed it for
+    `dead_s`. Who comes waits for that, or until a renewal shows that the holder lives.
+ 3. A dead lease may be taken over: it is overwritten, and read again after `settle_s`. Of several processes that do so
+    at once, the last one to write holds the folder.
+ 4. A holder reads before it renews. If the lease belongs to another, the folder is lost and is not taken back.
 """
 
 import fcntl
@@ -19,10 +19,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from typing import TextIO
 
+from longtake.pipelines.files.owner import Owner, this_process
 from longtake.pipelines.files.store import Store
+from longtake.pipelines.terminal.exit_codes import Refused
+from longtake.pipelines.terminal.progress import doing, duration
 
 logger = logging.getLogger(__name__)
 LOCK, LEASE = ".lock", ".lease"
@@ -33,9 +36,10 @@ JOIN_S = 10.0
 class LeaseTimes:
     """Seconds. All processes that use one folder must agree on them."""
 
-    renew_s: float = 30.0
-    dead_s: float = 120.0  # several renewals may fail before
+    renew_s: float = 10.0
+    dead_s: float = 60.0  # several renewals may fail before
     settle_s: float = 3.0  # more than two requests take: reading a dead lease and overwriting it
+    look_s: float = 2.0  # from one look at a lease that may be dead to the next
 
 
 TIMES = LeaseTimes()
@@ -52,31 +56,45 @@ class FolderLock:
 def exclusive(
     store: Store, option: str = "out", other: str = "another job", times: LeaseTimes | None = None
 ) -> Iterator[FolderLock]:
-    """Holds the folder meanwhile. Only one in an object store can be lost.
+    """Holds the folder meanwhile, after waiting for a lease that may be dead. Only one in an object store can be lost.
 
-    Raises ValueError, naming `option`, the folder and `other`, when another process holds it.
+    Raises Refused, naming `option`, the folder, `other` and its process, when another process holds it.
     """
+    refusal = f"{option}={store}: {other} is already writing there"
     if store.local_path is None:
-        with _leased(store, f"{option}={store}: {other} is already writing there", times or TIMES) as lock:
+        with _leased(store, refusal, times or TIMES) as lock:
             yield lock
         return
-    with (store.local_path / LOCK).open("w") as file:
+    with (store.local_path / LOCK).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ValueError(f"{option}={store}: {other} is already writing there") from None
+        except BlockingIOError:
+            file.seek(0)
+            raise Refused(f"{refusal}{_by(_read_owner(file.read()))}") from None
+        _write_owner(file)
         yield FolderLock()
+
+
+def _write_owner(file: TextIO) -> None:
+    file.truncate(0)
+    file.write(json.dumps(this_process().plain()))
+    file.flush()
+
+
+def _read_owner(text: str) -> Owner | None:
+    with suppress(ValueError):
+        return Owner.of(json.loads(text))
+    return None
+
+
+def _by(owner: Owner | None) -> str:
+    return "" if owner is None else f": {owner}"
 
 
 @contextmanager
 def _leased(store: Store, refusal: str, times: LeaseTimes) -> Iterator[FolderLock]:
     lease, lock, ended = _Lease(store, times), FolderLock(), threading.Event()
-    holder = lease.take()
-    if holder.token != lease.token:
-        last = f"{datetime.fromtimestamp(holder.renewed_s, UTC):%Y-%m-%d %H:%M:%S} UTC"
-        raise ValueError(
-            f"{refusal}; its last heartbeat was at {last}, and its lease expires {times.dead_s:g} s after that"
-        )
+    lease.take(refusal)
     # A daemon: it must not keep a process that ends.
     thread = threading.Thread(target=lease.keep, args=(lock, ended), name="lease", daemon=True)
     thread.start()
@@ -93,7 +111,13 @@ class _LeaseFile:
     """The content of `.lease`."""
 
     token: str
-    renewed_s: float  # since 1970
+    renewed_s: float  # since 1970, by the holder's clock
+    owner: Owner | None
+
+    @classmethod
+    def of(cls, data: bytes) -> "_LeaseFile":
+        fields = json.loads(data)
+        return cls(fields["token"], fields["renewed_s"], Owner.of(fields.get("owner")))
 
 
 class _Lease:
@@ -103,18 +127,45 @@ class _Lease:
         self._store, self._times = store, times
         self.token = secrets.token_hex(16)
 
-    def take(self) -> _LeaseFile:
-        """Takes the folder if it is free. Returns the present holder: rules 1 and 2."""
+    def take(self, refusal: str) -> None:
+        """Takes the folder, or raises Refused: rules 1 to 3."""
+        seen, seen_s = self._try(dead=None), time.monotonic()
+        while seen is not None:
+            alive = None if seen.owner is None else seen.owner.is_alive()
+            if alive:
+                raise Refused(f"{refusal}{_by(seen.owner)}")
+            if alive is None:
+                self._watch(seen, seen_s, refusal)
+            who = f" of {seen.owner}" if seen.owner else ""
+            logger.warning("%s: taking over the lease%s, which is no longer renewed", self._store, who)
+            seen, seen_s = self._try(dead=seen), time.monotonic()
+
+    def _watch(self, seen: _LeaseFile, seen_s: float, refusal: str) -> None:
+        """Returns when the lease is dead or given back; Refused when it is renewed."""
+        age = max(0.0, min(time.time() - seen.renewed_s, self._times.dead_s))  # clocks may differ
+        until = seen_s + self._times.dead_s - age
+        logger.info("%s: %s was there %s ago and may be gone: waiting up to %s for a sign of life",
+                    self._store, seen.owner or "another job", duration(age), duration(until - seen_s))  # fmt: skip
+        with doing(f"waiting for a sign of life of {seen.owner or 'another job'} in {self._store}"):
+            while time.monotonic() < until:
+                time.sleep(min(self._times.look_s, max(0.0, until - time.monotonic())))
+                now = self._read()
+                if now is None:
+                    return
+                if now != seen:
+                    raise Refused(f"{refusal}{_by(now.owner)}")
+
+    def _try(self, dead: _LeaseFile | None) -> _LeaseFile | None:
+        """Takes a folder that is free, or whose lease is `dead`. Returns another holder, None if it is ours now."""
         if self._store.create(LEASE, self._content()):
-            return self._ours()
+            return None
         holder = self._read()
-        if holder is not None:  # else it was given back meanwhile
-            if time.time() - holder.renewed_s <= self._times.dead_s:
-                return holder
-            logger.warning("%s: taking over a lease that is no longer renewed", self._store)
+        if holder is not None and holder.token != self.token and holder != dead:
+            return holder
         self._store.put(LEASE, self._content())
         time.sleep(self._times.settle_s)
-        return self._read() or self._ours()
+        holder = self._read()
+        return None if holder is None or holder.token == self.token else holder
 
     def keep(self, lock: FolderLock, ended: threading.Event) -> None:
         """The thread: renews the lease until `ended`, or until it is lost."""
@@ -133,7 +184,7 @@ class _Lease:
                 self._store.delete(LEASE)
 
     def _renew(self) -> bool:
-        """False when another process holds the folder: rule 3."""
+        """False when another process holds the folder: rule 4."""
         holder = self._read()
         if holder is None:  # deleted by hand, or taken over and given back since
             return self._store.create(LEASE, self._content())
@@ -141,13 +192,11 @@ class _Lease:
             self._store.put(LEASE, self._content())
         return holder.token == self.token
 
-    def _ours(self) -> _LeaseFile:
-        return _LeaseFile(self.token, time.time())
-
     def _content(self) -> bytes:
-        return json.dumps(asdict(self._ours())).encode()
+        ours = {"token": self.token, "renewed_s": time.time(), "owner": this_process().plain()}
+        return json.dumps(ours).encode()
 
     def _read(self) -> _LeaseFile | None:
         with suppress(FileNotFoundError):
-            return _LeaseFile(**json.loads(self._store.get(LEASE)))
+            return _LeaseFile.of(self._store.get(LEASE))
         return None

@@ -6,6 +6,7 @@
    without conditional writes it first checks that there is none: two callers at the same moment may both get True.
 3. A listing is fresh, without temporary names.
 4. A killed process may leave a temporary file, `.NAME.xxxxxxxx.part`. `sweep` removes them all.
+5. An object store that does not answer is asked again for `PATIENCE_S`, with pauses that grow, before an error counts.
 """
 
 import errno
@@ -17,11 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fsspec import AbstractFileSystem
 from fsspec.core import split_protocol, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
+
+from longtake.pipelines.files.patience import Patience
 
 Paths = list[str]  # Store has a method named `list`
 T = TypeVar("T")
@@ -53,7 +56,7 @@ class Store:
         """Writes and deletes a file. Raises ValueError naming `option`, the URL and the reason if that fails."""
         probe = f".probe-{secrets.token_hex(4)}"
         try:
-            self.put(probe, b"")
+            self._put_once(probe, b"")
             self.delete(probe)
         except Exception as error:  # unknown protocol, package, bucket, credentials, rights: each library has its own
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -61,6 +64,9 @@ class Store:
 
     def put(self, path: str, data: bytes) -> None:
         """Writes or overwrites a file: rule 1."""
+        self._patiently(lambda: self._put_once(path, data))
+
+    def _put_once(self, path: str, data: bytes) -> None:
         if self.local_path is None:
             self._fs.pipe_file(self._at(path), data)
             return
@@ -70,7 +76,7 @@ class Store:
     def put_file(self, path: str, source: Path) -> None:
         """As `put`, for a local file that may be larger than memory."""
         if self.local_path is None:
-            self._fs.put_file(str(source), self._at(path))
+            self._patiently(lambda: self._fs.put_file(str(source), self._at(path)))
             return
         with _part(self.local_path / path, source) as part:
             part.replace(self.local_path / path)
@@ -78,9 +84,9 @@ class Store:
     def create(self, path: str, data: bytes) -> bool:
         """Writes a new file: rules 1 and 2. Returns False, without writing, if it exists."""
         try:
-            self._create(path, data)
+            self._patiently(lambda: self._create(path, data))
         except OSError as error:  # also a conflict with another process that creates it
-            if self.exists(path):
+            if error.errno != errno.ETIMEDOUT and self.exists(path):
                 return False
             if error.errno not in NOT_SUPPORTED:
                 raise
@@ -89,22 +95,22 @@ class Store:
 
     def get(self, path: str) -> bytes:
         """Raises FileNotFoundError."""
-        data: bytes = self._fs.cat_file(self._at(path))
+        data: bytes = self._patiently(lambda: self._fs.cat_file(self._at(path)))
         return data
 
     def get_part(self, path: str, start: int, stop: int) -> bytes:
         """Bytes `[start, stop)` of a file. Raises FileNotFoundError."""
-        data: bytes = self._fs.cat_file(self._at(path), start, stop)
+        data: bytes = self._patiently(lambda: self._fs.cat_file(self._at(path), start, stop))
         return data
 
     def size(self, path: str) -> int:
         """Size in bytes. Raises FileNotFoundError."""
         self._fs.invalidate_cache()
-        return int(self._fs.size(self._at(path)))
+        return int(self._patiently(lambda: self._fs.size(self._at(path))))
 
     def get_file(self, path: str, target: Path) -> None:
         """As `get`, into a local file, which may be larger than memory."""
-        self._fs.get_file(self._at(path), str(target))
+        self._patiently(lambda: self._fs.get_file(self._at(path), str(target)))
 
     def get_each(self, paths: Iterable[str]) -> list[bytes | None]:
         """Many files at a time; None for a missing one."""
@@ -112,7 +118,7 @@ class Store:
 
     def exists(self, path: str) -> bool:
         self._fs.invalidate_cache()  # s3fs would look into the last listing
-        return bool(self._fs.exists(self._at(path)))
+        return bool(self._patiently(lambda: self._fs.exists(self._at(path))))
 
     def delete(self, *paths: str) -> None:
         """Removes files; missing ones are ignored."""
@@ -140,15 +146,21 @@ class Store:
             return sorted(path.relative_to(self.local_path).as_posix() for path in files)
         self._fs.invalidate_cache()
         root = self._at("")
-        return sorted(path.removeprefix(root) for path in self._fs.find(self._at(folder).rstrip("/")))
+        return sorted(path.removeprefix(root) for path in self._find(folder))
 
     def sizes(self, folder: str) -> dict[str, int]:
         """Bytes of each file of `list`, by its path."""
         if self.local_path is not None:
             return {path: (self.local_path / path).stat().st_size for path in self.list(folder)}
         self._fs.invalidate_cache()
-        found = self._fs.find(self._at(folder).rstrip("/"), detail=True)
+        found = self._find(folder)
         return {path.removeprefix(self._at("")): int(info["size"]) for path, info in sorted(found.items())}
+
+    def _find(self, folder: str) -> dict[str, Any]:
+        """Path and details of each file below `folder` of an object store."""
+        place = self._at(folder).rstrip("/")
+        found: dict[str, Any] = self._patiently(lambda: self._fs.find(place, detail=True))
+        return found
 
     def _create(self, path: str, data: bytes) -> None:
         if self.local_path is None:
@@ -164,11 +176,16 @@ class Store:
 
     def _delete(self, path: str) -> None:
         with suppress(FileNotFoundError):
-            self._fs.rm_file(self._at(path))
+            self._patiently(lambda: self._fs.rm_file(self._at(path)))
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Rule 5; a local folder answers at once or never."""
+        return call() if self.local_path is not None else Patience(self.url).call(call)
 
     @cached_property
     def _place(self) -> tuple[AbstractFileSystem, str]:
-        fs, root = url_to_fs(self.url)
+        # Of a local path `url_to_fs` would take `a::b` for a chain of file systems.
+        fs, root = url_to_fs(self.url) if self.local_path is None else (LocalFileSystem(), self.url)
         return fs, root.rstrip("/")
 
     @property

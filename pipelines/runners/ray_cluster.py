@@ -3,11 +3,11 @@
 import logging
 import os
 import shutil
-import signal
-import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,6 +17,12 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from longtake.actors.pool import Pool
 from longtake.actors.worker import Callee, WorkerActor
 from longtake.pipelines.config.cluster import ClusterParams, PoolParams
+from longtake.pipelines.runners.machines import watched_machines
+from longtake.pipelines.runners.placement import Machine, Share, why_not
+from longtake.pipelines.runners.ray_start import temp_folder, why_no_answer, why_no_start
+from longtake.pipelines.terminal.exit_codes import Refused
+from longtake.pipelines.terminal.progress import doing, duration
+from longtake.pipelines.terminal.signals import own_signals
 
 logger = logging.getLogger(__name__)
 WAIT_QUIETLY_S = 10.0
@@ -25,37 +31,35 @@ Factories = Mapping[str, Callable[[], Callee]]  # base, refiner, writer -> build
 
 
 def connect(params: ClusterParams) -> None:
-    """Joins the cluster at the address, or starts one here. Raises ValueError if that fails."""
+    """Joins the cluster at the address, or starts one here. Raises Refused, naming the cause, if that fails."""
     if ray.is_initialized():
         return
-    address = params.address or os.environ.get("RAY_ADDRESS")
     # Workers run at nice 15 by default: any other process of the machine would take precedence.
     os.environ.setdefault("RAY_worker_niceness", "0")
-    with own_signals():
+    setting = "ray.address" if params.address else "RAY_ADDRESS"
+    address = params.address or os.environ.get("RAY_ADDRESS")
+    if not address:
+        return _start_cluster(params)
+    with doing(f"waiting for Ray at {address}"), own_signals():
         try:
-            if address:
-                ray.init(address, log_to_driver=False)
-            else:
-                _start_cluster(params)
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            first = " ".join(str(error).split())[:300]
-            problem = f"ray.address={address}: no Ray cluster answers there" if address else "Ray cannot start here"
-            raise ValueError(f"{problem} ({first})") from None
+            ray.init(address, log_to_driver=False)
+        except Exception as error:  # ConnectionError, RuntimeError, ValueError, and others of gRPC
+            raise Refused(why_no_answer(address, setting, error)) from None
 
 
 def _start_cluster(params: ClusterParams) -> None:
     num_reserved = sum(pool.num_actors * pool.num_cpus for pool in (params.base, params.refiner, params.writer))
     # The number of CPUs is a budget: with fewer than the pools reserve, Ray would not start their actors.
     num_cpus = max(os.cpu_count() or 1, int(-(-num_reserved // 1)))
-    shared_bytes = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else None
+    shared_bytes = shutil.disk_usage("/dev/shm").free if os.path.isdir("/dev/shm") else 0
     # Ray warns that its token authentication is on, as it should be, and of a small /dev/shm in terms of its options.
     options: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        ray.init("local", num_cpus=num_cpus, **options)
+        _start(params.start_timeout_s, temp_folder(os.environ), {"num_cpus": num_cpus, **options})
     finally:
         logging.getLogger("ray").setLevel(logging.WARNING)
     store_bytes = ray.cluster_resources().get("object_store_memory", 0)  # type: ignore[no-untyped-call]
-    if shared_bytes is not None and shared_bytes < store_bytes:  # then Ray takes a folder on disk
+    if shared_bytes < store_bytes:  # then Ray takes a folder on disk
         logger.warning(
             "/dev/shm has %.1f GB free and Ray's object store takes %.1f GB: it is on disk, so frames pass between "
             "actors more slowly. In Docker, start the container with --shm-size=%dg",
@@ -63,22 +67,20 @@ def _start_cluster(params: ClusterParams) -> None:
         )
 
 
-@contextmanager
-def own_signals() -> Iterator[None]:
-    """Restores our handlers of SIGTERM and SIGINT afterwards.
-
-    Ray takes SIGTERM and aborts the process, which could not react to `ray job stop`. Ray Train takes SIGINT and keeps
-    it afterwards: the next Ctrl-C would be lost.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _start(timeout_s: float, folder: Path, options: dict[str, Any]) -> None:
+    """Starts Ray; again while there is time, since it gives up after 30 s, which a busy machine may need."""
+    until = time.monotonic() + timeout_s
+    while True:
+        with doing("starting Ray"), own_signals():
+            try:
+                ray.init("local", _temp_dir=str(folder), **options)
+                return
+            except (Exception, SystemExit) as error:  # Ray raises a bare Exception when it took too long
+                with suppress(Exception):
+                    ray.shutdown()
+                if "timed out" not in str(error) or time.monotonic() > until:
+                    raise Refused(why_no_start(error, folder, timeout_s)) from None
+        logger.warning("Ray did not start within its 30 s; trying again")
 
 
 @contextmanager
@@ -94,12 +96,16 @@ def pools(params: ClusterParams, factories: Factories) -> Iterator[dict[str, Poo
         bundle = 0
         for name, factory in factories.items():
             wants: PoolParams = getattr(params, name)
-            start = partial(_start, name, factory, wants, group if _bundle(wants) else None, bundle)
+            start = partial(_start_actor, name, factory, wants, group if _bundle(wants) else None, bundle)
             started[name] = Pool(name, start, wants.num_actors)
             bundle += wants.num_actors if _bundle(wants) else 0
-        for pool in started.values():  # all of them are building at the same time by now
-            pool.prove(params.start_timeout_s)
-        yield started
+        for pool in started.values():
+            pool.begin_to_prove()
+        with doing(partial(_loading, started)):
+            for pool in started.values():
+                pool.prove(params.start_timeout_s)
+        with watched_machines():
+            yield started
     finally:
         for pool in started.values():
             pool.close()
@@ -107,7 +113,13 @@ def pools(params: ClusterParams, factories: Factories) -> Iterator[dict[str, Poo
             remove_placement_group(group)
 
 
-def _start(
+def _loading(pools: Mapping[str, Pool], seconds: float) -> str:
+    """What is said while the actors build their stages."""
+    ready = ", ".join(f"{name} {pool.num_proven}/{len(pool.actors)}" for name, pool in pools.items())
+    return f"loading the models ({ready}), {duration(seconds)}"
+
+
+def _start_actor(
     pool: str, factory: Callable[[], Callee], wants: PoolParams, group: PlacementGroup | None, first: int, index: int
 ) -> Any:
     place = PlacementGroupSchedulingStrategy(group, first + index) if group is not None else "DEFAULT"
@@ -123,40 +135,32 @@ def _start(
 
 
 def _reserve(params: ClusterParams, names: Factories) -> PlacementGroup | None:
-    wanted = [_bundle(wants) for name in names for wants in [getattr(params, name)] for _ in range(wants.num_actors)]
-    bundles = [bundle for bundle in wanted if bundle]
-    if not bundles:
+    pools: dict[str, PoolParams] = {name: getattr(params, name) for name in names}
+    shares = [Share(name, _bundle(wants)) for name, wants in pools.items() for _ in range(wants.num_actors)]
+    shares = [share for share in shares if share.wants]
+    if not shares:
         return None
-    group: PlacementGroup = placement_group(bundles, strategy=params.strategy)
-    reserved = group.ready()
-    ready, _ = ray.wait([reserved], timeout=min(WAIT_QUIETLY_S, params.start_timeout_s))
-    if not ready:  # another job may end, or the cluster grow: keep waiting, but not in silence
-        logger.warning("%s; waiting for more resources", _too_small(params, bundles))
-        ready, _ = ray.wait([reserved], timeout=max(0.0, params.start_timeout_s - WAIT_QUIETLY_S))
-    if ready:
-        return group
-    remove_placement_group(group)
-    raise RuntimeError(_too_small(params, bundles))
+    group: PlacementGroup = placement_group([dict(share.wants) for share in shares], strategy=params.strategy)
+    until = time.monotonic() + params.start_timeout_s
+    why = ""
+    with doing("waiting for the resources of the actors"):
+        # Another job may end, or the cluster grow.
+        while not ray.wait([group.ready()], timeout=max(0.0, min(WAIT_QUIETLY_S, until - time.monotonic())))[0]:
+            before, why = why, why_not(shares, params.strategy, _machines())
+            if time.monotonic() >= until:
+                remove_placement_group(group)
+                raise RuntimeError(f"no actors within ray.start_timeout_s={params.start_timeout_s:g}: {why}")
+            if why != before:
+                logger.warning("waiting for resources: %s", why)
+    return group
+
+
+def _machines() -> list[Machine]:
+    """The machines that are alive."""
+    free = ray._private.state.available_resources_per_node()  # type: ignore[no-untyped-call]
+    nodes = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    return [Machine(node["NodeManagerHostname"], node["Resources"], free.get(node["NodeID"], {})) for node in nodes]
 
 
 def _bundle(wants: PoolParams) -> dict[str, float]:
     return {name: count for name, count in (("CPU", wants.num_cpus), ("GPU", wants.num_gpus)) if count}
-
-
-def _too_small(params: ClusterParams, bundles: list[dict[str, float]]) -> str:
-    there, free = ray.cluster_resources(), ray.available_resources()  # type: ignore[no-untyped-call]
-    parts = []
-    for name in ("CPU", "GPU"):
-        needed = sum(bundle.get(name, 0.0) for bundle in bundles)
-        if needed:
-            missing = max(0.0, needed - free.get(name, 0.0))
-            parts.append(
-                f"{name}: {needed:g} needed, {there.get(name, 0.0):g} there, {free.get(name, 0.0):g} free, "
-                f"{missing:g} missing"
-            )
-    machines = len(ray.nodes())  # type: ignore[no-untyped-call]
-    return (
-        f"the cluster cannot hold the actors (ray.start_timeout_s={params.start_timeout_s:g}, "
-        f"ray.strategy={params.strategy}, {machines} machines; {'; '.join(parts)}): ask for fewer actors "
-        "(ray.base.num_actors, ray.refiner.num_actors), or for less each (num_cpus, num_gpus)"
-    )

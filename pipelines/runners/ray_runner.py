@@ -11,6 +11,7 @@ Values go from actor to actor by reference; only handles and receipts pass throu
     on: if the video restarts, or is requested with that cue from the start, it has the same frames.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,7 @@ from longtake.models.domain.state import Segment
 from longtake.pipelines.config.conf import Conf, for_video
 from longtake.pipelines.runners.ray_cluster import Factories, pools
 
+logger = logging.getLogger(__name__)
 POOLS = {StageName.GENERATE: "base", StageName.REFINE: "refiner"}
 
 
@@ -199,8 +201,11 @@ class RayRunner:
             return self._fail(task.video_id, outcome.why)
         if outcome.fate is Fate.MISSING:
             return self.restart(task.video_id, outcome.why)
+        most = self._conf.ray.max_attempts
         if self._too_often(task.video_id, (task.stage, task.index, task.steps)):
-            return self._fail(task.video_id, f"a call was tried {self._conf.ray.max_attempts} times: {outcome.why}")
+            return self._fail(task.video_id, f"a call was tried {most} times: {outcome.why}")
+        count = self._attempts[task.video_id, (task.stage, task.index, task.steps)]
+        logger.warning("call made again, attempt %d of %d: %s", count + 1, most, task)
         self._scheduler.lost(task)
         return []
 

@@ -6,6 +6,7 @@
 3. Any other end is for the owner to handle: a method that raised, or an argument that died with a machine.
 """
 
+import logging
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,8 @@ from typing import Any
 from longtake.actors.calls import Calls, Fate, Outcome
 from longtake.actors.pool import Pool
 from longtake.actors.worker import Receipt
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +27,9 @@ class WriterJob:
     video_id: str = ""
     subject: Any = None  # the owner's; it comes back with the result
     attempts: int = 0  # that were lost
+
+    def __str__(self) -> str:
+        return f"{self.method} of {self.video_id}" if self.video_id else self.method
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +92,8 @@ class WriterQueue:
         if fate is Fate.LOST and job.attempts + 1 >= self._max_attempts:
             fate, why = Fate.RAISED, f"a writer's call {job.method} was tried {job.attempts + 1} times: {why}"
         elif fate is Fate.LOST and wanted:
-            self.put(replace(job, attempts=job.attempts + 1), first=True)
+            again = replace(job, attempts=job.attempts + 1)
+            logger.warning("call made again, attempt %d of %d: %s", again.attempts + 1, self._max_attempts, job)
+            self.put(again, first=True)
         call = outcome.call
         return JobResult(job, fate, wanted, why, outcome.error, call.carry, call.output, outcome.receipt)

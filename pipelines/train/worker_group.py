@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from longtake.pipelines.runners.ray_cluster import own_signals
+from longtake.pipelines.terminal.signals import restored_signals
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def run_group(
         run_config=run,
     )
     try:
-        with own_signals():
+        with restored_signals():
             trainer.fit()
         shutil.rmtree(folder / "ray", ignore_errors=True)  # Ray Train's own records; ours are elsewhere
     except SystemExit:  # how Ray Train answers Ctrl-C, with 0, once its workers are gone

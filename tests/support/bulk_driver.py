@@ -11,9 +11,10 @@ from pathlib import Path
 
 import longtake.pipelines.files.folder_lock
 from longtake.pipelines.bulk.checks import check
-from longtake.pipelines.bulk.command import Stopped, run
+from longtake.pipelines.bulk.command import run
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.files.folder_lock import LeaseTimes
+from longtake.pipelines.terminal.signals import Stopped
 from tests.support.ray_toys import ToyFactory
 
 TOY = ("refiner.num_inference_steps=4", "refiner.height=32", "refiner.width=32", "tracking.enabled=false")

@@ -21,11 +21,11 @@ from longtake.models.stages.params import RefinerParams
 from longtake.models.video.mp4 import decode
 from longtake.pipelines.api import write_mp4
 from longtake.pipelines.bulk.checks import check
-from longtake.pipelines.bulk.command import Stopped
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.files.folder_lock import LEASE, LeaseTimes, exclusive
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.local import LocalRunner
+from longtake.pipelines.terminal.signals import Stopped
 from tests.pipelines.runners.test_local import NUM_STEPS
 from tests.support.bulk_driver import TOY, run_job
 from tests.support.toy import ToyBase, ToyRefiner

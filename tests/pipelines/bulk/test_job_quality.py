@@ -13,8 +13,8 @@ from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.metrics.gate import measure
 from longtake.models.metrics.quality import seed_of
-from longtake.pipelines.bulk.command import Stopped
 from longtake.pipelines.bulk.regenerate import find
+from longtake.pipelines.terminal.signals import Stopped
 from tests.pipelines.bulk.test_command import local_bytes, manifest_of, write_prompts
 from tests.support.bulk_driver import run_job
 from tests.support.ray_toys import SpoiltBase

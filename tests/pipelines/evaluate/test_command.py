@@ -1,8 +1,10 @@
 import math
 import os
+import shutil
 import subprocess
 import sys
 
+import av
 import pandas as pd
 import pytest
 
@@ -14,27 +16,59 @@ from tests.support.evaluations import FAST, measured
 from tests.support.places import ROOT
 
 
+def killer(conf):
+    """A Measurer whose process dies of some videos."""
+    measure = Measurer(conf)
+
+    def call(video):
+        if "crash" in video.path:
+            os._exit(139)
+        return measure(video)
+
+    return call
+
+
+@pytest.mark.report("B4", "C15", "C21")
 @pytest.mark.xdist_group("ray")
 def test_a_killed_evaluation_goes_on_and_every_video_has_one_row(ray_cluster, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("longtake.pipelines.evaluate.measurer.Measurer", killer)
+    names = ("0.mp4", "1.mp4", "2.mp4", "broken.mp4", "take#2.mp4", "crash.mp4", "half.mkv", "missing.mp4")
     (folder / "broken.mp4").write_bytes(b"no video")
-    (folder / "list.csv").write_text(
-        "path\n" + "".join(f"{name}\n" for name in ("0.mp4", "1.mp4", "2.mp4", "broken.mp4"))
-    )
+    for name in ("take#2.mp4", "crash.mp4"):
+        shutil.copy(folder / "3.mp4", folder / name)
+    half(folder / "3.mp4", folder / "half.mkv")
+    (folder / "list.csv").write_text("".join(f"{name}\n" for name in ("path", *names)))
     conf = load_evaluate(overrides=[f"manifest={folder}/list.csv", f"out={tmp_path}/out", *FAST])
     prepared = check(conf)
     evaluation, measure = prepared.evaluation, Measurer(conf)
-    evaluation.begin({"flow": prepared.flow, "size": conf.size, "clip": conf.clip, "manifest": conf.manifest})
+    evaluation.begin(prepared.settings)
     evaluation.add([{**measure(prepared.videos[0]), "reason": "measured before the kill"}])
     (tmp_path / "out" / "metrics" / ".part-000002.parquet.0123abcd.part").write_bytes(b"half")
-    rows = run(check(conf))
-    assert [row["path"] for row in rows] == ["0.mp4", "1.mp4", "2.mp4", "broken.mp4"]
-    assert rows[0]["reason"] == "measured before the kill" and rows[1]["reason"] is None
-    assert rows[3]["status"] == "failed" and rows[3]["reason"]
+    outcome = run(check(conf))
+    rows = {row["path"]: row for row in outcome.rows}
+    assert set(rows) == set(names) and len(outcome.rows) == len(names)
+    assert rows["0.mp4"]["reason"] == "measured before the kill" and rows["1.mp4"]["reason"] is None
+    assert {name for name in names if rows[name]["status"] != "done"} == {"broken.mp4", "crash.mp4", "missing.mp4"}
+    assert "its worker died in 3 attempts" in rows["crash.mp4"]["reason"] and rows["broken.mp4"]["reason"]
+    assert 2 <= rows["half.mkv"]["num_frames"] < 10 and "damaged" in rows["half.mkv"]["notes"]
     table = pd.read_parquet(tmp_path / "out" / "metrics")
-    assert len(table) == 4 and table.path.is_unique
+    assert len(table) == len(names) and table.path.is_unique
     assert table.set_index("path").mawe_code["2.mp4"] == math.inf
     page = (tmp_path / "out" / "index.html").read_text()
-    assert "broken.mp4" in page and "3 videos measured, 1 failed" in page and "<video" in page
+    assert "broken.mp4: " in page and "half.mkv: " in page and "5 videos measured, 3 failed" in page
+    assert outcome.lines()[0] == "4 videos measured now, 1 there already, 3 failed now"
+
+
+def half(video, place):
+    """The video as Matroska, cut within its last frames: packets stand in the order of time there."""
+    with av.open(str(video)) as source, av.open(str(place), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    data = place.read_bytes()
+    place.write_bytes(data[: len(data) * 2 // 3])
 
 
 def test_figures_of_other_settings_are_refused(folder, tmp_path):

@@ -1,0 +1,121 @@
+"""Rows of prompts with their ids, and with a request or the reason why there is none: the same in every reading."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from longtake.models.domain.prompt import PromptSpec, Settings
+from longtake.pipelines.bulk.settings import BulkConf
+from longtake.pipelines.bulk.video import BulkVideo, begin, failed_row, invalid_row, requested_row
+from longtake.pipelines.config.conf import Conf, for_video
+from longtake.pipelines.config.provenance import video_settings
+from longtake.pipelines.datasets.finished import Ids, digest_of
+from longtake.pipelines.datasets.manifest import VideoRow
+from longtake.pipelines.datasets.prompt_rows import PromptRow, RowDefaults, digest_id, own_id, read_rows, to_request
+from longtake.pipelines.runners.bundle_limits import limits_of
+from longtake.pipelines.runners.spec_checks import check_texts
+
+if TYPE_CHECKING:  # torch
+    from longtake.models.stages.bundle import Bundle
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedRow:
+    """A row of prompts. `record` has all that the manifest will say of its request; that of an invalid one a reason."""
+
+    record: VideoRow  # without its place in the job
+    spec: PromptSpec | None  # None for an invalid row
+    own: Conf  # its configuration
+
+    @property
+    def id(self) -> int:
+        """Digest of its id."""
+        return digest_of(self.record.id)
+
+    @property
+    def request(self) -> int:
+        """Digest of what it asks for."""
+        assert self.record.request_sha256 is not None, "every row of prompts asks for something"
+        return digest_of(self.record.request_sha256)
+
+
+class RowChecker:
+    """Checks the rows of one job. Of two rows with the same id the second is invalid."""
+
+    def __init__(self, conf: BulkConf, bundle_sha256: str) -> None:
+        self._conf, self._bundle_sha256, self._limits = conf, bundle_sha256, limits_of(conf)
+        self._defaults = RowDefaults(conf.num_frames, conf.negative_prompt, conf.seed)
+        self._settings = _text(conf)  # of most rows: 0.1 ms each to make
+
+    def read(self) -> Iterator[CheckedRow]:
+        """All rows, in order. Raises ValueError naming `prompts` for files that cannot be read."""
+        ids = _RowIds()
+        for row in read_rows(self._conf.prompts):
+            yield self.check(row, ids)
+
+    def check(self, row: PromptRow, ids: "_RowIds | None" = None) -> CheckedRow:
+        ids = ids or _RowIds()
+        named: str | None = None
+        own: Conf = self._conf
+
+        def read_settings(settings: Settings) -> None:
+            nonlocal own
+            own = for_video(self._conf, settings)
+            self._limits.check(own)
+
+        try:
+            named = ids.claim(own_id(row))
+            spec = to_request(row, self._defaults, read_settings, ids.unique)
+        except ValueError as error:
+            return CheckedRow(invalid_row(named or ids.unique(digest_id(row)), row, str(error)), None, own)
+        settings = self._settings if own is self._conf else _text(own)
+        return CheckedRow(requested_row(row, spec, own, self._conf, self._bundle_sha256, settings), spec, own)
+
+    def begin(self, row: CheckedRow, ordinal: int) -> BulkVideo | VideoRow:
+        """The video of a row, of which nothing exists yet, or the failed row of one that cannot be made."""
+        record = replace(row.record, ordinal=ordinal)
+        if row.spec is None:
+            return record
+        try:
+            unknown = check_texts(self._texts, row.spec)
+            record = replace(record, unknown_words=" ".join(dict.fromkeys(unknown)) or None)
+            return begin(record, row.spec, row.own, self._conf)
+        except ValueError as error:
+            return failed_row(record, str(error))
+
+    @cached_property
+    def _texts(self) -> "Bundle":
+        from longtake.pipelines.runners.stages import build_texts  # torch: when there is a video to be made
+
+        return build_texts(self._conf)
+
+
+class _RowIds:
+    """The ids of the rows so far."""
+
+    def __init__(self) -> None:
+        self._seen = Ids()
+        self._copies: dict[str, int] = {}  # of the ids that came more than once
+
+    def claim(self, id: str | None) -> str | None:
+        """An id that a row names itself. Raises ValueError if an earlier row has it."""
+        if id is not None and id in self._seen:
+            raise ValueError(f"id={id!r}: an earlier row has the same id; ids must be unique")
+        if id is not None:
+            self._seen.add(id)
+        return id
+
+    def unique(self, id: str) -> str:
+        """`id`, for the second such row `id-2`, and so on."""
+        copy = id
+        while copy in self._seen:
+            self._copies[id] = self._copies.get(id, 1) + 1
+            copy = f"{id}-{self._copies[id]}"
+        self._seen.add(copy)
+        return copy
+
+
+def _text(conf: Conf) -> str:
+    return json.dumps(video_settings(conf), sort_keys=True)

@@ -1,0 +1,46 @@
+"""The folder of a job between its runs: what is deleted first, what an interrupted run left to be packed, the end."""
+
+from collections import Counter
+
+from longtake.pipelines.bulk.resume import Resumption
+from longtake.pipelines.bulk.settings import BulkConf, Format
+from longtake.pipelines.datasets.layouts import delete_videos, loose_shards, pack_shard, write_card, write_metadata
+from longtake.pipelines.datasets.manifest import Manifest
+
+# What Hugging Face's `load_dataset` reads of the folder.
+DATA_FILES = {
+    Format.MP4: "manifest/*.parquet",
+    Format.WEBDATASET: "shards/*.tar",
+    Format.VIDEOFOLDER: "videos/**",
+}
+
+
+def forget(manifest: Manifest, found: Resumption) -> None:
+    """Deletes the videos that are made again or have no row any more, then the rows of all that is forgotten.
+
+    After a kill in between they are found changed or gone again.
+    """
+    finished = found.finished
+    videos = found.forgotten & ~finished.failed
+    if videos.any():
+        delete_videos(manifest.store, manifest.having(finished.ids[videos]))
+    if found.forgotten.any():
+        manifest.forget(finished.ids[found.forgotten])
+
+
+def unpacked(manifest: Manifest, conf: BulkConf, found: Resumption) -> Counter[int]:
+    """The shards that have to be written, with the number of their rows that are not finished."""
+    if conf.format is not Format.WEBDATASET:
+        return Counter()
+    left = found.ordinals[~found.is_kept] // conf.shard_size
+    return Counter({**dict.fromkeys(loose_shards(manifest.store), 0), **Counter(left.tolist())})
+
+
+def finish(manifest: Manifest, conf: BulkConf, shards: Counter[int]) -> None:
+    """Ends a job of which every row is finished; most often there is nothing left to do."""
+    manifest.compact()
+    for shard in shards:
+        pack_shard(manifest.store, manifest, shard, conf.shard_size)
+    if conf.format is Format.VIDEOFOLDER:
+        write_metadata(manifest.store, manifest)
+    write_card(manifest.store, DATA_FILES[conf.format])

@@ -1,0 +1,60 @@
+"""What a job has to do: its rows beside those that earlier runs have finished.
+
+1. A finished row is recognized by its id. It is up to date if it was made from what its row asks for now.
+2. A finished video whose row asks for something else is *changed*; one whose id no row has any more is *gone*. The
+   setting `changed` decides about both. Failed rows of either kind are forgotten: nothing finished is lost with them.
+3. A row that stays finished keeps its place in the job (its ordinal). The others take the free places in the order of
+   the prompts. So no two rows have the same place, and it is the same when a job is killed and started again.
+"""
+
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longtake.pipelines.bulk.settings import Changed
+from longtake.pipelines.datasets.finished import Digests, Finished, free_places
+
+Flags = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Resumption:
+    """Flags of the rows of the prompts, in their order, and of the finished rows, in the order of `Finished`."""
+
+    finished: Finished
+    is_kept: Flags  # of each row: stays finished
+    is_failed: Flags  # of each row: has failed, and stays so
+    ordinals: NDArray[np.int64]  # of each row
+    changed: Flags  # of each finished row: a video, made from something else
+    gone: Flags  # of each finished row: a video without a row
+    forgotten: Flags  # of each finished row: is deleted
+
+    @property
+    def outdated(self) -> Digests:
+        """The ids of the videos that are changed or gone."""
+        return self.finished.ids[self.changed | self.gone]
+
+
+def resume(finished: Finished, ids: Digests, requests: Digests, changed: Changed, retry_failed: bool) -> Resumption:
+    """`ids` and `requests` are digests of the ids of the rows, each once, and of what they ask for."""
+    place = np.minimum(np.searchsorted(finished.ids, ids), max(len(finished) - 1, 0))
+    is_known = finished.ids[place] == ids if len(finished) else np.zeros(len(ids), bool)
+    is_other, is_gone = np.zeros(len(finished), bool), np.ones(len(finished), bool)
+    is_gone[place[is_known]] = False
+    is_other[place[is_known]] = (finished.requests[place] != requests)[is_known] if len(finished) else False
+    is_outdated = is_other | is_gone
+    forgotten = finished.failed & (is_outdated | retry_failed)
+    if changed is not Changed.KEEP:
+        forgotten |= is_outdated
+    is_kept = is_known.copy()
+    is_kept[is_known] = ~forgotten[place[is_known]]
+    is_failed = is_kept.copy()
+    is_failed[is_kept] = finished.failed[place[is_kept]]
+    free = free_places(finished.ordinals[~forgotten])
+    ordinals = np.empty(len(ids), np.int64)
+    ordinals[is_kept] = finished.ordinals[place[is_kept]]
+    ordinals[~is_kept] = list(islice(free, int(np.count_nonzero(~is_kept))))
+    videos = ~finished.failed
+    return Resumption(finished, is_kept, is_failed, ordinals, is_other & videos, is_gone & videos, forgotten)

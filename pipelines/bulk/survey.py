@@ -1,0 +1,91 @@
+"""A first reading of all prompts, before anything is started: what is finished, what changed, what is left to make."""
+
+from array import array
+from itertools import islice
+
+import numpy as np
+
+from longtake.pipelines.bulk.checked_rows import CheckedRow, RowChecker
+from longtake.pipelines.bulk.resume import Flags, Resumption, resume
+from longtake.pipelines.bulk.settings import BulkConf, Changed
+from longtake.pipelines.datasets.finished import Digests, Finished
+from longtake.pipelines.datasets.manifest import Manifest, VideoRow
+
+NAMED = 10  # ids in a message
+REASONS = 3
+ADVICE = (
+    "Use the earlier prompts or another out; or changed=remake, which makes changed videos again and deletes those "
+    "without a row; or changed=keep, which leaves both as they are"
+)
+
+
+class Survey:
+    """Digests of the ids and requests of all rows, 16 bytes each."""
+
+    def __init__(self, conf: BulkConf, checker: RowChecker, manifest: Manifest) -> None:
+        self._conf, self._checker, self._manifest = conf, checker, manifest
+        self.ids, self.requests = array("Q"), array("Q")  # of each row so far
+        self.num_invalid = 0
+        self.reasons: list[str] = []  # of the first invalid rows
+        self._can_begin = False
+
+    @property
+    def num_rows(self) -> int:
+        return len(self.ids)
+
+    @property
+    def changed_meanwhile(self) -> str:
+        return f"prompts={self._conf.prompts}: a file changed while the job ran; run the same command again"
+
+    def is_row(self, number: int, row: CheckedRow) -> bool:
+        """Whether a row of a later reading is row `number`, from 0, of this one."""
+        return number < self.num_rows and (self.ids[number], self.requests[number]) == (row.id, row.request)
+
+    def read(self) -> Resumption:
+        """Raises ValueError for prompts that cannot be read, of which no row can be made, or that changed."""
+        finished = self._manifest.finished()
+        for row in self._checker.read():
+            self.ids.append(row.id)
+            self.requests.append(row.request)
+            self._check(row, finished)
+        if not self._can_begin:
+            raise ValueError(f"prompts={self._conf.prompts}: no row can be made: {self.invalid() or 'there is none'}")
+        found = resume(finished, _numpy(self.ids), _numpy(self.requests), self._conf.changed, self._conf.retry_failed)
+        if self._conf.changed is Changed.REFUSE and len(found.outdated):
+            raise ValueError(f"prompts={self._conf.prompts}: {self.outdated(found)}. {ADVICE}")
+        return found
+
+    def invalid(self) -> str:
+        """The first invalid rows with their reasons."""
+        more = self.num_invalid - len(self.reasons)
+        return "; ".join([*self.reasons, *([f"and {more} more"] if more else [])])
+
+    def outdated(self, found: Resumption) -> str:
+        """The videos that are changed or gone in words, with their first ids."""
+        kinds = ((found.changed, "made from something else"), (found.gone, "named by no row any more"))
+        return " and ".join(self._counted(found, flags, what) for flags, what in kinds if flags.any())
+
+    def _counted(self, found: Resumption, flags: Flags, what: str) -> str:
+        count = int(np.count_nonzero(flags))
+        rows = self._manifest.having(found.finished.ids[flags])
+        names = [f"{row.id} from {row.source}" for row in islice(rows, NAMED)]
+        videos = "1 finished video is" if count == 1 else f"{count} finished videos are"
+        return f"{videos} {what} ({', '.join(names)}{', ...' if count > NAMED else ''})"
+
+    def _check(self, row: CheckedRow, finished: Finished) -> None:
+        """Notes whether a row can be made. Texts are checked up to the first that can: that takes a tokenizer."""
+        record = row.record
+        if row.spec is not None and not self._can_begin:
+            place = finished.find(record.id)
+            is_done = place is not None and not finished.failed[place] and int(finished.requests[place]) == row.request
+            begun = None if is_done else self._checker.begin(row, 0)
+            self._can_begin = not isinstance(begun, VideoRow)
+            record = begun if isinstance(begun, VideoRow) else record
+        if record.reason is not None:
+            self.num_invalid += 1
+            if len(self.reasons) < REASONS:
+                self.reasons.append(f"{record.source}: {record.reason}")
+
+
+def _numpy(digests: "array[int]") -> Digests:
+    return np.frombuffer(digests, np.uint64) if digests else np.empty(0, np.uint64)

@@ -1,0 +1,78 @@
+"""Waiting for an object store that does not answer: its outages of seconds or minutes must not end a job of days."""
+
+import errno
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from longtake.pipelines.terminal.progress import doing, duration
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+PATIENCE_S = 180.0
+FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 10.0
+
+# Answers, not outages: asking again gives the same. FileExistsError is one of a creation, which the caller expects.
+FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
+FINAL_NUMBERS = (errno.ENOSYS, errno.ENOTSUP, errno.EINVAL, errno.ENOSPC)
+TEMPORARY_NAMES = ("Timeout", "Connection", "Disconnected", "Unavailable", "SlowDown", "Throttl", "HTTPClientError")
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same request may succeed later."""
+    if isinstance(error, FINAL):
+        return False
+    answer = getattr(error.__cause__ or error, "response", None)
+    if isinstance(answer, dict):  # of botocore, which s3fs makes an OSError of
+        status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+        return status >= 500 or status in (408, 425, 429)
+    if isinstance(error, OSError):
+        return error.errno not in FINAL_NUMBERS
+    # Errors of botocore, aiohttp and other clients have no common parent.
+    return any(name in kind.__name__ for kind in type(error).__mro__ for name in TEMPORARY_NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Repeats calls to one store for at most `patience_s`."""
+
+    store: str
+    patience_s: float = PATIENCE_S
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+    def call(self, call: Callable[[], T]) -> T:
+        """The result of `call`. Raises its last error, and at once an error that is an answer."""
+        try:
+            return call()
+        except Exception as error:
+            if not may_pass(error):
+                raise
+            return self._again(call, error)
+
+    def _again(self, call: Callable[[], T], error: Exception) -> T:
+        began, pause = self.now(), FIRST_PAUSE_S
+        logger.warning("%s does not answer (%s): trying again for up to %s",
+                       self.store, _short(error), duration(self.patience_s))  # fmt: skip
+        with doing(f"waiting for {self.store}, which does not answer"):
+            while True:
+                self.sleep(pause)
+                try:
+                    result = call()
+                except Exception as again:
+                    if not may_pass(again):
+                        raise
+                    if self.now() - began + pause > self.patience_s:
+                        away = f"{self.store} did not answer for {duration(self.now() - began)}"
+                        raise OSError(errno.ETIMEDOUT, f"{away} ({_short(again)})") from None
+                    pause = min(2 * pause, MAX_PAUSE_S)
+                else:
+                    logger.warning("%s answers again after %s", self.store, duration(self.now() - began))
+                    return result
+
+
+def _short(error: Any) -> str:
+    return (" ".join(str(error).split()) or type(error).__name__)[:200]

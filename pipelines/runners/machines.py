@@ -1,0 +1,47 @@
+"""Lines about machines that leave the cluster or come to it while a job runs."""
+
+import logging
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+
+import ray
+
+logger = logging.getLogger(__name__)
+LOOK_S = 5.0  # Ray itself needs 15 s to declare a machine dead
+
+
+def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    """Lines for what changed between two lists of living machines, from id to name."""
+    went = [f"machine {name} left the cluster: its calls are made again elsewhere" for id, name in before.items()
+            if id not in now]  # fmt: skip
+    came = [f"machine {name} joined the cluster" for id, name in now.items() if id not in before]
+    return went + came
+
+
+@contextmanager
+def watched_machines() -> Iterator[None]:
+    """Logs machines that come and go meanwhile."""
+    ended = threading.Event()
+    # A daemon: it must not keep a process that ends.
+    threading.Thread(target=_watch, args=(ended,), name="machines", daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _watch(ended: threading.Event) -> None:
+    before = _living()
+    while not ended.wait(LOOK_S):
+        with suppress(Exception):  # the cluster is closing, or does not answer now
+            now = _living()
+            for line in changes(before, now):
+                logger.warning("%s", line)
+            before = now
+
+
+def _living() -> dict[str, str]:
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return {node["NodeID"]: f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+            for node in nodes if node["Alive"]}  # fmt: skip

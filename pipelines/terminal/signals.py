@@ -1,0 +1,88 @@
+"""SIGTERM and SIGINT: each ends a command with one line and its own exit code, whatever runs at that moment."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+STOPS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal as an exception, so that files are closed as after Ctrl-C."""
+
+    def __init__(self, text: str, number: int) -> None:
+        super().__init__(*([text] if text else []))
+        self.exit_code = 128 + number
+
+
+def catch_signals() -> "Received":
+    """Makes both signals raise Stopped. Ctrl-C stays ignored in a command that a shell began so (`nohup`, `&`)."""
+    received = Received()
+
+    def note(number: int, _: object) -> NoReturn:
+        received.number = number
+        raise Stopped("", number)
+
+    for number in STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, note)
+    return received
+
+
+class Received:
+    """The last signal. Ray and other libraries in C turn every exception of a handler into a bare KeyboardInterrupt."""
+
+    number: int | None = None
+
+    def exit_code(self, stop: KeyboardInterrupt) -> int:
+        """The code of the command that `stop` ended."""
+        return getattr(stop, "exit_code", 128 + (self.number or signal.SIGINT))
+
+
+def end_at_once(code: int) -> None:
+    """From now on a signal ends the process with `code`: its result has been printed, only libraries are closing."""
+    for number in STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: os._exit(code))
+
+
+@contextmanager
+def restored_signals() -> Iterator[None]:
+    """Restores our handlers after a library has set its own.
+
+    Ray Train takes SIGINT and keeps it afterwards: the next Ctrl-C would be lost.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in STOPS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def own_signals() -> Iterator[None]:
+    """Keeps our handlers while a library that would set others is called.
+
+    Ray takes SIGTERM and exits with 15 while it starts. Later it would abort the process, which could not react to
+    `ray job stop`.
+    """
+    original, main = signal.signal, threading.main_thread()
+
+    def set_other(number: int, handler: Any, /) -> Any:
+        ours = number in STOPS and threading.current_thread() is main
+        return signal.getsignal(number) if ours else original(number, handler)
+
+    with restored_signals():  # a library in C does not ask Python
+        patch: Callable[..., Any] = set_other
+        signal.signal = patch
+        try:
+            yield
+        finally:
+            signal.signal = original

@@ -1,0 +1,70 @@
+"""Output that never ends a command: no character, no missing reader, no closed descriptor raises."""
+
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import Any, TextIO
+
+ESCAPES = "backslashreplace"  # a terminal that is ASCII shows `\u4e2d` where the name of a file has a sign
+
+
+class _Reader(io.FileIO):
+    """A descriptor whose reader may leave, as `head` does: what it does not read is dropped.
+
+    `lossy` drops what cannot be written for any reason: the lines of a job must not end it when their disk is full.
+    """
+
+    def __init__(self, descriptor: int, lossy: bool) -> None:
+        super().__init__(descriptor, "w", closefd=False)
+        self._lossy = lossy
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            return len(data)
+        except OSError:
+            if not self._lossy:
+                raise
+            return len(data)
+
+
+def text_stream(descriptor: int, encoding: str, lossy: bool) -> TextIO:
+    """A stream of text that is written line by line."""
+    file = io.BufferedWriter(_Reader(descriptor, lossy))
+    return io.TextIOWrapper(file, encoding, ESCAPES, line_buffering=True)
+
+
+def protect() -> None:
+    """Makes stdin, stdout and stderr exist, and stdout and stderr accept everything; for a process of our own."""
+    _open_missing()
+    for name, lossy in (("stdout", False), ("stderr", True)):
+        stream: Any = getattr(sys, name)
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        with suppress(Exception):
+            stream.flush()
+        setattr(sys, name, text_stream({"stdout": 1, "stderr": 2}[name], encoding, lossy))
+
+
+def escape_unknown() -> None:
+    """Shows the characters that the encodings of stdout and stderr lack as escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ESCAPES)
+
+
+def silence() -> None:
+    """Drops what libraries still write to stderr when the process ends: the result has been printed."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+
+
+def _open_missing() -> None:
+    """Opens the descriptors 0, 1 and 2 that are closed (`>&-`): else the next files that are opened would get them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)

@@ -1,0 +1,53 @@
+"""What libraries print goes to a file; our lines and results stay. In processes of their own: pytest takes noise."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.places import ROOT
+
+PROGRAM = r"""
+import logging, os, sys, threading, warnings
+from longtake.pipelines.terminal.session import session
+with session("test", debug=len(sys.argv) > 1):
+    logging.getLogger("longtake.pipelines.bulk").info("12 rows\nto make")
+    logging.getLogger("alembic").warning("noise of a library")
+    warnings.warn("noise of a warning")
+    os.write(2, b"noise of C++ on stderr\n")
+    os.write(1, b"noise of C++ on stdout\n")
+    print("noise of a bar", file=sys.stderr)
+    for target in (lambda: 1 / 0, lambda: print("noise of a thread")):
+        thread = threading.Thread(target=target)
+        thread.start()
+        thread.join()
+    print("the result")
+print("after it", file=sys.stderr)
+"""
+NOISE = ("a library", "a warning", "C++ on stderr", "C++ on stdout", "a bar", "a thread")
+
+
+def run(tmp_path: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    return subprocess.run([sys.executable, "-c", PROGRAM, *args], env=env, capture_output=True, text=True, check=True)
+
+
+@pytest.mark.report("B8", "B16")
+def test_only_our_own_lines_are_on_the_terminal(tmp_path):
+    ran = run(tmp_path)
+    first, second, last = ran.stderr.splitlines()
+    assert ran.stdout == "the result\n" and second.endswith(" 12 rows to make") and last == "after it"
+    path = Path(re.search(rf"what libraries print is in ({tmp_path}/.*\.log)$", first)[1])
+    log = path.read_text()
+    assert all(f"noise of {noise}" in log for noise in NOISE)
+    assert "ZeroDivisionError" in log and "12 rows" in log
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_with_debug_everything_is_on_the_terminal(tmp_path):
+    ran = run(tmp_path, "--debug")
+    assert all(f"noise of {noise}" in ran.stderr + ran.stdout for noise in NOISE)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,45 @@
+"""Signals end a command with the code of the signal, whatever a library does with them."""
+
+import os
+import signal
+
+import pytest
+
+from longtake.pipelines.terminal.signals import STOPS, Received, Stopped, catch_signals, own_signals
+
+
+@pytest.fixture(autouse=True)
+def _restored():
+    before = {number: signal.getsignal(number) for number in STOPS}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in a background job SIGINT is ignored
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_a_signal_is_an_exception_with_its_exit_code(number):
+    received = catch_signals()
+    with pytest.raises(Stopped) as stop:
+        os.kill(os.getpid(), number)
+    assert received.exit_code(stop.value) == 128 + number
+
+
+@pytest.mark.report("B9")
+def test_the_code_is_that_of_the_signal_when_a_library_has_replaced_the_exception():
+    received = Received()
+    received.number = signal.SIGTERM
+    assert received.exit_code(KeyboardInterrupt()) == 143
+    assert Received().exit_code(KeyboardInterrupt()) == 130
+
+
+@pytest.mark.report("B9")
+def test_a_library_cannot_take_the_signals_while_it_starts():
+    """Ray sets a handler that exits with 15 in `ray.init`."""
+    catch_signals()
+    with own_signals():
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(15))
+        with pytest.raises(Stopped):
+            os.kill(os.getpid(), signal.SIGTERM)
+    with pytest.raises(Stopped):
+        os.kill(os.getpid(), signal.SIGTERM)
