@@ -6,7 +6,8 @@
 
 1. Times only go forward. A single one out of order is set between its neighbours; where a clock starts again, or rests
    for longer than MAX_HOLD_S, the next frame follows after the usual step.
-2. A rate with which frame i is within half a frame of i / rate keeps every frame once: the header's own if it fits.
+2. A rate with which frame i is within half a frame of i / rate keeps every frame once: one of the header's if it fits,
+   else one of our own, within .3 (half a frame is what one lost frame makes of an average).
 3. Otherwise the lowest rate that shows frames within MAX_SHIFT_S and drops at most MAX_DROPPED of them, 240 at most.
 4. A frame that is shown begins less than one frame from its time. The end of the last one counts as well.
 """
@@ -41,6 +42,7 @@ class TimeGrid:
     fps: Fraction
     counts: tuple[int, ...]  # 0 for a frame that is dropped
     notes: tuple[str, ...] = ()  # what was guessed, repeated and dropped, one line each
+    keeps_clock: bool = True  # a time of the output is one of the input: sound may go along
 
     @property
     def num_frames(self) -> int:
@@ -57,84 +59,94 @@ def time_grid(times: Sequence[float | None], last_s: float | None, header: Seque
     if not times:
         raise ValueError("times has 0 frames: there is no rate without one")
     rates = [rate for rate in header if rate is not None and MIN_FPS <= rate <= MAX_FPS]
-    starts, notes = _forward(times, rates)
-    if len(times) == 1 or starts[-1] == 0:
-        rate = rates[0] if rates else _limited(1 / last_s) if last_s else FALLBACK_FPS
-        guessed = () if rates or last_s else (f"it has no frame rate: {_text(FALLBACK_FPS)} fps are assumed",)
-        return _held(rate, len(times), last_s, (*notes, *guessed))
-    steps = np.diff(starts)
-    last = last_s if last_s else min(float(steps[-1]), UNKNOWN_HOLD_S)
+    if len(times) == 1:
+        return _single(last_s, rates)
+    starts, notes, keeps_clock = _forward(times, rates)
+    last = last_s or min(float(starts[-1] - starts[-2]), UNKNOWN_HOLD_S)
     for rate in [*rates, *_usual((len(starts) - 1) / float(starts[-1]))]:
-        if _fits(starts, last, rate):
-            if rates and rate not in rates:
-                notes.append(f"its header says {_text(rates[0])} fps, its timestamps {_text(rate)}: they are followed")
-            return TimeGrid(rate, (1,) * len(starts), tuple(notes))
-    return _variable(starts, last, rates, notes)
+        if _fits(starts, last, rate, 0.5 if rate in rates else 0.3):
+            if rates and rate != rates[0]:
+                notes.append(f"its header is wrong: {_text(rates[0])} fps there, {_text(rate)} fps by its timestamps")
+            return TimeGrid(rate, (1,) * len(starts), tuple(notes), keeps_clock)
+    rate, counts, changes = _variable(starts, last, rates)
+    return TimeGrid(rate, counts, (*notes, changes), keeps_clock)
 
 
-def _forward(times: Sequence[float | None], rates: Sequence[Fraction]) -> tuple[Float64[np.ndarray, " n"], list[str]]:
-    """Seconds from the first frame on, by rule 1."""
+def _single(last_s: float | None, rates: Sequence[Fraction]) -> TimeGrid:
+    """One frame for as long as the file says, whatever rate a header may give."""
+    if last_s and not any(abs(rate * last_s - 1) < 0.1 for rate in rates[:1]):
+        return TimeGrid(_limited(1 / last_s), (1,))
+    notes = () if rates else (f"it has no frame rate: {_text(FALLBACK_FPS)} fps assumed",)
+    return TimeGrid(rates[0] if rates else FALLBACK_FPS, (1,), notes)
+
+
+def _forward(
+    times: Sequence[float | None], rates: Sequence[Fraction]
+) -> tuple[Float64[np.ndarray, " n"], list[str], bool]:
+    """Seconds from the first frame on, by rule 1; what was changed; and whether the clock is still the input's."""
     known = np.array([np.nan if time is None else time for time in times], np.float64)
-    missing = np.isnan(known)
-    steps = np.diff(known[~missing])
-    usual = (
-        float(np.median(steps[steps > 0])) if (steps > 0).any() else float(1 / (rates[0] if rates else FALLBACK_FPS))
-    )
+    found = np.flatnonzero(~np.isnan(known))
+    steps = np.diff(known[found])
+    forward = steps[(steps > 0) & (steps <= MAX_HOLD_S)]
+    usual = float(np.median(forward)) if len(forward) else float(1 / (rates[0] if rates else FALLBACK_FPS))
     notes = []
-    if missing.any():
-        how = f"{_text(Fraction(1 / usual).limit_denominator(1001))} fps are assumed"
-        notes.append(f"{int(missing.sum())} of {len(times)} frames have no timestamp: {how}")
-        for i in np.flatnonzero(missing):
-            known[i] = known[i - 1] + usual if i else 0.0 if missing.all() else float(known[~missing][0]) - usual
+    if not len(forward):
+        notes.append(f"its frames have no timestamps: {_text(Fraction(usual) ** -1)} fps assumed")
+        return np.arange(len(known)) * usual, notes, False
+    if len(found) < len(known):
+        notes.append(
+            f"some frames have no timestamps: {len(known) - len(found)} of {len(known)}, set between their neighbours"
+        )
+        at = np.arange(len(known))
+        outside = np.minimum(at - found[0], 0) + np.maximum(at - found[-1], 0)
+        known = np.interp(at, found, known[found]) + outside * usual
     glitches = [i for i in range(1, len(known) - 1) if known[i] < known[i - 1] < known[i + 1]]
     for i in glitches:
         known[i] = (known[i - 1] + known[i + 1]) / 2
     steps = np.diff(known)
     jumps = (steps < 0) | (steps > MAX_HOLD_S)
     if glitches:
-        notes.append(f"{len(glitches)} timestamps are out of order: each frame is set between its neighbours")
+        notes.append(f"its timestamps are out of order: {len(glitches)} of {len(known)}, set between their neighbours")
     if jumps.any():
-        notes.append(f"its clock jumps {int(jumps.sum())} times: the parts are joined")
-    return np.concatenate([[0.0], np.cumsum(np.where(jumps, usual, steps))]), notes
+        notes.append(f"its clock jumps: jumps {int(jumps.sum())}, the parts are joined")
+    starts = np.concatenate([[0.0], np.cumsum(np.where(jumps, usual, steps))])
+    return starts, notes, not jumps.any()
 
 
-def _held(rate: Fraction, num_frames: int, last_s: float | None, notes: Sequence[str]) -> TimeGrid:
-    """Frames without different times, one after the other; the last one for as long as the file says."""
-    extra = round(min(last_s or 0.0, MAX_HOLD_S) * rate) - 1
-    return TimeGrid(rate, (*(1,) * (num_frames - 1), max(1, extra + 1)), tuple(notes))
-
-
-def _fits(starts: Float64[np.ndarray, " n"], last: float, rate: Fraction) -> bool:
-    """Whether every frame once, at this rate, is what the timestamps say: rule 2."""
+def _fits(starts: Float64[np.ndarray, " n"], last: float, rate: Fraction, frames: float) -> bool:
+    """Whether every frame once, at this rate, is what the timestamps say, within `frames`: rule 2."""
     period = float(1 / rate)
     shift = np.abs(starts - np.arange(len(starts)) * period).max()
     end = abs(len(starts) * period - float(starts[-1]) - last)
-    return bool(shift <= min(period / 2, MAX_SHIFT_S) and end <= min(max(period, MAX_SHIFT_S), 0.5))
+    return bool(shift <= min(frames * period, MAX_SHIFT_S) and end <= min(max(period, MAX_SHIFT_S), 0.5))
 
 
-def _variable(starts: Float64[np.ndarray, " n"], last: float, rates: Sequence[Fraction], notes: list[str]) -> TimeGrid:
+def _variable(
+    starts: Float64[np.ndarray, " n"], last: float, rates: Sequence[Fraction]
+) -> tuple[Fraction, tuple[int, ...], str]:
+    """The rate of rule 3, for how long each frame shows, and what that changes."""
     steps = np.append(np.diff(starts), last)
     found = [_usual(1 / float(step))[0] for step in np.quantile(steps[steps > 0], (0.05, 0.1, 0.25, 0.5))]
-    wanted = {*rates, *found, Fraction(10), Fraction(25), Fraction(30)}
-    candidates = sorted({min(rate, MAX_GRID_FPS) for rate in wanted if rate >= MIN_FPS})
+    new = [rate for rate in found if all(abs(rate / known - 1) > 0.01 for known in rates)]
+    wanted = {*rates, *new, Fraction(10), Fraction(25), Fraction(30)}
     best: tuple[Fraction, list[int]] | None = None
-    for rate in candidates:
+    for rate in sorted({min(rate, MAX_GRID_FPS) for rate in wanted}):
         places = _places(starts, rate)
         dropped = places.count(-1)
         if _close(starts, last, rate, places) and (best is None or dropped < best[1].count(-1)):
             best = rate, places
             if dropped <= MAX_DROPPED * len(starts):
                 break
-    assert best is not None, "at 240 fps any frame is close"
+    assert best is not None, "at 30 fps any frame is close"
     rate, places = best
     shown = [i for i, place in enumerate(places) if place >= 0]
     ends = [*(places[i] for i in shown[1:]), _end(starts, last, rate, places)]
     counts = [0] * len(starts)
     for i, end in zip(shown, ends, strict=True):
         counts[i] = end - places[i]
-    repeated = sum(counts) - len(shown)
-    changes = f"{repeated} frames are repeated and {len(starts) - len(shown)} of {len(starts)} dropped"
-    return TimeGrid(rate, tuple(counts), (*notes, f"its frame rate varies: at {_text(rate)} fps {changes}"))
+    repeats, drops = sum(counts) - len(shown), len(starts) - len(shown)
+    changes = f"at {_text(rate)} fps, repeated frames {repeats}, dropped {drops} of {len(starts)}"
+    return rate, tuple(counts), f"its frame rate varies: {changes}"
 
 
 def _places(starts: Float64[np.ndarray, " n"], rate: Fraction) -> list[int]:
