@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import torch
+
 from longtake.models.metrics.flow import dis
 from longtake.models.metrics.measure import measure
 from longtake.pipelines.ablation.jobs import Job

@@ -60,4 +60,4 @@ def test_files_of_real_people_are_rows_with_notes_on_what_was_converted(measurer
         "song.mp4": "it has no video stream",
     }
     assert {"old.wmv", "phone.3gp", "dvd.vob", "anim.apng", "Episode #1.mp4"} <= set(rows)
-    assert {"hdr10.mp4", "screen_vfr.mp4", "anamorphic_dvd.mp4"} <= {path for path in rows if rows[path]["notes"]}
+    assert {"hdr10.mp4", "screen_vfr.mp4", "anamorphic_dvd.mp4"} <= {path for path in rows if rows[path].get("notes")}
