@@ -130,10 +130,10 @@ def find_videos(place: Place) -> Found:
     found = fs.find(base, maxdepth=None if "**" in pattern else pattern.count("/") + 1, detail=True)
     names = {file.removeprefix(f"{base}/" if base else ""): info for file, info in sorted(found.items())}
     files = {name: info for name, info in names.items() if rule.match(name)}
-    kinds = _kinds(place.at(base), list(files))
-    return Found(
-        place.at(base), {name: info for name, info in files.items() if kinds[name] is None}, _line(kinds.values())
-    )
+    pipes = {name for name, info in files.items() if info["type"] == "other" and not info.get("islink")}
+    kinds = _kinds(place.at(base), [name for name in files if name not in pipes]) | dict.fromkeys(pipes, "no file")
+    tried = {name: info for name, info in files.items() if kinds[name] is None}
+    return Found(place.at(base), tried, _line(kinds.values()))
 
 
 def _split(fs: AbstractFileSystem, path: str) -> tuple[str, str]:

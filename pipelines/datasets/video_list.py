@@ -186,7 +186,9 @@ def _of_row(folder: Place, place: str, row: Mapping[str, Any] | str) -> Listed:
     if isinstance(row, str):
         return Listed(place, "", reason=row)
     name = next((row[key] for key in NAMES if key in row), None)
-    if not isinstance(name, str):
+    if name is not None and not isinstance(name, str):
+        return Listed(place, "", reason=f"path={name!r:.60} is not a text")
+    if name is None:
         columns = ", ".join(map(str, row)) or "none"
         return Listed(place, "", reason=f"it has no path and no file_name; its columns are {columns}")
     prompt = next((shown(str(row[key])) for key in CAPTIONS if key in row), None)

@@ -1,3 +1,6 @@
+import os
+import zipfile
+
 import fsspec
 import pytest
 
@@ -25,11 +28,13 @@ def test_sidecars_are_passed_over_and_counted_by_their_kind(tmp_path):
         "d.foo": b"\0\1",
     }.items():
         (tmp_path / name).write_bytes(content)
+    os.mkfifo(tmp_path / "pipe.mp4")  # which would never end
     found = find_videos(place_of(str(tmp_path)))
     assert sorted(found.files) == ["a.mp4", "c.ts", "d.foo"]
-    assert found.passed_over.startswith("12 files passed over, no videos by name or content: 2 .jpg, ")
+    assert found.passed_over.startswith("13 files passed over, no videos by name or content: 2 .jpg, ")
     assert all(
-        word in found.passed_over for word in ("1 .json", "1 hidden", "1 text", "1 .ts", "1 .xyz", "1 still .webp")
+        word in found.passed_over
+        for word in ("1 .json", "1 hidden", "1 text", "1 .ts", "1 .xyz", "1 still .webp", "1 no file")
     )
 
 
@@ -89,8 +94,6 @@ def test_videos_of_other_file_systems_are_opened_by_their_url(manifest):
 
 
 def test_videos_in_an_archive_are_listed_through_a_chain(tmp_path):
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "a#b.zip", "w") as archive:
         archive.writestr("in/c#1.mp4", "x")
         archive.writestr("in/c.txt", "x")

@@ -292,4 +292,4 @@ def test_progress_is_read_from_the_log(tmp_path, caplog):
 
 def test_videos_that_were_not_made_are_a_reason(random_bundle, tmp_path):
     encoder = ClipEncoder(str(random_bundle), tmp_path, CutParams(), 0, "cpu")
-    assert encoder(Listed("a.mp4", "", reason="disk full"))["reason"] == "it was not made: disk full"
+    assert encoder(Listed("a.mp4", "", reason="disk full", made=False))["reason"] == "it was not made: disk full"
