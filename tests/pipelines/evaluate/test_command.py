@@ -12,6 +12,7 @@ from longtake.pipelines.datasets import video_workers
 from longtake.pipelines.evaluate.command import check, run
 from longtake.pipelines.evaluate.measurer import Measurer
 from longtake.pipelines.evaluate.settings import load_evaluate
+from longtake.pipelines.terminal.exit_codes import ExitCode
 from tests.support.evaluations import FAST, measured
 from tests.support.places import ROOT
 
@@ -28,9 +29,9 @@ def killer(conf):
     return call
 
 
-@pytest.mark.report("B4", "C15", "C21")
+@pytest.mark.report("B2", "B4", "B16", "C15", "C21")
 @pytest.mark.xdist_group("ray")
-def test_a_killed_evaluation_goes_on_and_every_video_has_one_row(ray_cluster, folder, tmp_path, monkeypatch):
+def test_a_killed_evaluation_goes_on_and_every_video_has_one_row(ray_cluster, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("longtake.pipelines.evaluate.measurer.Measurer", killer)
     monkeypatch.setattr(video_workers, "ATTEMPTS", 1)
     names = ("0.mp4", "1.mp4", "2.mp4", "broken.mp4", "take#2.mp4", "crash.mp4", "half.mp4", "missing.mp4")
@@ -59,6 +60,18 @@ def test_a_killed_evaluation_goes_on_and_every_video_has_one_row(ray_cluster, fo
     page = (tmp_path / "out" / "index.html").read_text()
     assert "broken.mp4: " in page and "half.mp4: " in page and "5 videos measured, 3 failed" in page
     assert outcome.lines()[0] == "4 videos measured now, 1 there already, 3 failed now"
+    says_what_failed_before(folder, tmp_path, capsys)
+
+
+def says_what_failed_before(folder, tmp_path, capsys):
+    """The same command again: nothing is left to be measured, so no Ray is needed."""
+    assert main(["evaluate", f"manifest={folder}/list.csv", f"out={tmp_path}/out", *FAST]) == ExitCode.SOME_FAILED
+    said = capsys.readouterr()
+    first, second, *_ = said.out.splitlines()
+    failed = "0 failed now, 3 failed before (retry_failed=true measures them again)"
+    assert first == f"{tmp_path}/out: 0 videos measured now, 5 there already, {failed}"
+    assert "1 with notes, in the column notes: " in second and f"see {tmp_path}/out/index.html" in said.out
+    assert "what libraries print is in " in said.err.splitlines()[0] and "Loading weights" not in said.err
 
 
 def test_figures_of_other_settings_are_refused(folder, tmp_path):

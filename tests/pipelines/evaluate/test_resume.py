@@ -57,7 +57,7 @@ def test_rows_of_videos_that_are_gone_stay_and_are_said():
     work = resume(VIDEOS[:1], [done(video) for video in VIDEOS])
     assert not work.outdated and work.num_there == 1
     assert work.notes == [
-        "2 videos (b.mp4, c.mp4) no longer listed: their rows stay in the parquet files, and count nowhere"
+        "2 videos (b.mp4, c.mp4) no longer listed: their rows stay in the parquet files, and are not on the page"
     ]
 
 
