@@ -23,7 +23,8 @@ from fsspec.implementations.local import LocalFileSystem
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.pipelines.config.loader import from_plain
 from longtake.pipelines.datasets.manifest import FOLDER, Manifest, VideoRow
-from longtake.pipelines.datasets.video_files import NUM_REQUESTS, VIDEOS, Place, find_videos, place_of, protocol_of
+from longtake.pipelines.datasets.places import Place, place_of, protocol_of
+from longtake.pipelines.datasets.video_files import NUM_REQUESTS, VIDEOS, find_videos
 from longtake.pipelines.datasets.video_tables import TABLES, read_table, whole_number
 from longtake.pipelines.files.store import Store
 
