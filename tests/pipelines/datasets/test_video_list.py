@@ -218,3 +218,18 @@ def test_a_folder_that_is_named_manifest_makes_no_bulk_job(tmp_path):
 def test_a_listed_video_survives_json():
     video = Listed("a", "b", None, "c", "d", 5, (8, 16))
     assert Listed.of_text(video.as_text()) == video
+
+
+@pytest.mark.report("B4", "C15")
+def test_an_object_store_has_any_names_too_and_says_when_a_file_is_another(s3_url, tmp_path):
+    names = ["100%.mp4", "[x] y.wmv", "a::b#1.mp4", "a?b.mp4"]
+    folder = Store(f"{s3_url}/{tmp_path.name}")
+    for name in (*names, "words.txt"):
+        folder.put(name, name.encode())
+    found = list_videos(folder.url)
+    assert [video.path for video in found] == names and "1 .txt" in found.notes[0]
+    assert [content(Listed.of_text(video.as_text())) for video in found] == [name.encode() for name in names]
+    assert [video.path for video in list_videos(f"{folder.url}/a*")] == names[2:]
+    folder.put(names[0], names[1].encode()[:8])
+    changed = {video.digest for video in list_videos(folder.url)} - {video.digest for video in found}
+    assert len(changed) == 1
