@@ -43,8 +43,9 @@ class Place:
 
     def below(self, name: str) -> "Place":
         """A place in this folder; `name` may be absolute."""
-        joined = os.path.normpath(os.path.join(self.path, name)) if isinstance(self.fs, LocalFileSystem) else ""
-        return self.at(joined or f"{self.path}/{name}")
+        if isinstance(self.fs, LocalFileSystem):
+            return self.at(os.path.normpath(os.path.join(self.path or "/", name)))
+        return self.at(f"{self.path}/{name}")
 
 
 def place_of(text: str) -> Place:

@@ -6,7 +6,7 @@ where the ending says nothing (`.ogg`, `.gif`, `.ts`, none) what begins as text,
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from glob import has_magic
@@ -110,7 +110,7 @@ def kind_of(head: bytes, ending: str) -> str | None:
     if head.startswith(b"OggS"):
         return None if b"theora" in head or b"BBCD" in head or b"VP80" in head else ending
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return None if head[12:16] == b"VP8X" and head[20] & 2 else "still " + ending
+        return None if head[12:16] == b"VP8X" and any(byte & 2 for byte in head[20:21]) else "still " + ending
     if head[4:8] == b"ftyp" and head[8:12] in (b"avif", b"heic", b"mif1"):
         return "still " + ending
     return (ending or "text") if not head or _is_text(head) else None
@@ -128,7 +128,7 @@ def _is_text(head: bytes) -> bool:
     return not CONTROLS.search(text)
 
 
-def _line(kinds: Any) -> str | None:
+def _line(kinds: Iterable[str | None]) -> str | None:
     counts = Counter(kind for kind in kinds if kind)
     if not counts:
         return None

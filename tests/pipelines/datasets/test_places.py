@@ -13,8 +13,9 @@ def test_a_protocol_and_a_chain_are_only_where_they_are_written(tmp_path, monkey
     for path in ("zip::a.mp4", "10:30.mkv", "data:a.mp4", "file:a.mp4", "memory:a.mp4"):
         (tmp_path / path).write_bytes(b"x")
         assert place_of(path).url == f"{tmp_path}/{path}"
-    assert place_of("memory://a#b/c::d").path == "/a#b/c::d" or place_of("memory://a#b").path == "/a#b"
+    assert place_of("memory://a#b").path == "/a#b"
     assert place_of("file:///a#b/c::d.mp4").path == "/a#b/c::d.mp4"
+    assert place_of("/a.mp4").at("").below("a.mp4").url == place_of("/b").below("/a.mp4").url == "/a.mp4"
 
 
 @pytest.mark.parametrize("manifest", ["memory://shelf", "memory://shelf/*", "simplecache::memory://shelf"])

@@ -63,6 +63,7 @@ def test_a_file_that_is_named_is_tried_whatever_its_ending(tmp_path):
         (b"OggS....\x01vorbis", ".ogg", ".ogg"),
         (b"RIFF....WEBPVP8X....\x02", ".webp", None),
         (b"RIFF....WEBPVP8X....\x10", ".webp", "still .webp"),
+        (b"RIFF....WEBPVP8X", ".webp", "still .webp"),
         (b"\0\0\0\x1cftypavis", ".avif", None),
         (b"\0\0\0\x1cftypavif", ".avif", "still .avif"),
         (b"GIF89a\x01\0", ".gif", None),
