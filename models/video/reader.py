@@ -37,6 +37,13 @@ Frame = UInt8[np.ndarray, "h w 3"]
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
+class _Nameless:
+    """A file as FFmpeg gets it. With a name it would believe the ending of that more than what is inside."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell, self.seekable = file.read, file.seek, file.tell, file.seekable
+
+
 class VideoReader:
     """`with VideoReader(path) as reader: for frame in reader.frames(): ...`
 
@@ -97,7 +104,7 @@ class VideoReader:
                 else:
                     file = self._source
                 file.seek(0)
-                container: InputContainer = stack.enter_context(av.open(file, "r", io_open=_refuse))
+                container: InputContainer = stack.enter_context(av.open(_Nameless(file), "r", io_open=_refuse))
             except (av.FFmpegError, OSError) as error:
                 raise self._error(f"cannot be read as a video ({error.strerror or error})") from None
             streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]

@@ -86,7 +86,7 @@ def _forward(
     """Seconds from the first frame on, by rule 1; what was changed; and whether the clock is still the input's."""
     known = np.array([np.nan if time is None else time for time in times], np.float64)
     found = np.flatnonzero(~np.isnan(known))
-    steps = np.diff(known[found])
+    steps = np.diff(known[found]) / np.diff(found)
     forward = steps[(steps > 0) & (steps <= MAX_HOLD_S)]
     usual = float(np.median(forward)) if len(forward) else float(1 / (rates[0] if rates else FALLBACK_FPS))
     notes = []
