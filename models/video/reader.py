@@ -144,7 +144,9 @@ class VideoReader:
         except av.FFmpegError as error:  # the container breaks off: the video ends here
             errors.append(error)
         if num_frames == 0:
-            raise self._error(f"no frame can be decoded ({errors[0].strerror if errors else 'it is empty'})")
+            reason = errors[0].strerror if errors else "it is empty"
+            webp = "; FFmpeg reads no animated WebP" if container.format.name == "webp_pipe" else ""
+            raise self._error(f"no frame can be decoded ({reason}{webp})")
 
     def _error(self, reason: str) -> ValueError:
         named = f"{self._source}: " if isinstance(self._source, str | PathLike) else ""

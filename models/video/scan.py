@@ -115,7 +115,7 @@ class Scan:
             lines.append(f"it is damaged: {self._num_corrupt} of {len(self.times)} frames incomplete, and used")
         length = self._end_s - min(self._begin_s, 0.0)
         if self._header_s and self._header_s - length > _CUT_S:
-            lines.append(f"it is cut short: it ends after {length:.1f} s, and its header says {self._header_s:.1f} s")
+            lines.append(f"it ends early: after {length:.1f} s, and its header says {self._header_s:.1f} s")
         return lines
 
     def _try(self, frame: VideoFrame) -> None:

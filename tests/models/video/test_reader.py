@@ -154,7 +154,7 @@ def test_a_file_that_was_cut_has_the_frames_that_decode_and_says_so(container):
     data = video(noise(48), container, codec, muxer=options).getvalue()
     frames, reader = _read(io.BytesIO(data[: len(data) * 2 // 3]))
     assert 20 < len(frames) < 40
-    assert any(note.startswith(("it is cut short", "it is damaged")) for note in reader.notes)
+    assert any(note.startswith(("it ends early", "it is damaged")) for note in reader.notes)
     assert _read(io.BytesIO(data))[1].notes == []
 
 
