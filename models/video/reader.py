@@ -120,7 +120,7 @@ class VideoReader:
             left = iter(self._counts)
             for frame, count in zip(whole, left, strict=False):
                 if count:
-                    shown = picture(frame, stream.sample_aspect_ratio, (self.width, self.height))
+                    shown = picture(frame, stream, (self.width, self.height))
                     yield from repeat(shown, count)
             if next(left, None) is not None:
                 raise self._error("it changed while it was read")

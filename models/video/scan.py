@@ -62,14 +62,14 @@ class Scan:
         """The next decoded frame. Raises ValueError for pixels that cannot be converted."""
         lines = describe(frame.color_trc, frame.color_primaries, frame.colorspace)
         if not self.times:
-            self._try(frame)
+            self._try(frame, stream)
         base = frame.time_base or stream.time_base or Fraction(1, 90_000)
         self.times.append(None if frame.pts is None else float(frame.pts * base))
         self.lengths.append(float(frame.duration * base) if frame.duration else None)
         self.num_interlaced += frame.interlaced_frame
         self._num_corrupt += frame.is_corrupt
         self._transparent = self._transparent or is_transparent(frame)
-        turn, shown = turn_of(frame), shown_size(frame, stream.sample_aspect_ratio)
+        turn, shown = turn_of(frame, stream), shown_size(frame, stream.sample_aspect_ratio)
         upright = turn.size(*shown)
         self._sizes[upright] += 1
         if len(self.times) == 1:
@@ -80,7 +80,7 @@ class Scan:
                 self._say(f"its pixels are not square: {stored} shown as {shown[0]}x{shown[1]}")
         if not turn.exact:
             self._say("it is tilted: turned to the nearest quarter")
-        for line in [*lines, *_of_side_data(frame)]:
+        for line in [*lines, *_of_side_data(frame, stream)]:
             self._say(line)
 
     @property
@@ -118,9 +118,9 @@ class Scan:
             lines.append(f"it ends early: after {length:.1f} s, and its header says {self._header_s:.1f} s")
         return lines
 
-    def _try(self, frame: VideoFrame) -> None:
+    def _try(self, frame: VideoFrame, stream: VideoStream) -> None:
         try:
-            picture(frame, None)
+            picture(frame, stream)
         except (av.FFmpegError, OSError) as error:
             raise ValueError(f"its pixels ({frame.format.name}) cannot be converted: {error.strerror}") from None
 
@@ -128,11 +128,11 @@ class Scan:
         self._said[line] = None
 
 
-def _of_side_data(frame: VideoFrame) -> list[str]:
+def _of_side_data(frame: VideoFrame, stream: VideoStream) -> list[str]:
     lines = []
-    if side_data(frame, Type.DOVI_METADATA) and frame.color_trc == 2:
+    if side_data(frame, Type.DOVI_METADATA, stream) and frame.color_trc == 2:
         lines.append("its colours are those of Dolby Vision: they are not converted")
-    profile = (side_data(frame, Type.ICC_PROFILE) or b"sRGB").replace(b"\0", b"")
+    profile = (side_data(frame, Type.ICC_PROFILE, stream) or b"sRGB").replace(b"\0", b"")
     if b"sRGB" not in profile:
         lines.append("it has a colour profile (ICC): it is not applied")
     return lines

@@ -1,9 +1,11 @@
+import gc
 import io
 import itertools
 from fractions import Fraction
 
 import numpy as np
 import pytest
+from PIL import Image, ImageCms
 
 from longtake.models.video.reader import VideoReader
 from tests.support.places import REPORTS
@@ -80,6 +82,17 @@ def test_half_pictures_become_whole_ones(codec):
     comb = np.abs(np.diff(frames[5][8:56, :, 0].astype(int), axis=0)).mean()
     assert comb < 2 < np.abs(np.diff(combed[5][8:56, :, 0].astype(int), axis=0)).mean()
     assert reader.notes == ["it is interlaced: 10 of 10 frames deinterlaced"] and len(frames) == 10
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+def test_a_picture_with_a_colour_profile_is_read_without_harm(kind):
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes()
+    for _ in range(20):
+        file = io.BytesIO()
+        Image.fromarray(patches()).save(file, kind, icc_profile=profile)
+        frames, _ = _read(file)
+        gc.collect()  # a broken heap shows itself here
+    assert np.abs(colours(frames[0])[0] - (230, 30, 30)).max() <= 8
 
 
 # Transparency
