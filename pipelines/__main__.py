@@ -25,10 +25,12 @@ SETTINGS = "Every setting of the configuration can be given as section.key=value
 def run() -> int:
     """The program: `main` in a process that ends with it."""
     streams.protect()
-    code = main()
+    try:
+        code = main()
+    except SystemExit as end:  # --help, --version
+        code = int(end.code or 0)
     end_at_once(code)
-    streams.silence()
-    return code
+    return streams.finish(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -82,6 +84,16 @@ def _integer(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
 
 
+def _text(text: str) -> str:
+    if not text.strip():
+        raise argparse.ArgumentTypeError("it is empty: it needs a value")
+    return text
+
+
+def _path(text: str) -> Path:
+    return Path(_text(text))
+
+
 class _Parser(argparse.ArgumentParser):
     """Errors in one line, like all others here."""
 
@@ -109,7 +121,7 @@ def _add_video_commands(names: Any) -> None:
         metavar=("FRAME", "TEXT"),
         help="a new prompt from a later frame on; may be repeated",
     )
-    generate.add_argument("--preview", type=Path, metavar="FILE", help="also write the low-resolution video, an .mp4")
+    generate.add_argument("--preview", type=_path, metavar="FILE", help="also write the low-resolution video, an .mp4")
     generate.add_argument(
         "--runner",
         choices=["local", "ray"],
@@ -119,7 +131,7 @@ def _add_video_commands(names: Any) -> None:
     _add_output(generate, "frames per second of the file (default: 8)")
 
     enhance = _command(names, "enhance", commands.enhance, "refine an existing video")
-    enhance.add_argument("video", metavar="VIDEO", type=Path, help="a file of any format, size and length")
+    enhance.add_argument("video", metavar="VIDEO", type=_path, help="a file of any format, size and length")
     enhance.add_argument("--prompt", required=True, help="a description of the video, in quotes")
     _add_output(enhance, "frames per second of the file (default: those of VIDEO)")
 
@@ -132,14 +144,16 @@ def _add_ray_commands(names: Any) -> None:
     bulk.epilog = f"Needs prompts=PATH and out=PATH, on any fsspec path. {SETTINGS}"
 
     again = _command(names, "regenerate", commands.regenerate, "generate one video of a bulk job's manifest again")
-    again.add_argument("id", metavar="ID", help="the id of its row in the manifest")
+    again.add_argument("id", type=_text, metavar="ID", help="the id of its row in the manifest")
     again.add_argument(
-        "--manifest", required=True, metavar="PATH", help="the folder that the bulk job wrote (out=PATH)"
+        "--manifest", type=_text, required=True, metavar="PATH", help="the folder that the bulk job wrote (out=PATH)"
     )
-    again.add_argument("--out", type=Path, required=True, metavar="FILE", help="the video to write, an .mp4")
+    again.add_argument("--out", type=_path, required=True, metavar="FILE", help="the video to write, an .mp4")
 
     serve = _command(names, "serve", commands.serve, "serve videos over HTTP, with a web page, on Ray Serve")
-    serve.add_argument("--host", metavar="HOST", help="address to listen on (default: 127.0.0.1, this machine only)")
+    serve.add_argument(
+        "--host", type=_text, metavar="HOST", help="address to listen on (default: 127.0.0.1, this machine only)"
+    )
     serve.add_argument("--port", type=_integer, metavar="PORT", help="port; 0 picks a free one (default: 8000)")
     serve.epilog = f"Prints its URL when it is ready. Ctrl-C shuts it down cleanly. {SETTINGS}"
 
@@ -149,6 +163,7 @@ def _add_research_commands(names: Any) -> None:
     evaluate.add_argument(
         "--compare",
         nargs="+",
+        type=_text,
         metavar="FOLDER",
         help="evaluations of the same prompts and seeds, side by side; the first is the reference",
     )
@@ -169,14 +184,14 @@ def _command(names: Any, name: str, run: Callable[[argparse.Namespace], commands
     )
     parser.set_defaults(command=run)
     parser.add_argument(
-        "--config", type=Path, metavar="YAML", help="file with settings (default: the one for this command in conf/)"
+        "--config", type=_path, metavar="YAML", help="file with settings (default: the one for this command in conf/)"
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
 
 def _add_output(parser: argparse.ArgumentParser, fps: str) -> None:
-    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the video to write, an .mp4")
+    parser.add_argument("--out", type=_path, required=True, metavar="FILE", help="the video to write, an .mp4")
     parser.add_argument(
         "--seed",
         type=_integer,
@@ -186,9 +201,14 @@ def _add_output(parser: argparse.ArgumentParser, fps: str) -> None:
     )
     parser.add_argument("--negative-prompt", default="", metavar="TEXT", help="what the video should not show")
     parser.add_argument("--fps", type=_integer, metavar="N", help=fps)
-    parser.add_argument("--contact-sheet", type=Path, metavar="FILE", help="also draw frames of both videos, as a .png")
     parser.add_argument(
-        "--bundle", metavar="PATH", help="folder with the weights, or the name of a shipped bundle (default: tiny)"
+        "--contact-sheet", type=_path, metavar="FILE", help="also draw frames of both videos, as a .png"
+    )
+    parser.add_argument(
+        "--bundle",
+        type=_text,
+        metavar="PATH",
+        help="folder with the weights, or the name of a shipped bundle (default: tiny)",
     )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from longtake.models.diffusion.noise import rng_for
 
+NUM_RESEEDS = 3
+
 
 class OnFailure(StrEnum):
     """The action on a video that breaks a limit."""
@@ -27,7 +29,7 @@ class QualityParams:
     min_motion: float | None = None  # mean difference of consecutive frames in the stillest chunk, 0-1
     max_drift: float | None = None  # distance of a chunk's colours from those of the first: see models/metrics/gate.py
     on_failure: OnFailure = OnFailure.FAIL
-    max_reseeds: int = 3  # seeds that on_failure=reseed tries after the requested one
+    max_reseeds: int = NUM_RESEEDS  # seeds that on_failure=reseed tries after the requested one
 
     def __post_init__(self) -> None:
         for name in ("max_scuts", "max_drift"):
@@ -38,6 +40,11 @@ class QualityParams:
             raise ValueError(f"min_motion={self.min_motion} must be between 0 and 1")
         if self.max_reseeds < 1:
             raise ValueError(f"max_reseeds={self.max_reseeds} must be at least 1")
+        if self.on_failure is not OnFailure.FAIL and not self.has_limits:
+            rule = "has no effect without a limit: set max_scuts, min_motion or max_drift"
+            raise ValueError(f"on_failure={self.on_failure} {rule}")
+        if self.max_reseeds != NUM_RESEEDS and self.on_failure is not OnFailure.RESEED:
+            raise ValueError(f"max_reseeds={self.max_reseeds} has no effect without on_failure=reseed")
 
     @property
     def has_limits(self) -> bool:

@@ -11,6 +11,7 @@ Of `models`, only this file and `files.py` open files. Weights are safetensors; 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ CLASSES: dict[str, Any] = {
 }
 
 
+CLIP_TOKENS = 77  # of a config that does not say, as in transformers' CLIPTextConfig
+
+
 @dataclass(frozen=True, eq=False)
 class Bundle:
     """The loaded networks; makes the two stages. `parts` are by the names of their folders."""
@@ -70,8 +74,13 @@ class Bundle:
         """Raises FieldError, of the field `name`, for a text with too many tokens for one of the text encoders."""
         for part in ("", "refiner_"):  # the refiner may have a tokenizer of its own
             if f"{part}tokenizer" in self.parts:
-                tokenizer, encoder = self.parts[f"{part}tokenizer"], self.parts[f"{part}text_encoder"]
-                check_length(tokenizer, text, encoder.config.max_position_embeddings, name)
+                check_length(self.parts[f"{part}tokenizer"], text, self._text_limits[f"{part}text_encoder"], name)
+
+    @cached_property
+    def _text_limits(self) -> dict[str, int]:
+        """Tokens that a text encoder takes, by its name; from its file, as it may not be loaded."""
+        names = [name.replace("tokenizer", "text_encoder") for name in self.parts if name.endswith("tokenizer")]
+        return {name: _config(self.path / name).get("max_position_embeddings", CLIP_TOKENS) for name in names}
 
     def unknown_words(self, prompt: str) -> list[str]:
         """The words of a prompt that the bundle does not know."""
@@ -118,7 +127,7 @@ def _load_part(folder: Path, class_name: str, device: str, dtype: torch.dtype) -
 
 def check_tensors(cls: Any, folder: Path) -> None:
     """Raises ValueError naming the first tensor of `folder` that is missing or misshapen for its own config."""
-    config = read_json(folder / "config.json", f"bundle part {folder} cannot be read")
+    config = _config(folder)
     actual = _shapes(folder)
     with torch.device("meta"):
         expected = _empty(cls, config).state_dict()
@@ -128,6 +137,10 @@ def check_tensors(cls: Any, folder: Path) -> None:
             raise ValueError(f"bundle part {folder}: tensor {name} {shape} is missing")
         if actual[name] != shape:
             raise ValueError(f"bundle part {folder}: tensor {name} is {actual[name]}, its config asks for {shape}")
+
+
+def _config(folder: Path) -> Any:
+    return read_json(folder / "config.json", f"bundle part {folder} cannot be read")
 
 
 def _empty(cls: Any, config: Mapping[str, Any]) -> Any:

@@ -16,6 +16,7 @@ from longtake.models.domain.prompt import PromptSpec
 from longtake.pipelines.ablation.prompts import prompts_of
 from longtake.pipelines.ablation.settings import AblateConf, Kind, check_folder
 from longtake.pipelines.config.provenance import hash_of, video_settings
+from longtake.pipelines.files.store import refuse_ray_copy
 from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
 
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"  # of the generated part of the page
@@ -39,6 +40,8 @@ class Job:
 
 def check(conf: AblateConf) -> list[Job]:
     """One job per prompt. Raises ValueError for a bundle, prompts, pipelines or a page that cannot be used."""
+    for name in ("out", "work"):
+        refuse_ray_copy(name, Path(getattr(conf, name)))
     jobs = jobs_of(conf)
     limits_of(conf).check(conf)
     for variant in conf.chosen:

@@ -35,14 +35,14 @@ from longtake.pipelines.datasets.manifest import Manifest, VideoRow
 from longtake.pipelines.files.folder_lock import FolderLock, exclusive
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
-from longtake.pipelines.runners.stages import stage_factories
 from longtake.pipelines.terminal.exit_codes import Refused
 from longtake.pipelines.terminal.progress import counts, doing
-from longtake.pipelines.terminal.signals import Stopped
+from longtake.pipelines.terminal.signals import STOPS, Stopped
 from longtake.pipelines.tracking.job_run import job_run
 from longtake.pipelines.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
+NOTHING_YET = "no video was started"
 TABLE_ROWS = 200  # in a part of the tracked table
 
 
@@ -52,6 +52,7 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
     Raises Stopped after SIGTERM or Ctrl-C, RuntimeError when it cannot go on. Finished videos stay in either case.
     """
     conf, store, bundle_sha256 = prepared.conf, prepared.store, prepared.bundle_sha256
+    logger.info("out=%s", store)  # whole: a relative path is one of the machine where this runs
     with exclusive(store) as lock, _stop_signals() as signals:
         manifest, checker = Manifest(store), RowChecker(conf, bundle_sha256)
         survey = Survey(conf, checker, manifest)
@@ -60,8 +61,11 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
         forget(manifest, found)
         tally, shards = tally_of(found), unpacked(manifest, conf, found)
         if tally.finished == tally.total:
+            logger.info("nothing to do: each of the %d rows is finished", tally.total)
             finish(manifest, conf, shards)
             return tally
+        from longtake.pipelines.runners.stages import stage_factories  # torch: not for a job that is finished
+
         stages = factories or stage_factories(conf)
         rows = Rows(checker, survey, found)
         connect(conf.ray)
@@ -69,21 +73,21 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
         with (
             _tracked(conf, store, bundle_sha256) as tracker,
             pools(conf.ray, {**stages, "writer": partial(BulkWriter, store)}) as ready,
-            BulkProgress() as progress,
         ):
+            progress = BulkProgress(tally)
             observe = _Observer(progress, tracker)
             job = BulkJob(conf, ready, rows, tally, shards, set(store.list(CHUNKS)), observe)
             try:
                 signals.can_drain = True
-                job.run(lambda: _stopping(store, lock, signals))
+                with doing(progress.status):
+                    job.run(lambda: _stopping(store, lock, signals))
             finally:
                 rows.close()
                 observe.flush()
-                logger.info("%s", progress.line(tally))
             if signals.received is not None:
-                text = f"{tally.finished} videos are finished; run the same command again to continue"
+                text = f"out={store}: {tally.finished} of {tally.total} videos are finished; run the same command again"
                 raise Stopped(text, signals.received)
-        write_card(store, DATA_FILES[conf.format])
+        write_card(store, manifest, DATA_FILES[conf.format])
     return tally
 
 
@@ -110,7 +114,7 @@ class _Observer:
         self._rows: list[dict[str, object]] = []  # not in the tracked table yet
 
     def __call__(self, tally: Tally, event: object) -> None:
-        self._progress.show(tally)
+        self._progress.show()
         self._tracker.metrics({name: value for name, value in asdict(tally).items() if value is not None})
         if isinstance(event, VideoRow):
             self._rows.append(asdict(event))
@@ -160,12 +164,17 @@ def _stop_signals() -> Iterator[_Signals]:
         signals.received = number
         signal.signal(number, before[number])
         if not signals.can_drain:
-            raise Stopped("no video was started", number)
+            raise Stopped(NOTHING_YET, number)
 
     if threading.current_thread() is threading.main_thread():
-        before = {int(number): signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        wanted = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
+        before = {int(number): signal.signal(number, note) for number in wanted}
     try:
         yield signals
+    except KeyboardInterrupt as stop:
+        if isinstance(stop, Stopped) or signals.received is None:
+            raise
+        raise Stopped(NOTHING_YET, signals.received) from None  # Ray made another exception of it
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

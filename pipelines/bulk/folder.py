@@ -43,4 +43,4 @@ def finish(manifest: Manifest, conf: BulkConf, shards: Counter[int]) -> None:
         pack_shard(manifest.store, manifest, shard, conf.shard_size)
     if conf.format is Format.VIDEOFOLDER:
         write_metadata(manifest.store, manifest)
-    write_card(manifest.store, DATA_FILES[conf.format])
+    write_card(manifest.store, manifest, DATA_FILES[conf.format])

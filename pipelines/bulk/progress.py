@@ -1,18 +1,15 @@
-"""Progress of a bulk job: a bar for each stage in a terminal, else log lines, and Ray metrics."""
+"""Progress and end of a bulk job: in words, and as Ray metrics."""
 
-import logging
-import sys
 import time
-from types import TracebackType
-from typing import Any, Self
-
-from tqdm import tqdm
+from collections.abc import Callable
+from typing import Any
 
 from longtake.pipelines.bulk.records import Tally
 from longtake.pipelines.runners.ray_metrics import RayMetrics
+from longtake.pipelines.terminal.exit_codes import ExitCode
+from longtake.pipelines.terminal.progress import Status, counts, duration
 
-logger = logging.getLogger(__name__)
-LOG_S = 15.0
+STILL_S = 30.0  # without any event: then the status says so
 GAUGES = {
     "in_flight": "videos in progress",
     "waiting_frames": "low-resolution frames waiting for a refiner",
@@ -30,55 +27,44 @@ COUNTERS = {
 
 
 class BulkProgress:
-    """Shows a tally; updates may come at any rate."""
+    """Follows a tally; `show` may be called at any rate, `status` at any time."""
 
-    def __init__(self) -> None:
-        self._began = self._logged = time.monotonic()
-        self._bars: dict[str, Any] = {}
-        if sys.stderr.isatty():
-            for place, name in enumerate(("videos", "chunks", "windows")):
-                self._bars[name] = tqdm(desc=f"{name:<8}", unit=name[:-1], position=place, leave=False)
-        self._metrics = RayMetrics(GAUGES, COUNTERS)
+    def __init__(self, tally: Tally, now: Callable[[], float] = time.monotonic) -> None:
+        self._tally, self._now = tally, now
+        self._metrics: Any = RayMetrics(GAUGES, COUNTERS)
+        self._moved_s = now()
 
-    def show(self, tally: Tally) -> None:
-        self._metrics.show({name: getattr(tally, name) for name in (*GAUGES, *COUNTERS)})
-        if self._bars:
-            self._draw(tally)
-        elif time.monotonic() - self._logged >= LOG_S:
-            self._logged = time.monotonic()
-            logger.info("%s", self.line(tally))
+    def show(self) -> None:
+        """After every event of the job."""
+        self._moved_s = self._now()
+        self._metrics.show({name: getattr(self._tally, name) for name in (*GAUGES, *COUNTERS)})
 
-    def line(self, tally: Tally) -> str:
-        """The progress in words."""
-        seconds = time.monotonic() - self._began
-        parts = [f"{tally.finished}/{tally.total} videos", f"{tally.failed} failed", f"{tally.in_flight} in progress"]
-        parts += [f"{tally.chunks} chunks", f"{tally.windows} windows", f"queue {tally.waiting_frames} frames"]
-        parts += [f"{tally.frames / seconds:.2f} frames/s", f"{_left(tally, seconds)} left"]
-        return ", ".join(parts)
-
-    def _draw(self, tally: Tally) -> None:
-        seconds = time.monotonic() - self._began
-        for name, count in (("videos", tally.finished), ("chunks", tally.chunks), ("windows", tally.windows)):
-            bar = self._bars[name]
-            bar.total = tally.total if name == "videos" else None
-            bar.update(count - bar.n)
-        self._bars["videos"].set_postfix_str(f"{tally.failed} failed, {_left(tally, seconds)} left")
-        self._bars["chunks"].set_postfix_str(f"queue {tally.waiting_frames} frames")
-        self._bars["windows"].set_postfix_str(f"{tally.frames / seconds:.2f} frames/s")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for bar in self._bars.values():
-            bar.close()
+    def status(self, seconds: float) -> Status:
+        """The status of a job that has run for `seconds`."""
+        return status(self._tally, seconds, self._now() - self._moved_s)
 
 
-def _left(tally: Tally, seconds: float) -> str:
-    num_ended = tally.done + tally.failed
-    if not num_ended:
-        return "?"
-    left = (tally.total - tally.finished) * seconds / num_ended
-    return f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
+def status(tally: Tally, seconds: float, still_s: float = 0.0) -> Status:
+    """The progress in words, with one time left; `still_s` is the time since the last event."""
+    earlier = tally.skipped + tally.failed_before
+    notes = [f"{tally.failed} failed", f"{tally.in_flight} in progress"]
+    notes += [f"{tally.chunks} chunks", f"{tally.windows} windows", f"{tally.frames / max(seconds, 1e-3):.2f} frames/s"]
+    notes += [f"nothing has ended for {duration(still_s)}"] if still_s > STILL_S else []
+    return counts(tally.finished, tally.total, "videos", seconds, earlier, ", ".join(notes))
+
+
+def summary(out: str, tally: Tally) -> str:
+    """The end of a job in one line: every row of its prompts is in one of the counts."""
+    again = "; retry_failed=true makes failed ones again" if tally.failed + tally.failed_before else ""
+    parts = [f"{tally.done} videos made", f"{tally.failed} failed"]
+    parts += [f"{tally.failed_before} failed in an earlier run"] if tally.failed_before else []
+    parts += [f"{tally.skipped} already finished"]
+    parts += [f"{tally.outdated} kept although their rows changed or are gone"] if tally.outdated else []
+    parts += [f"{tally.flagged} break a limit of quality"] if tally.flagged else []
+    parts += [f"{tally.unknown} with words that the bundle does not know"] if tally.unknown else []
+    return f"{out}: {', '.join(parts)}{again}"
+
+
+def exit_code(tally: Tally) -> ExitCode:
+    """The exit code of a job that has ended."""
+    return ExitCode.SOME_FAILED if tally.failed + tally.failed_before else ExitCode.DONE

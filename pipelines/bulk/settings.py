@@ -13,6 +13,8 @@ from longtake.pipelines.config.loader import compose, flatten
 from longtake.pipelines.config.provenance import video_settings
 from longtake.pipelines.tracking.settings import TrackingParams
 
+SHARD_SIZE = 1000
+
 
 class Format(StrEnum):
     """The layout of the output."""
@@ -47,7 +49,7 @@ class BulkConf(Conf):
     changed: Changed = Changed.REFUSE  # finished videos whose rows changed or are gone: refuse the job, remake or keep
     in_flight: int = 4  # maximum number of videos in progress
     waiting_segments: int = 16  # final segments that may wait to be encoded; with more, no task is started
-    shard_size: int = 1000  # videos in a tar file of format=webdataset
+    shard_size: int = SHARD_SIZE  # videos in a tar file of format=webdataset
     drain_s: float = 20.0  # time for committing finished videos after SIGTERM or Ctrl-C
     quality: QualityParams = field(default_factory=QualityParams)
     tracking: TrackingParams = field(default_factory=TrackingParams)
@@ -61,6 +63,10 @@ class BulkConf(Conf):
             raise ValueError(f"seed={self.seed} must be at least 0 and less than 2**63")
         if self.drain_s < 0:
             raise ValueError(f"drain_s={self.drain_s} must be at least 0")
+        if self.shard_size != SHARD_SIZE and self.format is not Format.WEBDATASET:
+            raise ValueError(
+                f"shard_size={self.shard_size} has no effect with format={self.format}: a webdataset has shards"
+            )
         if self.previews and self.format is Format.WEBDATASET:
             raise ValueError("previews=true: a webdataset holds only videos; choose format=mp4 or videofolder")
 

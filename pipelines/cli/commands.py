@@ -26,8 +26,12 @@ if TYPE_CHECKING:
 
 Work = Callable[[], "ExitCode | None"]  # None: done
 
+IDLE_POOLS = ("ray.base", "ray.refiner", "ray.writer")  # of commands that start none of them
+
 
 def generate(args: argparse.Namespace) -> Work:
+    if args.runner == "local":
+        _refuse_idle(args, ("ray",), "the models run in this process; add --runner ray")
     spec = _spec(args, args.num_frames)
     places = _places(args)
     conf, plan = _conf(args, spec)
@@ -46,6 +50,7 @@ def generate(args: argparse.Namespace) -> Work:
 
 
 def enhance(args: argparse.Namespace) -> Work:
+    _refuse_idle(args, ("base", "ray"), "VIDEO takes the place of the base model, and the refiner runs in this process")
     from longtake.models.video.reader import VideoReader
     from longtake.models.video.sound import Sound
 
@@ -76,6 +81,7 @@ def enhance(args: argparse.Namespace) -> Work:
 
 
 def plan(args: argparse.Namespace) -> Work:
+    _refuse_idle(args, ("base", "refiner", "scheduler", "video", "ray"), "a plan depends on plan.* only")
     from longtake.models.domain.plan import Plan
     from longtake.pipelines.cli.plan_drawing import draw
 
@@ -89,11 +95,13 @@ def bulk(args: argparse.Namespace) -> Work:
 
     prepared = check(load_bulk(args.config, args.overrides))
 
-    def work() -> None:
+    def work() -> "ExitCode":
         from longtake.pipelines.bulk.command import run
+        from longtake.pipelines.bulk.progress import exit_code, summary
 
         tally = run(prepared)
-        print(f"{prepared.conf.out}: {tally.done} videos made, {tally.failed} failed, {tally.skipped} already finished")
+        print(summary(str(prepared.store), tally))
+        return exit_code(tally)
 
     return _watched(args, "bulk", work)
 
@@ -138,6 +146,7 @@ def evaluate(args: argparse.Namespace) -> Work:
 
     if args.compare:
         return _compare(args)
+    _refuse_idle(args, IDLE_POOLS, "num_workers=N sets how many videos are measured at a time")
     conf = load_evaluate(args.config, args.overrides)
     from longtake.pipelines.evaluate.command import check, run
 
@@ -174,13 +183,13 @@ def train(args: argparse.Namespace) -> Work:
     from longtake.pipelines.train.checks import check
     from longtake.pipelines.train.settings import load_train
 
+    _refuse_idle(args, IDLE_POOLS, "workers=N sets how many workers train")
     prepared = check(load_train(args.config, args.overrides))
 
     def work() -> None:
         from longtake.pipelines.train.command import run
 
-        run(prepared)
-        print(f"{prepared.conf.out}: bundle written; training log and sheets are in {prepared.conf.work}")
+        print(run(prepared))
 
     return _watched(args, "train", work)
 
@@ -194,7 +203,7 @@ def ablate(args: argparse.Namespace) -> Work:
     def work() -> None:
         from longtake.pipelines.ablation.command import run
 
-        run(jobs)
+        print(run(jobs))
 
     return _watched(args, "ablate", work)
 
@@ -237,8 +246,10 @@ def _cues(options: "list[list[str]]") -> "tuple[Cue, ...]":
 
 def _places(args: argparse.Namespace, source: Path | None = None) -> "Places":
     from longtake.pipelines.cli.video_recorder import Places
+    from longtake.pipelines.files.store import refuse_ray_copy
 
     places = Places(args.out, getattr(args, "preview", None), getattr(args, "contact_sheet", None))
+    refuse_ray_copy("out", places.out)
     places.check(source)
     return places
 
@@ -259,6 +270,13 @@ def _load_conf(args: argparse.Namespace) -> "Conf":
     flags = {"bundle": getattr(args, "bundle", None), "video.fps": getattr(args, "fps", None)}
     chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
     return load(args.config, [*chosen, *args.overrides])
+
+
+def _refuse_idle(args: argparse.Namespace, sections: tuple[str, ...], reason: str) -> None:
+    """Raises ValueError for a setting of the command line that would change nothing."""
+    for word in args.overrides:
+        if word.startswith(tuple(f"{section}." for section in sections)):
+            raise ValueError(f"{word} has no effect here: {reason}")
 
 
 def _check_texts(bundle: "Bundle", spec: "PromptSpec", plan: "Plan") -> None:

@@ -140,11 +140,19 @@ def _build(cls: type[P], data: Mapping[Any, Any], at: str) -> P:
         if name not in data and f.default is MISSING and f.default_factory is MISSING:
             raise FieldError(f"{at}{name}", " is missing: it has no default")
     hints = typing.get_type_hints(cls)
+    for key, value in data.items():
+        if isinstance(value, str) and not value.strip() and settings[key].default != "":
+            raise FieldError(f"{at}{key}", f"={value} is empty: it needs a value{_or_none(hints[key])}")
     values = {key: _convert(hints[key], value, f"{at}{key}") for key, value in data.items()}
     try:
         return cls(**values)
     except ValueError as error:
         raise _placed(error, settings, at) from None
+
+
+def _or_none(hint: Any) -> str:
+    """How to say that there is none, where that is possible."""
+    return ", or null for none" if type(None) in typing.get_args(hint) else ""
 
 
 def _placed(error: ValueError, names: Collection[str], at: str) -> ValueError:
@@ -171,6 +179,8 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
         value = str(value) if hint is str else _parse(value, key)
     if origin is tuple and isinstance(value, list | tuple):
         inner = (args[0],) * len(value) if args[1:] == (...,) else args
+        if any(isinstance(item, str) and not item.strip() for item in value):
+            raise FieldError(key, f"={_show(value)} has an empty item")
         if len(inner) == len(value):
             return tuple(_convert(h, v, f"{key}[{i}]") for i, (h, v) in enumerate(zip(inner, value, strict=True)))
         raise FieldError(key, f"={_show(value)} must have {len(inner)} values, not {len(value)}")

@@ -14,6 +14,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow.compute as pc
@@ -22,6 +23,9 @@ import pyarrow.parquet as pq
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
 from longtake.pipelines.datasets.names import member_name
 from longtake.pipelines.files.store import Store
+
+CARD = "README.md"
+SIGNATURE = "Videos made from text by Longtake."  # of a card that we may write again
 
 # They differ from run to run, and so stay out of files that are compared byte by byte.
 TIMES = ("generate_s", "refine_s", "encode_s", "attempts", "finished_at")
@@ -155,11 +159,19 @@ def write_metadata(store: Store, manifest: Manifest) -> int:
     return len(table)
 
 
-def write_card(store: Store, data_files: str) -> None:
-    """Writes the dataset card by which Hugging Face's `load_dataset` finds the rows of the folder, if it has none."""
-    config = f'configs:\n- config_name: default\n  data_files:\n  - split: train\n    path: "{data_files}"\n'
-    text = "Videos made from text by Longtake. `manifest/*.parquet` has a row for each, failed ones included.\n"
-    store.create("README.md", f"---\n{config}---\n\n{text}".encode())
+def write_card(store: Store, manifest: Manifest, data_files: str) -> None:
+    """Writes the dataset card by which Hugging Face's `load_dataset` finds the rows of the folder.
+
+    Its description changes with the rows: the cache of `load_dataset` is keyed by the card, not by the files. Another
+    README.md, of the user, stays.
+    """
+    if store.exists(CARD) and SIGNATURE not in store.get(CARD).decode(errors="replace"):
+        return
+    table = manifest.table().select(["ordinal", "id", "sha256"]).sort_by("ordinal")
+    digest = sha256(json.dumps(table.to_pylist()).encode()).hexdigest()[:16]
+    config = f"configs:\n- config_name: default\n  description: rows {digest}\n  data_files:\n"
+    text = f"{SIGNATURE} `manifest/*.parquet` has a row for each, failed ones included.\n"
+    store.put(CARD, f'---\n{config}  - split: train\n    path: "{data_files}"\n---\n\n{text}'.encode())
 
 
 def plain_fields(row: VideoRow) -> dict[str, object]:

@@ -23,7 +23,8 @@ from fsspec.implementations.local import LocalFileSystem
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.pipelines.config.loader import from_plain
 from longtake.pipelines.datasets.manifest import FOLDER, Manifest, VideoRow
-from longtake.pipelines.datasets.video_files import NUM_REQUESTS, VIDEOS, Place, find_videos, place_of, protocol_of
+from longtake.pipelines.datasets.places import Place, place_of, protocol_of
+from longtake.pipelines.datasets.video_files import NUM_REQUESTS, VIDEOS, find_videos
 from longtake.pipelines.datasets.video_tables import TABLES, read_table, whole_number
 from longtake.pipelines.files.store import Store
 
@@ -186,7 +187,9 @@ def _of_row(folder: Place, place: str, row: Mapping[str, Any] | str) -> Listed:
     if isinstance(row, str):
         return Listed(place, "", reason=row)
     name = next((row[key] for key in NAMES if key in row), None)
-    if not isinstance(name, str):
+    if name is not None and not isinstance(name, str):
+        return Listed(place, "", reason=f"path={name!r:.60} is not a text")
+    if name is None:
         columns = ", ".join(map(str, row)) or "none"
         return Listed(place, "", reason=f"it has no path and no file_name; its columns are {columns}")
     prompt = next((shown(str(row[key])) for key in CAPTIONS if key in row), None)

@@ -1,31 +1,23 @@
 """Tables of videos, as people and their tools write them: .csv, .tsv, .jsonl (or .ndjson) and .parquet.
 
-Text is UTF-8, or UTF-16 or UTF-32 with a byte order mark. Lines of .jsonl end at \\n, \\r\\n or \\r: other line ends of
-Unicode (U+2028, U+0085, a vertical tab) may stand in a caption. NaN is a blank cell in every column. A row that
-cannot be read is a reason, and the rows after it are read.
+Text is read by `prompt_text.py`: encodings, line ends. NaN is a blank cell in every column. A row that cannot be read
+is a reason, and the rows after it are read.
 """
 
-import codecs
 import csv
 import io
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from longtake.pipelines.datasets.prompt_text import text_lines
+
 TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
-MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
 NUM_CHARS = 2**30  # in a cell of a .csv, whose reader allows 131,072 by default
 
 TableRow = Mapping[str, Any] | str  # the cells that are not blank, by their column, or the reason for their absence
@@ -37,19 +29,10 @@ def read_table(name: str, data: bytes) -> Iterator[TableRow]:
     if kind == ".parquet":
         rows: Iterator[TableRow] = iter(pq.read_table(pa.BufferReader(data)).to_pylist())
     elif kind in (".csv", ".tsv"):
-        rows = _csv(decode(data), "\t" if kind == ".tsv" else ",")
+        rows = _csv(io.BytesIO(data), "\t" if kind == ".tsv" else ",")
     else:
-        rows = _jsonl(decode(data))
+        rows = _jsonl(io.BytesIO(data))
     return (row if isinstance(row, str) else {k: v for k, v in row.items() if not _blank(v)} for row in rows)
-
-
-def decode(data: bytes) -> str:
-    """The text of a file. Raises ValueError for bytes that are none."""
-    encoding = next((name for mark, name in MARKS if data.startswith(mark)), "utf-8")
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"it is not text in UTF-8, or in UTF-16 with a byte order mark ({error})") from None
 
 
 def whole_number(value: object) -> int | None:
@@ -62,9 +45,9 @@ def whole_number(value: object) -> int | None:
         return None
 
 
-def _csv(text: str, delimiter: str) -> Iterator[TableRow]:
+def _csv(file: BinaryIO, delimiter: str) -> Iterator[TableRow]:
     csv.field_size_limit(NUM_CHARS)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    rows = csv.reader(text_lines(file, keep_ends=True), delimiter=delimiter)
     names = next(rows, [])
     for values in rows:
         if len(values) > len(names):
@@ -73,8 +56,8 @@ def _csv(text: str, delimiter: str) -> Iterator[TableRow]:
             yield dict(zip(names, values, strict=False))
 
 
-def _jsonl(text: str) -> Iterator[TableRow]:
-    for line in re.split(r"\r\n|\n|\r", text):
+def _jsonl(file: BinaryIO) -> Iterator[TableRow]:
+    for line in text_lines(file):
         if not line.strip():
             continue
         try:

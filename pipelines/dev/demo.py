@@ -2,7 +2,6 @@
 
 import io
 import json
-import logging
 import shutil
 import sys
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from longtake.pipelines.datasets.manifest import Manifest, VideoRow
 from longtake.pipelines.evaluate.gallery import GalleryVideo, write_gallery
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import Factories
+from longtake.pipelines.terminal.session import session
 
 PROMPTS = (
     "a large red circle moves right over a plain navy background",
@@ -76,8 +76,8 @@ def _shown(row: VideoRow, store: Store, folder: Path) -> GalleryVideo:
 
 
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
-        print(f"Open {main().resolve().as_uri()}")
+        with session("demo"):
+            print(f"Open {main().resolve().as_uri()}")
     except KeyboardInterrupt:
         sys.exit("stopped")

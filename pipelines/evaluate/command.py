@@ -65,7 +65,7 @@ class Outcome:
             f"{self.there} there already" if self.there else "",
             f"{self.failed - self.failed_before} failed now",
             f"{self.failed_before} failed before (retry_failed=true measures them again)" if self.failed_before else "",
-            f"{not_made} were not made by the bulk job" if (not_made := len(self.rows) - done - self.failed) else "",
+            f"{not_made} not made by the bulk job" if (not_made := len(self.rows) - done - self.failed) else "",
         ]
         notes = Counter(note for row in self.rows for note in (row["notes"] or "").split("; ") if note)
         said = [f"{note} ({count} videos)" if count > 1 else note for note, count in notes.most_common(3)]
@@ -116,8 +116,7 @@ def run(prepared: PreparedEvaluation) -> Outcome:
     evaluation.add([failed_row(video, video.reason or "") for video in work.not_made])
     with job_run(conf.tracking, store, "run.json", "evaluate", flatten(conf)) as tracker:
         if work.left:
-            with doing("waiting for Ray"):
-                connect(conf.ray)
+            connect(conf.ray)
             _collect(evaluation, _measured(prepared, work.left), len(work.left), tracker)
         videos = {video.digest: video for video in prepared.videos}
         rows = [row for row in evaluation.rows() if row["made_from"] in videos]

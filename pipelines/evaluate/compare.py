@@ -74,11 +74,12 @@ def check(folders: Sequence[str], options: Mapping[str, str]) -> Comparison:
         if evaluation.settings is None:
             raise ValueError(f"--compare {folder}: it holds no evaluation; run `longtake evaluate` with out={folder}")
         settings.append(evaluation.settings)
-    for name in ("flow", "size", "clip"):
+    for name in ("flow", "size", "clip", "clip_sha256"):
+        first = settings[0].get(name)
         for folder, values in zip(folders, settings, strict=True):
-            if values[name] != settings[0][name]:
+            if values.get(name, first) != first:
                 raise ValueError(
-                    f"--compare: {folders[0]} was measured with {name}={settings[0][name]} and {folder} with "
+                    f"--compare: {folders[0]} was measured with {name}={first} and {folder} with "
                     f"{name}={values[name]}; metrics measured differently cannot be compared"
                 )
     store = Store(options["out"])
@@ -89,12 +90,13 @@ def check(folders: Sequence[str], options: Mapping[str, str]) -> Comparison:
 def compare(comparison: Comparison) -> Iterator[str]:
     """Writes differences.json and index.html; yields lines that report the pairs found."""
     folders = comparison.folders
-    tables = [_by_key(evaluation.rows(COLUMNS)) for evaluation in comparison.evaluations]
+    every = [evaluation.rows(COLUMNS) for evaluation in comparison.evaluations]
+    tables = [_by_key(rows) for rows in every]
     shared = sorted(set.intersection(*map(set, tables)))
     if not shared:
         raise ValueError(f"--compare {' '.join(folders)}: they have no prompt and seed in common")
-    for folder, table in zip(folders, tables, strict=True):
-        yield f"{folder}: {len(table)} videos, {len(shared)} of them in all folders"
+    for folder, rows, table in zip(folders, every, tables, strict=True):
+        yield f"{folder}: {len(table)} videos, {len(shared)} of them in all folders{_left_out(rows, table)}"
     found = {
         folder: {entry.name: difference(entry.name, [tables[0][key] for key in shared], [table[key] for key in shared])
                  for entry in CATALOG}
@@ -123,6 +125,19 @@ def difference(name: str, first: Sequence[MetricRow], other: Sequence[MetricRow]
     ]
     finite = [float(b - a) for a, b in pairs if math.isfinite(a) and math.isfinite(b)]
     return list(interval(finite)) if finite else None
+
+
+def _left_out(rows: Sequence[MetricRow], table: Table) -> str:
+    """The rows that no pair is made of, by their reason."""
+    failed = sum(row["status"] != DONE for row in rows)
+    unnamed = sum(row["status"] == DONE and not _has_key(row) for row in rows)
+    counts = {
+        "without metrics": failed,
+        "without prompt or seed": unnamed,
+        "of a prompt and seed that another video has": len(rows) - failed - unnamed - len(table),
+    }
+    said = [f"{count} {what}" for what, count in counts.items() if count]
+    return f"; left out: {', '.join(said)}" if said else ""
 
 
 def _by_key(rows: Sequence[MetricRow]) -> dict[Key, MetricRow]:

@@ -4,7 +4,7 @@
    is measured again.
 2. A row that failed stays, and counts as failed, until its file changes or `retry_failed` is set.
 3. A row that a bulk job failed to make is no video: it is written anew, from the list.
-4. A row whose video is no longer listed stays in the parquet files, and counts nowhere.
+4. A row whose video is no longer listed stays in the parquet files, and is not on the page.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ def resume(videos: Sequence[Listed], rows: Sequence[MetricRow], retry_failed: bo
     if changed:
         notes.append(f"{_videos(changed)} changed since their rows were made (file, prompt or seed): measured again")
     if gone:
-        notes.append(f"{_videos(gone)} no longer listed: their rows stay in the parquet files, and count nowhere")
+        notes.append(f"{_videos(gone)} no longer listed: their rows stay in the parquet files, and are not on the page")
     return Resume(
         left=[video for video in videos if video.made and video.digest not in kept],
         not_made=[video for video in videos if not video.made],

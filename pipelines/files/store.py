@@ -32,6 +32,8 @@ T = TypeVar("T")
 # Simultaneous requests: one to S3 takes some 20 ms, and 10,000 records are read and deleted one by one.
 NUM_REQUESTS = 16
 
+RAY_COPIES = "runtime_resources"
+
 # Errors of file systems that cannot create a file exclusively: exFAT, mounted buckets, some copies of S3.
 NOT_SUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
 
@@ -43,7 +45,7 @@ class Store:
         url = os.fspath(url)
         is_local = split_protocol(url)[0] in (None, "file", "local")
         # Absolute: a process with another working directory may open it.
-        self.local_path = Path(LocalFileSystem._strip_protocol(url)) if is_local else None
+        self.local_path = _local_path(url) if is_local else None
         self.url = str(self.local_path) if is_local else url
 
     def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
@@ -53,7 +55,12 @@ class Store:
         return self.url
 
     def check(self, option: str) -> None:
-        """Writes and deletes a file. Raises ValueError naming `option`, the URL and the reason if that fails."""
+        """Writes and deletes a file. Raises ValueError naming `option`, the URL and the reason if that fails.
+
+        Also for a folder in Ray's copy of a working directory, which nobody would find again.
+        """
+        if self.local_path is not None:
+            refuse_ray_copy(option, self.local_path)
         probe = f".probe-{secrets.token_hex(4)}"
         try:
             self._put_once(probe, b"")
@@ -184,7 +191,7 @@ class Store:
 
     @cached_property
     def _place(self) -> tuple[AbstractFileSystem, str]:
-        # Of a local path `url_to_fs` would take `a::b` for a chain of file systems.
+        # A local path is no URL: fsspec would read `a::b` as a chain of two.
         fs, root = url_to_fs(self.url) if self.local_path is None else (LocalFileSystem(), self.url)
         return fs, root.rstrip("/")
 
@@ -194,6 +201,22 @@ class Store:
 
     def _at(self, path: str) -> str:
         return f"{self._place[1]}/{path}"
+
+
+def refuse_ray_copy(option: str, path: Path) -> None:
+    """Raises ValueError for a place in the folder that Ray unpacks for `ray job submit --working-dir`."""
+    if RAY_COPIES in path.absolute().parts:
+        raise ValueError(
+            f"{option}={path}: this is Ray's copy of the working directory, which it deletes; give an absolute path "
+            "that all machines share, or a URL"
+        )
+
+
+def _local_path(url: str) -> Path:
+    """The absolute path of a `file://` URL or of a path, whose characters have no other meaning."""
+    if "://" in url:
+        return Path(LocalFileSystem._strip_protocol(url))
+    return Path(os.path.abspath(os.path.expanduser(url)))
 
 
 @contextmanager

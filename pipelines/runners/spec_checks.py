@@ -19,7 +19,7 @@ def plan_for(conf: Conf, spec: PromptSpec) -> Plan:
 
 
 def check_texts(bundle: "Bundle", spec: PromptSpec) -> list[str]:
-    """The words of `spec` that the bundle does not know; its tokenizers and text encoders suffice.
+    """The words of `spec` that the bundle does not know; its tokenizers suffice.
 
     Raises FieldError for a prompt that is too long.
     """

@@ -54,9 +54,9 @@ def build_bundle(conf: Conf, stage: StageName | None = None) -> Bundle:
 
 
 def build_texts(conf: Conf) -> Bundle:
-    """Tokenizers and text encoders alone, for checking prompts when other processes hold the networks."""
+    """The tokenizers alone, for checking prompts when other processes hold the networks."""
     quiet()
-    return load_bundle(bundle_path(conf.bundle), keep=lambda part: part.endswith(("tokenizer", "text_encoder")))
+    return load_bundle(bundle_path(conf.bundle), keep=lambda part: part.endswith("tokenizer"))
 
 
 def build_generator(conf: Conf, bundle: Bundle) -> LocalRunner:

@@ -36,6 +36,8 @@ from longtake.pipelines.serve.http.app import create_app
 from longtake.pipelines.serve.http.backpressure import PROXY_CALLBACK, proxy_middleware
 from longtake.pipelines.serve.library.takes import Takes
 from longtake.pipelines.serve.settings import ServeConf, load_serve
+from longtake.pipelines.terminal.progress import doing
+from longtake.pipelines.terminal.signals import own_signals
 
 NAME = "longtake"
 STOP_S = 10.0  # beyond `drain_s`, for the rest of a shutdown
@@ -110,10 +112,9 @@ def serve_forever(conf: ServeConf, factories: Factories | None = None) -> None:
     """
     os.environ.setdefault(PROXY_CALLBACK, f"{proxy_middleware.__module__}.{proxy_middleware.__name__}")
     connect(conf.ray)
-    for name in ("ray", "ray.serve"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        start(conf)
+        with doing("starting Ray Serve"), own_signals():
+            start(conf)
         run(conf, factories)
         print(url_of(conf), flush=True)
         while True:
@@ -131,10 +132,12 @@ def start(conf: ServeConf) -> None:
 def run(conf: ServeConf, factories: Factories | None = None) -> None:
     """Deploys the endpoint and waits until it is ready. Raises RuntimeError if it cannot start."""
     try:
-        handle = serve.run(application(conf, factories), name=NAME)
+        with doing("starting the endpoint"), own_signals():
+            handle = serve.run(application(conf, factories), name=NAME)
     except RuntimeError as error:
         raise RuntimeError(f"the endpoint cannot start: {_deployment_error() or error}") from None
-    _wait_until_ready(handle, url_of(conf), conf.ray.start_timeout_s)
+    with doing("loading the models"):
+        _wait_until_ready(handle, url_of(conf), conf.ray.start_timeout_s)
 
 
 def url_of(conf: ServeConf) -> str:

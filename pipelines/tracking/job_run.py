@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.tracking.mlflow_run import begin_run, now_ms
@@ -50,8 +51,7 @@ def open_tracker(params: TrackingParams, folder: Path | None, kind: JobKind, key
     """Begins the run of a job, or continues the run that an earlier Tracker with this `key` began.
 
     `folder` is the local output folder, which gets `mlflow.db` and `mlflow-artifacts` unless the settings name another
-    store; None stands for the working directory. Raises ValueError for a key that no Tracker made, or for a folder
-    whose name sqlite cannot open.
+    store; None stands for the working directory. Raises ValueError for a key that no Tracker made.
     """
     if key is not None and not re.fullmatch(r"[\w-]{1,64}", key, re.ASCII):
         raise ValueError(f"key={key!r}: must be the key of an earlier tracker: letters, digits, - and _")
@@ -74,7 +74,7 @@ def _store_uri(params: TrackingParams, folder: Path | None) -> str:
     uri = params.uri or os.environ.get("MLFLOW_TRACKING_URI")
     if uri:
         return uri
-    place = str((folder or Path()).absolute())
-    if "?" in place:
-        raise ValueError(f"folder={place!r}: mlflow.db cannot be in a folder with ? in its name; set tracking.uri")
-    return f"sqlite:///{place}/mlflow.db"
+    file = str((folder or Path()).absolute() / "mlflow.db")
+    # SQLAlchemy decodes %XX and takes ? for the end. MLflow decodes nothing and makes the parent folder of what it
+    # reads there: with encoded slashes there is none.
+    return f"sqlite:///{quote(file, safe='') if set('%?#') & {*file} else file}"

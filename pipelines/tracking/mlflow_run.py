@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
+from urllib.parse import unquote
 
 from longtake.pipelines.tracking.text import masked
 
@@ -131,9 +132,15 @@ def _experiment(client: Any, name: str, uri: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is not None:
         return str(found.experiment_id)
-    local = uri.startswith("sqlite:///")
-    path = Path(uri.removeprefix("sqlite:///").partition("?")[0]).absolute()
-    return str(client.create_experiment(name, (path.parent / "mlflow-artifacts").as_uri() if local else None))
+    return str(client.create_experiment(name, _artifacts_beside(uri)))
+
+
+def _artifacts_beside(uri: str) -> str | None:
+    """The URI of the folder of artifacts beside a sqlite file; None for other stores."""
+    if not uri.startswith("sqlite:///"):
+        return None
+    file = unquote(uri.removeprefix("sqlite:///").partition("?")[0])  # as SQLAlchemy reads it
+    return (Path(file).absolute().parent / "mlflow-artifacts").as_uri()
 
 
 def _monitors() -> list[Any]:

@@ -1,6 +1,6 @@
 """Tracking settings, importable without MLflow."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from longtake.models.domain.checks import require
 
@@ -26,3 +26,7 @@ class TrackingParams:
         number = isinstance(self.interval_s, int | float) and not isinstance(self.interval_s, bool)
         rule = "must be a number of seconds, more than 0 and at most 3600"
         require(number and 0 < self.interval_s <= 3600, "interval_s", self.interval_s, rule)
+        if not self.enabled:
+            for f in fields(self):
+                if f.name != "enabled" and getattr(self, f.name) != f.default:
+                    raise ValueError(f"{f.name}={getattr(self, f.name)} has no effect with tracking.enabled=false")

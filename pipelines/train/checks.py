@@ -10,7 +10,7 @@ from longtake.models.stages.files import read_index, read_json
 from longtake.pipelines.config.loader import flatten
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.video_list import VideoList, list_videos
-from longtake.pipelines.files.store import Store
+from longtake.pipelines.files.store import Store, refuse_ray_copy
 from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.train.settings import NEEDED, TrainConf
 
@@ -31,6 +31,8 @@ def check(conf: TrainConf) -> PreparedTraining:
     index = read_index(path, NEEDED)
     scheduler = path / "scheduler" / "scheduler_config.json"
     NoiseSchedule.from_config(read_json(scheduler, f"bundle part {scheduler.parent} cannot be read"))
+    for name in ("out", "work"):
+        refuse_ray_copy(name, Path(getattr(conf, name)))
     if Path(conf.out).exists() and not (Path(conf.out) / "model_index.json").is_file():
         raise ValueError(f"out={conf.out} exists and is not a bundle: it will not be replaced")
     if Path(conf.out).resolve() == path.resolve():

@@ -154,6 +154,7 @@ def test_enhance_says_when_it_stretches(capsys):
 OUT = ("--out", "take.mp4")
 
 
+@pytest.mark.report("B11", "B15")
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
@@ -195,7 +196,35 @@ OUT = ("--out", "take.mp4")
         (("generate", PROMPT, "--num", "3", *OUT), "'--num' is neither an option"),
         (("generate", PROMPT, "--out", "take.avi"), "out=take.avi must end in .mp4"),
         (("generate", PROMPT, "--out", "."), "out=. is a folder"),
-        (("generate", PROMPT, "--out", ""), "is a folder"),
+        (("generate", PROMPT, "--out", ""), "--out: it is empty"),
+        (("generate", PROMPT, *OUT, "--bundle", ""), "--bundle: it is empty"),
+        (("generate", PROMPT, *OUT, "--config", " "), "--config: it is empty"),
+        (("generate", PROMPT, *OUT, "--preview", ""), "--preview: it is empty"),
+        (("generate", PROMPT, *OUT, "bundle="), "bundle= is empty: it needs a value"),
+        (("enhance", "", "--prompt", PROMPT, *OUT), "VIDEO: it is empty"),
+        (("regenerate", "a", "--manifest", "", *OUT), "--manifest: it is empty"),
+        (("bulk", "prompts=p.txt", "out="), "out= is empty: it needs a value"),
+        (("bulk", "prompts=", "out=o"), "prompts= is empty: it needs a value"),
+        (("bulk", "prompts=p.txt", "out=o", "num_frames="), "num_frames= is empty"),
+        (("bulk", "prompts=p.txt", "out=o", "tracking.uri="), "tracking.uri= is empty: it needs a value, or null"),
+        (("serve", "serve.takes="), "serve.takes= is empty"),
+        (("serve", "--host", ""), "--host: it is empty"),
+        (("serve", "serve.cors_origins=['']"), "serve.cors_origins=[''] has an empty item"),
+        (("evaluate", "manifest=", "out=o"), "manifest= is empty"),
+        (("evaluate", "manifest=m", "out=", "clip=null"), "out= is empty"),
+        (("train", "manifest=m", "out="), "out= is empty"),
+        (("train", "manifest=m", "out=o", "work="), "work= is empty"),
+        (("ablate", "out="), "out= is empty"),
+        (("generate", PROMPT, *OUT, "ray.base.num_actors=2"), "ray.base.num_actors=2 has no effect here"),
+        (("enhance", "in.mp4", "--prompt", PROMPT, *OUT, "base.guidance_scale=2"), "has no effect here"),
+        (("plan", "refiner.strength=0.5"), "refiner.strength=0.5 has no effect here"),
+        (("evaluate", "manifest=m", "out=o", "ray.base.num_actors=2"), "num_workers=N sets"),
+        (("bulk", "prompts=p.txt", "out=o", "quality.on_failure=reseed"), "quality.on_failure=reseed has no effect"),
+        (("bulk", "prompts=p.txt", "out=o", "shard_size=5"), "shard_size=5 has no effect with format=mp4"),
+        (
+            ("bulk", "prompts=p.txt", "out=o", "tracking.enabled=false", "tracking.name=x"),
+            "tracking.name=x has no effect with tracking.enabled=false",
+        ),
         (("generate", PROMPT, "--out", "nowhere/take.mp4"), "out=nowhere/take.mp4: there is no folder nowhere"),
         (("generate", PROMPT, *OUT, "--preview", "take.mp4"), "preview=take.mp4 is also out"),
         (("generate", PROMPT, *OUT, "--preview", "./x/../take.mp4"), "preview="),
@@ -356,3 +385,43 @@ for argv in json.loads(sys.argv[1]):
     ran = subprocess.run(argv, env=env, capture_output=True, text=True, check=True)
     found = [json.loads(line) for line in ran.stderr.splitlines() if line.startswith("[")]
     assert found == [[list(argv), 0 if argv == ("--help",) else 2, []] for argv in CHEAP]
+
+
+def shell(command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """A command line of bash in which `longtake` is the program."""
+    given = {**os.environ, "PYTHONPATH": str(ROOT), "PY": sys.executable, **env}
+    text = f'set -o pipefail; longtake() {{ "$PY" -m longtake.pipelines "$@"; }}; {command}'
+    return subprocess.run(["bash", "-c", text], env=given, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.report("C18")
+@pytest.mark.parametrize(
+    ("command", "code", "lines"),
+    [
+        ("longtake plan | head -1", 0, 0),
+        ("longtake plan >&-", 0, 0),
+        ("longtake --help | head -1", 0, 0),
+        ("longtake plan >/dev/full", 1, 1),
+        ("longtake --help >/dev/full", 1, 1),
+        ("longtake plan --nope 2>&-", 2, 0),
+        ("PYTHONIOENCODING=ascii longtake generate a --out \u4e2d/x.mp4", 2, 1),
+    ],
+)
+def test_output_that_nobody_reads_or_can_show_raises_nothing(command, code, lines):
+    ran = shell(command)
+    assert ran.returncode == code and ran.stderr.count("\n") == lines and "Traceback" not in ran.stderr, ran.stderr
+
+
+@pytest.mark.report("B9")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_while_arguments_are_checked_is_one_line(sent, code):
+    """The settings come from a pipe that never ends."""
+    os.mkfifo("pipe.yaml")
+    command = [sys.executable, "-m", "longtake.pipelines", "plan", "--config", "pipe.yaml"]
+    # In a session of its own Ctrl-C is not ignored, as it is in a background job.
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
+    with open("pipe.yaml", "w"):  # opens when it reads
+        process.send_signal(sent)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (code, "longtake: stopped\n")

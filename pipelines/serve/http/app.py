@@ -20,6 +20,7 @@ from longtake.pipelines.serve.http import routes_streams as streams
 from longtake.pipelines.serve.http import routes_videos as videos
 from longtake.pipelines.serve.http.access import AccessControl
 from longtake.pipelines.serve.http.backpressure import FlowControl
+from longtake.pipelines.serve.http.closing import Closing
 from longtake.pipelines.serve.http.errors import HANDLERS
 from longtake.pipelines.serve.http.keys import Keys, read_keys
 from longtake.pipelines.serve.http.openapi import document
@@ -51,7 +52,7 @@ def create_app(engine: Engine, takes: Takes, conf: ServeConf, bundle: Bundle | N
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
         exception_handlers=HANDLERS,
-        middleware=_middleware(conf, keys, page),
+        middleware=_middleware(conf, keys, page, engine),
     )
     checker = RequestChecker(conf, bundle or build_texts(conf), limits_of(conf).size_multiple)
     app.state.keys, app.state.service = keys, VideoService(engine, takes, checker)
@@ -63,12 +64,13 @@ def create_app(engine: Engine, takes: Takes, conf: ServeConf, bundle: Bundle | N
     return app
 
 
-def _middleware(conf: ServeConf, keys: Keys, page: Collection[str]) -> list[Middleware]:
+def _middleware(conf: ServeConf, keys: Keys, page: Collection[str], engine: Engine) -> list[Middleware]:
     """CORS is outside access control, so that pages of allowed origins can read its refusals."""
     flow = Middleware(FlowControl)
     access = Middleware(AccessControl, params=conf.serve, keys=keys, open_paths=page)
+    closing = Middleware(Closing, engine=engine)
     if not conf.serve.cors_origins:
-        return [flow, access]
+        return [flow, access, closing]
     cors = Middleware(
         CORSMiddleware,
         allow_origins=conf.serve.cors_origins,
@@ -76,7 +78,7 @@ def _middleware(conf: ServeConf, keys: Keys, page: Collection[str]) -> list[Midd
         allow_headers=["Authorization", "Content-Type", "Range", "Last-Event-ID"],
         expose_headers=["Content-Range", "ETag", "Retry-After", streams.ID_HEADER],
     )
-    return [flow, cors, access]
+    return [flow, cors, access, closing]
 
 
 def _add_file(app: FastAPI, at: str, path: Path) -> None:

@@ -21,7 +21,7 @@ class RequestChecker:
     """The limits of the endpoint and of its bundle."""
 
     def __init__(self, conf: ServeConf, bundle: Bundle, size_multiple: int) -> None:
-        """`bundle` needs only its tokenizers and text encoders, as from `build_texts`."""
+        """`bundle` needs only its tokenizers, as from `build_texts`."""
         self.conf, self.bundle, self.size_multiple = conf, bundle, size_multiple
         self.created = int(time.time())  # creation time of the model as listed: bundles have none
 
@@ -74,6 +74,7 @@ class RequestChecker:
         """Warnings for the client. Raises ApiError for a take that can never be made. Loads no network."""
         self._check_frames(take.num_frames)
         try:
+            self._check_cost(take)
             spec = take.spec
             self._check_texts(spec.texts, len(spec.cues))
             plan = plan_for(for_video(self.conf, spec.settings), spec)
@@ -121,6 +122,12 @@ class RequestChecker:
             if len(text) > limit:
                 raise invalid(f"{name} has {len(text)} characters: at most {limit} are allowed", name)
 
+    def _check_cost(self, take: Take) -> None:
+        """Raises FieldError. A remix or an extension has the size of its source, which may have had other limits."""
+        self.conf.serve.check_size(take.width, take.height, "size")
+        steps = (take.num_inference_steps or self.conf.base.num_inference_steps) + self.conf.refiner.num_inference_steps
+        self.conf.serve.check_cost(take.width, take.height, take.num_frames, steps)
+
     def _check_frames(self, num_frames: int, name: str = "num_frames") -> None:
         limit = self.conf.serve.max_frames
         if num_frames > limit:
@@ -142,14 +149,15 @@ class RequestChecker:
         return width, height
 
     def _check_size(self, width: int, height: int, together: bool) -> None:
-        multiple, limit = self.size_multiple, self.conf.serve.max_pixels
+        multiple = self.size_multiple
         for side, value in (("width", width), ("height", height)):
             if value % multiple or value < multiple:
                 param = "size" if together else side
                 raise invalid(f"{param}: {side} {value} must be a positive multiple of {multiple}", param)
-        if width * height > limit:
-            param = "size" if together else "width"
-            raise invalid(f"{param}: {width}x{height} has more than {limit} pixels", param)
+        try:
+            self.conf.serve.check_size(width, height, "size" if together else None)
+        except ValueError as error:
+            raise from_value_error(error) from None
 
 
 def seconds_of(num_frames: int, fps: int) -> str:

@@ -39,8 +39,22 @@ def test_a_figure_at_its_limit_is_good_and_beyond_it_the_reason_says_which():
 
 
 def test_without_limits_there_is_nothing_to_measure():
-    assert not QualityParams(on_failure=OnFailure.RESEED).has_limits
+    assert not QualityParams().has_limits
     assert all(QualityParams(**one).has_limits for one in ({"max_scuts": 0}, {"min_motion": 0.0}, {"max_drift": 0.0}))
+
+
+@pytest.mark.report("B15")
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"on_failure": OnFailure.RESEED}, "on_failure=reseed has no effect without a limit"),
+        ({"on_failure": OnFailure.FLAG}, "on_failure=flag has no effect without a limit"),
+        ({"max_scuts": 0, "max_reseeds": 5}, "max_reseeds=5 has no effect without on_failure=reseed"),
+    ],
+)
+def test_a_setting_without_an_effect_is_refused(settings, says):
+    with pytest.raises(ValueError, match=says):
+        QualityParams(**settings)
 
 
 @given(st.integers(0, 2**63 - 1))

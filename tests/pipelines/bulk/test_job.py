@@ -1,5 +1,6 @@
 """A bulk job without Ray: its pools have no actors, and nothing is handed out."""
 
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
@@ -7,8 +8,9 @@ import pytest
 from longtake.actors.pool import Pool
 from longtake.models.domain.prompt import PromptSpec
 from longtake.pipelines.bulk.job import BulkJob
+from longtake.pipelines.bulk.records import Tally
 from longtake.pipelines.bulk.settings import load_bulk
-from longtake.pipelines.bulk.video import Slot, begin
+from longtake.pipelines.bulk.video import Slot, begin, requested_row
 from longtake.pipelines.datasets.prompt_rows import PromptRow
 from longtake.pipelines.runners.writer_queue import WriterJob
 
@@ -17,14 +19,15 @@ from longtake.pipelines.runners.writer_queue import WriterJob
 def job():
     conf = load_bulk(overrides=["prompts=p.txt", "out=out", "ray.max_attempts=3"])
     pools = {name: Pool(name, lambda index: None, 1) for name in ("base", "refiner", "writer")}
-    return BulkJob(conf, pools, SimpleNamespace(), set(), lambda *_: None)
+    return BulkJob(conf, pools, SimpleNamespace(), Tally(), Counter(), set(), lambda *_: None)
 
 
 @pytest.fixture
 def video(job):
     """A video of two segments in progress."""
     spec, conf = PromptSpec("a", "a red circle", num_frames=26), job._conf
-    video = begin(PromptRow("p.txt:1", 0, {}, None), spec, conf, conf, "ab" * 32)
+    row = requested_row(PromptRow("p.txt:1", {}, None), spec, conf, conf, "ab" * 32, "{}")
+    video = begin(row, spec, conf, conf)
     job._begin(video)
     return video
 

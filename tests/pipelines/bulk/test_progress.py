@@ -1,35 +1,67 @@
-import logging
-import re
+"""A job in words while it runs and at its end."""
 
 import pytest
 
 from longtake.pipelines.bulk import progress as bulk_progress
-from longtake.pipelines.bulk.progress import BulkProgress
+from longtake.pipelines.bulk.progress import BulkProgress, exit_code, status, summary
 from longtake.pipelines.bulk.records import Tally
-from longtake.pipelines.runners import ray_metrics
-
-pytestmark = pytest.mark.xdist_group("ray")
 
 
-def test_a_line_says_how_far_the_job_is_and_how_long_it_takes(ray_cluster):
-    with BulkProgress() as progress:
-        line = progress.line(Tally(total=10, skipped=2, done=3, failed=1, chunks=9, windows=5, frames=240, in_flight=2))
-        assert line.startswith("6/10 videos, 1 failed, 2 in progress, 9 chunks, 5 windows, queue 0 frames")
-        assert re.search(r"[\d.]+ frames/s, \d+ s left$", line)
-        assert "0/? videos" in progress.line(Tally()) and progress.line(Tally()).endswith("? left")
+@pytest.mark.report("B3")
+def test_a_line_says_how_far_the_job_is_and_one_time_left():
+    tally = Tally(total=10, skipped=1, failed_before=1, done=3, failed=1, chunks=9, windows=5, frames=240, in_flight=2)
+    text = status(tally, 120.0).text
+    assert text == "6/10 videos, 1 failed, 2 in progress, 9 chunks, 5 windows, 2.00 frames/s, 2 min left"
+    assert status(tally, 120.0).share == 0.6
 
 
-def test_without_a_terminal_it_is_a_log_line_now_and_then(ray_cluster, monkeypatch, caplog):
-    monkeypatch.setattr(bulk_progress, "LOG_S", 0.0)
-    with caplog.at_level(logging.INFO), BulkProgress() as progress:
-        progress.show(Tally(total=4, done=1, frames=80))
-    assert "1/4 videos" in caplog.text
+@pytest.mark.report("B3")
+def test_the_total_is_known_before_the_first_video():
+    assert status(Tally(total=1000), 0.0).text.startswith("0/1000 videos, 0 failed")
 
 
+@pytest.mark.report("B6")
+def test_a_job_in_which_nothing_moves_says_so(monkeypatch):
+    monkeypatch.setattr(bulk_progress, "RayMetrics", lambda *_: type("Metrics", (), {"show": lambda *_: None})())
+    now = [0.0]
+    progress = BulkProgress(Tally(total=4), lambda: now[0])
+    now[0] = 29.0
+    assert "nothing" not in progress.status(29.0).text
+    now[0] = 100.0
+    assert "nothing has ended for 2 min" in progress.status(100.0).text
+    progress.show()
+    assert "nothing" not in progress.status(101.0).text
+
+
+@pytest.mark.report("B2")
+@pytest.mark.parametrize(
+    ("tally", "text", "code"),
+    [
+        (Tally(total=6, done=6), "6 videos made, 0 failed, 0 already finished", 0),
+        (Tally(total=2, failed=2), "0 videos made, 2 failed, 0 already finished; retry_failed=true makes", 3),
+        (Tally(total=2, failed_before=2), "0 failed, 2 failed in an earlier run, 0 already finished; retry_failed=", 3),
+        (
+            Tally(total=9, skipped=9, outdated=3),
+            "9 already finished, 3 kept although their rows changed or are gone",
+            0,
+        ),
+        (Tally(total=3, done=3, flagged=1, unknown=2), "1 break a limit of quality, 2 with words that the bundle", 0),
+    ],
+)
+def test_the_end_counts_every_row_and_hides_no_failure(tally, text, code):
+    line = summary("/data/out", tally)
+    assert line.startswith("/data/out: ") and text in line
+    assert exit_code(tally) == code
+
+
+@pytest.mark.xdist_group("ray")
 def test_what_is_counted_goes_to_ray_once(ray_cluster, monkeypatch):
+    from longtake.pipelines.runners import ray_metrics
+
     counted = []
     monkeypatch.setattr(ray_metrics.Counter, "inc", lambda self, value: counted.append((self.info["name"], value)))
-    with BulkProgress() as progress:
-        for done in (2, 2, 5):
-            progress.show(Tally(done=done))
+    tally = Tally()
+    progress = BulkProgress(tally)
+    for tally.done in (2, 2, 5):
+        progress.show()
     assert counted == [("longtake_done_total", 2), ("longtake_done_total", 3)]

@@ -1,12 +1,16 @@
 """Finished rows of a job."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import numpy as np
 import pytest
 
-from longtake.pipelines.bulk.records import SAMPLE_BYTES, SAMPLES, Records, Tally
-from longtake.pipelines.bulk.settings import load_bulk
+from longtake.pipelines.bulk.records import SAMPLE_BYTES, SAMPLES, Records, Tally, tally_of
+from longtake.pipelines.bulk.resume import resume
+from longtake.pipelines.bulk.settings import Changed, load_bulk
+from longtake.pipelines.datasets.finished import Finished, digests_of
 from longtake.pipelines.datasets.manifest import VideoRow
 
 
@@ -27,9 +31,9 @@ def jobs():
     return Jobs()
 
 
-def records(jobs, *overrides):
+def records(jobs, *overrides, shards=()):
     conf = load_bulk(overrides=["prompts=p.txt", "out=o", *overrides])
-    return Records(conf, jobs, Tally(), lambda *_: None)
+    return Records(conf, jobs, Tally(), Counter(dict(shards)), lambda *_: None)
 
 
 def test_the_first_videos_that_are_small_enough_are_samples(jobs):
@@ -45,12 +49,31 @@ def test_nobody_looks_at_samples_where_nothing_is_tracked(jobs):
     assert jobs == []
 
 
-def test_a_shard_is_packed_when_all_of_its_rows_are_finished_and_the_last_one_at_the_end(jobs):
-    job = records(jobs, "tracking.enabled=false", "format=webdataset", "shard_size=3")
-    for ordinal in (4, 0, 2, 3):
-        job.finished(make_row(f"v{ordinal}", ordinal))
+def test_a_shard_is_packed_when_all_its_rows_are_finished_and_one_that_was_left_at_the_end(jobs):
+    shards = {0: 2, 1: 1, 7: 0}  # one row of shard 0 is finished already, and all of shard 7
+    job = records(jobs, "tracking.enabled=false", "format=webdataset", "shard_size=3", shards=shards.items())
+    job.finished(make_row("v0", 0))
     assert jobs == []
-    job.skip(1)
-    assert jobs == [("pack", (0, 3))]
+    job.finished(make_row("v4", 4))
+    job.finished(make_row("v2", 2))
+    assert jobs == [("pack", (1, 3)), ("pack", (0, 3))]
     job.close()
-    assert jobs == [("pack", (0, 3)), ("pack", (1, 3))]
+    assert jobs[2:] == [("pack", (7, 3))]
+
+
+@pytest.mark.report("B13")
+def test_videos_with_unknown_words_are_counted(jobs):
+    job = records(jobs)
+    for ordinal, words in enumerate((None, "dog", "dog cat")):
+        job.finished(replace(make_row(f"v{ordinal}", ordinal), unknown_words=words))
+    assert job._tally.unknown == 2
+
+
+@pytest.mark.report("B2")
+def test_what_failed_before_counts_as_failed_before():
+    columns = (digests_of(["a", "b", "c"]), digests_of("xyz"), np.arange(3), np.array([False, True, False]))
+    found = resume(
+        Finished([columns]), digests_of(["a", "b", "d"]), digests_of("xyw"), Changed.KEEP, retry_failed=False
+    )
+    tally = tally_of(found)
+    assert (tally.total, tally.skipped, tally.failed_before, tally.outdated, tally.finished) == (3, 1, 1, 1, 2)

@@ -10,7 +10,7 @@ from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.scheduler import StageName
 from longtake.models.metrics.quality import GateFigures, seed_of
 from longtake.pipelines.bulk.settings import load_bulk
-from longtake.pipelines.bulk.video import Slot, begin, failed_row
+from longtake.pipelines.bulk.video import Slot, begin, failed_row, requested_row
 from longtake.pipelines.datasets.manifest import read_cues
 from longtake.pipelines.datasets.prompt_rows import PromptRow
 
@@ -22,7 +22,8 @@ def video():
     spec = PromptSpec("take", "a red circle", num_frames=26, seed=1, cues=(Cue(16, "a blue circle"),))
     plan = Plan(26, PlanParams())
     assert (len(plan.segments), len(plan.chunks)) == (2, 4)
-    return begin(PromptRow("p.txt:4", 3, {}, None), spec, conf, conf, "ab" * 32)
+    row = requested_row(PromptRow("p.txt:4", {}, None), spec, conf, conf, "ab" * 32, "{}")
+    return begin(replace(row, ordinal=3), spec, conf, conf)
 
 
 def slots():

@@ -2,11 +2,11 @@ import json
 import os
 import pickle
 import random
-import string
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pandas as pd
@@ -14,21 +14,11 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 import longtake.pipelines.datasets.manifest
 from longtake.models.domain.prompt import Cue
-from longtake.pipelines.datasets.manifest import (
-    SCHEMA,
-    Done,
-    Manifest,
-    VideoRow,
-    cues_text,
-    read_cues,
-    safe_name,
-    shard_of,
-)
+from longtake.pipelines.datasets.finished import digest_of, digests_of
+from longtake.pipelines.datasets.manifest import SCHEMA, Manifest, VideoRow, cues_text, read_cues, request_hash
 from longtake.pipelines.files.store import Store
 from tests.support.places import ROOT
 
@@ -60,7 +50,8 @@ def _done(number: int, **changes: object) -> VideoRow:
         "attempts": 2,
         "finished_at": NOON + timedelta(seconds=number),
     }
-    return VideoRow(**{**row, **changes})
+    made = VideoRow(**{**row, **changes})
+    return replace(made, request_sha256=request_hash(made))
 
 
 def _failed(number: int, **changes: object) -> VideoRow:
@@ -70,6 +61,7 @@ def _failed(number: int, **changes: object) -> VideoRow:
         "reason": "num_frames='many': must be a whole number",
         "source": f"prompts.jsonl:{number + 1}",
         "ordinal": number,
+        "request_sha256": "22" * 32,
         "finished_at": NOON,
     }
     return VideoRow(**{**row, **changes})
@@ -121,26 +113,33 @@ def test_cues_are_json_and_come_back(store):
     assert read_cues(manifest.find("take-0").cues) == cues
 
 
-def test_parts_and_records_of_a_release_without_cues_are_read(store):
+OLD = ["cues", "request_sha256", "unknown_words"]  # columns that an earlier release did not have
+
+
+def test_parts_and_records_of_an_earlier_release_are_read(store):
     manifest = Manifest(store)
     rows = [_done(0), _done(1), _done(2, cues=cues_text([Cue(8, "x")]))]
     manifest.record(rows[0])
     manifest.compact()
-    old = pq.read_table(pa.BufferReader(store.get("manifest/part-000001.parquet"))).drop_columns(["cues"])
+    old = pq.read_table(pa.BufferReader(store.get("manifest/part-000001.parquet"))).drop_columns(OLD)
     sink = pa.BufferOutputStream()
     pq.write_table(old, sink)
     store.put("manifest/part-000001.parquet", sink.getvalue().to_pybytes())
     manifest.record(rows[1])
     (record,) = store.list("manifest/_records")
     fields = json.loads(store.get(record))
-    del fields["cues"]
+    for name in OLD:
+        del fields[name]
     store.put(record, json.dumps(fields).encode())
-    assert list(Manifest(store).rows()) == rows[:2]
+    assert [replace(row, request_sha256=request_hash(row)) for row in Manifest(store).rows()] == rows[:2]
+    finished = Manifest(store).finished()
+    for row in rows[:2]:  # what they were made from follows from their other columns
+        assert finished.requests[finished.find(row.id)] == digest_of(row.request_sha256)
     manifest.record(rows[2])
     manifest.compact()
     table = Manifest(store).table()
     assert table.schema == SCHEMA and table.sort_by("ordinal")["cues"].to_pylist() == [None, None, rows[2].cues]
-    assert list(Manifest(store).between(range(3))) == rows
+    assert list(Manifest(store).between(range(3))) == [replace(rows[0], request_sha256=None), *rows[1:]]
 
 
 def test_a_video_is_recorded_once(store):
@@ -187,16 +186,20 @@ def test_a_part_has_a_bounded_number_of_rows(store, monkeypatch):
     assert sorted(_part_ids(store)) == [f"take-{number}" for number in range(9)]
 
 
-def test_finished_ids_are_known_from_parts_and_records(store):
+def test_finished_rows_are_known_from_parts_and_records(store):
     manifest = Manifest(store)
-    assert len(manifest.done()) == 0 and "take-0" not in manifest.done()
-    manifest.record(_done(0))
-    manifest.record(_failed(1))
+    assert len(manifest.finished()) == 0 and manifest.finished().find("take-0") is None
+    rows = [_done(0), _failed(1), _done(2, seed=5)]
+    for row in rows[:2]:
+        manifest.record(row)
     manifest.compact()
-    manifest.record(_done(2))
-    done = Manifest(store).done()
-    assert len(done) == 3 and "take-3" not in done
-    assert all(f"take-{number}" in done for number in range(3))
+    manifest.record(rows[2])
+    finished = Manifest(store).finished()
+    assert len(finished) == 3 and finished.find("take-3") is None
+    for row in rows:
+        place = finished.find(row.id)
+        assert finished.requests[place] == digest_of(row.request_sha256)
+        assert (finished.ordinals[place], finished.failed[place]) == (row.ordinal, row.status == "failed")
 
 
 def test_a_video_is_found_by_its_id(store):
@@ -216,34 +219,34 @@ def test_a_record_whose_row_is_in_a_part_already_is_only_deleted(store):
     manifest.record(_done(0))
     manifest.compact()
     assert manifest.record(_done(0, attempts=3))  # a repeated call whose success was not reported
-    assert [row.attempts for row in manifest.rows()] == [2] and len(manifest.done()) == 1
+    assert [row.attempts for row in manifest.rows()] == [2] and len(manifest.finished()) == 1
     assert manifest.find("take-0").attempts == 2
     assert manifest.compact() == 0
     assert store.list("manifest") == ["manifest/part-000001.parquet"] and _part_ids(store) == ["take-0"]
 
 
-def test_failed_videos_can_be_retried_and_the_new_rows_win(store):
+def test_forgotten_rows_are_gone_and_the_new_ones_count(store):
     manifest = Manifest(store)
     for row in (_done(0), _failed(1), _failed(2)):
         manifest.record(row)
     manifest.compact()
     manifest.record(_failed(3))
     manifest.record(_done(4))
-    done = manifest.done(retry_failed=True)
-    assert [number for number in range(5) if f"take-{number}" in done] == [0, 4]
+    manifest.forget(digests_of(["take-1", "take-2", "take-3", "take-9"]))
     assert sorted(_ids(manifest)) == ["take-0", "take-4"]
     for row in (_done(1), _failed(2, reason="again"), _done(3)):
         assert manifest.record(row)
     manifest.compact()
     assert sorted(_part_ids(store)) == [f"take-{number}" for number in range(5)]
     assert {row.id: row.reason for row in manifest.rows() if row.status == "failed"} == {"take-2": "again"}
-    assert len(Manifest(store).done()) == 5
+    assert len(Manifest(store).finished()) == 5
 
 
-def test_a_manifest_of_failed_videos_only_can_be_retried(store):
+def test_a_manifest_may_forget_all_its_rows(store):
     manifest = Manifest(store)
     manifest.record(_failed(0))
-    assert len(manifest.done(retry_failed=True)) == 0 and _part_ids(store) == []
+    manifest.forget(digests_of(["take-0"]))
+    assert len(manifest.finished()) == 0 and _part_ids(store) == []
     manifest.record(_done(0))
     assert manifest.compact() == 1 and _part_ids(store) == ["take-0"]
 
@@ -291,10 +294,8 @@ def test_whatever_change_a_process_is_killed_before_no_row_is_lost_or_doubled(tm
             Manifest(store).record(row)
         killed = Manifest(_KilledStore(store.url, changes))
         try:
-            done = killed.done(retry_failed=retry)
-            for row in before:
-                if row.id not in done:
-                    killed.record(_done(row.ordinal))
+            for row in _left(killed, before, retry):
+                killed.record(_done(row.ordinal))
             killed.compact()
         except _Killed:
             _check_after_kill(store, before, retry)
@@ -304,6 +305,15 @@ def test_whatever_change_a_process_is_killed_before_no_row_is_lost_or_doubled(tm
     assert changes >= (8 if retry else 3), "the kills have to reach all changes"
 
 
+def _left(manifest: Manifest, rows: list[VideoRow], retry: bool) -> list[VideoRow]:
+    """The rows that are not finished, after those that failed are forgotten if they are retried."""
+    finished = manifest.finished()
+    if retry:
+        manifest.forget(finished.ids[finished.failed])
+    finished = manifest.finished()
+    return [row for row in rows if finished.find(row.id) is None]
+
+
 def _check_after_kill(store: Store, before: list[VideoRow], retry: bool) -> None:
     in_parts = _part_ids(store)
     assert len(set(in_parts)) == len(in_parts)
@@ -311,10 +321,8 @@ def _check_after_kill(store: Store, before: list[VideoRow], retry: bool) -> None
     assert len(set(ids)) == len(ids)
     assert set(ids) >= {row.id for row in before if row.status == "done" or not retry}
     manifest = Manifest(store)  # the same command again
-    done = manifest.done(retry_failed=retry)
-    for row in before:
-        if row.id not in done:
-            manifest.record(_done(row.ordinal))
+    for row in _left(manifest, before, retry):
+        manifest.record(_done(row.ordinal))
     manifest.compact()
     assert sorted(_part_ids(store)) == sorted(row.id for row in before)
     assert store.list("manifest/_records") == []
@@ -328,13 +336,12 @@ from datetime import UTC, datetime
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
 from longtake.pipelines.files.store import Store
 manifest = Manifest(Store(sys.argv[1]))
-done = manifest.done()
+finished = manifest.finished()
 print("begun", flush=True)
 for number in range(100_000):
-    if f"take-{number}" not in done:
+    if finished.find(f"take-{number}") is None:
         manifest.record(VideoRow(id=f"take-{number}", status="failed", reason="a test", source="prompts.txt:1",
                                  ordinal=number, finished_at=datetime.now(UTC)))
-        done.add(f"take-{number}")
         print(number, flush=True)
         manifest.compact(min_rows=5)
 """
@@ -432,55 +439,3 @@ def test_a_row_that_breaks_a_promise_is_not_recorded(tmp_path, changes, fault):
 def test_a_failed_row_has_a_reason(tmp_path):
     with pytest.raises(AssertionError, match="reason=None of a failed video"):
         Manifest(Store(tmp_path)).record(_failed(0, reason=None))
-
-
-def test_ids_that_are_added_stay_known_when_they_are_merged(monkeypatch):
-    monkeypatch.setattr(Done, "NUM_NEW", 16)
-    done = Done()
-    for number in range(100):
-        assert f"{number}" not in done
-        done.add(f"{number}")
-        done.add(f"{number // 2}")
-        assert len(done) == number + 1
-    assert all(f"{number}" in done for number in range(100)) and "100" not in done
-
-
-@given(st.text())
-def test_a_name_is_legal_whatever_the_id(id):
-    name = safe_name(id)
-    assert 1 <= len(name) <= 97 and not name.startswith(".")
-    assert set(name) <= set(string.ascii_letters + string.digits + "._-")
-
-
-SIMILAR = st.text(st.sampled_from("aA._- /é"), max_size=4)
-
-
-@given(st.lists(st.one_of(SIMILAR, SIMILAR.map(safe_name), st.text(), st.just("x" * 200), st.just("x" * 201))))
-def test_different_ids_have_different_names_also_where_case_does_not_count(ids):
-    assert len({safe_name(id).casefold() for id in ids}) == len(set(ids))
-
-
-@pytest.mark.parametrize("id", ["take-1", "prompts-000012", "a_b.c", "550e8400-e29b-41d4-a716-446655440000", "x" * 80])
-def test_an_id_that_is_a_good_name_is_its_name(id):
-    assert safe_name(id) == id
-
-
-@pytest.mark.parametrize(
-    ("id", "begins"),
-    [
-        ("Take", "Take-"),
-        ("a/b", "a_b-"),
-        ("..", "_.-"),
-        (".a", "_a-"),
-        ("雨", "_-"),
-        ("", "-"),
-        ("x" * 81, "x" * 80 + "-"),
-    ],
-)
-def test_an_id_with_other_characters_shows_in_its_name_which_ends_in_a_hash(id, begins):
-    name = safe_name(id)
-    assert name.startswith(begins) and len(name) == len(begins) + 16
-
-
-def test_a_shard_is_three_digits_of_the_ids_hash():
-    assert shard_of("take-1") == "74e" and {len(shard_of(f"{number}")) for number in range(50)} == {3}

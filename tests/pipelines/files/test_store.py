@@ -216,3 +216,24 @@ def test_missing_credentials_are_said(s3_url, monkeypatch, tmp_path):
 
 def _assert_whole(data: bytes) -> None:
     assert data in (b"a" * 3_000_000, b"b" * 3_000_000)
+
+
+@pytest.mark.report("B10")
+@pytest.mark.parametrize("name", ["a::b", "a%20b", "file:x", "x#1", "what?", "*[a]"])
+def test_a_local_path_is_no_url(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    store = Store(name)
+    store.put("a", b"1")
+    assert store.get("a") == b"1" and store.exists("a") and store.size("a") == 1 and store.list() == ["a"]
+    assert (tmp_path / name / "a").read_bytes() == b"1"
+
+
+@pytest.mark.report("B12")
+@pytest.mark.parametrize("out", ["out", "./deep/out"])
+def test_a_folder_in_rays_copy_of_the_working_directory_is_refused(tmp_path, monkeypatch, out):
+    copy = tmp_path / "ray/session_1/runtime_resources/working_dir_files/_ray_pkg_0123"
+    copy.mkdir(parents=True)
+    monkeypatch.chdir(copy)
+    with pytest.raises(ValueError, match=r"^out=/.*: this is Ray's copy of the working directory"):
+        Store(out).check("out")
+    Store(tmp_path / "out").check("out")

@@ -5,10 +5,9 @@ import shutil
 import pytest
 
 from longtake.pipelines.__main__ import main
-from longtake.pipelines.bulk.rows import Rows
+from longtake.pipelines.bulk.checked_rows import RowChecker
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.config.conf import load
-from longtake.pipelines.datasets.manifest import Done
 from longtake.pipelines.datasets.prompt_rows import PromptRow
 from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
 
@@ -48,9 +47,9 @@ def test_a_command_that_would_start_actors_says_so_before(tmp_path, capsys, sett
 
 @pytest.mark.parametrize(("setting", "says"), WRONG)
 def test_a_row_of_a_job_that_asks_for_them_is_refused_as_a_row(tmp_path, setting, says):
-    rows = Rows(load_bulk(overrides=["prompts=x", "out=y"]), "ab" * 32, Done())
+    checker = RowChecker(load_bulk(overrides=["prompts=x", "out=y"]), "ab" * 32)
     name, _, value = setting.partition("=")
-    row = rows.check(PromptRow("x:1", 0, {"prompt": PROMPT, name: int(value)}, None))
+    row = checker.check(PromptRow("x:1", {"prompt": PROMPT, name: int(value)}, None)).record
     assert row.status == "failed" and says in row.reason
 
 

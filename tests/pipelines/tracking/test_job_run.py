@@ -33,6 +33,16 @@ def test_a_key_that_no_tracker_made_is_refused(key):
         open_tracker(TrackingParams(), None, "bulk", key)
 
 
-def test_a_folder_that_sqlite_cannot_name_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="folder=.*what.*with . in its name; set tracking.uri"):
-        open_tracker(TrackingParams(), tmp_path / "what?", "bulk")
+@pytest.mark.report("B10")
+@pytest.mark.parametrize("name", ["a%20b #2", "100%? ü a@b:c"])
+def test_the_run_is_in_the_folder_whatever_its_name(tmp_path, monkeypatch, name):
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "home" / name
+    folder.mkdir(parents=True)
+    with open_tracker(TrackingParams(interval_s=0.1, system_metrics=False), folder, "bulk") as tracker:
+        tracker.artifact(b"x", "samples/a.txt")
+    assert {path.name for path in folder.iterdir()} == {"mlflow.db", "mlflow-artifacts"}
+    assert [path.name for path in folder.rglob("a.txt")] == ["a.txt"]
+    assert [*(tmp_path / "cwd").iterdir()] == [] and [*(tmp_path / "home").iterdir()] == [folder]

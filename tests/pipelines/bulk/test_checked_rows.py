@@ -1,0 +1,96 @@
+"""Rows of prompts with their ids and requests."""
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from longtake.pipelines.bulk.checked_rows import RowChecker
+from longtake.pipelines.bulk.settings import load_bulk
+from longtake.pipelines.bulk.video import BulkVideo
+from longtake.pipelines.datasets.prompt_rows import PromptRow
+
+PROMPT = "a large red circle moves right over a plain navy background"
+
+
+def read(folder, rows, *overrides):
+    (folder / "p.jsonl").write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return list(checker(f"prompts={folder}/p.jsonl", *overrides).read())
+
+
+def checker(*overrides):
+    return RowChecker(load_bulk(overrides=["prompts=p", "out=o", *overrides]), "ab" * 32)
+
+
+LISTS = st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=8)
+
+
+@pytest.mark.report("B1")
+@settings(max_examples=30)
+@given(LISTS, st.randoms(use_true_random=False))
+def test_ids_of_rows_without_one_do_not_depend_on_the_order(tmp_path_factory, prompts, rng):
+    folder = tmp_path_factory.mktemp("rows")
+    rows = [{"prompt": prompt} for prompt in prompts]
+    before = read(folder, rows)
+    rng.shuffle(rows)
+    after = read(folder, rows)
+    assert len({row.record.id for row in before}) == len(rows)
+    assert {(row.record.id, row.request) for row in before} == {(row.record.id, row.request) for row in after}
+
+
+def test_equal_rows_are_numbered_and_have_seeds_of_their_own(tmp_path):
+    one, two, three = read(tmp_path, [{"prompt": "a"}] * 3)
+    assert (two.record.id, three.record.id) == (f"{one.record.id}-2", f"{one.record.id}-3")
+    assert len({row.record.seed for row in (one, two, three)}) == 3
+
+
+@pytest.mark.report("B1")
+def test_a_request_is_all_that_its_frames_depend_on(tmp_path):
+    same = {"id": "x", "prompt": "a", "num_frames": 16, "seed": 1}
+    changes = [{"prompt": "b"}, {"num_frames": 17}, {"seed": 2}, {"negative_prompt": "c"}, {"refiner.strength": 0.5}]
+    changes += [{"prompt": [{"from_frame": 0, "prompt": "a"}, {"from_frame": 8, "prompt": "b"}]}, {"caption": "free"}]
+    requests = [read(tmp_path, [{**same, **change}])[0].request for change in ({}, *changes)]
+    assert len(set(requests)) == 7 and requests[-1] == requests[0]
+    assert read(tmp_path, [same], "refiner.strength=0.5")[0].request == requests[5]
+
+
+@pytest.mark.report("B14")
+def test_an_invalid_row_is_recorded_under_its_own_id(tmp_path):
+    rows = [{"id": "x", "prompt": "a", "num_frames": 0}, {"id": "a\n", "prompt": "a"}, {"prompt": ""}, "no JSON"]
+    own, control, unnamed, unread = (row.record for row in read(tmp_path, rows))
+    assert (own.id, unread.id) == ("x", "p.jsonl:4")
+    assert own.reason == "num_frames=0: a video has at least 1 frame"
+    assert control.id.startswith("p-") and unnamed.id.startswith("p-") and control.id != unnamed.id
+    assert all(row.status == "failed" and row.request_sha256 for row in (own, control, unnamed, unread))
+
+
+@pytest.mark.report("B14")
+def test_a_second_row_with_the_same_id_does_not_shadow_the_first(tmp_path):
+    rows = read(tmp_path, [{"id": "x", "prompt": "a"}, {"id": "x", "prompt": "b"}, {"id": "x", "prompt": "b"}])
+    assert rows[0].record.id == "x" and rows[0].spec is not None
+    assert [row.record.reason for row in rows[1:]] == ["id='x': an earlier row has the same id; ids must be unique"] * 2
+    assert len({row.record.id for row in rows}) == 3
+
+
+@pytest.mark.report("B13")
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        (PROMPT, None),
+        ("a huge red circle, a dog, a dog", "huge dog"),
+        ([{"from_frame": 0, "prompt": "a dog"}, {"from_frame": 8, "prompt": "a large cat!"}], "dog cat"),
+    ],
+)
+def test_words_that_the_bundle_does_not_know_are_in_the_record(prompt, words):
+    rows = checker("num_frames=16")
+    video = rows.begin(rows.check(PromptRow("p.jsonl:1", {"prompt": prompt}, None)), 7)
+    assert isinstance(video, BulkVideo) and (video.row.unknown_words, video.row.ordinal) == (words, 7)
+
+
+@pytest.mark.report("B2")
+def test_a_prompt_that_is_too_long_fails_without_an_actor():
+    rows = checker()
+    row = rows.begin(rows.check(PromptRow("p.txt:1", {"prompt": "circle " * 60}, None)), 0)
+    assert row.status == "failed" and "this bundle takes at most 22" in row.reason
+    row.check()

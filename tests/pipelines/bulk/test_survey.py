@@ -1,0 +1,182 @@
+"""The first reading of the prompts: what it refuses, and what it finds."""
+
+import json
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pytest
+
+from longtake.pipelines.bulk.checked_rows import RowChecker
+from longtake.pipelines.bulk.folder import forget
+from longtake.pipelines.bulk.rows import Rows
+from longtake.pipelines.bulk.settings import load_bulk
+from longtake.pipelines.bulk.survey import Survey
+from longtake.pipelines.bulk.video import BulkVideo
+from longtake.pipelines.datasets.manifest import Manifest, VideoRow
+from longtake.pipelines.files.store import Store
+from tests.support.places import REPORTS
+
+
+def write(folder, rows):
+    lines = ((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+    (folder / "p.jsonl").write_text("".join(lines))
+
+
+def survey_of(folder, *overrides, prompts=None):
+    """(survey, checker, manifest) of the prompts in a folder."""
+    conf = load_bulk(
+        overrides=[f"prompts={prompts or folder / 'p.jsonl'}", f"out={folder}/out", "num_frames=16", *overrides]
+    )
+    checker, manifest = RowChecker(conf, "ab" * 32), Manifest(Store(folder / "out"))
+    return Survey(conf, checker, manifest), checker, manifest
+
+
+def make_all(folder, *overrides, prompts=None):
+    """Does what a job does, without making frames; returns the ids of the rows that it took."""
+    survey, checker, manifest = survey_of(folder, *overrides, prompts=prompts)
+    found = survey.read()
+    forget(manifest, found)
+    rows, ids = Rows(checker, survey, found), []
+    rows.start()
+    while not rows.exhausted:
+        if (row := rows.next()) is not None:
+            ids.append(row.id)
+            record = row.row if isinstance(row, BulkVideo) else row
+            if isinstance(row, BulkVideo):
+                made = {"status": "done", "sha256": "00", "size_bytes": 1, "finished_at": datetime.now(UTC)}
+                record = replace(record, **made, generate_s=0.0, refine_s=0.0, encode_s=0.0)
+                manifest.store.put(record.path, record.prompt.encode())
+            assert manifest.record(record)
+    manifest.compact()
+    return ids
+
+
+def files(folder):
+    return {path.read_text() for path in (folder / "out" / "videos").rglob("*.mp4")}
+
+
+def prompts_of(folder):
+    return sorted(row.prompt for row in Manifest(Store(folder / "out")).rows())
+
+
+@pytest.mark.report("B1", "C11")
+def test_a_line_that_is_inserted_is_made_and_the_others_stay(tmp_path):
+    (tmp_path / "list.txt").write_text((REPORTS / "prompts" / "list_v1.txt").read_text())
+    first = make_all(tmp_path, prompts=tmp_path / "list.txt")
+    (tmp_path / "list.txt").write_text((REPORTS / "prompts" / "list_v2.txt").read_text())
+    (new,) = make_all(tmp_path, prompts=tmp_path / "list.txt")
+    assert new not in first and make_all(tmp_path, prompts=tmp_path / "list.txt") == []
+    assert prompts_of(tmp_path) == sorted((REPORTS / "prompts" / "list_v2.txt").read_text().splitlines())
+    assert sorted(row.ordinal for row in Manifest(Store(tmp_path / "out")).rows()) == [0, 1, 2]
+
+
+ROWS = [{"id": f"v{i}", "prompt": f"circle {i}", "seed": i} for i in range(4)]
+
+
+@pytest.mark.report("B1", "C11")
+@pytest.mark.parametrize("change", [{"prompt": "square"}, {"num_frames": 17}, {"seed": 7}, {"refiner.strength": 0.5}])
+def test_a_row_that_changed_is_refused_by_its_id(tmp_path, change):
+    write(tmp_path, ROWS)
+    make_all(tmp_path)
+    write(tmp_path, [ROWS[0], {**ROWS[1], **change}, *ROWS[2:]])
+    with pytest.raises(
+        ValueError, match=r"1 finished video is made from something else \(v1 from p.jsonl:2\)\. Use the"
+    ):
+        survey_of(tmp_path)[0].read()
+    assert make_all(tmp_path, "changed=keep") == [] and "circle 1" in prompts_of(tmp_path)
+    assert make_all(tmp_path, "changed=remake") == ["v1"] and len(prompts_of(tmp_path)) == 4
+    assert make_all(tmp_path) == []
+
+
+@pytest.mark.report("B1", "C11")
+def test_rows_that_left_the_prompts_are_refused_or_leave_the_dataset(tmp_path):
+    lines = [f"circle {i}" for i in range(14)]
+    (tmp_path / "p.txt").write_text("\n".join(lines))
+    make_all(tmp_path, prompts=tmp_path / "p.txt")
+    (tmp_path / "p.txt").write_text("\n".join(reversed([*lines[:2], "square"])))
+    with pytest.raises(
+        ValueError,
+        match=r"12 finished videos are named by no row any more \((p-[0-9a-f]{12} from p.txt:\d+, ){10}\.\.\.\)",
+    ):
+        survey_of(tmp_path, prompts=tmp_path / "p.txt")[0].read()
+    assert len(make_all(tmp_path, "changed=keep", prompts=tmp_path / "p.txt")) == 1 and len(prompts_of(tmp_path)) == 15
+    assert make_all(tmp_path, "changed=remake", prompts=tmp_path / "p.txt") == []
+    assert prompts_of(tmp_path) == ["circle 0", "circle 1", "square"] and files(tmp_path) == {*prompts_of(tmp_path)}
+
+
+@pytest.mark.report("B1")
+def test_lines_may_be_sorted_and_the_file_may_move(tmp_path):
+    (tmp_path / "p.txt").write_text("a\nb\nb\nc\n")
+    make_all(tmp_path, prompts=tmp_path / "p.txt")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "p.txt").write_text("b\nc\nb\n\na\n")
+    assert make_all(tmp_path, prompts=tmp_path / "elsewhere") == []
+
+
+@pytest.mark.report("B14", "B2")
+def test_a_failed_row_is_replaced_when_it_is_corrected(tmp_path):
+    write(tmp_path, [*ROWS, {"id": "bad", "prompt": "x", "num_frames": 0}, "no JSON", {"id": "v0", "prompt": "again"}])
+    assert len(make_all(tmp_path)) == 7
+    survey, _, _ = survey_of(tmp_path)
+    assert survey.read().is_failed.sum() == 3 and survey.num_invalid == 3
+    assert survey.invalid().startswith("p.jsonl:5: num_frames=0: a video has at least 1 frame; p.jsonl:6: the line")
+    write(tmp_path, [*ROWS, {"id": "bad", "prompt": "x"}, {"prompt": "JSON now"}])
+    assert len(make_all(tmp_path)) == 2
+    rows = list(Manifest(Store(tmp_path / "out")).rows())
+    assert len(rows) == 6 and all(row.status == "done" for row in rows)
+
+
+@pytest.mark.report("B2")
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ([], "no row can be made: there is none"),
+        ([{"prompt": "a", "num_frames": 99999999999}] * 5, r"p.jsonl:1: num_frames=99999999999: at most .*and 2 more$"),
+        ([{"prompt": "circle " * 60}], "no row can be made: p.jsonl:1: prompt='circle .* this bundle takes at most 22"),
+        (["no JSON"], "no row can be made: p.jsonl:1: the line is not JSON"),
+    ],
+)
+def test_a_job_of_which_no_row_can_be_made_is_refused(tmp_path, rows, reason):
+    write(tmp_path, rows)
+    with pytest.raises(ValueError, match=reason):
+        survey_of(tmp_path)[0].read()
+
+
+@pytest.mark.report("C8")
+def test_prompts_in_another_encoding_are_refused(tmp_path):
+    (tmp_path / "p.txt").write_bytes(b"good\n" * 5000 + "café\n".encode("latin-1"))
+    with pytest.raises(ValueError, match=r"^prompts=.*: p.txt: line 5001 is not text in UTF-8 \(byte 0xe9\)"):
+        survey_of(tmp_path, prompts=tmp_path / "p.txt")[0].read()
+
+
+def test_a_file_that_changes_while_the_job_runs_ends_it(tmp_path):
+    write(tmp_path, ROWS)
+    survey, checker, _ = survey_of(tmp_path)
+    found = survey.read()
+    for rows in (ROWS[:3], [*ROWS, {"prompt": "new"}], [*ROWS[:3], {**ROWS[3], "seed": 9}]):
+        write(tmp_path, rows)
+        read = Rows(checker, survey, found)
+        read.start()
+        with pytest.raises(RuntimeError, match="a file changed while the job ran; run the same command again"):
+            while True:
+                read.next()
+
+
+@pytest.mark.report("B17")
+def test_a_finished_job_is_surveyed_without_loading_a_model(tmp_path, monkeypatch):
+    write(tmp_path, ROWS)
+    make_all(tmp_path)
+    monkeypatch.setitem(sys.modules, "longtake.pipelines.runners.stages", None)  # an import of it raises
+    assert survey_of(tmp_path)[0].read().is_kept.all()
+
+
+def test_a_dataset_of_an_earlier_release_is_compared_by_its_columns(tmp_path):
+    write(tmp_path, ROWS)
+    make_all(tmp_path)
+    manifest = Manifest(Store(tmp_path / "out"))
+    rows = [replace(row, request_sha256=None) for row in manifest.rows()]
+    manifest.store.remove("manifest")
+    for row in rows:
+        manifest.record(VideoRow(**{name: getattr(row, name) for name in VideoRow.__dataclass_fields__}))
+    assert make_all(tmp_path) == []
