@@ -110,6 +110,9 @@ class VideoReader:
             streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
             if not streams:
                 raise self._error("it has no video stream")
+            streams = [one for one in streams if getattr(one, "codec_context", None)]
+            if not streams:
+                raise self._error("no decoder is known for its video stream")
             # A picture for those who cannot play the video may come first, as in AVIF.
             yield container, next((stream for stream in streams if stream.frames != 1), streams[0])
 

@@ -38,7 +38,7 @@ class Sound:
         same = Fraction(fps).limit_denominator(1001) == reader.fps.limit_denominator(1001)
         self._goes_along = same and reader.keeps_clock
         with reader.opened() as (container, video):
-            names = [_name(stream) for stream in container.streams.audio]
+            names = [_name(stream) for stream in _known(container)]
             self.notes = _others(container, video)
         if names and not self._goes_along:
             why = "the times of its frames are unknown" if same else f"its rate is {_text(reader.fps)} fps"
@@ -51,8 +51,7 @@ class Sound:
     def tracks(self, length_s: float) -> "Iterator[list[Track]]":
         """The sound of the first seconds, to be put into an mp4 while this is open."""
         with self._reader.opened() as (container, _):
-            streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
-            yield _read(container, streams, self._reader.start_s, length_s) if self._goes_along else []
+            yield _read(container, self._reader.start_s, length_s) if self._goes_along else []
 
 
 @dataclass(slots=True)
@@ -79,10 +78,12 @@ class Track:
         out: Any
         if self._goes_as_it_is:
             out = container.add_stream_from_template(self.stream)
+            out.metadata.update(_language(self.stream))
             return _moved(self.packets, out)
         rate = self.stream.rate if self.stream.rate in AAC_RATES else AAC_RATES[-1]
         layout = self.stream.layout.name if self.stream.layout.name in AAC_LAYOUTS else "stereo"
         out = container.add_stream("aac", rate=rate, layout=layout)
+        out.metadata.update(_language(self.stream))
         return _as_aac(self, out)
 
 
@@ -124,7 +125,12 @@ def _decoded(track: Track) -> Iterator[AudioFrame]:
     yield from track.stream.codec_context.decode(None)
 
 
-def _read(container: InputContainer, streams: list[AudioStream], start_s: float, length_s: float) -> list[Track]:
+def _known(container: InputContainer) -> list[AudioStream]:
+    return [stream for stream in container.streams.audio if stream.codec_context is not None]
+
+
+def _read(container: InputContainer, start_s: float, length_s: float) -> list[Track]:
+    streams = _known(container)
     tracks = {stream.index: Track(stream, [], length_s) for stream in streams}
     try:
         for packet in container.demux(streams) if streams else ():
@@ -144,18 +150,25 @@ def _read(container: InputContainer, streams: list[AudioStream], start_s: float,
 def _others(container: InputContainer, video: VideoStream) -> list[str]:
     """A line about what neither frames nor sound can keep."""
     found: Counter[str] = Counter()
+    known = _known(container)
     for stream in container.streams:
         if stream.type == "video" and stream is not video and stream.disposition & Disposition.attached_pic:
-            found["cover picture"] += 1
+            found["cover"] += 1
+        elif stream.type == "audio" and stream not in known:
+            found["audio stream of an unknown codec"] += 1
         elif stream.type not in ("video", "audio"):
             found[f"{stream.type} stream"] += 1
     found["chapter"] = len(container.chapters())
-    listed = [f"{count} {what}{'s' if count > 1 else ''}" for what, count in found.items() if count]
+    listed = [f"{count} {what}" for what, count in found.items() if count]
     return [f"not in the output: {', '.join(listed)}"] if listed else []
 
 
+def _language(stream: AudioStream) -> dict[str, str]:
+    return {"language": stream.language} if stream.language else {}
+
+
 def _name(stream: AudioStream) -> str:
-    return stream.codec.canonical_name if stream.codec_context is not None else "an unknown codec"
+    return stream.codec.canonical_name
 
 
 def _text(rate: Fraction) -> str:

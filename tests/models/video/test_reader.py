@@ -188,6 +188,12 @@ def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path):
         list(reader.frames())
 
 
+def test_a_codec_that_nobody_knows_is_an_error():
+    data = video(levels(3), "mov").getvalue().replace(b"avc1", b"zzz9")
+    with pytest.raises(ValueError, match="no decoder is known for its video stream"):
+        VideoReader(io.BytesIO(data))
+
+
 def test_sound_alone_is_no_video():
     with pytest.raises(ValueError, match=r"song\.mp4: it has no video stream"):
         VideoReader(REPORTS / "clips" / "song.mp4")
