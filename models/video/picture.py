@@ -83,9 +83,11 @@ def is_transparent(frame: VideoFrame) -> bool:
     return _has_alpha(frame) and bool((pixels_of(frame, "rgba")[..., 3] < 255).any())
 
 
-def picture(frame: VideoFrame, stream: VideoStream, size: tuple[int, int] | None = None) -> UInt8[np.ndarray, "h w c"]:
+def picture(
+    frame: VideoFrame, stream: VideoStream, pixel_aspect: Fraction | None, size: tuple[int, int] | None = None
+) -> UInt8[np.ndarray, "h w c"]:
     """The frame as RGB. With another shape than `size` (width, height) it gets black bars: circles stay circles."""
-    turn, shown = turn_of(frame, stream), shown_size(frame, stream.sample_aspect_ratio)
+    turn, shown = turn_of(frame, stream), shown_size(frame, pixel_aspect)
     wanted = shown if size is None else turn.size(*size)
     scales = wanted[0] / shown[0], wanted[1] / shown[1]
     if max(scales) <= min(scales) * (1 + SAME_SHAPE):

@@ -72,6 +72,7 @@ class VideoReader:
         self.width, self.height = scan.size
         self.start_s, self.keeps_clock = scan.start_s, grid.keeps_clock
         self.notes = [*scan.notes(), *grid.notes]
+        self._aspects = scan.aspects
         self._interlaced = scan.num_interlaced > 0
 
     def frames(self) -> Iterator[Frame]:
@@ -120,10 +121,10 @@ class VideoReader:
         with self.opened() as (container, stream):
             decoded = self._decoded(container, stream, Scan())
             whole = deinterlaced(decoded) if self._interlaced else decoded
-            left = iter(self._counts)
-            for frame, count in zip(whole, left, strict=False):
+            left = zip(self._counts, self._aspects, strict=True)
+            for frame, (count, aspect) in zip(whole, left, strict=False):
                 if count:
-                    shown = picture(frame, stream, (self.width, self.height))
+                    shown = picture(frame, stream, aspect, (self.width, self.height))
                     yield from repeat(shown, count)
             if next(left, None) is not None:
                 raise self._error("it changed while it was read")

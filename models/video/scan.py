@@ -22,15 +22,17 @@ _CUT_S = 0.5  # less is rounding
 
 @dataclass(slots=True)
 class Scan:
-    """Filled frame by frame; 16 bytes of each frame are kept."""
+    """Filled frame by frame; 24 bytes of each frame are kept."""
 
     times: list[float | None] = field(default_factory=list)  # seconds
     lengths: list[float | None] = field(default_factory=list)  # seconds
+    aspects: list[Fraction | None] = field(default_factory=list)  # of pixels
     errors: list[av.FFmpegError] = field(default_factory=list)  # of parts that did not decode
     rates: tuple[Fraction | None, ...] = ()  # of the header
     size: tuple[int, int] = (0, 0)  # of the first upright picture
     num_interlaced: int = 0
     _num_corrupt: int = 0
+    _first_aspect: Fraction | None = None
     _transparent: bool = False
     _said: dict[str, None] = field(default_factory=dict)
     _sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -69,19 +71,27 @@ class Scan:
         self.num_interlaced += frame.interlaced_frame
         self._num_corrupt += frame.is_corrupt
         self._transparent = self._transparent or is_transparent(frame)
-        turn, shown = turn_of(frame, stream), shown_size(frame, stream.sample_aspect_ratio)
+        aspect = self._pixel_aspect(stream)
+        self.aspects.append(aspect)
+        turn, shown = turn_of(frame, stream), shown_size(frame, aspect)
         upright = turn.size(*shown)
         self._sizes[upright] += 1
         if len(self.times) == 1:
             self.size = upright
             if shown != (frame.width, frame.height):
-                aspect = _ratio(stream.sample_aspect_ratio or Fraction(1))
-                stored = f"{frame.width}x{frame.height} of {aspect}"
+                stored = f"{frame.width}x{frame.height} of {_ratio(aspect or Fraction(1))}"
                 self._say(f"its pixels are not square: {stored} shown as {shown[0]}x{shown[1]}")
         if not turn.exact:
             self._say("it is tilted: turned to the nearest quarter")
         for line in [*lines, *_of_side_data(frame, stream)]:
             self._say(line)
+
+    def _pixel_aspect(self, stream: VideoStream) -> Fraction | None:
+        """That of the container, until the codec changes its own in the middle, as broadcasts do."""
+        own = stream.codec_context.sample_aspect_ratio
+        if not self.aspects:
+            self._first_aspect = own
+        return own if own and own != self._first_aspect else stream.sample_aspect_ratio
 
     @property
     def start_s(self) -> float:
@@ -120,7 +130,7 @@ class Scan:
 
     def _try(self, frame: VideoFrame, stream: VideoStream) -> None:
         try:
-            picture(frame, stream)
+            picture(frame, stream, None)
         except (av.FFmpegError, OSError) as error:
             raise ValueError(f"its pixels ({frame.format.name}) cannot be converted: {error.strerror}") from None
 

@@ -72,6 +72,18 @@ def test_another_size_in_the_middle_gets_bars_and_says_so():
     assert any(note.startswith("its size changes: 5 of ") for note in reader.notes)
 
 
+@pytest.mark.report("C5")
+def test_a_broadcast_may_change_the_shape_of_its_pixels():
+    wide, square = (
+        video(levels(8, 48, 64), "mpegts", "mpeg2video", rate=25, pixel_aspect=Fraction(aspect)).getvalue()
+        for aspect in (Fraction(4, 3), 1)
+    )
+    frames, reader = _read(io.BytesIO(wide + square))
+    assert (reader.width, reader.height) == (85, 48)
+    assert (frames[-1][:, :8] < 16).all() and (frames[-1][:, 12:72] > 40).all()  # with bars at the sides
+    assert any(note.startswith("its size changes") for note in reader.notes)
+
+
 @pytest.mark.parametrize("codec", ["libx264", "mpeg2video"])
 def test_half_pictures_become_whole_ones(codec):
     combed = np.full((10, 64, 96, 3), 255, np.uint8)
