@@ -63,7 +63,7 @@ def time_grid(times: Sequence[float | None], last_s: float | None, header: Seque
     if len(times) == 1:
         return _single(last_s, rates)
     starts, notes, keeps_clock = _forward(times, rates)
-    last = last_s or min(float(starts[-1] - starts[-2]), UNKNOWN_HOLD_S)
+    last = min(last_s, MAX_HOLD_S) if last_s else min(float(starts[-1] - starts[-2]), UNKNOWN_HOLD_S)
     for rate in [*rates, *_usual((len(starts) - 1) / float(starts[-1]))]:
         if _fits(starts, last, rate, 0.5 if rate in rates else 0.3):
             if rates and rate != rates[0]:
