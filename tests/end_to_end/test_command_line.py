@@ -217,6 +217,8 @@ OUT = ("--out", "take.mp4")
         (("ablate", "out="), "out= is empty"),
         (("generate", PROMPT, *OUT, "ray.base.num_actors=2"), "ray.base.num_actors=2 has no effect here"),
         (("enhance", "in.mp4", "--prompt", PROMPT, *OUT, "base.guidance_scale=2"), "has no effect here"),
+        (("bulk", "prompts=p.txt", "out=o", "ray.writer.num_gpus=1"), "ray.writer.num_gpus=1 has no effect"),
+        (("bulk", "prompts=p.txt", "out=o", "device=cuda", "num_threads=2"), "num_threads=2 has no effect with"),
         (("plan", "refiner.strength=0.5"), "refiner.strength=0.5 has no effect here"),
         (("evaluate", "manifest=m", "out=o", "ray.base.num_actors=2"), "num_workers=N sets"),
         (("bulk", "prompts=p.txt", "out=o", "quality.on_failure=reseed"), "quality.on_failure=reseed has no effect"),

@@ -6,8 +6,8 @@ import re
 import shlex
 import shutil
 import subprocess
-from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from longtake.models.video.mp4 import decode
@@ -40,8 +40,9 @@ def blocks(language: str) -> str:
 
 @pytest.mark.xdist_group("ray")
 def test_the_commands_and_the_python_of_the_readme_run(ray_cluster, monkeypatch):
-    monkeypatch.setattr("longtake.pipelines.bulk.command.stage_factories", toy_factories)
-    Path("prompts.txt").write_text("a red circle\na blue circle\n")
+    monkeypatch.setattr(stages, "stage_factories", toy_factories)
+    (command,) = re.findall(r"^printf .*?[^\\]$", blocks("sh"), re.DOTALL | re.MULTILINE)
+    subprocess.run(["bash", "-c", command], check=True)  # writes prompts.txt
     lines = blocks("sh").replace("\\\n", " ").replace("path/to/bundle", "tiny").splitlines()
     commands = [shlex.split(line) for line in lines if line.startswith("longtake ")]
     commands = [argv for argv in commands if argv[1] not in ("train", "serve")]
@@ -65,6 +66,23 @@ def test_the_requests_of_the_readme_are_answered(ray_cluster, tmp_path):
         video = json.loads(curl(post.replace(SERVED, kit.url)))
         curl(stream.partition("  #")[0].replace(SERVED, kit.url).replace("ID", video["id"]))
     assert len(list(decode("take.mp4"))) == 80
+
+
+@pytest.mark.report("B18")
+def test_the_rows_that_the_readme_prints_have_all_their_columns_at_80_characters(monkeypatch, capsys):
+    path = "videos/469/prompts-8a7e768f4cf4.mp4"
+    made = {"id": "prompts-8a7e768f4cf4", "status": "done", "reason": None, "path": path}
+    failed = {
+        "id": "prompts-0120e3fba19a",
+        "status": "failed",
+        "reason": "num_frames=0: " + "a long reason " * 9,
+        "path": None,
+    }
+    monkeypatch.setattr(pd, "read_parquet", lambda _: pd.DataFrame([made, failed]))
+    with pd.option_context("display.width", 80, "display.max_columns", 0):
+        exec(next(block for block in python() if "read_parquet" in block), {})
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("status", "reason", "path", "num_frames=0: a long reason", path))
 
 
 def curl(command: str) -> bytes:

@@ -99,8 +99,9 @@ def test_the_files_are_what_the_local_runner_writes_and_the_manifest_says(finish
     assert video == local_bytes(tmp_path, PromptSpec("take", "a red circle", num_frames=40, seed=5))
     assert (row.sha256, row.size_bytes) == (sha256(video).hexdigest(), len(video))
     assert (row.num_frames, row.fps, row.width, row.height, row.seed) == (40, 8.0, 32, 32, 5)
-    for name, num_frames in (("good", 40), ("prompts-000002", 17)):
-        preview = (out / manifest_of(out).loc[name].preview).read_bytes()
+    rows = manifest_of(out)
+    for name, num_frames in (("good", 40), (rows.index[rows.source == "prompts.jsonl:2"][0], 17)):
+        preview = (out / rows.loc[name].preview).read_bytes()
         assert len(list(decode(io.BytesIO(preview)))) == num_frames
     assert (out / row.thumbnail).read_bytes().startswith(b"\xff\xd8")
     assert json.loads(row.settings)["refiner.num_inference_steps"] == 4
@@ -109,7 +110,9 @@ def test_the_files_are_what_the_local_runner_writes_and_the_manifest_says(finish
 
 def test_rows_have_their_own_settings_and_seeds_that_follow_from_their_ids(finished):
     rows = manifest_of(finished[0])
-    unnamed, snowman = rows.loc["prompts-000002"], rows.loc["näme/with ☃"]
+    (unnamed,) = rows[rows.source == "prompts.jsonl:2"].itertuples()
+    snowman = rows.loc["näme/with ☃"]
+    assert unnamed.Index.startswith("prompts-") and unnamed.request_sha256 != snowman.request_sha256
     assert json.loads(unnamed.settings)["refiner.coupling"] == "causal"
     assert unnamed.seed != snowman.seed and unnamed.num_frames == 17
     assert (snowman.fps, snowman.negative_prompt) == (4.0, "rain")
@@ -120,7 +123,7 @@ def test_the_same_command_again_makes_nothing(finished):
     out, _, prompts, overrides = finished
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.mp4")}
     tally = run_job(prompts, out, *overrides, fail_prompt="raise")
-    assert (tally.done, tally.failed, tally.skipped) == (0, 0, 10)
+    assert (tally.done, tally.failed, tally.skipped, tally.failed_before) == (0, 0, 3, 7)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.mp4")} == before
     assert len(manifest_of(out)) == 10
 
