@@ -27,7 +27,8 @@ from contextlib import ExitStack
 from fractions import Fraction
 from heapq import merge
 from os import PathLike
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import av
 import numpy as np
@@ -164,8 +165,10 @@ def _timescale(fps: Fraction) -> int:
     return fps.numerator * -(-10_000 // fps.numerator)
 
 
-def decode(source: str | PathLike[str] | io.BufferedIOBase) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+def decode(source: str | PathLike[str] | BinaryIO) -> Iterator[UInt8[np.ndarray, "h w c"]]:
     """The frames of an mp4 that was made here, as they are. Videos of others need `reader.py`."""
-    with av.open(str(source) if isinstance(source, PathLike) else source, "r") as container:
+    with ExitStack() as opened:
+        file = opened.enter_context(Path(source).open("rb")) if isinstance(source, str | PathLike) else source
+        container = opened.enter_context(av.open(file, "r"))
         for frame in container.decode(container.streams.video[0]):
             yield pixels_of(frame, "rgb24")

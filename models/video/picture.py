@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
 from jaxtyping import UInt8, UInt16
 
 from longtake.models.video.colour import is_usual, to_sdr
@@ -40,8 +41,11 @@ class Turn:
         return (height, width) if self.transposed else (width, height)
 
 
-def side_data(frame: VideoFrame, kind: Type) -> bytes | None:
+def side_data(frame: VideoFrame, kind: Type, stream: VideoStream) -> bytes | None:
     """What FFmpeg keeps beside the pixels, if the frame has it."""
+    # PyAV 18.1 frees names inside it twice, a segmentation fault later on. Of all decoders these two give names.
+    if stream.codec_context.name in ("png", "apng"):
+        return None
     try:
         kept: Mapping[Any, Any] = frame.side_data
     except ValueError:  # PyAV 18.1 names no side data at all when it does not know one of them, such as EXIF
@@ -49,9 +53,9 @@ def side_data(frame: VideoFrame, kind: Type) -> bytes | None:
     return bytes(kept[kind]) if kind in kept else None
 
 
-def turn_of(frame: VideoFrame) -> Turn:
+def turn_of(frame: VideoFrame, stream: VideoStream) -> Turn:
     """From the frame's display matrix [a b . c d ...]: a point (x, y) is shown at (a x + c y, b x + d y)."""
-    data = side_data(frame, Type.DISPLAYMATRIX)
+    data = side_data(frame, Type.DISPLAYMATRIX, stream)
     if data is None:
         quarters = round(frame.rotation / 90) % 4
         return Turn(quarters % 2 == 1, rows_reversed=quarters in (1, 2), columns_reversed=quarters in (2, 3))
@@ -80,10 +84,10 @@ def is_transparent(frame: VideoFrame) -> bool:
 
 
 def picture(
-    frame: VideoFrame, pixel_aspect: Fraction | None, size: tuple[int, int] | None = None
+    frame: VideoFrame, stream: VideoStream, pixel_aspect: Fraction | None, size: tuple[int, int] | None = None
 ) -> UInt8[np.ndarray, "h w c"]:
     """The frame as RGB. With another shape than `size` (width, height) it gets black bars: circles stay circles."""
-    turn, shown = turn_of(frame), shown_size(frame, pixel_aspect)
+    turn, shown = turn_of(frame, stream), shown_size(frame, pixel_aspect)
     wanted = shown if size is None else turn.size(*size)
     scales = wanted[0] / shown[0], wanted[1] / shown[1]
     if max(scales) <= min(scales) * (1 + SAME_SHAPE):

@@ -37,6 +37,13 @@ Frame = UInt8[np.ndarray, "h w 3"]
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
+class _Nameless:
+    """A file as FFmpeg gets it. With a name it would believe the ending of that more than what is inside."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.seek, self.tell, self.seekable = file.read, file.seek, file.tell, file.seekable
+
+
 class VideoReader:
     """`with VideoReader(path) as reader: for frame in reader.frames(): ...`
 
@@ -65,6 +72,7 @@ class VideoReader:
         self.width, self.height = scan.size
         self.start_s, self.keeps_clock = scan.start_s, grid.keeps_clock
         self.notes = [*scan.notes(), *grid.notes]
+        self._aspects = scan.aspects
         self._interlaced = scan.num_interlaced > 0
 
     def frames(self) -> Iterator[Frame]:
@@ -97,12 +105,15 @@ class VideoReader:
                 else:
                     file = self._source
                 file.seek(0)
-                container: InputContainer = stack.enter_context(av.open(file, "r", io_open=_refuse))
+                container: InputContainer = stack.enter_context(av.open(_Nameless(file), "r", io_open=_refuse))
             except (av.FFmpegError, OSError) as error:
                 raise self._error(f"cannot be read as a video ({error.strerror or error})") from None
             streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
             if not streams:
                 raise self._error("it has no video stream")
+            streams = [one for one in streams if getattr(one, "codec_context", None)]
+            if not streams:
+                raise self._error("no decoder is known for its video stream")
             # A picture for those who cannot play the video may come first, as in AVIF.
             yield container, next((stream for stream in streams if stream.frames != 1), streams[0])
 
@@ -110,10 +121,10 @@ class VideoReader:
         with self.opened() as (container, stream):
             decoded = self._decoded(container, stream, Scan())
             whole = deinterlaced(decoded) if self._interlaced else decoded
-            left = iter(self._counts)
-            for frame, count in zip(whole, left, strict=False):
+            left = zip(self._counts, self._aspects, strict=True)
+            for frame, (count, aspect) in zip(whole, left, strict=False):
                 if count:
-                    shown = picture(frame, stream.sample_aspect_ratio, (self.width, self.height))
+                    shown = picture(frame, stream, aspect, (self.width, self.height))
                     yield from repeat(shown, count)
             if next(left, None) is not None:
                 raise self._error("it changed while it was read")
@@ -137,7 +148,9 @@ class VideoReader:
         except av.FFmpegError as error:  # the container breaks off: the video ends here
             errors.append(error)
         if num_frames == 0:
-            raise self._error(f"no frame can be decoded ({errors[0].strerror if errors else 'it is empty'})")
+            reason = errors[0].strerror if errors else "it is empty"
+            webp = "; FFmpeg reads no animated WebP" if container.format.name == "webp_pipe" else ""
+            raise self._error(f"no frame can be decoded ({reason}{webp})")
 
     def _error(self, reason: str) -> ValueError:
         named = f"{self._source}: " if isinstance(self._source, str | PathLike) else ""

@@ -22,15 +22,17 @@ _CUT_S = 0.5  # less is rounding
 
 @dataclass(slots=True)
 class Scan:
-    """Filled frame by frame; 16 bytes of each frame are kept."""
+    """Filled frame by frame; 24 bytes of each frame are kept."""
 
     times: list[float | None] = field(default_factory=list)  # seconds
     lengths: list[float | None] = field(default_factory=list)  # seconds
+    aspects: list[Fraction | None] = field(default_factory=list)  # of pixels
     errors: list[av.FFmpegError] = field(default_factory=list)  # of parts that did not decode
     rates: tuple[Fraction | None, ...] = ()  # of the header
     size: tuple[int, int] = (0, 0)  # of the first upright picture
     num_interlaced: int = 0
     _num_corrupt: int = 0
+    _first_aspect: Fraction | None = None
     _transparent: bool = False
     _said: dict[str, None] = field(default_factory=dict)
     _sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
@@ -62,26 +64,34 @@ class Scan:
         """The next decoded frame. Raises ValueError for pixels that cannot be converted."""
         lines = describe(frame.color_trc, frame.color_primaries, frame.colorspace)
         if not self.times:
-            self._try(frame)
+            self._try(frame, stream)
         base = frame.time_base or stream.time_base or Fraction(1, 90_000)
         self.times.append(None if frame.pts is None else float(frame.pts * base))
         self.lengths.append(float(frame.duration * base) if frame.duration else None)
         self.num_interlaced += frame.interlaced_frame
         self._num_corrupt += frame.is_corrupt
         self._transparent = self._transparent or is_transparent(frame)
-        turn, shown = turn_of(frame), shown_size(frame, stream.sample_aspect_ratio)
+        aspect = self._pixel_aspect(stream)
+        self.aspects.append(aspect)
+        turn, shown = turn_of(frame, stream), shown_size(frame, aspect)
         upright = turn.size(*shown)
         self._sizes[upright] += 1
         if len(self.times) == 1:
             self.size = upright
             if shown != (frame.width, frame.height):
-                aspect = _ratio(stream.sample_aspect_ratio or Fraction(1))
-                stored = f"{frame.width}x{frame.height} of {aspect}"
+                stored = f"{frame.width}x{frame.height} of {_ratio(aspect or Fraction(1))}"
                 self._say(f"its pixels are not square: {stored} shown as {shown[0]}x{shown[1]}")
         if not turn.exact:
             self._say("it is tilted: turned to the nearest quarter")
-        for line in [*lines, *_of_side_data(frame)]:
+        for line in [*lines, *_of_side_data(frame, stream)]:
             self._say(line)
+
+    def _pixel_aspect(self, stream: VideoStream) -> Fraction | None:
+        """That of the container, until the codec changes its own in the middle, as broadcasts do."""
+        own = stream.codec_context.sample_aspect_ratio
+        if not self.aspects:
+            self._first_aspect = own
+        return own if own and own != self._first_aspect else stream.sample_aspect_ratio
 
     @property
     def start_s(self) -> float:
@@ -115,12 +125,12 @@ class Scan:
             lines.append(f"it is damaged: {self._num_corrupt} of {len(self.times)} frames incomplete, and used")
         length = self._end_s - min(self._begin_s, 0.0)
         if self._header_s and self._header_s - length > _CUT_S:
-            lines.append(f"it is cut short: it ends after {length:.1f} s, and its header says {self._header_s:.1f} s")
+            lines.append(f"it ends early: after {length:.1f} s, and its header says {self._header_s:.1f} s")
         return lines
 
-    def _try(self, frame: VideoFrame) -> None:
+    def _try(self, frame: VideoFrame, stream: VideoStream) -> None:
         try:
-            picture(frame, None)
+            picture(frame, stream, None)
         except (av.FFmpegError, OSError) as error:
             raise ValueError(f"its pixels ({frame.format.name}) cannot be converted: {error.strerror}") from None
 
@@ -128,11 +138,11 @@ class Scan:
         self._said[line] = None
 
 
-def _of_side_data(frame: VideoFrame) -> list[str]:
+def _of_side_data(frame: VideoFrame, stream: VideoStream) -> list[str]:
     lines = []
-    if side_data(frame, Type.DOVI_METADATA) and frame.color_trc == 2:
+    if side_data(frame, Type.DOVI_METADATA, stream) and frame.color_trc == 2:
         lines.append("its colours are those of Dolby Vision: they are not converted")
-    profile = (side_data(frame, Type.ICC_PROFILE) or b"sRGB").replace(b"\0", b"")
+    profile = (side_data(frame, Type.ICC_PROFILE, stream) or b"sRGB").replace(b"\0", b"")
     if b"sRGB" not in profile:
         lines.append("it has a colour profile (ICC): it is not applied")
     return lines

@@ -38,30 +38,35 @@ class Sound:
         same = Fraction(fps).limit_denominator(1001) == reader.fps.limit_denominator(1001)
         self._goes_along = same and reader.keeps_clock
         with reader.opened() as (container, video):
-            names = [_name(stream) for stream in container.streams.audio]
+            names = [_name(stream) for stream in _known(container)]
+            begins = [_begin_s(stream) for stream in _known(container)]
             self.notes = _others(container, video)
         if names and not self._goes_along:
             why = "the times of its frames are unknown" if same else f"its rate is {_text(reader.fps)} fps"
             self.notes.append(f"its sound is left out: {', '.join(names)}, because {why}")
+        early = reader.start_s - min(begins, default=reader.start_s)
+        if self._goes_along and early > BEFORE_S:
+            self.notes.append(f"its sound before the first frame is left out: {early:.1f} s")
         changed = [name for name in names if name not in AS_THEY_ARE]
         if changed and self._goes_along:
             self.notes.append(f"its sound is encoded as AAC: {', '.join(changed)} is not for mp4")
 
     @contextmanager
     def tracks(self, length_s: float) -> "Iterator[list[Track]]":
-        """The sound of the first seconds, to be put into an mp4 while this is open."""
+        """The sound of the first seconds, to be put into an mp4 while this is open; all of it for the whole video."""
+        whole = length_s * self._reader.fps > self._reader.num_frames - 0.5
         with self._reader.opened() as (container, _):
-            streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
-            yield _read(container, streams, self._reader.start_s, length_s) if self._goes_along else []
+            length_s = float("inf") if whole else length_s
+            yield _read(container, self._reader.start_s, length_s) if self._goes_along else []
 
 
 @dataclass(slots=True)
 class Track:
-    """One audio stream: its packets, moved so that the video begins at 0."""
+    """One audio stream: its packets, moved so that the video begins at 0, and where they end."""
 
     stream: AudioStream
     packets: "list[Packet[AudioStream]]"
-    length_s: float
+    length_s: float = 0.0
 
     @property
     def num_packets(self) -> int:
@@ -79,10 +84,12 @@ class Track:
         out: Any
         if self._goes_as_it_is:
             out = container.add_stream_from_template(self.stream)
+            out.metadata.update(_language(self.stream))
             return _moved(self.packets, out)
         rate = self.stream.rate if self.stream.rate in AAC_RATES else AAC_RATES[-1]
         layout = self.stream.layout.name if self.stream.layout.name in AAC_LAYOUTS else "stereo"
         out = container.add_stream("aac", rate=rate, layout=layout)
+        out.metadata.update(_language(self.stream))
         return _as_aac(self, out)
 
 
@@ -124,18 +131,26 @@ def _decoded(track: Track) -> Iterator[AudioFrame]:
     yield from track.stream.codec_context.decode(None)
 
 
-def _read(container: InputContainer, streams: list[AudioStream], start_s: float, length_s: float) -> list[Track]:
-    tracks = {stream.index: Track(stream, [], length_s) for stream in streams}
+def _known(container: InputContainer) -> list[AudioStream]:
+    return [stream for stream in container.streams.audio if stream.codec_context is not None]
+
+
+def _read(container: InputContainer, start_s: float, length_s: float) -> list[Track]:
+    streams = _known(container)
+    tracks = {stream.index: Track(stream, []) for stream in streams}
     try:
         for packet in container.demux(streams) if streams else ():
             if packet.pts is None or not packet.size:
                 continue
             begin = float(packet.pts * packet.time_base) - start_s
-            if begin + float((packet.duration or 0) * packet.time_base) > -BEFORE_S and begin < length_s:
+            end = begin + float((packet.duration or 0) * packet.time_base)
+            if end > -BEFORE_S and begin < length_s:
                 offset = round(start_s / packet.time_base)
                 packet.pts -= offset
                 packet.dts = packet.pts if packet.dts is None else packet.dts - offset
-                tracks[packet.stream_index].packets.append(cast(Any, packet))
+                track = tracks[packet.stream_index]
+                track.packets.append(cast(Any, packet))
+                track.length_s = min(length_s, max(track.length_s, end))
     except av.FFmpegError:  # the container breaks off, as for its frames
         pass
     return [track for track in tracks.values() if track.packets]
@@ -144,18 +159,29 @@ def _read(container: InputContainer, streams: list[AudioStream], start_s: float,
 def _others(container: InputContainer, video: VideoStream) -> list[str]:
     """A line about what neither frames nor sound can keep."""
     found: Counter[str] = Counter()
+    known = _known(container)
     for stream in container.streams:
         if stream.type == "video" and stream is not video and stream.disposition & Disposition.attached_pic:
-            found["cover picture"] += 1
+            found["cover"] += 1
+        elif stream.type == "audio" and stream not in known:
+            found["audio stream of an unknown codec"] += 1
         elif stream.type not in ("video", "audio"):
             found[f"{stream.type} stream"] += 1
     found["chapter"] = len(container.chapters())
-    listed = [f"{count} {what}{'s' if count > 1 else ''}" for what, count in found.items() if count]
+    listed = [f"{count} {what}" for what, count in found.items() if count]
     return [f"not in the output: {', '.join(listed)}"] if listed else []
 
 
+def _begin_s(stream: AudioStream) -> float:
+    return float((stream.start_time or 0) * (stream.time_base or 0))
+
+
+def _language(stream: AudioStream) -> dict[str, str]:
+    return {"language": stream.language} if stream.language else {}
+
+
 def _name(stream: AudioStream) -> str:
-    return stream.codec.canonical_name if stream.codec_context is not None else "an unknown codec"
+    return stream.codec.canonical_name
 
 
 def _text(rate: Fraction) -> str:

@@ -8,7 +8,8 @@
    for longer than MAX_HOLD_S, the next frame follows after the usual step.
 2. A rate with which frame i is within half a frame of i / rate keeps every frame once: one of the header's if it fits,
    else one of our own, within .3 (half a frame is what one lost frame makes of an average).
-3. Otherwise the lowest rate that shows frames within MAX_SHIFT_S and drops at most MAX_DROPPED of them, 240 at most.
+3. Otherwise the lowest rate that shows frames within MAX_SHIFT_S, and at most MAX_LATE of them late or not at all, 240
+   at most. A frame is late when its place is taken by the one before it.
 4. A frame that is shown begins less than one frame from its time. The end of the last one counts as well.
 """
 
@@ -24,7 +25,7 @@ MIN_FPS, MAX_FPS = Fraction(1, 100), Fraction(1000)  # what an mp4 takes
 MAX_GRID_FPS = Fraction(240)
 MAX_HOLD_S = 3600.0
 MAX_SHIFT_S = 0.1  # of any frame at a low rate: half of its long frames would be seen
-MAX_DROPPED = 0.02  # share of the frames
+MAX_LATE = 0.02  # share of the frames
 UNKNOWN_HOLD_S = 1.0  # at most, for a last frame of unknown length
 USUAL = tuple(
     sorted(
@@ -62,7 +63,7 @@ def time_grid(times: Sequence[float | None], last_s: float | None, header: Seque
     if len(times) == 1:
         return _single(last_s, rates)
     starts, notes, keeps_clock = _forward(times, rates)
-    last = last_s or min(float(starts[-1] - starts[-2]), UNKNOWN_HOLD_S)
+    last = min(last_s, MAX_HOLD_S) if last_s else min(float(starts[-1] - starts[-2]), UNKNOWN_HOLD_S)
     for rate in [*rates, *_usual((len(starts) - 1) / float(starts[-1]))]:
         if _fits(starts, last, rate, 0.5 if rate in rates else 0.3):
             if rates and rate != rates[0]:
@@ -86,7 +87,7 @@ def _forward(
     """Seconds from the first frame on, by rule 1; what was changed; and whether the clock is still the input's."""
     known = np.array([np.nan if time is None else time for time in times], np.float64)
     found = np.flatnonzero(~np.isnan(known))
-    steps = np.diff(known[found])
+    steps = np.diff(known[found]) / np.diff(found)
     forward = steps[(steps > 0) & (steps <= MAX_HOLD_S)]
     usual = float(np.median(forward)) if len(forward) else float(1 / (rates[0] if rates else FALLBACK_FPS))
     notes = []
@@ -129,16 +130,16 @@ def _variable(
     found = [_usual(1 / float(step))[0] for step in np.quantile(steps[steps > 0], (0.05, 0.1, 0.25, 0.5))]
     new = [rate for rate in found if all(abs(rate / known - 1) > 0.01 for known in rates)]
     wanted = {*rates, *new, Fraction(10), Fraction(25), Fraction(30)}
-    best: tuple[Fraction, list[int]] | None = None
+    best: tuple[int, Fraction, list[int]] | None = None
     for rate in sorted({min(rate, MAX_GRID_FPS) for rate in wanted}):
         places = _places(starts, rate)
-        dropped = places.count(-1)
-        if _close(starts, last, rate, places) and (best is None or dropped < best[1].count(-1)):
-            best = rate, places
-            if dropped <= MAX_DROPPED * len(starts):
+        late = int((np.array(places) != (starts * float(rate) + 0.5).astype(int)).sum())
+        if _close(starts, last, rate, places) and (best is None or late < best[0]):
+            best = late, rate, places
+            if late <= MAX_LATE * len(starts):
                 break
     assert best is not None, "at 30 fps any frame is close"
-    rate, places = best
+    _, rate, places = best
     shown = [i for i, place in enumerate(places) if place >= 0]
     ends = [*(places[i] for i in shown[1:]), _end(starts, last, rate, places)]
     counts = [0] * len(starts)

@@ -86,7 +86,9 @@ def _made_from(video: Listed) -> str:
 def _report(rows: Sequence[dict[str, Any]]) -> None:
     """Says how many videos give clips, why others give none, and what was guessed or converted."""
     without = Counter(row["reason"] for row in rows if not row["clips"])
-    noted = Counter(row.get("notes") for row in rows if row.get("notes"))
+    noted: Counter[str] = Counter()
+    for row in rows:  # a note is its kind, a colon, numbers
+        noted.update({note.partition(": ")[0] for note in (row.get("notes") or "").split("; ") if note})
     logger.info("%d of %d videos give clips; %s lists all", len(rows) - without.total(), len(rows), VIDEOS)
     for texts, what in ((without, "without clips"), (noted, "with a note")):
         for text, count in texts.most_common(NUM_SAID):

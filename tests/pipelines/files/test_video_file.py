@@ -6,13 +6,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 import longtake.pipelines.files.video_file
 from longtake.models.video.mp4 import decode
+from longtake.models.video.reader import VideoReader
+from longtake.models.video.sound import Sound
 from longtake.pipelines.files.video_file import VideoWriter
-from tests.support.places import ROOT
+from tests.support.places import REPORTS, ROOT
 
 # Noise is what does not compress: 8 fragments of some 20 kB each, on a disk that takes 60 kB.
 FULL_DISK = """
@@ -91,6 +94,31 @@ def test_with_keep_partial_the_video_so_far_plays(tmp_path, error):
         raise error
     assert os.listdir(tmp_path) == ["take.mp4"]
     assert _num_frames(out) == 24
+
+
+@pytest.mark.report("C4")
+def test_with_keep_partial_the_sound_ends_with_the_video_so_far(tmp_path):
+    out, reader = tmp_path / "take.mp4", VideoReader(REPORTS / "with_audio.mp4")
+    writer = VideoWriter(out, reader.fps, keep_partial=True, sound=Sound(reader, reader.fps))
+    with pytest.raises(KeyboardInterrupt), writer:
+        writer.write(_frames(12))
+        raise KeyboardInterrupt
+    with av.open(str(out)) as container:
+        lengths = [float(stream.duration * stream.time_base) for stream in container.streams]
+    assert lengths == pytest.approx([0.5, 0.5], abs=0.03)
+
+
+@pytest.mark.report("C4")
+def test_sound_that_breaks_costs_the_sound_and_never_the_video(tmp_path):
+    source = tmp_path / "in.mp4"
+    source.write_bytes((REPORTS / "with_audio.mp4").read_bytes())
+    reader = VideoReader(source)
+    sound = Sound(reader, reader.fps)
+    with VideoWriter(tmp_path / "take.mp4", reader.fps, sound=sound) as writer:
+        writer.write(_frames(24))
+        source.unlink()
+    assert _num_frames(tmp_path / "take.mp4") == 24
+    assert len(sound.notes) == 1 and sound.notes[0].startswith("its sound is left out: ")
 
 
 def test_with_keep_partial_an_exception_before_the_first_frame_leaves_nothing(tmp_path):
