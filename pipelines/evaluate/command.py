@@ -67,12 +67,14 @@ class Outcome:
             f"{self.failed_before} failed before (retry_failed=true measures them again)" if self.failed_before else "",
             f"{not_made} not made by the bulk job" if (not_made := len(self.rows) - done - self.failed) else "",
         ]
-        notes = Counter(note for row in self.rows for note in (row["notes"] or "").split("; ") if note)
-        said = [f"{note} ({count} videos)" if count > 1 else note for note, count in notes.most_common(3)]
-        more = f"; and {len(notes) - 3} more on the page" if len(notes) > 3 else ""
-        noted = sum(bool(row["notes"]) for row in self.rows)
-        about = [f"{noted} with notes, in the column notes: {'; '.join(said)}{more}"] if notes else []
-        return [", ".join(part for part in parts if part), *about, *self.passed_over]
+        return [", ".join(part for part in parts if part), *self._noted(), *self.passed_over]
+
+    def _noted(self) -> list[str]:
+        """A line on what was left out of videos, guessed or converted. A note is its kind, a colon, numbers."""
+        noted = [{note.partition(": ")[0] for note in row["notes"].split("; ")} for row in self.rows if row["notes"]]
+        kinds = Counter(kind for kinds in noted for kind in kinds).most_common()
+        said = ", ".join(f"{count} x {kind}" for kind, count in kinds)
+        return [f"{len(noted)} with notes, on the page and in the column notes: {said}"] if noted else []
 
 
 def check(conf: EvaluateConf) -> PreparedEvaluation:

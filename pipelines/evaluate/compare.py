@@ -14,6 +14,7 @@ from longtake.models.metrics.catalog import CATALOG, Better, Entry
 from longtake.pipelines.evaluate.pages import copy_video, render
 from longtake.pipelines.evaluate.results import DONE, SCHEMA, Evaluation, MetricRow, video_of
 from longtake.pipelines.files.store import Store
+from longtake.pipelines.terminal.exit_codes import Refused
 
 Key = tuple[str, int]  # prompt and seed
 Table = Mapping[Key, MetricRow]
@@ -96,7 +97,7 @@ def compare(comparison: Comparison) -> Iterator[str]:
     tables = [_by_key(rows) for rows in every]
     shared = sorted(set.intersection(*map(set, tables)))
     if not shared:
-        raise ValueError(f"--compare {' '.join(folders)}: they have no prompt and seed in common")
+        raise Refused(f"--compare {' '.join(folders)}: they have no prompt and seed in common")
     for folder, rows, table in zip(folders, every, tables, strict=True):
         yield f"{folder}: {len(table)} videos, {len(shared)} of them in all folders{_left_out(rows, table)}"
     found = {

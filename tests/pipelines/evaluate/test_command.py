@@ -70,7 +70,10 @@ def says_what_failed_before(folder, tmp_path, capsys):
     first, second, *_ = said.out.splitlines()
     failed = "0 failed now, 3 failed before (retry_failed=true measures them again)"
     assert first == f"{tmp_path}/out: 0 videos measured now, 5 there already, {failed}"
-    assert "1 with notes, in the column notes: " in second and f"see {tmp_path}/out/index.html" in said.out
+    assert (
+        "1 with notes, on the page and in the column notes: 1 x " in second
+        and f"see {tmp_path}/out/index.html" in said.out
+    )
     assert "what libraries print is in " in said.err.splitlines()[0] and "Loading weights" not in said.err
 
 

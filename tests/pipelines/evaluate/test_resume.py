@@ -66,12 +66,12 @@ def test_the_summary_counts_what_was_measured_failed_now_failed_before_and_passe
     def row(status, notes=None):
         return {**dict.fromkeys(SCHEMA.names), "status": status, "notes": notes}
 
-    notes = ("rotated by 90; 2 damaged parts are left out", "rotated by 90")
+    notes = ("its frame rate varies: at 30 fps; it is cut short", "its frame rate varies: at 25 fps")
     rows = [*(row("done", note) for note in notes), row("done"), row("failed"), row("failed"), row("not made")]
     outcome = Outcome(rows, there=1, failed_before=1, passed_over=["2 files passed over"])
     assert outcome.lines() == [
         "2 videos measured now, 1 there already, 1 failed now, "
         "1 failed before (retry_failed=true measures them again), 1 not made by the bulk job",
-        "2 with notes, in the column notes: rotated by 90 (2 videos); 2 damaged parts are left out",
+        "2 with notes, on the page and in the column notes: 2 x its frame rate varies, 1 x it is cut short",
         "2 files passed over",
     ]
