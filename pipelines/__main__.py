@@ -25,10 +25,12 @@ SETTINGS = "Every setting of the configuration can be given as section.key=value
 def run() -> int:
     """The program: `main` in a process that ends with it."""
     streams.protect()
-    code = main()
+    try:
+        code = main()
+    except SystemExit as end:  # --help, --version
+        code = int(end.code or 0)
     end_at_once(code)
-    streams.silence()
-    return code
+    return streams.finish(code)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@
 A stream is lazy: frames are made while it is read.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,15 @@ from typing import Any
 from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.scheduler import Task
 from longtake.models.domain.state import Chunk, Segment
+from longtake.models.video.reader import VideoReader
 from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
 from longtake.pipelines.config.conf import load as load_conf
 from longtake.pipelines.files.video_file import VideoWriter
 from longtake.pipelines.runners.local import LocalRunner
 from longtake.pipelines.runners.spec_checks import check_texts, plan_for
 from longtake.pipelines.runners.stages import build_bundle, build_enhancer, build_generator
-from longtake.pipelines.runners.video_source import probe_video
+
+logger = logging.getLogger(__name__)
 
 Observe = Callable[[Task, Any], None]
 
@@ -61,12 +64,16 @@ class Longtake:
         negative_prompt: str = "",
         observe: Observe | None = None,
     ) -> Iterator[Segment]:
-        """Refined segments of an existing video; all of its frames if `num_frames` is None.
+        """Refined segments of an existing video, without its sound; all of its frames if `num_frames` is None.
 
-        Raises ValueError naming the path and the reason if it cannot be read.
+        `VideoReader(video)` of `longtake.models.video.reader` has its rate, and notes of what reading changes; these
+        are logged as warnings. Raises ValueError naming the path and the reason if it cannot be read.
         """
-        spec = PromptSpec("take", prompt, negative_prompt, num_frames or probe_video(video).num_frames, seed)
-        return self._run(build_enhancer(self.conf, self.bundle, Path(video)), spec, observe)
+        reader = VideoReader(video)
+        for note in reader.notes:
+            logger.warning("%s: %s", video, note)
+        spec = PromptSpec("take", prompt, negative_prompt, num_frames or reader.num_frames, seed)
+        return self._run(build_enhancer(self.conf, self.bundle, reader), spec, observe)
 
     def _run(self, runner: LocalRunner, spec: PromptSpec, observe: Observe | None) -> Iterator[Segment]:
         plan = plan_for(self.conf, spec)

@@ -11,10 +11,14 @@ from jaxtyping import Float, UInt8
 STILL = 0.5 / 255  # mean difference below which a frame "hardly differs": half a grey level, as encoding alone causes
 
 
+def frame_difference(before: UInt8[np.ndarray, "h w c"], after: UInt8[np.ndarray, "h w c"]) -> float:
+    """Mean absolute difference of two frames, 0-1."""
+    return float(np.abs(after.astype(np.int16) - before).mean() / 255)
+
+
 def frame_differences(frames: UInt8[np.ndarray, "t h w c"]) -> Float[np.ndarray, " t-1"]:
-    """Mean absolute difference of consecutive frames, 0-1."""
-    pairs = pairwise(frames)
-    return np.array([np.abs(b.astype(np.int16) - a).mean() / 255 for a, b in pairs])
+    """`frame_difference` of consecutive frames."""
+    return np.array([frame_difference(before, after) for before, after in pairwise(frames)])
 
 
 def temporal_flicker(differences: Float[np.ndarray, " n"]) -> float:

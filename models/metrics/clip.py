@@ -1,7 +1,8 @@
 """CLIP scores of frames. Any CLIP of transformers can be used; that of the tiny bundle knows only its own world.
 
 Scores are 100 times a cosine, as the paper's table has them (CLIP 31.73); higher is better. Figures of different CLIP
-models are never compared. Shapes: t frames, h w rows and columns, e embedding.
+models are never compared. Shapes: t frames, h w rows and columns, b batch, s pixels a side of what the encoder sees,
+e embedding.
 """
 
 from dataclasses import dataclass
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from torch import Tensor
 from torch.nn.functional import normalize
 
-from longtake.models.nets.image import embed_images
+from longtake.models.nets.image import clip_pixels, embed_pixels
 
 BATCH = 32  # frames in one call of the image encoder
 
@@ -25,12 +27,12 @@ class Clip:
     text_encoder: Any
     tokenizer: Any
 
-    @torch.inference_mode()
     def images(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "t e"]:
         """Embeddings of length 1, one per frame."""
-        batches = (torch.from_numpy(np.array(frames[i : i + BATCH])) for i in range(0, len(frames), BATCH))
-        embeds = [embed_images(self.image_encoder, b.permute(0, 3, 1, 2).float() / 127.5 - 1) for b in batches]
-        return np.asarray(normalize(torch.cat(embeds), dim=-1).cpu().numpy())
+        embedder = Embedder(self)
+        for frame in frames:
+            embedder.add(frame)
+        return embedder.finish()
 
     @torch.inference_mode()
     def text(self, prompt: str) -> Float[np.ndarray, " e"]:
@@ -41,6 +43,34 @@ class Clip:
         ).input_ids
         embeds = self.text_encoder(input_ids=ids.to(self.text_encoder.device)).text_embeds
         return np.asarray(normalize(embeds.float(), dim=-1)[0].cpu().numpy())
+
+
+class Embedder:
+    """Embeddings of frames that come one by one. Those that wait for their batch are as small as the encoder sees."""
+
+    def __init__(self, clip: Clip) -> None:
+        self._encoder = clip.image_encoder
+        self._waiting: list[Float[Tensor, "1 3 s s"]] = []
+        self._embeds: list[Float[Tensor, "b e"]] = []
+
+    @torch.inference_mode()
+    def add(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
+        """The next frame."""
+        image = torch.from_numpy(np.array(frame))[None].permute(0, 3, 1, 2).float() / 127.5 - 1
+        self._waiting.append(clip_pixels(image, self._encoder.config.image_size))
+        if len(self._waiting) == BATCH:
+            self._embed()
+
+    def finish(self) -> Float[np.ndarray, "t e"]:
+        """Embeddings of length 1, one per frame; there must be one at least."""
+        if self._waiting:
+            self._embed()
+        return np.asarray(normalize(torch.cat(self._embeds), dim=-1).cpu().numpy())
+
+    @torch.inference_mode()
+    def _embed(self) -> None:
+        self._embeds.append(embed_pixels(self._encoder, torch.cat(self._waiting)))
+        self._waiting = []
 
 
 def clip_scores(embeds: Float[np.ndarray, "t e"], text: Float[np.ndarray, " e"]) -> Float[np.ndarray, " t"]:

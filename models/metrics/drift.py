@@ -18,16 +18,25 @@ def ends(values: Float[np.ndarray, "t k"]) -> tuple[Float[np.ndarray, " k"], Flo
     return values[:count].mean(0), values[len(values) - count :].mean(0)
 
 
+def frame_colors(frame: UInt8[np.ndarray, "h w c"]) -> Float[np.ndarray, " 6"]:
+    """Mean and standard deviation of each channel, 0-1."""
+    return np.asarray(np.concatenate(cv2.meanStdDev(frame)).ravel() / 255)
+
+
+def frame_sharpness(frame: UInt8[np.ndarray, "h w c"]) -> float:
+    """Mean absolute Laplacian of the grey values, 0-1: the amount of edges."""
+    grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+    return float(np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean() / 255)
+
+
 def color_statistics(frames: UInt8[np.ndarray, "t h w c"]) -> Float[np.ndarray, "t 6"]:
-    """Mean and standard deviation of each channel of each frame, 0-1."""
-    both = [np.concatenate(cv2.meanStdDev(frame)).ravel() for frame in frames]
-    return np.asarray(both) / 255
+    """`frame_colors` of each frame."""
+    return np.stack([frame_colors(frame) for frame in frames])
 
 
 def sharpness(frames: UInt8[np.ndarray, "t h w c"]) -> Float[np.ndarray, " t"]:
-    """Mean absolute Laplacian of each frame's grey values, 0-1: the amount of edges."""
-    greys = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames)
-    return np.array([np.abs(cv2.Laplacian(grey, cv2.CV_32F)).mean() / 255 for grey in greys])
+    """`frame_sharpness` of each frame."""
+    return np.array([frame_sharpness(frame) for frame in frames], np.float32)
 
 
 def drift(values: Float[np.ndarray, "t k"] | Float[np.ndarray, " t"]) -> float:

@@ -6,15 +6,33 @@ from scenedetect import FrameTimecode
 from scenedetect.detectors import AdaptiveDetector
 
 
-def scuts(frames: UInt8[np.ndarray, "t h w c"], fps: float = 8.0) -> int:
-    """Cuts that PySceneDetect's AdaptiveDetector finds with its default parameters in RGB frames.
+class CutCounter:
+    """Cuts that PySceneDetect's AdaptiveDetector finds with its default parameters in RGB frames, one by one.
 
     One of these is a minimum of 15 frames between two cuts, so seams 8 frames apart are counted every other time.
     """
-    detector = AdaptiveDetector()
-    cuts: list[FrameTimecode] = []
-    for number, frame in enumerate(frames):
-        time = FrameTimecode(number, fps=fps)
-        cuts += detector.process_frame(time, np.ascontiguousarray(frame[..., ::-1]))  # it expects BGR
-    cuts += detector.post_process(FrameTimecode(len(frames), fps=fps))
-    return len(cuts)
+
+    def __init__(self, fps: float = 8.0) -> None:
+        self._detector, self._fps = AdaptiveDetector(), fps
+        self._num_frames = self._num_cuts = 0
+
+    def add(self, frame: UInt8[np.ndarray, "h w c"]) -> None:
+        """The next frame."""
+        bgr = np.ascontiguousarray(frame[..., ::-1])  # as the detector expects it
+        self._num_cuts += len(self._detector.process_frame(self._time(), bgr))
+        self._num_frames += 1
+
+    def finish(self) -> int:
+        """The number of cuts in all frames."""
+        return self._num_cuts + len(self._detector.post_process(self._time()))
+
+    def _time(self) -> FrameTimecode:
+        return FrameTimecode(self._num_frames, fps=self._fps)
+
+
+def scuts(frames: UInt8[np.ndarray, "t h w c"], fps: float = 8.0) -> int:
+    """The cuts of a whole video."""
+    counter = CutCounter(fps)
+    for frame in frames:
+        counter.add(frame)
+    return counter.finish()

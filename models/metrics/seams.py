@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
+Features = list[Float[np.ndarray, "_ _"]]  # a picture for each scale, each of its own size
 SCALES = (1, 2, 4)  # pixels of the frame per pixel of the analysed picture
 SOFT = 0.02  # contrast (0-1) below which a place counts as empty: noise is not drawn
 
@@ -37,17 +38,21 @@ def flow_jumps(lengths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
 
 
 def feature_differences(frames: UInt8[np.ndarray, "t h w c"]) -> Float[np.ndarray, " t-1"]:
-    """Mean absolute difference of consecutive frames after local contrast normalisation, over three scales.
+    """`feature_difference` of consecutive frames."""
+    pairs = pairwise(map(features, frames))
+    return np.array([feature_difference(before, after) for before, after in pairs], np.float32)
+
+
+def feature_difference(before: Features, after: Features) -> float:
+    """Mean absolute difference of the features of two frames, over three scales."""
+    return float(np.mean([np.abs(b - a).mean() for a, b in zip(before, after, strict=True)]))
+
+
+def features(frame: UInt8[np.ndarray, "h w c"]) -> Features:
+    """A frame after local contrast normalisation, at three scales.
 
     Each place is its brightness minus that of its surroundings, over their contrast: lines and corners, no light.
     """
-    features = [_features(frame) for frame in frames]
-    return np.array(
-        [np.mean([np.abs(b - a).mean() for a, b in zip(*pair, strict=True)]) for pair in pairwise(features)]
-    )
-
-
-def _features(frame: UInt8[np.ndarray, "h w c"]) -> list[Float[np.ndarray, "h2 w2"]]:
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     height, width = grey.shape
     sizes = [(max(1, width // scale), max(1, height // scale)) for scale in SCALES]

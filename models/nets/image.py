@@ -26,6 +26,10 @@ def clip_pixels(images: Float[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "b
 
 def embed_images(image_encoder: Any, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
     """CLIP's projected embedding of images in [-1, 1]."""
-    pixels = clip_pixels(images, image_encoder.config.image_size)
+    return embed_pixels(image_encoder, clip_pixels(images, image_encoder.config.image_size))
+
+
+def embed_pixels(image_encoder: Any, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b e"]:
+    """CLIP's projected embedding of what `clip_pixels` returned."""
     embeds: Tensor = image_encoder(pixels.to(image_encoder.device, image_encoder.dtype)).image_embeds
     return embeds.float()

@@ -23,20 +23,23 @@ Shapes: t frames, h w rows and columns, c = 3 channels (red, green, blue).
 
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from fractions import Fraction
+from heapq import merge
 from os import PathLike
+from typing import Any
 
 import av
 import numpy as np
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 from av.packet import Packet
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
-from longtake.models.video.yuv import rgb_to_yuv420p, yuv_to_rgb
+from longtake.models.video.sound import Sound
+from longtake.models.video.yuv import pixels_of, rgb_to_yuv420p
 
 X264_OPTIONS = {
     "preset": "fast",
@@ -97,24 +100,40 @@ def encode_fragment(frames: UInt8[np.ndarray, "t h w c"], fps: Fraction, start: 
     return buffer.getvalue() if index == 0 else split_head(buffer.getvalue())[1]
 
 
-def plain(fragments: Sequence[bytes]) -> bytes:
-    """All fragments of a video as an mp4 with its index in front; the packets stay unchanged."""
+def plain(fragments: Sequence[bytes], sound: Sound | None = None) -> bytes:
+    """All fragments of a video as an mp4 with its index in front; the packets stay unchanged. Sound goes along."""
     buffer = io.BytesIO()
-    with av.open(io.BytesIO(b"".join(fragments)), "r") as source:
+    with ExitStack() as opened:
+        source = opened.enter_context(av.open(io.BytesIO(b"".join(fragments)), "r"))
         read = source.streams.video[0]
         packets = [packet for packet in source.demux(read) if packet.size]
-        # Room for the index in front: 16 bytes a packet (ctts, stsz, stss), 20 a chunk (stsc, co64; a chunk is
-        # about 1 MiB or one large packet) and less than 1 KiB for the rest. A `free` box fills what is left.
-        num_chunks = min(len(packets), sum(packet.size for packet in packets) >> 18)
-        room = str(1024 + 16 * len(packets) + 20 * num_chunks)
         fps = read.average_rate
         assert fps is not None, "our own fragments have a rate"
-        with _open(buffer, fps, {"moov_size": room}) as container:
-            stream = container.add_stream_from_template(read)
-            for packet in packets:
-                packet.stream = stream
-                container.mux(packet)
+        tracks = opened.enter_context(sound.tracks(float(len(packets) / fps))) if sound else []
+        room = _room(packets) + sum(1024 + 36 * track.num_packets for track in tracks)
+        room += 20 * len(packets) if tracks else 0  # a chunk ends where sound goes between
+        container = opened.enter_context(_open(buffer, fps, {"moov_size": str(room)}))
+        stream = container.add_stream_from_template(read)
+        others = [track.packets_of(container) for track in tracks]
+        for packet in packets:
+            packet.stream = stream
+        for packet in merge(packets, *others, key=_time) if others else packets:
+            container.mux(packet)
     return buffer.getvalue()
+
+
+def _room(packets: "Sequence[Packet[VideoStream]]") -> int:
+    """Bytes for the index in front; a `free` box fills what is left.
+
+    16 a packet (ctts, stsz, stss), 20 a chunk (stsc, co64; a chunk is about 1 MiB or one large packet), and less than
+    1 KiB for the rest.
+    """
+    num_chunks = min(len(packets), sum(packet.size for packet in packets) >> 18)
+    return 1024 + 16 * len(packets) + 20 * num_chunks
+
+
+def _time(packet: "Packet[Any]") -> Fraction:
+    return Fraction(packet.dts or 0) * packet.time_base
 
 
 def split_head(fragment: bytes) -> tuple[bytes, bytes]:
@@ -146,35 +165,7 @@ def _timescale(fps: Fraction) -> int:
 
 
 def decode(source: str | PathLike[str] | io.BufferedIOBase) -> Iterator[UInt8[np.ndarray, "h w c"]]:
-    """The frames of the first video stream of anything FFmpeg reads, upright, all of the first one's size.
-
-    Raises ValueError when there is no video stream, and av.FFmpegError for a file that cannot be opened or decoded.
-    """
+    """The frames of an mp4 that was made here, as they are. Videos of others need `reader.py`."""
     with av.open(str(source) if isinstance(source, PathLike) else source, "r") as container:
-        yield from decode_stream(container, video_stream(container))
-
-
-def video_stream(container: InputContainer) -> VideoStream:
-    """The first video stream that is not cover art. Raises ValueError without one."""
-    for stream in container.streams.video:
-        if not stream.disposition & Disposition.attached_pic:
-            return stream
-    raise ValueError("it has no video stream")
-
-
-def decode_stream(
-    container: InputContainer, stream: VideoStream, damaged: list[av.FFmpegError] | None = None
-) -> Iterator[UInt8[np.ndarray, "h w c"]]:
-    """As `decode`; with `damaged`, packets that do not decode are left out, and their errors go there."""
-    size: tuple[int, int] | None = None
-    for packet in container.demux(stream):
-        try:
-            frames = packet.decode()
-        except av.FFmpegError as error:
-            if damaged is None:
-                raise
-            damaged.append(error)
-            continue
-        for frame in frames:
-            size = size or (frame.width, frame.height)
-            yield yuv_to_rgb(frame, *size)
+        for frame in container.decode(container.streams.video[0]):
+            yield pixels_of(frame, "rgb24")

@@ -1,4 +1,4 @@
-"""RGB to the YUV of H.264, in integers, and the YUV of any video back to RGB.
+"""RGB to the YUV of H.264, in integers, and the pixels of any video to RGB.
 
 Shapes: h w rows and columns, c = 3 channels (red, green, blue).
 """
@@ -6,7 +6,7 @@ Shapes: h w rows and columns, c = 3 channels (red, green, blue).
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation
-from jaxtyping import Int32, UInt8
+from jaxtyping import Int32, UInt8, UInt16
 
 # BT.709 to limited-range Y Cb Cr in units of 2^-16: the luma weights times 219, the chroma weights times 224, over 255.
 # Each row is rounded so that white is exactly 235 and every grey exactly 128.
@@ -14,6 +14,7 @@ _YCBCR = np.array([[11966, 40254, 4064], [-6596, -22188, 28784], [28784, -26145,
 _OFFSET = np.array([16, 128, 128], dtype=np.int32) * 65536 + 32768
 _SWSCALE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
+_NEAREST = {3: _UNSPECIFIED, 10: 9}  # a reserved number, and BT.2020 with constant luminance: swscale refuses both
 
 
 def rgb_to_yuv420p(rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h*3//2 w"]:
@@ -37,16 +38,18 @@ def _halve(x: Int32[np.ndarray, "h w"]) -> Int32[np.ndarray, "h2 w2"]:
     return eightfold
 
 
-def yuv_to_rgb(frame: VideoFrame, width: int, height: int) -> UInt8[np.ndarray, "h w c"]:
-    """An upright RGB picture of a frame of any format and size, scaled to width x height before it is turned."""
+def pixels_of(
+    frame: VideoFrame, format: str, width: int | None = None, height: int | None = None
+) -> UInt8[np.ndarray, "h w c"] | UInt16[np.ndarray, "h w c"]:
+    """A frame of any format as one of RGB, such as rgb24, rgba or rgb48le; scaled to width x height."""
+    frame.colorspace = _NEAREST.get(frame.colorspace, frame.colorspace)
     untagged_hd = frame.colorspace == _UNSPECIFIED and frame.height >= 720
-    rgb = frame.to_ndarray(
-        format="rgb24",
+    pixels: np.ndarray = frame.to_ndarray(
+        format=format,
         width=width,
         height=height,
         src_colorspace=Colorspace.ITU709 if untagged_hd else None,  # as players assume; FFmpeg would take BT.601
         interpolation=_SWSCALE,
         threads=1,
     )
-    turns = round(frame.rotation / 90) % 4  # phones film upright by a note in the file
-    return np.ascontiguousarray(np.rot90(rgb, turns))
+    return pixels

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from longtake.models.metrics.flow import dis
 from longtake.models.metrics.measure import measure
@@ -27,28 +26,36 @@ from longtake.pipelines.ablation.report import write
 from longtake.pipelines.ablation.settings import AblateConf, Variant
 from longtake.pipelines.ablation.statistics import ResultRow
 from longtake.pipelines.ablation.video_maker import Frames, MadeVideo, VideoMaker
+from longtake.pipelines.terminal.progress import counts, doing
 
 logger = logging.getLogger(__name__)
 
 Judge = Callable[[str, Frames], dict[str, bool]]  # (prompt, frames) -> further metrics; a worker can unpickle it
 
 
-def run(jobs: Sequence[Job], judge: Judge | None = None) -> None:
-    """Makes and measures the missing videos, and writes the results."""
+def run(jobs: Sequence[Job], judge: Judge | None = None) -> str:
+    """Makes and measures the missing videos, writes the results, and says what they are and where."""
     conf = jobs[0].conf
+    there = num_measured(jobs)
     rows = measured(jobs, judge)
     write(conf, rows, Path(conf.out), lambda row: load_frames(jobs[row["index"]].video(row["variant"])))
+    return (
+        f"{conf.out}: {len(rows)} videos of {len(jobs)} prompts compared, {len(rows) - there} of them measured now; "
+        f"see {Path(conf.out, 'ablations.md').resolve()}; the videos are in {jobs[0].folder.resolve()}"
+    )
 
 
 def measured(jobs: Sequence[Job], judge: Judge | None = None) -> list[ResultRow]:
     """A row of metrics for every video; missing videos are made."""
     conf = jobs[0].conf
-    rows: list[ResultRow] = []
-    with tqdm(total=len(jobs), desc="prompts") as bar:
-        for some in _done(conf, jobs, judge):
-            rows += some
-            bar.update()
-    return rows
+    there, total = num_measured(jobs), len(jobs) * len(conf.chosen)
+    with doing(lambda seconds: counts(num_measured(jobs), total, "videos", seconds, earlier=there)):
+        return [row for some in _done(conf, jobs, judge) for row in some]
+
+
+def num_measured(jobs: Sequence[Job]) -> int:
+    """The number of videos with metrics, by their files: other processes write these."""
+    return sum(_place(job, variant).exists() for job in jobs for variant in job.conf.chosen)
 
 
 def load_frames(path: Path) -> Frames:
@@ -87,8 +94,7 @@ def _rows(job: Job, maker: VideoMaker, judge: Judge | None) -> list[ResultRow]:
 
 def _row(job: Job, variant: Variant, maker: VideoMaker, judge: Judge | None) -> ResultRow:
     """The metrics of one video: read from their file, or measured and written there."""
-    path, flow = job.video(variant.name), dis()
-    place = path.with_suffix(f".{flow.name}-{job.conf.flow_size}.json")
+    place, flow = _place(job, variant), dis()
     row: ResultRow = json.loads(place.read_text()) if place.exists() else {}
     if not row:
         began = time.monotonic()
@@ -102,6 +108,10 @@ def _row(job: Job, variant: Variant, maker: VideoMaker, judge: Judge | None) -> 
         seconds = time.monotonic() - began
         logger.info("video measured prompt=%d variant=%s seconds=%.1f", job.index, variant.name, seconds)
     return row if judge is None else row | _judged(job, variant, judge)
+
+
+def _place(job: Job, variant: Variant) -> Path:
+    return job.video(variant.name).with_suffix(f".dis-{job.conf.flow_size}.json")
 
 
 def _judged(job: Job, variant: Variant, judge: Judge) -> ResultRow:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from longtake.pipelines.ablation.settings import AblateConf
 from longtake.pipelines.config.paths import CONF
+from longtake.pipelines.datasets.prompt_text import text_lines
 
 HELD_OUT = CONF / "held_out.txt"
 
@@ -34,8 +35,9 @@ def prompts_of(conf: AblateConf) -> list[str]:
 def read_prompts(path: str) -> list[str]:
     """The lines of a text file that are not blank. Raises ValueError for a file without any."""
     try:
-        lines = [line.strip() for line in Path(path).read_text("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
+        with Path(path).open("rb") as file:
+            lines = [line.strip() for line in text_lines(file)]
+    except (OSError, ValueError) as error:
         raise ValueError(f"prompts={path} cannot be read: {error}") from None
     prompts = [line for line in lines if line]
     if not prompts:

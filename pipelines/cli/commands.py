@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from longtake.models.domain.prompt import Cue, PromptSpec
     from longtake.models.stages.bundle import Bundle
     from longtake.models.stages.params import RefinerParams
+    from longtake.models.video.reader import VideoReader
+    from longtake.models.video.sound import Sound
     from longtake.pipelines.cli.video_recorder import Places, Stream
     from longtake.pipelines.config.conf import Conf
-    from longtake.pipelines.runners.video_source import VideoInfo
     from longtake.pipelines.terminal.exit_codes import ExitCode
 
 Work = Callable[[], "ExitCode | None"]  # None: done
@@ -50,21 +51,33 @@ def generate(args: argparse.Namespace) -> Work:
 
 def enhance(args: argparse.Namespace) -> Work:
     _refuse_idle(args, ("base", "ray"), "VIDEO takes the place of the base model, and the refiner runs in this process")
-    from longtake.pipelines.runners.video_source import probe_video
+    from longtake.models.video.reader import VideoReader
+    from longtake.models.video.sound import Sound
 
     _conf(args, _spec(args, 1))  # an invalid prompt, name or setting is reported before a long video is decoded
     places = _places(args, source=args.video)
-    video = probe_video(args.video)
+    video = VideoReader(args.video)
     spec = _spec(args, video.num_frames)
     conf, plan = _conf(args, spec)
     from longtake.pipelines.runners.stages import build_bundle, build_enhancer
 
     bundle = build_bundle(conf)
-    runner = build_enhancer(conf, bundle, args.video)
+    runner = build_enhancer(conf, bundle, video)
     _check_texts(bundle, spec, plan)
+    fps = conf.video.fps or video.fps
+    sound = Sound(video, fps)
+    said = [*video.notes, *sound.notes]
+    for note in said:
+        _warn(f"{args.video}: {note}")
     _warn_if_stretched(args.video, video, conf.refiner)
-    stream = partial(runner.stream, spec, plan=plan)
-    return lambda: _record(stream, plan, conf, conf.video.fps or video.fps, places, "reading")
+
+    def work() -> None:
+        _record(partial(runner.stream, spec, plan=plan), plan, conf, fps, places, "reading", sound)
+        for note in sound.notes:
+            if note not in said:
+                _warn(f"{args.video}: {note}")
+
+    return work
 
 
 def plan(args: argparse.Namespace) -> Work:
@@ -139,10 +152,14 @@ def evaluate(args: argparse.Namespace) -> Work:
 
     prepared = check(conf)
 
-    def work() -> None:
-        rows = run(prepared)
-        failed = sum(row["status"] != "done" for row in rows)
-        print(f"{conf.out}: {len(rows) - failed} videos measured, {failed} failed; see {conf.out}/index.html")
+    def work() -> "ExitCode":
+        from longtake.pipelines.terminal.exit_codes import ExitCode
+
+        outcome = run(prepared)
+        for line in outcome.lines():
+            print(f"{conf.out}: {line}")
+        print(f"see {prepared.evaluation.store}/index.html")
+        return ExitCode.SOME_FAILED if outcome.failed else ExitCode.DONE
 
     return _watched(args, "evaluate", work)
 
@@ -172,8 +189,7 @@ def train(args: argparse.Namespace) -> Work:
     def work() -> None:
         from longtake.pipelines.train.command import run
 
-        run(prepared)
-        print(f"{prepared.conf.out}: bundle written; training log and sheets are in {prepared.conf.work}")
+        print(run(prepared))
 
     return _watched(args, "train", work)
 
@@ -187,7 +203,7 @@ def ablate(args: argparse.Namespace) -> Work:
     def work() -> None:
         from longtake.pipelines.ablation.command import run
 
-        run(jobs)
+        print(run(jobs))
 
     return _watched(args, "ablate", work)
 
@@ -275,7 +291,7 @@ def _check_texts(bundle: "Bundle", spec: "PromptSpec", plan: "Plan") -> None:
         _warn(f"--prompt-at {cue.from_frame} has no effect: no chunk begins before the next prompt or the end")
 
 
-def _warn_if_stretched(path: Path, video: "VideoInfo", refiner: "RefinerParams") -> None:
+def _warn_if_stretched(path: Path, video: "VideoReader", refiner: "RefinerParams") -> None:
     if abs(video.width * refiner.height / (video.height * refiner.width) - 1) > 0.02:
         _warn(
             f"{path} is {video.width}x{video.height} and will be stretched to {refiner.width}x{refiner.height}; "
@@ -297,12 +313,20 @@ def _record_on_ray(spec: "PromptSpec", plan: "Plan", conf: "Conf", places: "Plac
         _record(partial(runner.stream, spec, plan=plan), plan, conf, conf.fps, places, "base model")
 
 
-def _record(stream: "Stream", plan: "Plan", conf: "Conf", fps: float | Fraction, places: "Places", source: str) -> None:
+def _record(
+    stream: "Stream",
+    plan: "Plan",
+    conf: "Conf",
+    fps: float | Fraction,
+    places: "Places",
+    source: str,
+    sound: "Sound | None" = None,
+) -> None:
     from longtake.pipelines.cli.progress_bars import Progress
     from longtake.pipelines.cli.video_recorder import record
 
     with Progress(plan, conf.refiner.num_inference_steps, source) as progress:
-        report = record(stream, plan.num_frames, fps, places, progress.observe)
+        report = record(stream, plan.num_frames, fps, places, progress.observe, sound)
     print(f"{places.out}: {report}")
     for path in (places.preview, places.contact_sheet):
         if path is not None:

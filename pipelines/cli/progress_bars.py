@@ -1,43 +1,47 @@
-"""Progress bars on a terminal, one per stage. Nothing is drawn if stderr is not a terminal."""
+"""Progress of one video: its chunks, the cells of its refiner, and one time left."""
 
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any, Self
 
-from tqdm import tqdm
-
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.scheduler import StageName, Task
+from longtake.pipelines.terminal.progress import Status, doing, duration
+from longtake.pipelines.terminal.session import bar_on_terminal
 
 
 class Progress:
-    """Two bars: chunks of the base model, and cells (a window by a denoising step) of the refiner."""
+    """Counts chunks of the base model, and cells (a window by a denoising step) of the refiner."""
 
     def __init__(self, plan: Plan, num_steps: int, source: str = "base model") -> None:
-        self._num_steps = num_steps
+        self._num_steps, self._source = num_steps, source
         self._num_segments = len(plan.segments)
+        self._total = {StageName.GENERATE: len(plan.chunks), StageName.REFINE: len(plan.windows) * (num_steps + 1)}
+        self._done = dict.fromkeys(self._total, 0)
         self._final = 0
-        cells = len(plan.windows) * (num_steps + 1)
-        # disable=None: tqdm looks whether stderr is a terminal
-        self._bars = {
-            StageName.GENERATE: tqdm(
-                total=len(plan.chunks), desc=f"{source:<10}", unit="chunk", disable=None, leave=False
-            ),
-            StageName.REFINE: tqdm(total=cells, desc="refiner   ", unit="cell", disable=None, leave=False, position=1),
-        }
+        self._open = ExitStack()
 
     def observe(self, task: Task, output: Any) -> None:
         """For `runner.stream(spec, observe)`: called after every task."""
-        bar = self._bars[task.stage]
-        bar.update(1 if task.steps is None else len(task.steps))
+        self._done[task.stage] += 1 if task.steps is None else len(task.steps)
         if task.steps is not None and task.steps.start == self._num_steps:
             self._final += 1
-            bar.set_postfix_str(f"{self._final}/{self._num_segments} segments")
+
+    def status(self, seconds: float) -> Status:
+        """The status after `seconds`."""
+        share = sum(self._done.values()) / sum(self._total.values())
+        chunks, cells = ((self._done[stage], self._total[stage]) for stage in (StageName.GENERATE, StageName.REFINE))
+        parts = [f"{self._source} {chunks[0]}/{chunks[1]} chunks", f"refiner {cells[0]}/{cells[1]} cells"]
+        parts += [f"{self._final}/{self._num_segments} segments final"]
+        parts += [f"{duration(seconds * (1 - share) / share)} left"] if 0 < share < 1 else []
+        return Status(", ".join(parts), share)
 
     def __enter__(self) -> Self:
+        self._open.enter_context(bar_on_terminal())
+        self._open.enter_context(doing(self.status))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for bar in reversed(self._bars.values()):
-            bar.close()
+        self._open.close()

@@ -19,6 +19,7 @@ from PIL import Image
 from longtake.models.domain.scheduler import Task
 from longtake.models.domain.state import Chunk, Segment
 from longtake.models.video.sheet import draw_sheet, sheet_numbers
+from longtake.models.video.sound import Sound
 from longtake.pipelines.files.encoding import visible_frames
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.files.video_file import VideoWriter
@@ -93,14 +94,15 @@ def record(
     fps: float | Fraction,
     places: Places,
     observe: Observe | None = None,
+    sound: Sound | None = None,
 ) -> Report:
-    """Runs `stream(observe)` to its end and writes every segment as it becomes final.
+    """Runs `stream(observe)` to its end and writes every segment as it becomes final; `sound` goes along.
 
     After an exception, Ctrl-C included, the videos hold the final segments so far, and there is no contact sheet.
     """
     began, first_segment_s = perf_counter(), 0.0
     with ExitStack() as files:
-        refined = _Reel(num_frames, files.enter_context(VideoWriter(places.out, fps, keep_partial=True)))
+        refined = _Reel(num_frames, files.enter_context(VideoWriter(places.out, fps, keep_partial=True, sound=sound)))
         low = _Reel(num_frames)
         if places.preview is not None:
             low.writer = files.enter_context(VideoWriter(places.preview, fps, keep_partial=True))

@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass, field
 
+from longtake.models.domain.checks import FieldError
+
 STRATEGIES = ("PACK", "STRICT_PACK", "SPREAD")
 
 
@@ -40,6 +42,8 @@ class ClusterParams:
             raise ValueError(f"strategy={self.strategy} must be {', '.join(STRATEGIES[:-1])} or {STRATEGIES[-1]}")
         if self.max_attempts < 1:
             raise ValueError(f"max_attempts={self.max_attempts} must be at least 1")
+        if self.writer.num_gpus:
+            raise FieldError("writer.num_gpus", f"={self.writer.num_gpus:g} has no effect: writers use no GPU")
         for name in ("start_timeout_s", "task_timeout_s"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be above 0")

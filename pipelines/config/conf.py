@@ -57,6 +57,8 @@ class Conf:
             raise ValueError(f"dtype={self.dtype} must be float32, bfloat16 or float16")
         if self.num_threads < 1:
             raise ValueError(f"num_threads={self.num_threads} must be at least 1")
+        if self.device == "cuda" and self.num_threads != 1:
+            raise ValueError(f"num_threads={self.num_threads} has no effect with device=cuda")
         if self.base.anchor_frame >= self.plan.chunk_frames:
             limit = f"plan.chunk_frames={self.plan.chunk_frames}"
             rule = f" must be below {limit}: it is a frame of the first chunk"

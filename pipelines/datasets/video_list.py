@@ -1,34 +1,35 @@
 """Lists of videos: from the folder of a bulk job, a videofolder, a table, a folder or a glob.
 
-a folder with manifest/           of `longtake bulk`: prompt, seed and the borders of chunks and windows are known
-a folder with metadata.*          a videofolder (Hugging Face): column file_name, and optionally prompt or text
-a .parquet, .csv or .jsonl file   column path or file_name, relative to the file's folder
-any other folder, file or glob    the videos in it
+a folder with manifest/                of `longtake bulk`: prompt, seed and the borders of chunks and windows are known
+a folder with metadata.*               a videofolder (Hugging Face): column file_name, and optionally prompt or text
+a .parquet, .csv, .tsv, .jsonl file    column path or file_name, relative to the file's folder
+any other folder, file or glob         the videos in it (video_files.py says which files these are)
 """
 
-import csv
-import io
 import json
+import shutil
 import tarfile
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import PurePosixPath
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import fsspec
-import pyarrow as pa
-import pyarrow.parquet as pq
-from fsspec import AbstractFileSystem
-from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.pipelines.config.loader import from_plain
 from longtake.pipelines.datasets.manifest import FOLDER, Manifest, VideoRow
-from longtake.pipelines.datasets.prompt_files import list_files
+from longtake.pipelines.datasets.places import Place, place_of, protocol_of
+from longtake.pipelines.datasets.video_files import NUM_REQUESTS, VIDEOS, find_videos
+from longtake.pipelines.datasets.video_tables import TABLES, read_table, whole_number
 from longtake.pipelines.files.store import Store
 
-VIDEOS = frozenset((".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".ts"))
-TABLES = (".parquet", ".csv", ".jsonl")
+NAMES, CAPTIONS = ("path", "file_name"), ("prompt", "text", "caption")  # columns of a table, the first that has a value
+CHANGES = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "CRC", "created")  # of file systems
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Listed:
     seed: int | None = None
     borders: tuple[int, ...] = ()  # frames at which its chunks and windows begin
     reason: str | None = None  # for the absence of a video
+    made: bool = True  # false: a bulk job failed to make it, which is no fault of the file
+    version: str | None = None  # of the file: another one once its bytes are others
 
     def as_text(self) -> str:
         """The video as JSON, to be sent to a worker."""
@@ -53,60 +56,99 @@ class Listed:
         fields = json.loads(text)
         return Listed(**{**fields, "borders": tuple(fields["borders"])})
 
-    def read(self) -> bytes:
-        """The file, extracted from its tar if it is in one. Raises OSError, or ValueError for a member without data."""
-        with fsspec.open(self.url, "rb") as file:
-            if self.member is None:
-                data: bytes = file.read()
-                return data
-            with tarfile.open(fileobj=file) as tar:
-                member = tar.extractfile(self.member)
-                if member is None:
-                    raise ValueError(f"{self.member} is not a file in {self.url}")
-                return member.read()
+    @property
+    def digest(self) -> str:
+        """All that is known of the video, the version of its file included, in 16 digits."""
+        about = {**asdict(self), "url": None}  # the same folder may be mounted elsewhere
+        return sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+    def check(self) -> None:
+        """Raises ValueError, with the reason, for a row of the list that has no file."""
+        if self.reason is not None:
+            raise ValueError(self.reason if self.made else f"it was not made: {self.reason}")
+
+    @contextmanager
+    def local(self) -> Iterator[Path]:
+        """The video as a file on this machine: itself, or a copy that is deleted at the end.
+
+        Raises OSError, or ValueError for a member without data and as `check`.
+        """
+        self.check()
+        place = place_of(self.url)
+        if isinstance(place.fs, LocalFileSystem) and self.member is None:
+            yield Path(place.path)
+            return
+        with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
+            copy = Path(folder, f"video{Path(self.member or place.path).suffix}")
+            with place.fs.open(place.path, "rb") as file, copy.open("wb") as target:
+                if self.member is None:
+                    shutil.copyfileobj(file, target, 1 << 22)
+                else:
+                    with tarfile.open(fileobj=file) as tar:
+                        member = tar.extractfile(self.member)
+                        if member is None:
+                            raise ValueError(f"{self.member} is not a file in {self.url}")
+                        shutil.copyfileobj(member, target, 1 << 22)
+            yield copy
 
 
-def list_videos(manifest: str) -> list[Listed]:
+class VideoList(list[Listed]):
+    """The videos; `notes` says in a line each what was passed over or merged."""
+
+    def __init__(self, videos: Iterable[Listed] = (), notes: Iterable[str] = ()) -> None:
+        super().__init__(videos)
+        self.notes = list(notes)
+
+
+def list_videos(manifest: str) -> VideoList:
     """The videos of `manifest`, sorted by path. Raises ValueError, naming it, if it has none or cannot be read."""
+    if not manifest:
+        raise ValueError("manifest= is empty: it must be a folder, a table, or a file or glob of videos")
     try:
-        found = list(_list(manifest))
+        found = _list(place_of(manifest))
     except Exception as error:  # unknown protocol, package, bucket, broken tables: each library has its own
         raise ValueError(f"manifest={manifest}: {str(error) or type(error).__name__}") from error
     if not found:
-        raise ValueError(f"manifest={manifest}: no video found")
-    unique = {video.path: video for video in found}
-    return [unique[path] for path in sorted(unique)]
+        raise ValueError(f"manifest={manifest}: no video found{''.join(f'; {note}' for note in found.notes)}")
+    unique = {video.digest: video for video in found}
+    repeated = len(found) - len(unique)
+    notes = [f"{repeated} rows repeat another one in every column: each is taken once"] if repeated else []
+    return VideoList(sorted(unique.values(), key=lambda video: video.path), [*found.notes, *notes])
 
 
-def _list(manifest: str) -> Iterator[Listed]:
-    fs, path = url_to_fs(manifest)
-    path = path.rstrip("/")
+def _list(place: Place) -> VideoList:
+    fs, path = place.fs, place.path
     if fs.isdir(f"{path}/{FOLDER}"):
-        yield from map(_ours, _with_store(Store(manifest)))
-        return
+        store = Store(place.url)
+        rows = list(Manifest(store).rows())
+        if rows:  # else a folder of videos that has this name
+            return VideoList(_ours(store, row) for row in rows)
     tables = [f"{path}/{folder}metadata{kind}" for folder in ("", "videos/") for kind in TABLES]
-    table = next((name for name in tables if fs.isfile(name)), path if path.endswith(TABLES) else None)
+    named = path if path.lower().endswith(TABLES) and fs.isfile(path) else None
+    table = named or next((name for name in tables if fs.isfile(name)), None)
     if table is not None:
-        yield from _of_table(fs, table)
-        return
-    base, files = list_files(fs, path)
-    for file in files:
-        name = PurePosixPath(file)
-        if name.suffix.lower() in VIDEOS and not name.name.startswith("."):  # a glob finds hidden ones too
-            yield Listed(file.removeprefix(f"{base}/"), fs.unstrip_protocol(file))
+        videos = _of_table(place.at(table))
+        return VideoList(videos, [] if named else _not_named(place, table, videos))
+    found = find_videos(place)
+    names = found.files.items()
+    listed = (Listed(shown(name), found.base.below(name).url, version=_version(info)) for name, info in names)
+    return VideoList(listed, [found.passed_over] if found.passed_over else [])
 
 
-def _with_store(store: Store) -> Iterator[tuple[Store, VideoRow]]:
-    return ((store, row) for row in Manifest(store).rows())
+def shown(text: str) -> str:
+    """A text that can be written: what is none in UTF-8, as names on Linux and JSON may have it, becomes `\\udce9`."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
-def _ours(pair: tuple[Store, VideoRow]) -> Listed:
-    store, row = pair
+def _ours(store: Store, row: VideoRow) -> Listed:
     if row.path is None:
-        return Listed(f"(not made) {row.id}", "", None, row.id, row.prompt, row.seed, reason=row.reason)
-    file, _, member = row.path.partition("#")
+        name = f"(not made) {row.id}"
+        return Listed(name, "", None, row.id, row.prompt, row.seed, reason=row.reason, made=False)
+    # Only a shard has members; no other name of a bulk job holds a "#".
+    tar, in_tar, member = row.path.partition(".tar#")
+    file = f"{tar}.tar" if in_tar else row.path
     url = f"{store.url.rstrip('/')}/{file}"
-    return Listed(row.path, url, member or None, row.id, row.prompt, row.seed, _borders(row))
+    return Listed(row.path, url, member or None, row.id, row.prompt, row.seed, _borders(row), version=row.sha256)
 
 
 def _borders(row: VideoRow) -> tuple[int, ...]:
@@ -117,27 +159,55 @@ def _borders(row: VideoRow) -> tuple[int, ...]:
     return tuple(sorted(start for start in starts if 0 < start < (row.num_frames or 1)))
 
 
-def _of_table(fs: AbstractFileSystem, table: str) -> Iterator[Listed]:
-    folder = table.rpartition("/")[0]
-    for number, row in enumerate(_rows(fs, table), 1):
-        name = row.get("path") or row.get("file_name")
-        if not isinstance(name, str) or not name:
-            raise ValueError(f"row {number} has no path and no file_name; its columns are {', '.join(row)}")
-        prompt, seed = row.get("prompt") or row.get("text") or row.get("caption"), row.get("seed")
-        url = name if "://" in name or name.startswith("/") else fs.unstrip_protocol(f"{folder}/{name}")
-        known = str(prompt) if prompt is not None else None
-        yield Listed(name, url, None, _text(row.get("id")), known, int(seed) if seed not in (None, "") else None)
+def _not_named(folder: Place, table: str, videos: Iterable[Listed]) -> list[str]:
+    """A line on the videos of a videofolder that are not in its table."""
+    named = {video.url for video in videos}
+    names = [name for name in folder.fs.find(folder.path) if PurePosixPath(name).suffix.lower() in VIDEOS]
+    others = [name for name in names if folder.at(name).url not in named and "/." not in name]
+    return (
+        [f"{len(others)} videos of the folder passed over: they are not in {table.rpartition('/')[2]}"]
+        if others
+        else []
+    )
 
 
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+def _of_table(table: Place) -> list[Listed]:
+    """A video for each row. Raises ValueError if no row names a file."""
+    folder, _, name = table.path.rpartition("/")
+    rows = [_of_row(table.at(folder), f"{name}, row {number}", row) for number, row in
+            enumerate(read_table(name, table.fs.cat_file(table.path)), 1)]  # fmt: skip
+    if rows and not any(video.url for video in rows):
+        raise ValueError(f"no row can be used; {rows[0].path}: {rows[0].reason}")
+    with ThreadPoolExecutor(NUM_REQUESTS) as pool:
+        return list(pool.map(_with_version, rows))
 
 
-def _rows(fs: AbstractFileSystem, table: str) -> list[Mapping[str, Any]]:
-    data: bytes = fs.cat_file(table)
-    if table.endswith(".parquet"):
-        rows: list[Mapping[str, Any]] = pq.read_table(pa.BufferReader(data)).to_pylist()
-        return rows
-    if table.endswith(".csv"):
-        return list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"))))
-    return [json.loads(line) for line in data.decode("utf-8-sig").splitlines() if line.strip()]
+def _of_row(folder: Place, place: str, row: Mapping[str, Any] | str) -> Listed:
+    """The video of a row; with a reason, and named by its `place`, if the row cannot be used."""
+    if isinstance(row, str):
+        return Listed(place, "", reason=row)
+    name = next((row[key] for key in NAMES if key in row), None)
+    if name is not None and not isinstance(name, str):
+        return Listed(place, "", reason=f"path={name!r:.60} is not a text")
+    if name is None:
+        columns = ", ".join(map(str, row)) or "none"
+        return Listed(place, "", reason=f"it has no path and no file_name; its columns are {columns}")
+    prompt = next((shown(str(row[key])) for key in CAPTIONS if key in row), None)
+    known: dict[str, Any] = {"id": shown(str(row["id"])) if "id" in row else None, "prompt": prompt}
+    seed = whole_number(row["seed"]) if "seed" in row else None
+    if "seed" in row and seed is None:
+        return Listed(shown(name), "", **known, reason=f"seed={row['seed']!r} is not a whole number")
+    url = name if protocol_of(name) else folder.below(name).url
+    return Listed(shown(name), url, **known, seed=seed)
+
+
+def _with_version(video: Listed) -> Listed:
+    with suppress(Exception):  # a file that is missing says so when it is opened
+        place = place_of(video.url)
+        return replace(video, version=_version(place.fs.info(place.path)))
+    return video
+
+
+def _version(info: Mapping[str, Any]) -> str:
+    change = next((info[key] for key in CHANGES if key in info), None)
+    return f"{info.get('size')} bytes, {change}"

@@ -1,4 +1,8 @@
-"""Ray Data over listed videos: a worker object in each of several processes, one video a call."""
+"""Ray Data over listed videos: a worker object in each of several processes, one video a call.
+
+A video that kills its worker (a decoder that crashes, too little memory) costs itself and no other: each is a block of
+its own, a worker has one at a time, and after ATTEMPTS it is given up while the others go on.
+"""
 
 import json
 import logging
@@ -7,30 +11,54 @@ from typing import Any
 
 from longtake.pipelines.datasets.video_list import Listed
 
+ATTEMPTS = 3
+DIED = f"its worker died in {ATTEMPTS} attempts: the file crashes the decoder, or memory is short"
+
 
 def map_videos(
     videos: Sequence[Listed],
     build: Callable[..., Callable[[Listed], Mapping[str, Any]]],
     args: tuple[Any, ...],
-    num_blocks: int,
-    max_errored_blocks: int = 0,
-    **options: Any,
-) -> Iterator[dict[str, Any]]:
-    """The row that `build(*args)(video)` returns for each video, in order of completion, on the cluster in use.
+    num_workers: int,
+    num_gpus: int = 0,
+) -> Iterator[tuple[Listed, dict[str, Any] | None]]:
+    """Each video with the row that `build(*args)(video)` returns, in order of completion, on the cluster in use.
 
-    Each worker process calls `build` once. `options` are those of `ray.data.Dataset.map_batches`: CPUs, GPUs, workers.
+    Each of up to `num_workers` processes, which have a CPU and `num_gpus` each, calls `build` once. Videos without a
+    row, because their worker DIED, come last.
     """
     import ray.data
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    items = ray.data.from_items([{"item": video.as_text()} for video in videos], override_num_blocks=num_blocks)
-    items.context.enable_progress_bars = False
-    items.context.max_errored_blocks = max_errored_blocks
-    rows = items.map_batches(
-        _Worker, fn_constructor_args=(build, args), batch_size=1, batch_format="numpy", num_cpus=1, **options
+    items = ray.data.from_items(
+        [{"number": number, "item": video.as_text()} for number, video in enumerate(videos)],
+        override_num_blocks=len(videos),
     )
+    items.context.enable_progress_bars = False
+    items.context.max_errored_blocks = -1
+    rows = items.map_batches(
+        _Worker,
+        fn_constructor_args=(build, args),
+        batch_size=1,
+        batch_format="numpy",
+        num_cpus=1,
+        num_gpus=num_gpus,
+        ray_remote_args_fn=_attempts,
+        # The pool grows while videos wait.
+        compute=ray.data.ActorPoolStrategy(
+            min_size=1, max_size=max(1, min(num_workers, len(videos))), max_tasks_in_flight_per_actor=1
+        ),
+    )
+    lost = dict(enumerate(videos))
     for row in rows.iter_rows():
-        yield json.loads(row["row"])
+        yield lost.pop(int(row["number"])), json.loads(row["row"])
+    for video in lost.values():
+        yield video, None
+
+
+def _attempts() -> dict[str, int]:
+    """ATTEMPTS per video; workers restart without limit, because Ray's pool waits for a dead one for ever."""
+    return {"max_restarts": -1, "max_task_retries": ATTEMPTS - 1}
 
 
 class _Worker:
@@ -39,5 +67,6 @@ class _Worker:
     def __init__(self, build: Callable[..., Callable[[Listed], Mapping[str, Any]]], args: tuple[Any, ...]) -> None:
         self._work = build(*args)
 
-    def __call__(self, batch: Mapping[str, Any]) -> dict[str, list[str]]:
-        return {"row": [json.dumps(self._work(Listed.of_text(item))) for item in batch["item"]]}
+    def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
+        rows = [json.dumps(self._work(Listed.of_text(item))) for item in batch["item"]]
+        return {"number": batch["number"], "row": rows}

@@ -7,23 +7,26 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from longtake.models.metrics.catalog import CATALOG
 from longtake.pipelines.config.loader import flatten
-from longtake.pipelines.datasets.video_list import Listed, list_videos
-from longtake.pipelines.evaluate.results import Evaluation, MetricRow
+from longtake.pipelines.datasets.video_list import Listed, VideoList, list_videos
+from longtake.pipelines.evaluate.results import DONE, FAILED, Evaluation, MetricRow, failed_row
+from longtake.pipelines.evaluate.resume import Resume, resume
 from longtake.pipelines.evaluate.settings import EvaluateConf, measurement_settings
 from longtake.pipelines.files.store import Store
+from longtake.pipelines.terminal.progress import Status, counts, doing
+from longtake.pipelines.tracking.job_run import job_run
 from longtake.pipelines.tracking.tracker import Tracker
 
 logger = logging.getLogger(__name__)
 PART_S = 20.0  # rows are held at most this long before they are written: what a kill can lose
-LOG_S = 15.0
+TRACK_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,44 @@ class PreparedEvaluation:
 
     conf: EvaluateConf
     evaluation: Evaluation
-    videos: list[Listed]
-    flow: str  # the method that `conf.flow` stands for here
+    videos: VideoList
+    settings: Mapping[str, object]  # that metrics depend on
 
     @property
     def num_workers(self) -> int:
         return self.conf.num_workers or os.cpu_count() or 1
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The rows of the videos that are listed, and how they came about."""
+
+    rows: list[MetricRow]
+    there: int  # measured by an earlier run
+    failed_before: int
+    passed_over: Sequence[str]  # a line each
+
+    @property
+    def failed(self) -> int:
+        """Videos without metrics, of this run or an earlier one."""
+        return sum(row["status"] == FAILED for row in self.rows)
+
+    def lines(self) -> list[str]:
+        """The summary for people."""
+        done = sum(row["status"] == DONE for row in self.rows)
+        parts = [
+            f"{done - self.there} videos measured now",
+            f"{self.there} there already" if self.there else "",
+            f"{self.failed - self.failed_before} failed now",
+            f"{self.failed_before} failed before (retry_failed=true measures them again)" if self.failed_before else "",
+            f"{not_made} not made by the bulk job" if (not_made := len(self.rows) - done - self.failed) else "",
+        ]
+        notes = Counter(note for row in self.rows for note in (row["notes"] or "").split("; ") if note)
+        said = [f"{note} ({count} videos)" if count > 1 else note for note, count in notes.most_common(3)]
+        more = f"; and {len(notes) - 3} more on the page" if len(notes) > 3 else ""
+        noted = sum(bool(row["notes"]) for row in self.rows)
+        about = [f"{noted} with notes, in the column notes: {'; '.join(said)}{more}"] if notes else []
+        return [", ".join(part for part in parts if part), *about, *self.passed_over]
 
 
 def check(conf: EvaluateConf) -> PreparedEvaluation:
@@ -49,52 +84,56 @@ def check(conf: EvaluateConf) -> PreparedEvaluation:
     store = Store(conf.out)
     store.check("out")
     # After the checks that need none of them: torch and transformers take seconds.
-    from longtake.pipelines.evaluate.networks import flow_name, load_clip
+    from longtake.pipelines.evaluate.networks import clip_sha256, flow_name, load_clip
 
     flow = flow_name(conf.flow, conf.size)
     if conf.clip is not None:
         load_clip(conf.clip)
     evaluation = Evaluation(store)
-    before, now = evaluation.settings, measurement_settings(conf, flow)
-    changed = [f"{key}={before[key]} (now: {value})" for key, value in now.items() if before and before[key] != value]
+    before = evaluation.settings or {}
+    now = measurement_settings(conf, flow, None if conf.clip is None else clip_sha256(conf.clip))
+    changed = [f"{key}={before[key]} (now: {value})" for key, value in now.items() if before.get(key, value) != value]
     if changed:
         raise ValueError(
             f"out={conf.out} holds metrics measured with other settings: {'; '.join(changed)}. Choose another out"
         )
-    return PreparedEvaluation(conf, evaluation, videos, flow)
+    return PreparedEvaluation(conf, evaluation, videos, now)
 
 
-def run(prepared: PreparedEvaluation) -> list[MetricRow]:
-    """Measures the videos that have no row yet, writes the report, and returns all rows."""
+def run(prepared: PreparedEvaluation) -> Outcome:
+    """Measures the videos that have no row yet, and writes the report."""
     from longtake.pipelines.evaluate.report import write_report
     from longtake.pipelines.runners.ray_cluster import connect
-    from longtake.pipelines.tracking.job_run import job_run
 
     began = time.monotonic()
     conf, evaluation = prepared.conf, prepared.evaluation
     store = evaluation.store
     store.sweep()
-    evaluation.begin(measurement_settings(conf, prepared.flow))
-    done = {row["path"] for row in evaluation.rows(["path"])}
-    left = [video for video in prepared.videos if video.path not in done]
+    evaluation.begin(prepared.settings)
+    work = resume(prepared.videos, evaluation.rows(["path", "status", "made_from"]), conf.retry_failed)
+    _report(prepared, work)
+    evaluation.forget(lambda row: (row["path"], row["made_from"]) in work.outdated)
+    evaluation.add([failed_row(video, video.reason or "") for video in work.not_made])
     with job_run(conf.tracking, store, "run.json", "evaluate", flatten(conf)) as tracker:
-        if left:
+        if work.left:
             connect(conf.ray)
-            _collect(evaluation, _measured(prepared, left), len(left), tracker)
-        rows = evaluation.rows()
+            _collect(evaluation, _measured(prepared, work.left), len(work.left), tracker)
+        videos = {video.digest: video for video in prepared.videos}
+        rows = [row for row in evaluation.rows() if row["made_from"] in videos]
         seconds = time.monotonic() - began
-        note = f"{len(left)} videos measured in {seconds:.0f} s on {prepared.num_workers} workers"
-        page = write_report(store, rows, note)
+        note = f"{len(work.left)} videos measured in {seconds:.0f} s on {prepared.num_workers} workers"
+        with doing("writing the page"):
+            page = write_report(store, rows, note, videos)
         tracker.metrics(summary(rows))
         tracker.table([{key: row[key] for key in row if not key.startswith("curve_")} for row in rows], "figures")
         tracker.artifact(page.encode(), "report/index.html")
-    return rows
+    return Outcome(rows, work.num_there, work.num_failed_before, prepared.videos.notes)
 
 
 def summary(rows: Sequence[MetricRow]) -> dict[str, float]:
     """The number of videos, and the mean of each metric over its finite values."""
-    good = [row for row in rows if row["status"] == "done"]
-    means = {"videos": float(len(good)), "failed": float(len(rows) - len(good))}
+    good = [row for row in rows if row["status"] == DONE]
+    means = {"videos": float(len(good)), "failed": float(sum(row["status"] == FAILED for row in rows))}
     for entry in CATALOG:
         values = [row[entry.name] for row in good if row[entry.name] is not None and math.isfinite(row[entry.name])]
         if values:
@@ -102,37 +141,46 @@ def summary(rows: Sequence[MetricRow]) -> dict[str, float]:
     return means
 
 
+def _report(prepared: PreparedEvaluation, work: Resume) -> None:
+    """Says what will be done."""
+    for note in (*prepared.videos.notes, *work.notes):
+        logger.info("%s", note)
+    there = f", {work.num_there} are there already" if work.num_there else ""
+    before = f", {work.num_failed_before} failed before" if work.num_failed_before else ""
+    logger.info("%d videos to measure%s%s", len(work.left), there, before)
+
+
 def _measured(prepared: PreparedEvaluation, videos: Sequence[Listed]) -> Iterator[MetricRow]:
     """Rows in order of completion."""
-    from ray.data import ActorPoolStrategy
-
-    from longtake.pipelines.datasets.video_workers import map_videos
+    from longtake.pipelines.datasets.video_workers import DIED, map_videos
     from longtake.pipelines.evaluate.measurer import Measurer
 
-    workers = prepared.num_workers
-    return map_videos(
-        videos,
-        Measurer,
-        (prepared.conf,),
-        num_blocks=min(len(videos), max(workers, len(videos) // 4)),
-        compute=ActorPoolStrategy(size=min(workers, len(videos))),
-    )
+    for video, row in map_videos(videos, Measurer, (prepared.conf,), prepared.num_workers):
+        yield failed_row(video, DIED) if row is None else row
 
 
 def _collect(evaluation: Evaluation, rows: Iterator[MetricRow], total: int, tracker: Tracker) -> None:
     """Writes rows in parts while they arrive."""
     unwritten: list[MetricRow] = []
-    written = logged = time.monotonic()
-    bar = tqdm(rows, total=total, desc="videos", unit="video", disable=None, leave=False)
+    written = tracked = time.monotonic()
+    count = failed = 0
+
+    def status(seconds: float) -> Status:
+        return counts(count, total, "videos measured", seconds, notes=f"{failed} failed" if failed else "")
+
     try:
-        for count, row in enumerate(bar, 1):
-            unwritten.append(row)
-            if time.monotonic() - written > PART_S:
-                evaluation.add(unwritten)
-                unwritten, written = [], time.monotonic()
-            if time.monotonic() - logged > LOG_S:
-                logger.info("%d/%d videos measured", count, total)
-                tracker.metrics({"measured": count})
-                logged = time.monotonic()
+        with doing(status):
+            for row in rows:
+                unwritten.append(row)
+                count += 1
+                if row["status"] == FAILED:
+                    failed += 1
+                    logger.warning("%s failed: %s", row["path"], row["reason"])
+                if time.monotonic() - written > PART_S:
+                    evaluation.add(unwritten)
+                    unwritten, written = [], time.monotonic()
+                if time.monotonic() - tracked > TRACK_S:
+                    tracker.metrics({"measured": count})
+                    tracked = time.monotonic()
     finally:
         evaluation.add(unwritten)

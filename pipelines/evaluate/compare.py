@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from longtake.models.metrics.bootstrap import interval
 from longtake.models.metrics.catalog import CATALOG, Better, Entry
 from longtake.pipelines.evaluate.pages import copy_video, render
-from longtake.pipelines.evaluate.results import SCHEMA, Evaluation, MetricRow
+from longtake.pipelines.evaluate.results import DONE, SCHEMA, Evaluation, MetricRow, video_of
 from longtake.pipelines.files.store import Store
 
 Key = tuple[str, int]  # prompt and seed
@@ -66,6 +66,8 @@ def check(folders: Sequence[str], options: Mapping[str, str]) -> Comparison:
         raise ValueError(f"{unknown[0]}={options[unknown[0]]}: with --compare only out can be set")
     if "out" not in options:
         raise ValueError("out is missing: the folder for the page, such as out=compared")
+    if not options["out"].strip():
+        raise ValueError("out= is empty: it needs a value")
     if len(folders) < 2:
         raise ValueError(f"--compare {' '.join(folders)}: it needs at least two folders")
     evaluations = [Evaluation(Store(folder)) for folder in folders]
@@ -74,11 +76,12 @@ def check(folders: Sequence[str], options: Mapping[str, str]) -> Comparison:
         if evaluation.settings is None:
             raise ValueError(f"--compare {folder}: it holds no evaluation; run `longtake evaluate` with out={folder}")
         settings.append(evaluation.settings)
-    for name in ("flow", "size", "clip"):
+    for name in ("flow", "size", "clip", "clip_sha256"):
+        first = settings[0].get(name)
         for folder, values in zip(folders, settings, strict=True):
-            if values[name] != settings[0][name]:
+            if values.get(name, first) != first:
                 raise ValueError(
-                    f"--compare: {folders[0]} was measured with {name}={settings[0][name]} and {folder} with "
+                    f"--compare: {folders[0]} was measured with {name}={first} and {folder} with "
                     f"{name}={values[name]}; metrics measured differently cannot be compared"
                 )
     store = Store(options["out"])
@@ -89,12 +92,13 @@ def check(folders: Sequence[str], options: Mapping[str, str]) -> Comparison:
 def compare(comparison: Comparison) -> Iterator[str]:
     """Writes differences.json and index.html; yields lines that report the pairs found."""
     folders = comparison.folders
-    tables = [_by_key(evaluation.rows(COLUMNS)) for evaluation in comparison.evaluations]
+    every = [evaluation.rows(COLUMNS) for evaluation in comparison.evaluations]
+    tables = [_by_key(rows) for rows in every]
     shared = sorted(set.intersection(*map(set, tables)))
     if not shared:
         raise ValueError(f"--compare {' '.join(folders)}: they have no prompt and seed in common")
-    for folder, table in zip(folders, tables, strict=True):
-        yield f"{folder}: {len(table)} videos, {len(shared)} of them in all folders"
+    for folder, rows, table in zip(folders, every, tables, strict=True):
+        yield f"{folder}: {len(table)} videos, {len(shared)} of them in all folders{_left_out(rows, table)}"
     found = {
         folder: {entry.name: difference(entry.name, [tables[0][key] for key in shared], [table[key] for key in shared])
                  for entry in CATALOG}
@@ -125,12 +129,25 @@ def difference(name: str, first: Sequence[MetricRow], other: Sequence[MetricRow]
     return list(interval(finite)) if finite else None
 
 
+def _left_out(rows: Sequence[MetricRow], table: Table) -> str:
+    """The rows that no pair is made of, by their reason."""
+    failed = sum(row["status"] != DONE for row in rows)
+    unnamed = sum(row["status"] == DONE and not _has_key(row) for row in rows)
+    counts = {
+        "without metrics": failed,
+        "without prompt or seed": unnamed,
+        "of a prompt and seed that another video has": len(rows) - failed - unnamed - len(table),
+    }
+    said = [f"{count} {what}" for what, count in counts.items() if count]
+    return f"; left out: {', '.join(said)}" if said else ""
+
+
 def _by_key(rows: Sequence[MetricRow]) -> dict[Key, MetricRow]:
     return {(row["prompt"], row["seed"]): row for row in rows if _has_key(row)}
 
 
 def _has_key(row: MetricRow) -> bool:
-    return row["status"] == "done" and row["prompt"] is not None and row["seed"] is not None
+    return row["status"] == DONE and row["prompt"] is not None and row["seed"] is not None
 
 
 def _lines(
@@ -159,6 +176,6 @@ def _pair(comparison: Comparison, tables: Sequence[Table], key: Key, number: int
     videos = []
     for i, (folder, table) in enumerate(zip(comparison.folders, tables, strict=True)):
         name = f"shown/{number:03d}-{i}.mp4"
-        if copy_video(comparison.store, table[key], name):
+        if copy_video(comparison.store, video_of(table[key]), name):
             videos.append((folder, name))
     return Pair(*key, videos)

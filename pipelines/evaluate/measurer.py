@@ -1,18 +1,16 @@
 """Measures videos one by one, in each worker of an evaluation. An unreadable video is a row with its reason."""
 
-import io
 import time
 from typing import Any
 
-import av
 import numpy as np
 import torch
-from jaxtyping import UInt8
 
 from longtake.models.metrics.measure import measure
-from longtake.models.video.mp4 import decode_stream, video_stream
+from longtake.models.video.reader import VideoReader
 from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.evaluate.networks import flow_name, load_clip, load_flow
+from longtake.pipelines.evaluate.results import failed_row, known_columns
 from longtake.pipelines.evaluate.settings import EvaluateConf
 from longtake.pipelines.runners.stages import quiet
 
@@ -28,29 +26,19 @@ class Measurer:
 
     def __call__(self, video: Listed) -> dict[str, Any]:
         """Columns and values; `curve_*` are values over the frames of the video."""
-        own = {"path": video.path, "id": video.id, "prompt": video.prompt, "seed": video.seed, "url": video.url}
         began = time.process_time()
         try:
-            if video.reason is not None:
-                raise ValueError(f"it was not made: {video.reason}")
-            frames, fps = read_video(video)
-            measured = measure(
-                frames, fps, self._flow, size=self._size, prompt=video.prompt, borders=video.borders, clip=self._clip
-            )
+            measured = self._measured(video)
         except Exception as error:  # each library has its own; one broken video must not end the evaluation
             reason = " ".join(str(error).split()) or type(error).__name__
-            return {**own, "status": "failed", "reason": reason[:500], "seconds": time.process_time() - began}
-        curves = {f"curve_{name}": curve.astype(np.float32).tolist() for name, curve in measured.curves.items()}
-        seconds = round(time.process_time() - began, 3)
-        return {**own, "status": "done", "reason": None, **measured.values, "seconds": seconds, **curves}
+            return failed_row(video, reason[:500], time.process_time() - began)
+        return {**known_columns(video), "status": "done", **measured, "seconds": round(time.process_time() - began, 3)}
 
-
-def read_video(video: Listed) -> tuple[UInt8[np.ndarray, "t h w 3"], float]:
-    """All frames, and the frames per second. Raises ValueError, OSError or av.FFmpegError with the reason."""
-    with av.open(io.BytesIO(video.read()), "r") as container:
-        stream = video_stream(container)
-        fps = float(stream.average_rate or stream.guessed_rate or 0)
-        frames = list(decode_stream(container, stream))
-    if not frames:
-        raise ValueError("it has no frames")
-    return np.stack(frames), fps if 0 < fps < 1000 else 25.0
+    def _measured(self, video: Listed) -> dict[str, Any]:
+        about: dict[str, Any] = {"prompt": video.prompt, "borders": video.borders, "clip": self._clip}
+        # An open file: of a copy the name would tell nobody anything.
+        with video.local() as path, path.open("rb") as file, VideoReader(file) as reader:
+            found = measure(reader.frames(), float(reader.fps), self._flow, size=self._size, **about)
+            notes = "; ".join(reader.notes) or None
+        curves = {f"curve_{name}": curve.astype(np.float32).tolist() for name, curve in found.curves.items()}
+        return {"notes": notes, **found.values, **curves}

@@ -1,5 +1,6 @@
 """Networks that metrics are measured with: optical flow and CLIP."""
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ from longtake.models.metrics.clip import Clip
 from longtake.models.metrics.flow import Flow, dis, raft_large
 from longtake.models.stages.bundle import load_bundle
 from longtake.pipelines.config.paths import BUNDLES
+from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.runners.bundle_limits import bundle_path
+from longtake.pipelines.runners.stages import quiet
 
 RAFT_FILE = "raft_large_C_T_SKHT_V2-ff5fadd5.pth"  # torchvision's Raft_Large_Weights.DEFAULT
 CLIP_PARTS = ("image_encoder", "text_encoder", "tokenizer")
@@ -53,9 +56,21 @@ def load_flow(name: str) -> Flow:
     return raft_large(model.eval())
 
 
+def clip_sha256(place: str) -> str:
+    """A digest of the weights of `load_clip(place)`."""
+    if not _is_bundle(place):
+        return hash_of(Path(place))
+    return sha256("".join(hash_of(bundle_path(place) / name) for name in CLIP_PARTS).encode()).hexdigest()
+
+
+def _is_bundle(place: str) -> bool:
+    return any((folder / "model_index.json").is_file() for folder in (BUNDLES / place, Path(place)))
+
+
 def load_clip(place: str) -> Clip:
     """CLIP of a bundle (its name or folder), or from a folder of transformers. Raises ValueError naming `clip`."""
-    if (BUNDLES / place / "model_index.json").is_file() or (Path(place) / "model_index.json").is_file():
+    quiet()
+    if _is_bundle(place):
         parts = load_bundle(bundle_path(place), keep=lambda name: name in CLIP_PARTS).parts
         if not set(CLIP_PARTS) <= set(parts):
             raise ValueError(f"clip={place}: the bundle has no {', '.join(set(CLIP_PARTS) - set(parts))}")

@@ -7,7 +7,7 @@ import math
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from longtake.pipelines.evaluate.results import MetricRow, video_of
+from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.files.store import Store
 
 
@@ -33,10 +33,11 @@ def render(template: str, **values: object) -> str:
     return _ENVIRONMENT.get_template(template).render(values)
 
 
-def copy_video(store: Store, row: MetricRow, name: str) -> bool:
-    """Copies the video of `row` to `name` beside the page. False if it no longer exists."""
+def copy_video(store: Store, video: Listed, name: str) -> bool:
+    """Copies a video to `name` beside the page. False if it no longer exists."""
     try:
-        store.put(name, video_of(row).read())
-    except OSError:
+        with video.local() as path:
+            store.put_file(name, path)
+    except (OSError, ValueError):
         return False
     return True

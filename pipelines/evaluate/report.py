@@ -8,14 +8,15 @@ from markupsafe import Markup
 
 from longtake.models.metrics.bootstrap import interval
 from longtake.models.metrics.catalog import BY_NAME, CATALOG, Better, Entry
+from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.evaluate.pages import copy_video, render
 from longtake.pipelines.evaluate.pictures import curve, histogram
-from longtake.pipelines.evaluate.results import MetricRow
+from longtake.pipelines.evaluate.results import DONE, FAILED, NOT_MADE, MetricRow
 from longtake.pipelines.files.store import Store
 
 JUDGES = ("mawe_code", "seam_ratio", "drift_color", "clip_score")  # the metrics that choose the best and the worst
 NUM_SHOWN = 2  # best and worst videos of each
-NUM_FAILED_SHOWN = 50
+NUM_LISTED = 50  # videos that failed, and videos with notes
 CURVES = {"flow": "motion", "warp_error": "warp error", "difference": "frame difference", "sharpness": "sharpness"}
 
 
@@ -42,27 +43,32 @@ class Card:
     curves: list[tuple[str, Markup]]
 
 
-def write_report(store: Store, rows: Sequence[MetricRow], note: str) -> str:
-    """Writes index.html and copies of the videos on it; returns the page."""
-    page = report(rows, note, _copied(store, [row for _, some in chosen(rows) for row in some]))
+def write_report(store: Store, rows: Sequence[MetricRow], note: str, videos: Mapping[str, Listed]) -> str:
+    """Writes index.html and copies of the videos on it; returns the page. `videos` are by the `made_from` of rows."""
+    shown = [videos[row["made_from"]] for _, some in chosen(rows) for row in some]
+    page = report(rows, note, _copied(store, shown))
     store.put("index.html", page.encode())
     return page
 
 
 def report(rows: Sequence[MetricRow], note: str, files: Mapping[str, str]) -> str:
     """The page as HTML; `files` maps the path of a video to its copy, for the videos that are shown."""
-    good, failed = [row for row in rows if row["status"] == "done"], [row for row in rows if row["status"] != "done"]
+    good, failed, not_made = ([row for row in rows if row["status"] == kind] for kind in (DONE, FAILED, NOT_MADE))
+    missing = f", {len(not_made)} not made by the bulk job" if not_made else ""
     flows = ", ".join(sorted({row["flow"] for row in good})) or "none"
     groups = [(title, [_card(row, files[row["path"]]) for row in some if row["path"] in files])
               for title, some in chosen(rows)]  # fmt: skip
     return render(
         "report.html.j2",
         title="Evaluation",
-        note=f"{len(good)} videos measured, {len(failed)} failed. Flow: {flows}. {note}.",
+        note=f"{len(good)} videos measured, {len(failed)} failed{missing}. Flow: {flows}. {note}.",
         lines=list(_lines(good)),
         groups=[(title, cards) for title, cards in groups if cards],
-        failed=failed,
-        num_failed_shown=NUM_FAILED_SHOWN,
+        lists=[
+            _lines_of("Failed", failed, "reason"),
+            _lines_of("Notes", [row for row in good if row["notes"]], "notes"),
+        ],
+        num_listed=NUM_LISTED,
     )
 
 
@@ -71,7 +77,7 @@ def chosen(rows: Sequence[MetricRow]) -> list[tuple[str, list[MetricRow]]]:
     groups = []
     for name in JUDGES:
         entry = BY_NAME[name]
-        known = [row for row in rows if row["status"] == "done" and row[name] is not None]
+        known = [row for row in rows if row["status"] == DONE and row[name] is not None]
         ordered = sorted(known, key=lambda row: row[name], reverse=entry.better is Better.HIGHER)
         if len(ordered) >= 2:
             count = min(NUM_SHOWN, len(ordered) // 2)
@@ -80,13 +86,17 @@ def chosen(rows: Sequence[MetricRow]) -> list[tuple[str, list[MetricRow]]]:
     return groups
 
 
-def _copied(store: Store, rows: Iterable[MetricRow]) -> dict[str, str]:
+def _lines_of(title: str, rows: Sequence[MetricRow], column: str) -> tuple[str, list[str]]:
+    return title, [f"{row['path']}: {row[column]}" for row in rows]
+
+
+def _copied(store: Store, videos: Iterable[Listed]) -> dict[str, str]:
     """Copies each video once; the names of the copies by path."""
     files: dict[str, str] = {}
-    for row in rows:
+    for video in videos:
         name = f"shown/{len(files):03d}.mp4"
-        if row["path"] not in files and copy_video(store, row, name):
-            files[row["path"]] = name
+        if video.path not in files and copy_video(store, video, name):
+            files[video.path] = name
     return files
 
 

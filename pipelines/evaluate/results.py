@@ -1,27 +1,31 @@
-"""The rows of an evaluation: parquet parts in its folder, written as videos are measured and never changed.
+"""The rows of an evaluation: parquet parts in its folder, written as videos are measured.
 
 out/evaluation.json              how it was measured: flow, size, CLIP, videos
 out/metrics/part-000001.parquet  rows; their columns are those of models/metrics/catalog.py and a few more
+
+`made_from` is a digest of all that a row was made from: the file, its prompt and seed, the borders. A part changes only
+when a row is out of date, and measured again.
 """
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from longtake.pipelines.datasets.video_list import Listed
+from longtake.pipelines.datasets.video_list import Listed, shown
 from longtake.pipelines.files.store import Store
 
 PART = re.compile(r"metrics/part-(\d+)\.parquet")
-TEXTS = ("path", "status", "reason", "flow", "id", "prompt", "url")
+DONE, FAILED, NOT_MADE = "done", "failed", "not made"  # status; the last one: the bulk job has no video for its row
+TEXTS = ("path", "status", "reason", "flow", "id", "prompt", "url", "notes", "made_from")
 WHOLE = ("num_frames", "width", "height", "scuts", "seed")
 ORDER = (
     "path status reason num_frames fps width height flow scuts ofs ofs_squared warp_error mawe_v1 mawe_cvpr mawe_code "
     "clip_score clip_anchor flow_std seam_ratio temporal_flicker stagnation drift_color drift_sharpness "
-    "drift_embedding drift_motion seam_flow seam_feature id prompt seed seconds url"
+    "drift_embedding drift_motion seam_flow seam_feature id prompt seed seconds url notes made_from"
 )
 CURVES = ("difference", "flow", "warp_error", "sharpness", "clip_score")
 SCHEMA = pa.schema(
@@ -37,10 +41,22 @@ SCHEMA = pa.schema(
 MetricRow = dict[str, Any]
 
 
+def known_columns(video: Listed) -> MetricRow:
+    """The columns that are known before a video is measured."""
+    own = {"path": video.path, "id": video.id, "prompt": video.prompt, "seed": video.seed}
+    return {**own, "url": shown(video.url), "made_from": video.digest}
+
+
+def failed_row(video: Listed, reason: str, seconds: float | None = None) -> MetricRow:
+    """The row of a video that was not measured."""
+    status = FAILED if video.made else NOT_MADE
+    return {**known_columns(video), "status": status, "reason": reason, "seconds": seconds}
+
+
 def video_of(row: MetricRow) -> Listed:
     """The video that a row is about."""
-    file, _, member = row["path"].partition("#")
-    return Listed(file, row["url"], member or None)
+    in_tar = row["url"].endswith(".tar")
+    return Listed(row["path"], row["url"], row["path"].partition(".tar#")[2] or None if in_tar else None)
 
 
 class Evaluation:
@@ -67,17 +83,34 @@ class Evaluation:
             return
         number = max((int(match[1]) for match in self._parts()), default=0) + 1
         table = pa.table({name: [row.get(name) for row in rows] for name in SCHEMA.names}, SCHEMA)
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
-        self.store.put(f"metrics/part-{number:06d}.parquet", sink.getvalue().to_pybytes())
+        self._write(f"metrics/part-{number:06d}.parquet", table)
 
     def rows(self, columns: Sequence[str] | None = None) -> list[MetricRow]:
         """All rows, ordered by path."""
         rows: list[MetricRow] = []
         for match in self._parts():
-            data = pa.BufferReader(self.store.get(match[0]))
-            rows += pq.read_table(data, columns=None if columns is None else list(columns)).to_pylist()
+            part = pq.ParquetFile(pa.BufferReader(self.store.get(match[0])))
+            there = [name for name in columns or SCHEMA.names if name in part.schema_arrow.names]
+            # A part of an earlier release may lack a column.
+            rows += [dict.fromkeys(columns or SCHEMA.names) | row for row in part.read(there).to_pylist()]
         return sorted(rows, key=lambda row: row["path"])
+
+    def forget(self, outdated: Callable[[MetricRow], bool]) -> None:
+        """Removes rows, which `outdated` gets without their curves."""
+        names = [name for name in SCHEMA.names if not name.startswith("curve_")]
+        for match in self._parts():
+            table = pq.read_table(pa.BufferReader(self.store.get(match[0])))
+            rows = table.select([name for name in names if name in table.column_names]).to_pylist()
+            kept = [number for number, row in enumerate(rows) if not outdated(dict.fromkeys(names) | row)]
+            if not kept:
+                self.store.delete(match[0])
+            elif len(kept) < len(rows):
+                self._write(match[0], table.take(kept))
+
+    def _write(self, part: str, table: pa.Table) -> None:
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        self.store.put(part, sink.getvalue().to_pybytes())
 
     def _parts(self) -> list[re.Match[str]]:
         return [match for path in self.store.list("metrics") if (match := PART.fullmatch(path))]

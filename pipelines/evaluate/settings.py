@@ -22,6 +22,7 @@ class EvaluateConf:
     size: int = 720  # pixels a side at which flow is measured; the paper has 720
     clip: str | None = "tiny"  # a bundle, or a folder with a transformers CLIP; null: no CLIP metrics
     num_workers: int | None = None  # videos measured at a time; null: one per CPU
+    retry_failed: bool = False  # measure videos again that failed in an earlier run
     ray: ClusterParams = field(default_factory=ClusterParams)
     tracking: TrackingParams = field(default_factory=TrackingParams)
 
@@ -42,6 +43,7 @@ def load_evaluate(path: str | Path | None = None, overrides: Sequence[str] = ())
     return compose(EvaluateConf, path or DEFAULT_CONFIG, overrides)
 
 
-def measurement_settings(conf: EvaluateConf, flow: str) -> dict[str, object]:
-    """The settings that metrics depend on; a restart must have the same."""
-    return {"flow": flow, "size": conf.size, "clip": conf.clip, "manifest": conf.manifest}
+def measurement_settings(conf: EvaluateConf, flow: str, clip_sha256: str | None = None) -> dict[str, object]:
+    """What metrics depend on beside the videos; a restart must have the same."""
+    own = {"flow": flow, "size": conf.size, "clip": conf.clip, "manifest": conf.manifest}
+    return own if clip_sha256 is None else {**own, "clip_sha256": clip_sha256}

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from longtake.pipelines.files.owner import Owner, this_process
-from longtake.pipelines.files.store import Store
+from longtake.pipelines.files.store import Store, named
 from longtake.pipelines.terminal.exit_codes import Refused
 from longtake.pipelines.terminal.progress import doing, duration
 
@@ -71,7 +71,8 @@ def exclusive(
         except BlockingIOError:
             file.seek(0)
             raise Refused(f"{refusal}{_by(_read_owner(file.read()))}") from None
-        _write_owner(file)
+        with named(store.local_path / LOCK):
+            _write_owner(file)
         yield FolderLock()
 
 

@@ -6,7 +6,7 @@
    without conditional writes it first checks that there is none: two callers at the same moment may both get True.
 3. A listing is fresh, without temporary names.
 4. A killed process may leave a temporary file, `.NAME.xxxxxxxx.part`. `sweep` removes them all.
-5. An object store that does not answer is asked again for `PATIENCE_S`, with pauses that grow, before an error counts.
+5. An object store that does not answer is asked again for some minutes, with pauses that grow, before an error counts.
 """
 
 import errno
@@ -24,7 +24,7 @@ from fsspec import AbstractFileSystem
 from fsspec.core import split_protocol, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
-from longtake.pipelines.files.patience import Patience
+from longtake.pipelines.files.patience import PATIENCE_S, Patience
 
 Paths = list[str]  # Store has a method named `list`
 T = TypeVar("T")
@@ -32,6 +32,7 @@ T = TypeVar("T")
 # Simultaneous requests: one to S3 takes some 20 ms, and 10,000 records are read and deleted one by one.
 NUM_REQUESTS = 16
 
+PROBE_BYTES = 4096  # an empty file fits onto a full disk
 RAY_COPIES = "runtime_resources"
 
 # Errors of file systems that cannot create a file exclusively: exFAT, mounted buckets, some copies of S3.
@@ -41,15 +42,17 @@ NOT_SUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
 class Store:
     """A folder. Paths are relative to it, with slashes; it is small to pickle and opens itself in each process."""
 
-    def __init__(self, url: str | os.PathLike[str]) -> None:
+    def __init__(self, url: str | os.PathLike[str], patience_s: float = PATIENCE_S) -> None:
+        """An object store that does not answer is asked again for `patience_s`: rule 5."""
         url = os.fspath(url)
         is_local = split_protocol(url)[0] in (None, "file", "local")
         # Absolute: a process with another working directory may open it.
         self.local_path = _local_path(url) if is_local else None
         self.url = str(self.local_path) if is_local else url
+        self._patience_s = patience_s
 
-    def __reduce__(self) -> tuple[type["Store"], tuple[str]]:
-        return Store, (self.url,)
+    def __reduce__(self) -> tuple[type["Store"], tuple[str, float]]:
+        return Store, (self.url, self._patience_s)
 
     def __str__(self) -> str:
         return self.url
@@ -63,7 +66,7 @@ class Store:
             refuse_ray_copy(option, self.local_path)
         probe = f".probe-{secrets.token_hex(4)}"
         try:
-            self._put_once(probe, b"")
+            self._put_once(probe, bytes(PROBE_BYTES))
             self.delete(probe)
         except Exception as error:  # unknown protocol, package, bucket, credentials, rights: each library has its own
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -187,7 +190,7 @@ class Store:
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """Rule 5; a local folder answers at once or never."""
-        return call() if self.local_path is not None else Patience(self.url).call(call)
+        return call() if self.local_path is not None else Patience(self.url, self._patience_s).call(call)
 
     @cached_property
     def _place(self) -> tuple[AbstractFileSystem, str]:
@@ -201,6 +204,17 @@ class Store:
 
     def _at(self, path: str) -> str:
         return f"{self._place[1]}/{path}"
+
+
+@contextmanager
+def named(path: Path) -> Iterator[None]:
+    """Adds the path to an error of the system that names none: a write to a full disk does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def refuse_ray_copy(option: str, path: Path) -> None:
@@ -225,7 +239,7 @@ def _part(path: Path, data: bytes | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with part.open("xb") as file:
+        with named(path), part.open("xb") as file:
             if isinstance(data, bytes):
                 file.write(data)
             else:

@@ -17,10 +17,12 @@ from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
+import av
 import numpy as np
 from jaxtyping import UInt8
 
 from longtake.models.video.mp4 import Mp4Encoder, plain
+from longtake.models.video.sound import Sound
 
 
 class VideoWriter:
@@ -31,8 +33,9 @@ class VideoWriter:
         path: str | os.PathLike[str],
         fps: int | float | Fraction,
         keep_partial: bool = False,
+        sound: Sound | None = None,
     ) -> None:
-        """`fps` in frames per second.
+        """`fps` in frames per second; `sound` goes along with the frames that are written.
 
         Raises ValueError for a name that does not end in .mp4, OSError when the folder is missing or not writable.
         """
@@ -41,7 +44,7 @@ class VideoWriter:
             raise ValueError(f"path={str(path)!r}: a video is written as .mp4, and its name must end in .mp4")
         if self.path.is_dir():
             raise IsADirectoryError(f"cannot write {self.path}: it is a folder")
-        self.fps, self.keep_partial = fps, keep_partial
+        self.fps, self.keep_partial, self.sound = fps, keep_partial, sound
         self._encoder: Mp4Encoder | None = None
         self._refused = False
         self._part = self.path.with_name(f".{self.path.name}.part")
@@ -77,8 +80,19 @@ class VideoWriter:
         if self._encoder is None:
             raise ValueError(f"num_frames=0: {self.path} would be a video without frames")
         with self._whole.open("wb", buffering=0) as file:
-            self._put(file, plain([self._part.read_bytes()]), durable=True)
+            self._put(file, self._joined(), durable=True)
         self._whole.replace(self.path)
+
+    def _joined(self) -> bytes:
+        """Sound that cannot be put into an mp4 must not cost the video: it is left out, with a note."""
+        fragments = [self._part.read_bytes()]
+        try:
+            return plain(fragments, self.sound)
+        except (av.FFmpegError, ValueError, OSError) as error:
+            if self.sound is None:
+                raise
+            self.sound.notes.append(f"its sound is left out: {error}")
+            return plain(fragments)
 
     def _put(self, file: FileIO, data: bytes, durable: bool = False) -> None:
         try:

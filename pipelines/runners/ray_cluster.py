@@ -19,7 +19,7 @@ from longtake.actors.worker import Callee, WorkerActor
 from longtake.pipelines.config.cluster import ClusterParams, PoolParams
 from longtake.pipelines.runners.machines import watched_machines
 from longtake.pipelines.runners.placement import Machine, Share, why_not
-from longtake.pipelines.runners.ray_start import temp_folder, why_no_answer, why_no_start
+from longtake.pipelines.runners.ray_start import check_answers, temp_folder, why_no_answer, why_no_start
 from longtake.pipelines.terminal.exit_codes import Refused
 from longtake.pipelines.terminal.progress import doing, duration
 from longtake.pipelines.terminal.signals import own_signals
@@ -41,6 +41,7 @@ def connect(params: ClusterParams) -> None:
     if not address:
         return _start_cluster(params)
     with doing(f"waiting for Ray at {address}"), own_signals():
+        check_answers(address, setting)
         try:
             ray.init(address, log_to_driver=False)
         except Exception as error:  # ConnectionError, RuntimeError, ValueError, and others of gRPC
@@ -141,11 +142,12 @@ def _reserve(params: ClusterParams, names: Factories) -> PlacementGroup | None:
     if not shares:
         return None
     group: PlacementGroup = placement_group([dict(share.wants) for share in shares], strategy=params.strategy)
+    reserved = group.ready()
     until = time.monotonic() + params.start_timeout_s
     why = ""
     with doing("waiting for the resources of the actors"):
         # Another job may end, or the cluster grow.
-        while not ray.wait([group.ready()], timeout=max(0.0, min(WAIT_QUIETLY_S, until - time.monotonic())))[0]:
+        while not ray.wait([reserved], timeout=max(0.0, min(WAIT_QUIETLY_S, until - time.monotonic())))[0]:
             before, why = why, why_not(shares, params.strategy, _machines())
             if time.monotonic() >= until:
                 remove_placement_group(group)

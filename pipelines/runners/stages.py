@@ -5,7 +5,6 @@ from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -22,6 +21,7 @@ from longtake.models.domain.state import Chunk
 from longtake.models.stages.bundle import Bundle, load_bundle
 from longtake.models.stages.files import BASE_PARTS
 from longtake.models.video.frame_checks import refuse_black
+from longtake.models.video.reader import VideoReader
 from longtake.pipelines.config.conf import Conf, for_video
 from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.runners.local import LocalRunner
@@ -68,7 +68,7 @@ def build_generator(conf: Conf, bundle: Bundle) -> LocalRunner:
     return build_runner(conf, {name: LocalStage(stage, conf) for name, stage in stages.items()})
 
 
-def build_enhancer(conf: Conf, bundle: Bundle, video: Path) -> LocalRunner:
+def build_enhancer(conf: Conf, bundle: Bundle, video: VideoReader) -> LocalRunner:
     """A runner that refines an existing video, which takes the place of the base model and may have black frames."""
     stages: dict[StageName, Stage] = {
         StageName.GENERATE: VideoSource(video),

@@ -36,8 +36,11 @@ from longtake.pipelines.serve.http.app import create_app
 from longtake.pipelines.serve.http.backpressure import PROXY_CALLBACK, proxy_middleware
 from longtake.pipelines.serve.library.takes import Takes
 from longtake.pipelines.serve.settings import ServeConf, load_serve
+from longtake.pipelines.terminal.progress import doing
+from longtake.pipelines.terminal.signals import own_signals
 
 NAME = "longtake"
+PATIENCE_S = 5.0  # for an object store that does not answer: requests wait meanwhile
 STOP_S = 10.0  # beyond `drain_s`, for the rest of a shutdown
 
 
@@ -55,7 +58,7 @@ class Endpoint:
     def __init__(self, conf: ServeConf, factories: Factories | None = None) -> None:
         """`factories` replace the bundle's stages in tests."""
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-        self._conf, self._takes = conf, Takes(Store(conf.serve.takes))
+        self._conf, self._takes = conf, Takes(Store(conf.serve.takes, PATIENCE_S))
         self._engine = Engine(conf, self._takes, factories)
         self._app = create_app(self._engine, self._takes, conf)
         self._engine.start()
@@ -110,10 +113,9 @@ def serve_forever(conf: ServeConf, factories: Factories | None = None) -> None:
     """
     os.environ.setdefault(PROXY_CALLBACK, f"{proxy_middleware.__module__}.{proxy_middleware.__name__}")
     connect(conf.ray)
-    for name in ("ray", "ray.serve"):
-        logging.getLogger(name).setLevel(logging.WARNING)
     try:
-        start(conf)
+        with doing("starting Ray Serve"), own_signals():
+            start(conf)
         run(conf, factories)
         print(url_of(conf), flush=True)
         while True:
@@ -131,10 +133,12 @@ def start(conf: ServeConf) -> None:
 def run(conf: ServeConf, factories: Factories | None = None) -> None:
     """Deploys the endpoint and waits until it is ready. Raises RuntimeError if it cannot start."""
     try:
-        handle = serve.run(application(conf, factories), name=NAME)
+        with doing("starting the endpoint"), own_signals():
+            handle = serve.run(application(conf, factories), name=NAME)
     except RuntimeError as error:
         raise RuntimeError(f"the endpoint cannot start: {_deployment_error() or error}") from None
-    _wait_until_ready(handle, url_of(conf), conf.ray.start_timeout_s)
+    with doing("loading the models"):
+        _wait_until_ready(handle, url_of(conf), conf.ray.start_timeout_s)
 
 
 def url_of(conf: ServeConf) -> str:

@@ -3,7 +3,8 @@
     with doing("waiting for Ray"): ...                       waiting for Ray, 12 s
     with doing(lambda seconds: counts(...)): ...             12/40 videos, 1 failed, 3 min left
 
-The innermost `doing` is shown. Without a Progress, as in the notebooks and the tests, nothing is.
+The innermost `doing` is shown, before the first one "starting": libraries take seconds to load. Without a Progress,
+as in the notebooks and the tests, nothing is.
 """
 
 import threading
@@ -32,6 +33,7 @@ What = str | Callable[[float], str | Status]  # of the seconds since it began
 class _Activity:
     what: What
     began_s: float
+    passes: bool = False  # ends with the beginning of the next one
 
 
 class _Stack:
@@ -41,10 +43,10 @@ class _Stack:
         self._activities: list[_Activity] = []
 
     def push(self, activity: _Activity) -> None:
-        self._activities.append(activity)
+        self._activities = [*(one for one in self._activities if not one.passes), activity]
 
     def remove(self, activity: _Activity) -> None:
-        self._activities.remove(activity)
+        self._activities = [one for one in self._activities if one is not activity]
 
     @property
     def top(self) -> _Activity | None:
@@ -74,6 +76,7 @@ class Progress:
         self._show, self._every_s, self._now = show, every_s, now
         self._shown: _Activity | None = None
         self._shown_s = 0.0
+        self._start = _Activity("starting", now(), passes=True)
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
 
@@ -88,12 +91,14 @@ class Progress:
         self._show(describe(activity.what, now - activity.began_s))
 
     def __enter__(self) -> Self:
+        _stack.push(self._start)
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        _stack.remove(self._start)
         self._ended.set()
         self._thread.join(1)
 

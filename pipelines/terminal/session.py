@@ -1,6 +1,7 @@
 """The terminal while a command works: our own lines and progress on stderr, results on stdout, the rest in a file."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -34,6 +35,20 @@ def session(command: str, debug: bool = False) -> Iterator[None]:
                 yield
             finally:
                 screen.status("")
+
+
+@contextmanager
+def bar_on_terminal() -> Iterator[None]:
+    """A bar for commands without a session, if stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    screen = Screen(sys.stderr, is_terminal=True)
+    with Progress(lambda status: screen.status(bar(status)), REDRAW_S):
+        try:
+            yield
+        finally:
+            screen.status("")
 
 
 def _log(status: Status) -> None:

@@ -54,13 +54,20 @@ def escape_unknown() -> None:
             stream.reconfigure(errors=ESCAPES)
 
 
-def silence() -> None:
-    """Drops what libraries still write to stderr when the process ends: the result has been printed."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):
-            stream.flush()
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+def finish(code: int) -> int:
+    """The exit code of a process that has printed its last: 1 in place of 0 if its output could not be written.
+
+    Drops what libraries still write to stderr when the process ends.
+    """
+    try:
+        sys.stdout.flush()
+    except (OSError, ValueError) as error:
+        if code == 0:
+            print(f"longtake: error: stdout: {error}", file=sys.stderr)
+            code = 1
+    sys.stdout = None  # else Python would try again at its end, and exit with 120
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    return code
 
 
 def _open_missing() -> None:

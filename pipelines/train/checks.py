@@ -9,7 +9,7 @@ from longtake.models.diffusion.schedule import NoiseSchedule
 from longtake.models.stages.files import read_index, read_json
 from longtake.pipelines.config.loader import flatten
 from longtake.pipelines.config.provenance import hash_of
-from longtake.pipelines.datasets.video_list import Listed, list_videos
+from longtake.pipelines.datasets.video_list import VideoList, list_videos
 from longtake.pipelines.files.store import Store, refuse_ray_copy
 from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.train.settings import NEEDED, TrainConf
@@ -22,7 +22,7 @@ class PreparedTraining:
     """A training that has been checked and can run."""
 
     conf: TrainConf
-    videos: list[Listed]
+    videos: VideoList
 
 
 def check(conf: TrainConf) -> PreparedTraining:
@@ -44,6 +44,9 @@ def check(conf: TrainConf) -> PreparedTraining:
     changed = [f"{key}={was} (now: {now.get(key)})" for key, was in before.items() if was != now.get(key)]
     if changed:
         raise ValueError(f"work={conf.work} holds a training with other settings: {'; '.join(changed)}")
+    from longtake.pipelines.train.split import check_same
+
+    check_same(conf.folder, videos)
     # After everything cheaper: torch and transformers take seconds.
     from longtake.models.stages.bundle import CLASSES, check_tensors, load_bundle
 

@@ -8,14 +8,12 @@ Shapes: t frames of the target, f condition frames, c h w latent channels, rows,
 """
 
 import hashlib
-import io
 import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,14 +28,13 @@ from longtake.models.nets.text import check_length
 from longtake.models.stages.bundle import load_bundle
 from longtake.models.training.memories import CLIP_FRAMES, CONDITION, TARGET, MemoryBatch
 from longtake.models.video.frames import to_float, to_uint8, upscale
-from longtake.models.video.mp4 import decode_stream, video_stream
+from longtake.models.video.reader import VideoReader
 from longtake.pipelines.datasets.video_list import Listed
-from longtake.pipelines.datasets.video_workers import map_videos
+from longtake.pipelines.datasets.video_workers import DIED, map_videos
 from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.runners.stages import quiet
 from longtake.pipelines.train.settings import NEEDED, CutParams
 
-ATTEMPTS = 3
 ARRAYS = ("latents", "condition", "anchor", "anchor_frame")
 
 
@@ -56,25 +53,25 @@ class ClipEncoder:
         self._size = rows * factor(self._vae), columns * factor(self._vae)
 
     def __call__(self, video: Listed) -> dict[str, Any]:
-        """{"path", "clips", "reason"}; a video without clips has a reason, and the others continue."""
+        """{"clips", "reason", "notes"}; a video without clips has a reason, and the others continue."""
         try:
-            return {"path": video.path, "clips": self._write(video), "reason": None}
+            return self._write(video)
         except Exception as error:  # each library has its own
-            return {"path": video.path, "clips": 0, "reason": " ".join(str(error).split()) or type(error).__name__}
+            return _no_clips(" ".join(str(error).split()) or type(error).__name__)
 
     @torch.inference_mode()
-    def _write(self, video: Listed) -> int:
-        if video.reason is not None:
-            raise ValueError(f"it was not made: {video.reason}")
+    def _write(self, video: Listed) -> dict[str, Any]:
+        video.check()
         if not (video.prompt or "").strip():
             raise ValueError("it has no caption: a column prompt, text or caption")
         check_length(self._tokenizer, video.prompt or "", self._limit)
-        data = video.read()
-        starts = clip_starts(sum(1 for _ in _frames(data)), self._params)
         spread = np.arange(CLIP_FRAMES) * self._params.stride
-        needed = {start + int(offset) for start in starts for offset in spread}
-        # The file is read twice, and only needed frames are kept, small: a long video does not fit into memory.
-        kept = {n: self._small(frame) for n, frame in enumerate(_frames(data)) if n in needed}
+        with video.local() as path, path.open("rb") as source, VideoReader(source) as reader:
+            starts = clip_starts(reader.num_frames, self._params)
+            needed = {start + int(offset) for start in starts for offset in spread}
+            # Only needed frames are kept, small: a long video does not fit into memory.
+            kept = {n: self._small(frame) for n, frame in enumerate(reader.frames()) if n in needed}
+            notes = "; ".join(reader.notes) or None
         target = clip_file(self._folder, video)
         part = target.with_name(f"{target.name}.{os.getpid()}.part")
         with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
@@ -82,7 +79,7 @@ class ClipEncoder:
                 clip = np.stack([kept[start + int(offset)] for offset in spread])
                 writer.write_table(self._table(clip, video, start), row_group_size=1)
         part.replace(target)
-        return len(starts)
+        return {"clips": len(starts), "reason": None, "notes": notes}
 
     def _small(self, frame: UInt8[np.ndarray, "h0 w0 3"]) -> UInt8[np.ndarray, "H W 3"]:
         small: UInt8[np.ndarray, "H W 3"] = to_uint8(upscale(_cropped(frame[None], *self._size), *self._size))[0]
@@ -103,6 +100,10 @@ class ClipEncoder:
         return pa.table(columns, SCHEMA)
 
 
+def _no_clips(reason: str) -> dict[str, Any]:
+    return {"clips": 0, "reason": reason, "notes": None}
+
+
 SCHEMA = pa.schema(
     [("path", pa.string()), ("start", pa.int64()), ("caption", pa.string())]
     + [column for name in ARRAYS for column in ((name, pa.binary()), (f"{name}_shape", pa.list_(pa.int64())))]
@@ -119,51 +120,24 @@ def clip_starts(num_frames: int, params: CutParams) -> list[int]:
 
 
 def clip_file(folder: Path, video: Listed) -> Path:
-    """The file for the clips of a video; another caption has another file."""
-    about = json.dumps([video.url, video.member, video.prompt])
+    """The file for the clips of a video; another caption, or another version of the video, has another file."""
+    about = json.dumps([video.url, video.member, video.prompt, video.version])
     return folder / f"{hashlib.sha256(about.encode()).hexdigest()[:24]}.parquet"
-
-
-def _frames(data: bytes) -> Iterator[UInt8[np.ndarray, "h0 w0 3"]]:
-    with av.open(io.BytesIO(data), "r") as container:
-        yield from decode_stream(container, video_stream(container))
 
 
 def encode_clips(
     videos: Sequence[Listed], bundle: str, folder: Path, params: CutParams, seed: int, device: str
-) -> Iterator[dict[str, Any]]:
-    """The rows of ClipEncoder, as videos are done, from workers of the cluster that this process has joined.
+) -> Iterator[tuple[Listed, dict[str, Any]]]:
+    """Each video with the row of ClipEncoder, as videos are done, from workers of the cluster this process has joined.
 
-    A video that kills its worker ATTEMPTS times gets a reason like any other: each is a block of its own, and failed
-    blocks do not end the others.
+    A video that kills its worker gets a reason like any other.
     """
     import ray
-    from ray.data import ActorPoolStrategy
 
     there = ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1)  # type: ignore[no-untyped-call]
-    workers = int(max(1, min(len(videos), there)))
-    rows = map_videos(
-        videos,
-        ClipEncoder,
-        (bundle, folder, params, seed, device),
-        num_blocks=len(videos),
-        max_errored_blocks=-1,
-        num_gpus=1 if device == "cuda" else 0,
-        ray_remote_args_fn=_attempts,
-        # The pool grows while videos wait. A worker has one at a time: its death costs one attempt of one video.
-        compute=ActorPoolStrategy(min_size=1, max_size=workers, max_tasks_in_flight_per_actor=1),
-    )
-    lost = {video.path for video in videos}
-    for row in rows:
-        lost.discard(row["path"])
-        yield row
-    for path in sorted(lost):
-        yield {"path": path, "clips": 0, "reason": f"its worker died in {ATTEMPTS} attempts"}
-
-
-def _attempts() -> dict[str, int]:
-    """ATTEMPTS per video; workers restart without limit, because Ray's pool waits for a dead one for ever."""
-    return {"max_restarts": -1, "max_task_retries": ATTEMPTS - 1}
+    about = (bundle, folder, params, seed, device)
+    for video, row in map_videos(videos, ClipEncoder, about, int(there), num_gpus=1 if device == "cuda" else 0):
+        yield video, _no_clips(DIED) if row is None else row
 
 
 class ClipFolder:

@@ -27,36 +27,46 @@ from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.runners.ray_cluster import connect
 from longtake.pipelines.runners.stages import quiet
+from longtake.pipelines.terminal.progress import doing
 from longtake.pipelines.train.allocator import keep_freed_memory
 from longtake.pipelines.train.bundle_files import copy_as_float16
 from longtake.pipelines.train.checks import PreparedTraining, record_begin
 from longtake.pipelines.train.clips import ClipFolder
 from longtake.pipelines.train.loop import run_stage
-from longtake.pipelines.train.progress import progress_bar
+from longtake.pipelines.train.progress import watched
 from longtake.pipelines.train.run import first_weights, tracked
 from longtake.pipelines.train.settings import NEEDED, TrainConf
 from longtake.pipelines.train.sheet import continuations
-from longtake.pipelines.train.split import Cutting, prepare
+from longtake.pipelines.train.split import VIDEOS, Cutting, prepare
 from longtake.pipelines.train.worker_group import WorkerGroup, run_group
 
 logger = logging.getLogger(__name__)
 MEMORIES = {"cam": ["longtake.models.nets.cam", "Cam"], "apm": ["longtake.models.nets.apm", "Apm"]}
 
 
-def run(prepared: PreparedTraining) -> None:
-    """Cuts the missing clips, trains to the end, and writes the bundle."""
+def run(prepared: PreparedTraining) -> str:
+    """Cuts the missing clips, trains to the end, writes the bundle, and says what it is made from and where it is."""
     conf = replace(prepared.conf, work=str(prepared.conf.folder))  # workers have another working directory
     record_begin(conf)
     may_grow = bool(conf.ray.address or os.environ.get("RAY_ADDRESS"))
+    for note in prepared.videos.notes:
+        logger.info("%s", note)
     connect(conf.ray)
     bundle = str(bundle_path(conf.bundle).resolve())
     cutting = Cutting(conf.folder, bundle, conf.clips, conf.seed, conf.held_out, conf.device)
     train, held_out = prepare(cutting, prepared.videos)
-    logger.info("training on clips of %d videos, %d videos held out", len(train), len(held_out))
+    logger.info("training on the clips of %d videos; %d are held out", len(train), len(held_out))
     work = partial(_train, conf, bundle, train, held_out)
-    with progress_bar(conf.folder / "memory" / "log.jsonl", conf.memory.loop.steps):
+    with watched(conf.folder / "memory" / "log.jsonl", conf.memory.loop.steps):
         run_group(conf.workers, conf.device, work, conf.folder, conf.max_failures, may_grow)
-    _write(conf)
+    with doing("writing the bundle"):
+        _write(conf)
+    without = len(prepared.videos) - len(train) - len(held_out)
+    missing = f"; {without} gave none, {conf.folder / VIDEOS} says why" if without else ""
+    return (
+        f"{conf.out}: bundle trained on the clips of {len(train)} videos, {len(held_out)} held out{missing}; "
+        f"the log and sheets are in {conf.folder}"
+    )
 
 
 Files = list[tuple[Path, int]]  # and the number of clips in each

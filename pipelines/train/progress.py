@@ -1,57 +1,59 @@
-"""Progress of a training in other processes, from its log: a bar on a terminal, else a line from time to time."""
+"""Progress of a training in other processes, from its log: the step, the loss, the time left, and held-out losses."""
 
 import json
 import logging
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
+from longtake.pipelines.terminal.progress import Status, counts, doing
 
 logger = logging.getLogger(__name__)
-POLL_S = 1.0
-LINE_S = 15.0
+GATE = "gate/"  # begins the names of losses on held-out clips
 
 
 @contextmanager
-def progress_bar(log: Path, steps: int) -> Iterator[None]:
+def watched(log: Path, steps: int) -> Iterator[None]:
     """Shows the lines added to `log` (JSON with step, seconds and metrics) until the block ends."""
-    done = threading.Event()
-    place = log.stat().st_size if log.exists() else 0  # an earlier run has shown its own lines
-    thread = threading.Thread(target=_show, args=(log, place, steps, done), daemon=True)
-    thread.start()
+    watch = _Watch(log, steps)
     try:
-        yield
+        with doing(watch.status):
+            yield
     finally:
-        done.set()
-        thread.join()
+        watch.read()
 
 
-def _show(log: Path, place: int, steps: int, done: threading.Event) -> None:
-    said = time.monotonic()
-    with tqdm(total=steps, desc="training", unit="step", disable=None) as bar:
-        while True:
-            last = done.wait(POLL_S)
-            rows, place = _added(log, place)
-            for row in rows:
-                bar.n = row["step"]
-                bar.set_postfix({name: value for name, value in row.items() if name == "loss"})
-            gates = [row for row in rows if any(name.startswith("gate/") for name in row)]
-            if gates or (rows and (time.monotonic() - said > LINE_S or last)):
-                logger.info("%s", " ".join(f"{name}={value:g}" for name, value in (gates or rows)[-1].items()))
-                said = time.monotonic()
-            if last:
-                return
+class _Watch:
+    """The log so far. An earlier run has shown its own lines, and needs none of this one's time."""
 
+    def __init__(self, log: Path, steps: int) -> None:
+        self._log, self._steps = log, steps
+        self._place = 0
+        earlier = self._added()
+        self._first = self._step = int(earlier[-1]["step"]) if earlier else 0
+        self._loss: float | None = None
 
-def _added(log: Path, place: int) -> tuple[list[dict[str, Any]], int]:
-    """The complete lines behind `place`, and the place of their end."""
-    if not log.exists():
-        return [], place
-    with log.open("rb") as file:
-        file.seek(place)
-        whole = file.read().rpartition(b"\n")[0]
-    return [json.loads(line) for line in whole.splitlines()], place + len(whole) + (1 if whole else 0)
+    def status(self, seconds: float) -> Status:
+        self.read()
+        loss = "the workers are starting" if self._loss is None else f"loss {self._loss:.3g}"
+        return counts(self._step, self._steps, "steps", seconds, self._first, loss)
+
+    def read(self) -> None:
+        """Takes in what was added; a line for the held-out losses."""
+        for row in self._added():
+            self._step, self._loss = int(row["step"]), row.get("loss", self._loss)
+            gates = {name.removeprefix(GATE): value for name, value in row.items() if name.startswith(GATE)}
+            if gates:
+                listed = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in gates.items())
+                logger.info("step %d of %d, on held-out clips: %s", self._step, self._steps, listed)
+
+    def _added(self) -> list[dict[str, Any]]:
+        """The complete lines behind the place that was read, which moves to their end."""
+        if not self._log.exists():
+            return []
+        with self._log.open("rb") as file:
+            file.seek(self._place)
+            whole = file.read().rpartition(b"\n")[0]
+        self._place += len(whole) + (1 if whole else 0)
+        return [json.loads(line) for line in whole.split(b"\n") if line]

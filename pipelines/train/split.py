@@ -1,25 +1,27 @@
 """The split of the videos into training and held-out ones, made once, in work/videos.jsonl.
 
 The side of a video follows from its name and the seed. The file never changes: steps draw clips by their place in it.
+A training whose list of videos has changed since is refused.
 """
 
 import hashlib
 import json
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.files.store import Store
+from longtake.pipelines.terminal.progress import counts, doing
 from longtake.pipelines.train.clips import ClipFolder, clip_file, encode_clips
 from longtake.pipelines.train.settings import CutParams
 
 logger = logging.getLogger(__name__)
 VIDEOS = "videos.jsonl"
+NUM_SAID = 5  # reasons and notes that get a line each
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ def prepare(cutting: Cutting, videos: Sequence[Listed]) -> tuple[list[tuple[Path
     if not store.exists(VIDEOS):
         rows = _sided(cutting, _cut(cutting, videos))
         store.put(VIDEOS, "".join(json.dumps(row) + "\n" for row in rows).encode())
-    rows = [json.loads(line) for line in store.get(VIDEOS).decode().splitlines()]
+    rows = _read(store)
+    _report(rows)
     usable = [row for row in rows if row["clips"]]
     train, held_out = (
         [(cutting.folder / "clips" / row["file"], row["clips"]) for row in usable if row["held_out"] is side]
@@ -52,24 +55,63 @@ def prepare(cutting: Cutting, videos: Sequence[Listed]) -> tuple[list[tuple[Path
     return train, held_out
 
 
+def check_same(folder: Path, videos: Sequence[Listed]) -> None:
+    """Raises ValueError naming videos that changed, came or went since the training in `folder` was begun."""
+    store = Store(folder)
+    if not store.exists(VIDEOS):
+        return
+    rows = _read(store)
+    known = all("made_from" in row for row in rows)  # an earlier release wrote the paths alone
+    before = {(row["path"], row["made_from"] if known else "") for row in rows}
+    now = {(video.path, _made_from(video) if known else "") for video in videos}
+    changed = sorted({path for path, _ in before ^ now})
+    if changed:
+        names = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+        raise ValueError(
+            f"manifest lists other videos than when the training in work={folder} began ({names}): choose another "
+            f"work, or delete {folder / VIDEOS} to train on with clips of the new list"
+        )
+
+
+def _read(store: Store) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in store.get(VIDEOS).decode().split("\n") if line]
+
+
+def _made_from(video: Listed) -> str:
+    """What clips depend on. Not the time of the file: a copy of the videos on another machine has another one."""
+    size = (video.version or "").partition(",")[0]
+    return hashlib.sha256(json.dumps([video.path, video.prompt, size]).encode()).hexdigest()[:16]
+
+
+def _report(rows: Sequence[dict[str, Any]]) -> None:
+    """Says how many videos give clips, why others give none, and what was guessed or converted."""
+    without = Counter(row["reason"] for row in rows if not row["clips"])
+    noted = Counter(row.get("notes") for row in rows if row.get("notes"))
+    logger.info("%d of %d videos give clips; %s lists all", len(rows) - without.total(), len(rows), VIDEOS)
+    for texts, what in ((without, "without clips"), (noted, "with a note")):
+        for text, count in texts.most_common(NUM_SAID):
+            logger.info("%d %s: %s", count, what, text)
+        if len(texts) > NUM_SAID:
+            logger.info("and %d more %s", sum(n for _, n in texts.most_common()[NUM_SAID:]), what)
+
+
 def _cut(cutting: Cutting, videos: Sequence[Listed]) -> list[dict[str, Any]]:
     """A row for every video; clips of an earlier attempt are kept."""
     folder = cutting.folder / "clips"
     folder.mkdir(parents=True, exist_ok=True)
     missing = [video for video in videos if not clip_file(folder, video).exists()]
-    reasons = {}
+    told: dict[Listed, dict[str, Any]] = {}
     if missing:
         about = (cutting.bundle, folder, cutting.clips, cutting.seed, cutting.device)
-        done = encode_clips(missing, *about)
-        for row in tqdm(done, total=len(missing), desc="videos", unit="video", disable=None):
-            if row["reason"]:
-                reasons[row["path"]] = row["reason"]
-                logger.warning("no clips from %s: %s", row["path"], row["reason"])
+        with doing(lambda seconds: counts(len(told), len(missing), "videos cut into clips", seconds)):
+            for video, row in encode_clips(missing, *about):
+                told[video] = row
     rows = []
     for video in videos:
-        file = clip_file(folder, video)
+        file, row = clip_file(folder, video), told.get(video, {})
         count = ClipFolder.count(file) if file.exists() else 0
-        rows.append({"path": video.path, "file": file.name, "clips": count, "reason": reasons.get(video.path)})
+        own = {"path": video.path, "file": file.name, "clips": count, "reason": row.get("reason")}
+        rows.append({**own, "notes": row.get("notes"), "made_from": _made_from(video)})
     return rows
 
 

@@ -212,11 +212,15 @@ OUT = ("--out", "take.mp4")
         (("serve", "serve.cors_origins=['']"), "serve.cors_origins=[''] has an empty item"),
         (("evaluate", "manifest=", "out=o"), "manifest= is empty"),
         (("evaluate", "manifest=m", "out=", "clip=null"), "out= is empty"),
+        (("evaluate", "--compare", "a", "b", "out="), "out= is empty"),
+        (("evaluate", "--compare", "a", "", "out=o"), "--compare: it is empty"),
         (("train", "manifest=m", "out="), "out= is empty"),
         (("train", "manifest=m", "out=o", "work="), "work= is empty"),
         (("ablate", "out="), "out= is empty"),
         (("generate", PROMPT, *OUT, "ray.base.num_actors=2"), "ray.base.num_actors=2 has no effect here"),
         (("enhance", "in.mp4", "--prompt", PROMPT, *OUT, "base.guidance_scale=2"), "has no effect here"),
+        (("bulk", "prompts=p.txt", "out=o", "ray.writer.num_gpus=1"), "ray.writer.num_gpus=1 has no effect"),
+        (("bulk", "prompts=p.txt", "out=o", "device=cuda", "num_threads=2"), "num_threads=2 has no effect with"),
         (("plan", "refiner.strength=0.5"), "refiner.strength=0.5 has no effect here"),
         (("evaluate", "manifest=m", "out=o", "ray.base.num_actors=2"), "num_workers=N sets"),
         (("bulk", "prompts=p.txt", "out=o", "quality.on_failure=reseed"), "quality.on_failure=reseed has no effect"),
@@ -385,3 +389,43 @@ for argv in json.loads(sys.argv[1]):
     ran = subprocess.run(argv, env=env, capture_output=True, text=True, check=True)
     found = [json.loads(line) for line in ran.stderr.splitlines() if line.startswith("[")]
     assert found == [[list(argv), 0 if argv == ("--help",) else 2, []] for argv in CHEAP]
+
+
+def shell(command: str, **env: str) -> subprocess.CompletedProcess[str]:
+    """A command line of bash in which `longtake` is the program."""
+    given = {**os.environ, "PYTHONPATH": str(ROOT), "PY": sys.executable, **env}
+    text = f'set -o pipefail; longtake() {{ "$PY" -m longtake.pipelines "$@"; }}; {command}'
+    return subprocess.run(["bash", "-c", text], env=given, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.report("C18")
+@pytest.mark.parametrize(
+    ("command", "code", "lines"),
+    [
+        ("longtake plan | head -1", 0, 0),
+        ("longtake plan >&-", 0, 0),
+        ("longtake --help | head -1", 0, 0),
+        ("longtake plan >/dev/full", 1, 1),
+        ("longtake --help >/dev/full", 1, 1),
+        ("longtake plan --nope 2>&-", 2, 0),
+        ("PYTHONIOENCODING=ascii longtake generate a --out \u4e2d/x.mp4", 2, 1),
+    ],
+)
+def test_output_that_nobody_reads_or_can_show_raises_nothing(command, code, lines):
+    ran = shell(command)
+    assert ran.returncode == code and ran.stderr.count("\n") == lines and "Traceback" not in ran.stderr, ran.stderr
+
+
+@pytest.mark.report("B9")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_while_arguments_are_checked_is_one_line(sent, code):
+    """The settings come from a pipe that never ends."""
+    os.mkfifo("pipe.yaml")
+    command = [sys.executable, "-m", "longtake.pipelines", "plan", "--config", "pipe.yaml"]
+    # In a session of its own Ctrl-C is not ignored, as it is in a background job.
+    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
+    with open("pipe.yaml", "w"):  # opens when it reads
+        process.send_signal(sent)
+        _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (code, "longtake: stopped\n")

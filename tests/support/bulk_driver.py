@@ -1,20 +1,17 @@
-"""A bulk job on toy stages in a process of its own: `python -m tests.support.bulk_driver SECONDS key=value ...`.
+"""`longtake bulk` on toy stages in a process of its own: `python -m tests.support.bulk_driver SECONDS key=value ...`.
 
-RAY_ADDRESS names its cluster. With LEASE=short the lock of a folder in a bucket expires two seconds after a kill. Its
-last line of output has the numbers of videos made, failed and skipped.
+RAY_ADDRESS names its cluster. `SECONDS` is the duration of a call of a stage.
 """
 
-import logging
-import os
 import sys
 from pathlib import Path
 
-import longtake.pipelines.files.folder_lock
-from longtake.pipelines.bulk.checks import check
+from longtake.pipelines.__main__ import main
+from longtake.pipelines.bulk import command
+from longtake.pipelines.bulk.checks import PreparedJob, check
 from longtake.pipelines.bulk.command import run
+from longtake.pipelines.bulk.records import Tally
 from longtake.pipelines.bulk.settings import load_bulk
-from longtake.pipelines.files.folder_lock import LeaseTimes
-from longtake.pipelines.terminal.signals import Stopped
 from tests.support.ray_toys import ToyFactory
 
 TOY = ("refiner.num_inference_steps=4", "refiner.height=32", "refiner.width=32", "tracking.enabled=false")
@@ -30,13 +27,10 @@ def run_job(prompts: Path, out: Path | str, *overrides: str, **toy):
     return run(check(conf), factories(**toy))
 
 
+def run_toys(prepared: PreparedJob) -> Tally:
+    return run(prepared, factories(seconds=float(sys.argv[1])))
+
+
 if __name__ == "__main__":
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    conf = load_bulk(overrides=[*TOY, *sys.argv[2:]])
-    if os.environ.get("LEASE") == "short":
-        longtake.pipelines.files.folder_lock.TIMES = LeaseTimes(renew_s=0.3, dead_s=2.0, settle_s=0.5)
-    try:
-        tally = run(check(conf), factories(seconds=float(sys.argv[1])))
-        print(tally.done, tally.failed, tally.skipped)
-    except Stopped as stop:
-        sys.exit(f"stopped: {stop}")
+    command.run = run_toys
+    sys.exit(main(["bulk", *TOY, *sys.argv[2:]]))

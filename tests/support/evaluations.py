@@ -29,6 +29,6 @@ def measured(folder, out, *overrides):
     conf = load_evaluate(overrides=[f"manifest={folder}", f"out={out}", *FAST, *overrides])
     prepared = check(conf)
     evaluation, measure = prepared.evaluation, Measurer(conf)
-    evaluation.begin({"flow": prepared.flow, "size": conf.size, "clip": conf.clip, "manifest": conf.manifest})
+    evaluation.begin(prepared.settings)
     evaluation.add([measure(video) for video in prepared.videos])
     return evaluation

@@ -3,6 +3,24 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
+
+SERVERS: list[Any] = []  # the one that runs
+
+
+@contextmanager
+def away() -> Iterator[None]:
+    """Meanwhile nothing answers at the address of the server, which forgets nothing."""
+    from moto.server import ThreadedMotoServer
+
+    host, port = SERVERS[0].get_host_and_port()
+    SERVERS.pop().stop()
+    try:
+        yield
+    finally:
+        server = ThreadedMotoServer(host, port, verbose=False)
+        server.start()
+        SERVERS[:] = [server]
 
 
 @contextmanager
@@ -14,6 +32,7 @@ def s3_bucket() -> Iterator[str]:
 
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
+    SERVERS[:] = [server]
     host, port = server.get_host_and_port()
     settings = {
         "AWS_ENDPOINT_URL": f"http://{host}:{port}",
@@ -29,7 +48,7 @@ def s3_bucket() -> Iterator[str]:
         boto3.client("s3").create_bucket(Bucket="videos")
         yield "s3://videos"
     finally:
-        server.stop()
+        SERVERS.pop().stop()
         for name, value in before.items():
             if value is None:
                 del os.environ[name]

@@ -24,7 +24,7 @@ def main(folder: Path) -> None:
     second = cluster.add_node(num_cpus=3)
     ray.init(cluster.address, log_to_driver=False)
     # Both machines hold actors of both pools; without the killed one, the job finishes on the other.
-    pools = ("ray.strategy=SPREAD", "ray.base.num_actors=2", "ray.refiner.num_actors=3", "ray.max_attempts=50")
+    pools = ("ray.strategy=SPREAD", "ray.base.num_actors=2", "ray.refiner.num_actors=3")
     run_job(prompts, folder / "calm", *pools)
 
     def kill() -> None:

@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -149,3 +150,26 @@ def test_scores_are_a_hundred_cosines(clip):
     values = measure(still(3), 8.0, dis(), size=128, clip=clip).values
     assert values["clip_anchor"] == pytest.approx(100, abs=1e-3) and values["clip_score"] is None
     assert values["drift_embedding"] == pytest.approx(0, abs=1e-5)
+
+
+@pytest.mark.report("C17")
+def test_frames_of_a_generator_give_the_figures_of_an_array_and_are_not_held(clip):
+    def peak_mib(num_frames):
+        tracemalloc.start()
+        measured = measure(stream(num_frames), 8.0, dis(), size=64, prompt="a", borders=[3], clip=clip)
+        peak = tracemalloc.get_traced_memory()[1] / 2**20
+        tracemalloc.stop()
+        assert measured.values["num_frames"] == num_frames
+        return peak
+
+    def stream(num_frames):
+        frame = translating(2, 2, 0, 256)  # 192 KiB a frame
+        return (np.roll(frame[i % 2], i, 0) for i in range(num_frames))
+
+    array, generator = (
+        measure(frames, 8.0, dis(), size=64, borders=[3], clip=clip)
+        for frames in (np.stack(list(stream(6))), stream(6))
+    )
+    assert array.values == generator.values
+    peak_mib(2)  # what the libraries keep from their first use
+    assert peak_mib(120) < peak_mib(12) + 1  # 108 frames more are 20 MiB

@@ -80,13 +80,16 @@ def test_what_is_there_is_not_made_again(done, monkeypatch):
     assert written(done) == before
 
 
-def test_a_video_whose_figures_are_missing_is_measured_again_to_the_same(done, monkeypatch):
+@pytest.mark.report("B16")
+def test_a_video_whose_figures_are_missing_is_measured_again_to_the_same_and_the_places_are_said(done, monkeypatch):
     before = written(done)
     lost = next(Path(done.work).glob("*/independent/000-*.json"))
     lost.unlink()
     monkeypatch.setattr(VideoMaker, "make", None)
-    run(check(done))
+    said = run(check(done))
     assert written(done) == before
+    assert f"{done.out}: 14 videos of 2 prompts compared, 1 of them measured now" in said
+    assert f"see {done.out}/ablations.md" in said and f"videos are in {done.work}/" in said
 
 
 def test_a_video_that_is_made_again_has_the_same_frames(done):

@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import tarfile
 from datetime import UTC, datetime
 
@@ -10,6 +11,7 @@ from longtake.models.domain.plan import Plan, PlanParams
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
 from longtake.pipelines.datasets.video_list import Listed, list_videos
 from longtake.pipelines.files.store import Store
+from tests.support.places import REPORTS
 
 
 def files(folder, *names):
@@ -17,6 +19,11 @@ def files(folder, *names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(name.encode())
     return folder
+
+
+def content(video):
+    with video.local() as path:
+        return path.read_bytes()
 
 
 def record(store, id, **fields):
@@ -49,7 +56,7 @@ def test_a_folder_or_a_glob_has_its_videos_and_nothing_else(tmp_path):
     files(tmp_path, "b.mp4", "a/c.MOV", "notes.txt", ".hidden.mp4")
     assert [video.path for video in list_videos(str(tmp_path))] == ["a/c.MOV", "b.mp4"]
     (one,) = list_videos(f"{tmp_path}/*.mp4")
-    assert one.path == "b.mp4" and one.read() == b"b.mp4"
+    assert one.path == "b.mp4" and content(one) == b"b.mp4"
     assert list_videos(str(tmp_path / "b.mp4"))[0].path == "b.mp4"
 
 
@@ -63,7 +70,9 @@ def test_a_bulk_job_knows_prompt_seed_and_borders(tmp_path):
     assert {chunk.start for chunk in plan.chunks[1:] if chunk.start < 80} <= set(made.borders)
     assert {window.start for window in plan.windows[1:]} <= set(made.borders)
     assert all(0 < border < 80 for border in made.borders)
-    assert lost.reason == "it broke"
+    assert lost.reason == "it broke" and not lost.made
+    with pytest.raises(ValueError, match="it was not made: it broke"):
+        lost.check()
 
 
 def test_a_member_of_a_shard_is_read_out_of_it(tmp_path):
@@ -75,7 +84,7 @@ def test_a_member_of_a_shard_is_read_out_of_it(tmp_path):
         info.size = 5
         tar.addfile(info, io.BytesIO(b"video"))
     (video,) = list_videos(str(tmp_path))
-    assert video.read() == b"video"
+    assert content(video) == b"video"
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
@@ -85,8 +94,10 @@ def test_a_videofolder_says_what_its_videos_show(tmp_path, kind):
     path = tmp_path / f"metadata.{kind}"
     write = {"csv": rows.to_csv, "parquet": rows.to_parquet, "jsonl": rows.to_json}[kind]
     write(path, **({"orient": "records", "lines": True} if kind == "jsonl" else {"index": False}))
-    (video,) = list_videos(str(tmp_path))
-    assert (video.path, video.prompt, video.seed) == ("a.mp4", "a ring", 3) and video.read() == b"a.mp4"
+    found = list_videos(str(tmp_path))
+    (video,) = found
+    assert found.notes == [f"1 videos of the folder passed over: they are not in metadata.{kind}"]
+    assert (video.path, video.prompt, video.seed) == ("a.mp4", "a ring", 3) and content(video) == b"a.mp4"
 
 
 def test_a_table_of_paths_is_a_manifest_too(tmp_path):
@@ -103,6 +114,122 @@ def test_a_place_without_a_video_is_refused(tmp_path, name):
         list_videos(f"{tmp_path}/{name}")
 
 
+NAMES = (
+    *("take#2.mp4", "a::b.mp4", "Episode #1.mp4", "100%.mp4", "a b.mp4", "[1] {2}.mp4", "10:30.mkv", "a\nb.mp4"),
+    *("what?.mp4", "-o.mp4", "*.mp4", "s3:x.mp4", "naïve.mp4", "x.tar#y.mp4", "a;b'c\".mp4", "\\.mp4", "~.mp4"),
+)
+
+
+@pytest.mark.report("B4", "C15")
+@pytest.mark.parametrize("name", NAMES)
+def test_a_video_may_have_any_name_however_it_is_listed(tmp_path, name, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files(tmp_path / "in [it]", name, "b#.webm")
+    table = [{"path": f"in [it]/{name}", "prompt": "a ring"}]
+    pd.DataFrame(table).to_csv(tmp_path / "list.csv", index=False)
+    pd.DataFrame(table).to_parquet(tmp_path / "list.parquet")
+    (tmp_path / "list.jsonl").write_text(json.dumps(table[0]))
+    for place in (f"in [it]/{name}", f"{tmp_path}/in [it]/{name}", "list.csv", "list.parquet", "list.jsonl"):
+        (video,) = list_videos(place)
+        assert content(video) == name.encode()
+        assert content(Listed.of_text(video.as_text())) == name.encode()
+    for place in ("in [it]", "in [it]/*", "*/*", "**/*.*", f"file://{tmp_path}/in [it]"):
+        assert {content(video) for video in list_videos(place)} == {name.encode(), b"b#.webm"}
+
+
+@pytest.mark.report("B4")
+def test_a_name_that_is_no_text_is_listed_and_can_be_written(tmp_path):
+    with open(os.fsencode(tmp_path) + b"/caf\xe9.mp4", "wb") as file:
+        file.write(b"latin")
+    (video,) = list_videos(str(tmp_path))
+    assert video.path == "caf\\udce9.mp4" and content(Listed.of_text(video.as_text())) == b"latin"
+
+
+@pytest.mark.report("B4")
+def test_a_number_sign_in_a_shard_s_path_leads_to_a_member_and_elsewhere_it_does_not(tmp_path):
+    record(Store(tmp_path), "one", path="videos/take#1.mp4")
+    files(tmp_path, "videos/take#1.mp4")
+    (video,) = list_videos(str(tmp_path))
+    assert content(video) == b"videos/take#1.mp4"
+
+
+@pytest.mark.report("C15")
+def test_the_files_of_real_people_are_tried_and_what_is_passed_over_is_said():
+    found = list_videos(str(REPORTS / "clips"))
+    assert [video.path for video in found] == [
+        *("anim.apng", "dvd.vob", "old.wmv", "one_frame.mp4", "phone.3gp", "song.mp4")
+    ]
+    assert [video.path for video in list_videos(str(REPORTS / "clips" / "old.wmv"))] == ["old.wmv"]
+    assert [video.path for video in list_videos(str(REPORTS / "names"))] == ["2022-01-26T20:57:04Z.mkv"]
+    assert [video.path for video in list_videos(str(REPORTS / "hash"))] == ["Episode #1.mp4", "other.mp4"]
+
+
+@pytest.mark.report("C14")
+def test_captions_are_whole_whatever_line_ends_of_unicode_they_hold():
+    captions = [video.prompt for video in list_videos(str(REPORTS / "meta"))]
+    assert captions == ["A special talk\u2028by an author", "next\x85line and more"]
+
+
+@pytest.mark.report("B4", "C14")
+def test_a_row_that_cannot_be_used_is_a_reason_and_the_others_are_listed(tmp_path):
+    files(tmp_path, "a.mp4")
+    (tmp_path / "list.csv").write_text("path,prompt,seed\na.mp4,a ring,3.0\n,no file,1\na.mp4,b, too\na.mp4,c,x\n")
+    videos = {video.prompt: video for video in list_videos(str(tmp_path / "list.csv"))}
+    assert videos["a ring"].seed == 3 and videos["a ring"].reason is None
+    assert "no path" in videos["no file"].reason if "no file" in videos else True
+    reasons = sorted(video.reason for video in list_videos(str(tmp_path / "list.csv")) if video.reason)
+    assert [reason.split(":")[0] for reason in reasons] == [
+        "it has no path and no file_name; its columns are prompt, seed",
+        "seed=' too' is not a whole number",
+        "seed='x' is not a whole number",
+    ]
+    (tmp_path / "list.jsonl").write_text('{"path": "a.mp4"}\n{"path":\n[1]\n')
+    assert [video.path for video in list_videos(str(tmp_path / "list.jsonl"))] == [
+        *("a.mp4", "list.jsonl, row 2", "list.jsonl, row 3")
+    ]
+
+
+@pytest.mark.report("C11")
+def test_a_digest_is_another_one_once_the_file_its_caption_or_its_seed_is(tmp_path):
+    files(tmp_path, "a.mp4")
+    (tmp_path / "list.csv").write_text("path,prompt\na.mp4,a ring\n")
+    (before,) = list_videos(str(tmp_path / "list.csv"))
+    (same,) = list_videos(str(tmp_path / "list.csv"))
+    (tmp_path / "list.csv").write_text("path,prompt\na.mp4,a red ring\n")
+    (recaptioned,) = list_videos(str(tmp_path / "list.csv"))
+    (tmp_path / "a.mp4").write_bytes(b"another")
+    (replaced,) = list_videos(str(tmp_path / "list.csv"))
+    assert before.digest == same.digest and len({before.digest, recaptioned.digest, replaced.digest}) == 3
+
+
+def test_rows_of_one_video_with_two_captions_stay_and_exact_repetitions_are_merged_and_said(tmp_path):
+    files(tmp_path, "a.mp4")
+    (tmp_path / "list.csv").write_text("path,prompt\na.mp4,a ring\na.mp4,a circle\na.mp4,a ring\n")
+    found = list_videos(str(tmp_path / "list.csv"))
+    assert [video.prompt for video in found] == ["a ring", "a circle"]
+    assert found.notes == ["1 rows repeat another one in every column: each is taken once"]
+
+
+def test_a_folder_that_is_named_manifest_makes_no_bulk_job(tmp_path):
+    files(tmp_path, "a.mp4", "manifest/b.mp4")
+    assert [video.path for video in list_videos(str(tmp_path))] == ["a.mp4", "manifest/b.mp4"]
+
+
 def test_a_listed_video_survives_json():
     video = Listed("a", "b", None, "c", "d", 5, (8, 16))
     assert Listed.of_text(video.as_text()) == video
+
+
+@pytest.mark.report("B4", "C15")
+def test_an_object_store_has_any_names_too_and_says_when_a_file_is_another(s3_url, tmp_path):
+    names = ["100%.mp4", "[x] y.wmv", "a::b#1.mp4", "a?b.mp4"]
+    folder = Store(f"{s3_url}/{tmp_path.name}")
+    for name in (*names, "words.txt"):
+        folder.put(name, name.encode())
+    found = list_videos(folder.url)
+    assert [video.path for video in found] == names and "1 .txt" in found.notes[0]
+    assert [content(Listed.of_text(video.as_text())) for video in found] == [name.encode() for name in names]
+    assert [video.path for video in list_videos(f"{folder.url}/a*")] == names[2:]
+    folder.put(names[0], names[1].encode()[:8])
+    changed = {video.digest for video in list_videos(folder.url)} - {video.digest for video in found}
+    assert len(changed) == 1

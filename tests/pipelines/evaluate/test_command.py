@@ -1,5 +1,6 @@
 import math
 import os
+import shutil
 import subprocess
 import sys
 
@@ -7,34 +8,70 @@ import pandas as pd
 import pytest
 
 from longtake.pipelines.__main__ import main
+from longtake.pipelines.datasets import video_workers
 from longtake.pipelines.evaluate.command import check, run
 from longtake.pipelines.evaluate.measurer import Measurer
 from longtake.pipelines.evaluate.settings import load_evaluate
+from longtake.pipelines.terminal.exit_codes import ExitCode
 from tests.support.evaluations import FAST, measured
 from tests.support.places import ROOT
 
 
+def killer(conf):
+    """A Measurer whose process dies of some videos."""
+    measure = Measurer(conf)
+
+    def call(video):
+        if "crash" in video.path:
+            os._exit(139)
+        return measure(video)
+
+    return call
+
+
+@pytest.mark.report("B2", "B4", "B16", "C15", "C21")
 @pytest.mark.xdist_group("ray")
-def test_a_killed_evaluation_goes_on_and_every_video_has_one_row(ray_cluster, folder, tmp_path, monkeypatch):
+def test_a_killed_evaluation_goes_on_and_every_video_has_one_row(ray_cluster, folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("longtake.pipelines.evaluate.measurer.Measurer", killer)
+    monkeypatch.setattr(video_workers, "ATTEMPTS", 1)
+    names = ("0.mp4", "1.mp4", "2.mp4", "broken.mp4", "take#2.mp4", "crash.mp4", "half.mp4", "missing.mp4")
     (folder / "broken.mp4").write_bytes(b"no video")
-    (folder / "list.csv").write_text(
-        "path\n" + "".join(f"{name}\n" for name in ("0.mp4", "1.mp4", "2.mp4", "broken.mp4"))
-    )
+    for name in ("take#2.mp4", "crash.mp4"):
+        shutil.copy(folder / "3.mp4", folder / name)
+    whole = (folder / "3.mp4").read_bytes()
+    (folder / "half.mp4").write_bytes(whole[: len(whole) * 3 // 5])
+    (folder / "list.csv").write_text("".join(f"{name}\n" for name in ("path", *names)))
     conf = load_evaluate(overrides=[f"manifest={folder}/list.csv", f"out={tmp_path}/out", *FAST])
     prepared = check(conf)
     evaluation, measure = prepared.evaluation, Measurer(conf)
-    evaluation.begin({"flow": prepared.flow, "size": conf.size, "clip": conf.clip, "manifest": conf.manifest})
+    evaluation.begin(prepared.settings)
     evaluation.add([{**measure(prepared.videos[0]), "reason": "measured before the kill"}])
     (tmp_path / "out" / "metrics" / ".part-000002.parquet.0123abcd.part").write_bytes(b"half")
-    rows = run(check(conf))
-    assert [row["path"] for row in rows] == ["0.mp4", "1.mp4", "2.mp4", "broken.mp4"]
-    assert rows[0]["reason"] == "measured before the kill" and rows[1]["reason"] is None
-    assert rows[3]["status"] == "failed" and rows[3]["reason"]
+    outcome = run(check(conf))
+    rows = {row["path"]: row for row in outcome.rows}
+    assert set(rows) == set(names) and len(outcome.rows) == len(names)
+    assert rows["0.mp4"]["reason"] == "measured before the kill" and rows["1.mp4"]["reason"] is None
+    assert {name for name in names if rows[name]["status"] != "done"} == {"broken.mp4", "crash.mp4", "missing.mp4"}
+    assert "its worker died" in rows["crash.mp4"]["reason"] and rows["broken.mp4"]["reason"]
+    assert 2 <= rows["half.mp4"]["num_frames"] < 10 and "damaged" in rows["half.mp4"]["notes"]
     table = pd.read_parquet(tmp_path / "out" / "metrics")
-    assert len(table) == 4 and table.path.is_unique
+    assert len(table) == len(names) and table.path.is_unique
     assert table.set_index("path").mawe_code["2.mp4"] == math.inf
     page = (tmp_path / "out" / "index.html").read_text()
-    assert "broken.mp4" in page and "3 videos measured, 1 failed" in page and "<video" in page
+    assert "broken.mp4: " in page and "half.mp4: " in page and "5 videos measured, 3 failed" in page
+    assert outcome.lines()[0] == "4 videos measured now, 1 there already, 3 failed now"
+    says_what_failed_before(folder, tmp_path, capsys)
+
+
+def says_what_failed_before(folder, tmp_path, capsys):
+    """The same command again: nothing is left to be measured, so no Ray is needed."""
+    assert main(["evaluate", f"manifest={folder}/list.csv", f"out={tmp_path}/out", *FAST]) == ExitCode.SOME_FAILED
+    said = capsys.readouterr()
+    first, second, *_ = said.out.splitlines()
+    failed = "0 failed now, 3 failed before (retry_failed=true measures them again)"
+    assert first == f"{tmp_path}/out: 0 videos measured now, 5 there already, {failed}"
+    assert "1 with notes, in the column notes: " in second and f"see {tmp_path}/out/index.html" in said.out
+    assert "what libraries print is in " in said.err.splitlines()[0] and "Loading weights" not in said.err
 
 
 def test_figures_of_other_settings_are_refused(folder, tmp_path):

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from longtake.pipelines.__main__ import main
 from longtake.pipelines.evaluate import compare as comparing
@@ -32,6 +33,16 @@ def test_a_verdict_needs_enough_pairs(folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(comparing, "MIN_PAIRS", 4)
     assert main(argv) == 0
     assert "too few for a verdict" not in page.read_text() and 'class="worse"' in page.read_text()
+
+
+@pytest.mark.report("B2")
+def test_videos_that_make_no_pair_are_counted(folder, tmp_path, capsys):
+    one, other = measured(folder, tmp_path / "one"), measured(folder, tmp_path / "other")
+    row = other.rows()[0]
+    other.add([{**row, "path": "a", "status": "failed"}, {**row, "path": "b", "seed": None}, {**row, "path": "c"}])
+    assert main(["evaluate", "--compare", one.store.url, other.store.url, f"out={tmp_path}/page"]) == 0
+    left_out = "1 without metrics, 1 without prompt or seed, 1 of a prompt and seed that another video has"
+    assert f"other: 4 videos, 4 of them in all folders; left out: {left_out}\n" in capsys.readouterr().out
 
 
 def test_the_same_videos_do_not_differ(folder, tmp_path):

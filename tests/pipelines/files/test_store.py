@@ -237,3 +237,13 @@ def test_a_folder_in_rays_copy_of_the_working_directory_is_refused(tmp_path, mon
     with pytest.raises(ValueError, match=r"^out=/.*: this is Ray's copy of the working directory"):
         Store(out).check("out")
     Store(tmp_path / "out").check("out")
+
+
+@pytest.mark.report("B8")
+def test_a_full_disk_is_said_with_the_path(tmp_path, full_disk):
+    store = Store(tmp_path)
+    with pytest.raises(OSError, match=r"take\.mp4"):
+        store.put("videos/take.mp4", bytes(5000))
+    with pytest.raises(ValueError, match=rf"^out={tmp_path}: no file can be written there"):
+        store.check("out")
+    assert store.list() == []

@@ -1,9 +1,17 @@
 """What hinders Ray's start is found before it begins."""
 
+import socket
+
 import pytest
 
 from longtake.pipelines.runners import ray_start
-from longtake.pipelines.runners.ray_start import MAX_FOLDER_BYTES, temp_folder, why_no_answer, why_no_start
+from longtake.pipelines.runners.ray_start import (
+    MAX_FOLDER_BYTES,
+    check_answers,
+    temp_folder,
+    why_no_answer,
+    why_no_start,
+)
 from longtake.pipelines.terminal.exit_codes import Refused
 
 LONG = "x" * MAX_FOLDER_BYTES
@@ -58,3 +66,19 @@ def test_an_address_without_a_cluster_names_who_set_it():
     assert why_no_answer("10.0.0.1:6379", "RAY_ADDRESS", ConnectionError("x\ny")) == (
         "RAY_ADDRESS=10.0.0.1:6379: no Ray cluster answers there (x y); unset it to start a cluster here"
     )
+
+
+@pytest.mark.report("C19")
+@pytest.mark.parametrize("address", ["127.0.0.1:{}", "ray://localhost:{}"])
+def test_an_address_where_nothing_listens_is_refused_soon(address):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(Refused, match=rf"^ray.address=.*:{port}: no Ray cluster answers there"):
+        check_answers(address.format(port), "ray.address", patience_s=0.1)
+
+
+def test_an_address_where_something_listens_is_rays_to_judge():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        check_answers(f"127.0.0.1:{server.getsockname()[1]}", "ray.address", patience_s=0.1)
+    check_answers("auto", "ray.address")

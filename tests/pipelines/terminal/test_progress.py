@@ -37,6 +37,19 @@ def test_a_new_activity_is_said_at_once_and_the_outer_one_again_after_it(watch):
         assert watch(5) == ["job, 4 s"]
 
 
+@pytest.mark.report("A15")
+def test_before_anything_else_it_is_starting():
+    shown = []
+    with Progress(lambda status: shown.append(status.text), now=lambda: 0.0) as progress:
+        progress._now = lambda: 2.0
+        progress.tick()
+        with doing("waiting for Ray", lambda: 2.0):
+            pass
+        progress._now = lambda: 60.0
+        progress.tick()
+    assert shown == ["starting, 2 s"]
+
+
 def test_what_is_over_at_once_is_not_said(watch):
     with doing("a moment", watch.now):
         assert watch(0.75) == []

@@ -1,6 +1,7 @@
 """`longtake train`, on clips of the moving-shapes world and on real ones, with networks that are not trained."""
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +19,15 @@ from longtake.models.video.frames import to_uint8
 from longtake.pipelines.__main__ import main
 from longtake.pipelines.datasets.video_list import Listed, list_videos
 from longtake.pipelines.files.video_file import VideoWriter
+from longtake.pipelines.terminal.progress import Progress
 from longtake.pipelines.train import split as train_videos
 from longtake.pipelines.train.checks import check
 from longtake.pipelines.train.clips import ClipEncoder, ClipFolder, clip_file, clip_starts
 from longtake.pipelines.train.command import memory_stage
-from longtake.pipelines.train.progress import progress_bar
+from longtake.pipelines.train.progress import watched
 from longtake.pipelines.train.settings import CutParams, load_train
 from longtake.pipelines.train.sheet import continuations
-from longtake.pipelines.train.split import Cutting, prepare
+from longtake.pipelines.train.split import Cutting, check_same, prepare
 from longtake.pipelines.train.worker_group import run_group
 
 STEPS = ("memory.loop.steps=4", "memory.loop.gate_every=2", "memory.loop.batch=2", "clips.per_video=2")
@@ -182,7 +184,7 @@ def test_too_few_videos_that_give_clips_are_refused_with_a_reason(videos, random
 
 def in_this_process(videos, *about):
     encoder = ClipEncoder(*about)
-    return [encoder(video) for video in videos]
+    return [(video, encoder(video)) for video in videos]
 
 
 def test_a_video_keeps_its_side_and_another_caption_is_another_clip(
@@ -197,7 +199,26 @@ def test_a_video_keeps_its_side_and_another_caption_is_another_clip(
     monkeypatch.setattr(train_videos, "encode_clips", None)
     assert prepare(cutting_of(conf), []) == (train, held_out)  # decided once
     one = list_videos(str(videos))[0]
-    assert clip_file(tmp_path, one) != clip_file(tmp_path, replace(one, prompt="other"))
+    others = (replace(one, prompt="other"), replace(one, version="1 bytes, 0"))
+    assert len({clip_file(tmp_path, video) for video in (one, *others)}) == 3
+
+
+@pytest.mark.report("B1", "C11")
+def test_a_training_does_not_go_on_with_another_list_of_videos(videos, clips, random_bundle, tmp_path, monkeypatch):
+    monkeypatch.setattr(train_videos, "encode_clips", in_this_process)
+    conf = conf_of(videos, random_bundle, tmp_path / "work")
+    listed = check(conf).videos
+    prepare(cutting_of(conf), listed)
+    check_same(
+        conf.folder, [replace(video, version=f"{video.version}.5") for video in listed]
+    )  # a copy has another time
+    for changed in (
+        listed[1:],
+        [*listed, replace(listed[0], path="new.mp4")],
+        [replace(listed[0], prompt="x"), *listed[1:]],
+    ):
+        with pytest.raises(ValueError, match=r"manifest lists other videos than .*(0|new).mp4.*videos.jsonl"):
+            check_same(conf.folder, changed)
 
 
 @pytest.mark.xdist_group("ray")
@@ -252,14 +273,23 @@ def test_a_video_alone_is_refused(videos, random_bundle, tmp_path):
         check(conf_of(f"{videos}/0.mp4", random_bundle, tmp_path))
 
 
+@pytest.mark.report("B16")
 def test_progress_is_read_from_the_log(tmp_path, caplog):
+    def now():
+        shown = []
+        Progress(lambda status: shown.append(status.text), now=lambda: time.monotonic() + 8).tick()
+        return shown[0]
+
     log = tmp_path / "log.jsonl"
-    log.write_text('{"step": 0, "loss": 9}\n')  # of an earlier run
-    with caplog.at_level("INFO"), progress_bar(log, 10), log.open("a") as file:
-        file.write('{"step": 1, "loss": 0.5}\n{"step": 2, "gate/x": 0.25}\n{"step"')
-    assert [record.message for record in caplog.records] == ["step=2 gate/x=0.25"]
+    log.write_text('{"step": 2, "loss": 9}\n')  # of an earlier run
+    with caplog.at_level("INFO"), watched(log, 10):
+        assert now() == "2/10 steps, the workers are starting"
+        with log.open("a") as file:
+            file.write('{"step": 3, "loss": 0.5}\n{"step": 4, "gate/loss": 0.12345, "gate/no_cam": 0.2}\n{"step"')
+        assert now() == "4/10 steps, loss 0.5, 24 s left"
+    assert [record.message for record in caplog.records] == ["step 4 of 10, on held-out clips: loss 0.123, no cam 0.2"]
 
 
 def test_videos_that_were_not_made_are_a_reason(random_bundle, tmp_path):
     encoder = ClipEncoder(str(random_bundle), tmp_path, CutParams(), 0, "cpu")
-    assert encoder(Listed("a.mp4", "", reason="disk full"))["reason"] == "it was not made: disk full"
+    assert encoder(Listed("a.mp4", "", reason="disk full", made=False))["reason"] == "it was not made: disk full"

@@ -1,0 +1,157 @@
+"""The frames of any video as people see them, at a constant rate: the one way in which videos are read.
+
+1. FFmpeg gets an open file and never a name: a colon or a % in it means nothing, and what a playlist refers to is
+   refused.
+2. A first pass decodes every frame and keeps its time alone: headers may be wrong. `time_grid.py` makes a rate of the
+   times. The second pass, `frames()`, makes pictures (`picture.py`) and holds one or two of them.
+3. Frames that do not decode are left out and said; a file without any frame is an error.
+4. `notes` has a line for everything that was dropped, guessed or converted. It is complete before `frames()`.
+"""
+
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import repeat
+from os import PathLike
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.codec.context import CodecContext
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+from jaxtyping import UInt8
+
+from longtake.models.video.deinterlace import deinterlaced
+from longtake.models.video.picture import picture
+from longtake.models.video.scan import Scan
+from longtake.models.video.time_grid import time_grid
+
+Source = str | PathLike[str] | BinaryIO
+Frame = UInt8[np.ndarray, "h w 3"]
+
+# FFmpeg's own decoders of these drop the transparency of WebM.
+_WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+
+class VideoReader:
+    """`with VideoReader(path) as reader: for frame in reader.frames(): ...`
+
+    Of what `frames()` gives: `fps` (a fraction), `num_frames`, `width` and `height`. `notes` are lines of text.
+    `start_s` is the time of the first frame by the clock of the file, and `keeps_clock` says whether the others follow
+    it.
+    """
+
+    def __init__(self, source: Source) -> None:
+        """`source` is a path, or a binary file that can seek, which stays the caller's.
+
+        Reads it once. Raises ValueError with the reason, and with the path if there is one, without any frame.
+        """
+        self._source = source
+        self._reading: Iterator[Frame] = iter(())
+        scan = Scan()
+        with self.opened() as (container, stream):
+            scan.begin(container, stream)
+            for frame in self._decoded(container, stream, scan):
+                try:
+                    scan.take(frame, stream)
+                except ValueError as error:
+                    raise self._error(str(error)) from None
+        grid = time_grid(scan.times, scan.last_s, scan.rates)
+        self.fps, self.num_frames, self._counts = grid.fps, grid.num_frames, grid.counts
+        self.width, self.height = scan.size
+        self.start_s, self.keeps_clock = scan.start_s, grid.keeps_clock
+        self.notes = [*scan.notes(), *grid.notes]
+        self._interlaced = scan.num_interlaced > 0
+
+    def frames(self) -> Iterator[Frame]:
+        """Every frame: upright, square pixels, SDR in BT.709, on white, all of one size. They are for reading only.
+
+        One iteration at a time: the one before ends.
+        """
+        self.close()
+        self._reading = self._pictures()
+        return self._reading
+
+    def close(self) -> None:
+        """Ends the iteration, and closes the file if it was opened here."""
+        if isinstance(self._reading, Generator):
+            self._reading.close()
+
+    def __enter__(self) -> "VideoReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextmanager
+    def opened(self) -> Iterator[tuple[InputContainer, VideoStream]]:
+        """The file as PyAV has it, from its beginning, and the stream that is read."""
+        with ExitStack() as stack:
+            try:
+                if isinstance(self._source, str | PathLike):
+                    file: BinaryIO = stack.enter_context(Path(self._source).open("rb"))
+                else:
+                    file = self._source
+                file.seek(0)
+                container: InputContainer = stack.enter_context(av.open(file, "r", io_open=_refuse))
+            except (av.FFmpegError, OSError) as error:
+                raise self._error(f"cannot be read as a video ({error.strerror or error})") from None
+            streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
+            if not streams:
+                raise self._error("it has no video stream")
+            # A picture for those who cannot play the video may come first, as in AVIF.
+            yield container, next((stream for stream in streams if stream.frames != 1), streams[0])
+
+    def _pictures(self) -> Iterator[Frame]:
+        with self.opened() as (container, stream):
+            decoded = self._decoded(container, stream, Scan())
+            whole = deinterlaced(decoded) if self._interlaced else decoded
+            left = iter(self._counts)
+            for frame, count in zip(whole, left, strict=False):
+                if count:
+                    shown = picture(frame, stream.sample_aspect_ratio, (self.width, self.height))
+                    yield from repeat(shown, count)
+            if next(left, None) is not None:
+                raise self._error("it changed while it was read")
+
+    def _decoded(self, container: InputContainer, stream: VideoStream, scan: Scan) -> Iterator[VideoFrame]:
+        """At least one frame. Parts that do not decode, and packets of all streams, are reported to `scan`."""
+        decoder, errors = _decoder(stream), scan.errors
+        num_frames = 0
+        try:
+            for packet in container.demux():
+                scan.see(packet)
+                if packet.stream is not stream:  # the last packet of each stream has no index
+                    continue
+                try:
+                    frames = decoder.decode(packet)
+                except av.FFmpegError as error:
+                    errors.append(error)
+                    continue
+                num_frames += len(frames)
+                yield from frames
+        except av.FFmpegError as error:  # the container breaks off: the video ends here
+            errors.append(error)
+        if num_frames == 0:
+            raise self._error(f"no frame can be decoded ({errors[0].strerror if errors else 'it is empty'})")
+
+    def _error(self, reason: str) -> ValueError:
+        named = f"{self._source}: " if isinstance(self._source, str | PathLike) else ""
+        return ValueError(f"{named}{reason}")
+
+
+def _decoder(stream: VideoStream) -> VideoCodecContext:
+    name = _WITH_ALPHA.get(stream.codec_context.name)
+    if name is None or stream.metadata.get("alpha_mode") != "1" or name not in av.codecs_available:
+        return stream.codec_context
+    decoder = CodecContext.create(name, "r")
+    assert isinstance(decoder, VideoCodecContext), "of a video codec"
+    return decoder
+
+
+def _refuse(url: str, *_: object) -> None:
+    raise OSError(f"it refers to {url}, and only the file itself is read")

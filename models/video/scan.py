@@ -1,0 +1,142 @@
+"""What a first look at every decoded frame finds: times, size, and all that has to be said about a video."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.sidedata.sidedata import Type
+from av.stream import Disposition
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from longtake.models.video.colour import describe
+from longtake.models.video.picture import PIXEL_ASPECTS, is_transparent, picture, shown_size, side_data, turn_of
+
+_WITH_LENGTH = {"mov", "matroska", "avi", "flv", "asf"}  # in their headers; of others FFmpeg has a guess
+_CUT_S = 0.5  # less is rounding
+
+
+@dataclass(slots=True)
+class Scan:
+    """Filled frame by frame; 16 bytes of each frame are kept."""
+
+    times: list[float | None] = field(default_factory=list)  # seconds
+    lengths: list[float | None] = field(default_factory=list)  # seconds
+    errors: list[av.FFmpegError] = field(default_factory=list)  # of parts that did not decode
+    rates: tuple[Fraction | None, ...] = ()  # of the header
+    size: tuple[int, int] = (0, 0)  # of the first upright picture
+    num_interlaced: int = 0
+    _num_corrupt: int = 0
+    _transparent: bool = False
+    _said: dict[str, None] = field(default_factory=dict)
+    _sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
+    _header_s: float | None = None
+    _begin_s: float = float("inf")
+    _end_s: float = float("-inf")
+
+    def begin(self, container: InputContainer, stream: VideoStream) -> None:
+        """Notes of the header."""
+        self.rates = stream.average_rate, stream.guessed_rate
+        others = [one for one in container.streams.video if one is not stream]
+        videos = sum(not one.disposition & Disposition.attached_pic for one in others)
+        if videos:
+            self._say(f"it has more video streams: {videos} left out")
+        aspect = stream.sample_aspect_ratio
+        if aspect and aspect != 1 and not PIXEL_ASPECTS[0] <= aspect <= PIXEL_ASPECTS[1]:
+            self._say(f"its pixel aspect is not credible: {_ratio(aspect)}, so square pixels are assumed")
+        if container.duration and _WITH_LENGTH & set(container.format.name.split(",")):
+            self._header_s = container.duration / 1_000_000
+
+    def see(self, packet: "Packet[Any]") -> None:
+        """The next packet of any stream."""
+        if packet.pts is not None:
+            begin = float(packet.pts * packet.time_base)
+            self._begin_s = min(self._begin_s, begin)
+            self._end_s = max(self._end_s, begin + float((packet.duration or 0) * packet.time_base))
+
+    def take(self, frame: VideoFrame, stream: VideoStream) -> None:
+        """The next decoded frame. Raises ValueError for pixels that cannot be converted."""
+        lines = describe(frame.color_trc, frame.color_primaries, frame.colorspace)
+        if not self.times:
+            self._try(frame)
+        base = frame.time_base or stream.time_base or Fraction(1, 90_000)
+        self.times.append(None if frame.pts is None else float(frame.pts * base))
+        self.lengths.append(float(frame.duration * base) if frame.duration else None)
+        self.num_interlaced += frame.interlaced_frame
+        self._num_corrupt += frame.is_corrupt
+        self._transparent = self._transparent or is_transparent(frame)
+        turn, shown = turn_of(frame), shown_size(frame, stream.sample_aspect_ratio)
+        upright = turn.size(*shown)
+        self._sizes[upright] += 1
+        if len(self.times) == 1:
+            self.size = upright
+            if shown != (frame.width, frame.height):
+                aspect = _ratio(stream.sample_aspect_ratio or Fraction(1))
+                stored = f"{frame.width}x{frame.height} of {aspect}"
+                self._say(f"its pixels are not square: {stored} shown as {shown[0]}x{shown[1]}")
+        if not turn.exact:
+            self._say("it is tilted: turned to the nearest quarter")
+        for line in [*lines, *_of_side_data(frame)]:
+            self._say(line)
+
+    @property
+    def start_s(self) -> float:
+        """The time of the first frame by the clock of the file."""
+        return next((time for time in self.times if time is not None), 0.0)
+
+    @property
+    def last_s(self) -> float | None:
+        """The length of the last frame, if lengths before it agree with the times: many are a guess from the header."""
+        pairs = [
+            abs(after - before - length) <= 0.1 * (after - before) + 0.002  # clocks tick in ms
+            for before, after, length in zip(self.times, self.times[1:], self.lengths, strict=False)
+            if before is not None and after is not None and length
+        ]
+        believed = len(pairs) >= (len(self.times) - 1) / 2 and sum(pairs) >= 0.8 * len(pairs)
+        return self.lengths[-1] if believed else None
+
+    def notes(self) -> list[str]:
+        """What is dropped, guessed or converted, but for times. Each line: the kind, a colon, the numbers."""
+        lines = list(self._said)
+        if len(self._sizes) > 1:
+            (width, height), num_others = self.size, len(self.times) - self._sizes[self.size]
+            lines.append(f"its size changes: {num_others} of {len(self.times)} frames fitted into {width}x{height}")
+        if self._transparent:
+            lines.append("it is transparent: white shows through")
+        if self.num_interlaced:
+            lines.append(f"it is interlaced: {self.num_interlaced} of {len(self.times)} frames deinterlaced")
+        if self.errors:
+            lines.append(f"it is damaged: parts left out {len(self.errors)}, the first one: {self.errors[0].strerror}")
+        if self._num_corrupt:
+            lines.append(f"it is damaged: {self._num_corrupt} of {len(self.times)} frames incomplete, and used")
+        length = self._end_s - min(self._begin_s, 0.0)
+        if self._header_s and self._header_s - length > _CUT_S:
+            lines.append(f"it is cut short: it ends after {length:.1f} s, and its header says {self._header_s:.1f} s")
+        return lines
+
+    def _try(self, frame: VideoFrame) -> None:
+        try:
+            picture(frame, None)
+        except (av.FFmpegError, OSError) as error:
+            raise ValueError(f"its pixels ({frame.format.name}) cannot be converted: {error.strerror}") from None
+
+    def _say(self, line: str) -> None:
+        self._said[line] = None
+
+
+def _of_side_data(frame: VideoFrame) -> list[str]:
+    lines = []
+    if side_data(frame, Type.DOVI_METADATA) and frame.color_trc == 2:
+        lines.append("its colours are those of Dolby Vision: they are not converted")
+    profile = (side_data(frame, Type.ICC_PROFILE) or b"sRGB").replace(b"\0", b"")
+    if b"sRGB" not in profile:
+        lines.append("it has a colour profile (ICC): it is not applied")
+    return lines
+
+
+def _ratio(aspect: Fraction) -> str:
+    return f"{aspect.numerator}:{aspect.denominator}"

@@ -1,0 +1,162 @@
+"""The sound of a video, for an mp4 of frames that were made from it; and a line about all else that its file has.
+
+Streams that players of mp4 take go as they are; others become AAC. Time 0 is the first frame of the video.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+from typing import Any, cast
+
+import av
+from av.audio.frame import AudioFrame
+from av.audio.stream import AudioStream
+from av.container import InputContainer, OutputContainer
+from av.filter import Graph
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from longtake.models.video.reader import VideoReader
+
+AS_THEY_ARE = frozenset(("aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"))
+AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+AAC_LAYOUTS = ("mono", "stereo", "5.1")
+AAC_FRAME = 1024  # samples
+BEFORE_S = 0.1  # sound of before the first frame that is kept, unheard: decoders need some to begin
+
+
+class Sound:
+    """How the audio streams of a video go along. `notes` says what does not, or changes: complete after `tracks`."""
+
+    def __init__(self, reader: VideoReader, fps: float | Fraction) -> None:
+        """`fps` is the rate at which the frames of `reader` will play: at another one the sound stays behind."""
+        self._reader = reader
+        same = Fraction(fps).limit_denominator(1001) == reader.fps.limit_denominator(1001)
+        self._goes_along = same and reader.keeps_clock
+        with reader.opened() as (container, video):
+            names = [_name(stream) for stream in container.streams.audio]
+            self.notes = _others(container, video)
+        if names and not self._goes_along:
+            why = "the times of its frames are unknown" if same else f"its rate is {_text(reader.fps)} fps"
+            self.notes.append(f"its sound is left out: {', '.join(names)}, because {why}")
+        changed = [name for name in names if name not in AS_THEY_ARE]
+        if changed and self._goes_along:
+            self.notes.append(f"its sound is encoded as AAC: {', '.join(changed)} is not for mp4")
+
+    @contextmanager
+    def tracks(self, length_s: float) -> "Iterator[list[Track]]":
+        """The sound of the first seconds, to be put into an mp4 while this is open."""
+        with self._reader.opened() as (container, _):
+            streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
+            yield _read(container, streams, self._reader.start_s, length_s) if self._goes_along else []
+
+
+@dataclass(slots=True)
+class Track:
+    """One audio stream: its packets, moved so that the video begins at 0."""
+
+    stream: AudioStream
+    packets: "list[Packet[AudioStream]]"
+    length_s: float
+
+    @property
+    def num_packets(self) -> int:
+        """At most, in the mp4."""
+        if self._goes_as_it_is:
+            return len(self.packets)
+        return int(self.length_s * AAC_RATES[-1] / AAC_FRAME) + 16
+
+    @property
+    def _goes_as_it_is(self) -> bool:
+        return _name(self.stream) in AS_THEY_ARE
+
+    def packets_of(self, container: OutputContainer) -> "Iterator[Packet[Any]]":
+        """Adds a stream for the track at once, and gives its packets, in order."""
+        out: Any
+        if self._goes_as_it_is:
+            out = container.add_stream_from_template(self.stream)
+            return _moved(self.packets, out)
+        rate = self.stream.rate if self.stream.rate in AAC_RATES else AAC_RATES[-1]
+        layout = self.stream.layout.name if self.stream.layout.name in AAC_LAYOUTS else "stereo"
+        out = container.add_stream("aac", rate=rate, layout=layout)
+        return _as_aac(self, out)
+
+
+def _moved(packets: "list[Packet[AudioStream]]", out: AudioStream) -> "Iterator[Packet[Any]]":
+    for packet in packets:
+        packet.stream = out
+        yield packet
+
+
+def _as_aac(track: Track, out: Any) -> "Iterator[Packet[Any]]":
+    """Gaps become silence, so that sound and picture stay together."""
+    graph = Graph()
+    filters = [
+        graph.add_abuffer(template=track.stream, time_base=track.stream.time_base),
+        graph.add("aresample", f"{out.rate}:async=1:first_pts=0"),
+        graph.add("atrim", f"end={track.length_s:.6f}"),
+        graph.add("aformat", f"sample_fmts=fltp:sample_rates={out.rate}:channel_layouts={out.layout.name}"),
+        graph.add("abuffersink"),
+    ]
+    graph.link_nodes(*filters).configure()
+    graph.set_audio_frame_size(AAC_FRAME)
+    for frame in chain(_decoded(track), [None]):
+        graph.push(frame)
+        while True:
+            try:
+                ready = graph.pull()
+            except (av.BlockingIOError, av.EOFError):
+                break
+            yield from out.encode(ready)
+    yield from out.encode(None)
+
+
+def _decoded(track: Track) -> Iterator[AudioFrame]:
+    for packet in track.packets:
+        try:
+            yield from packet.decode()
+        except av.FFmpegError:  # damaged: a gap
+            continue
+    yield from track.stream.codec_context.decode(None)
+
+
+def _read(container: InputContainer, streams: list[AudioStream], start_s: float, length_s: float) -> list[Track]:
+    tracks = {stream.index: Track(stream, [], length_s) for stream in streams}
+    try:
+        for packet in container.demux(streams) if streams else ():
+            if packet.pts is None or not packet.size:
+                continue
+            begin = float(packet.pts * packet.time_base) - start_s
+            if begin + float((packet.duration or 0) * packet.time_base) > -BEFORE_S and begin < length_s:
+                offset = round(start_s / packet.time_base)
+                packet.pts -= offset
+                packet.dts = packet.pts if packet.dts is None else packet.dts - offset
+                tracks[packet.stream_index].packets.append(cast(Any, packet))
+    except av.FFmpegError:  # the container breaks off, as for its frames
+        pass
+    return [track for track in tracks.values() if track.packets]
+
+
+def _others(container: InputContainer, video: VideoStream) -> list[str]:
+    """A line about what neither frames nor sound can keep."""
+    found: Counter[str] = Counter()
+    for stream in container.streams:
+        if stream.type == "video" and stream is not video and stream.disposition & Disposition.attached_pic:
+            found["cover picture"] += 1
+        elif stream.type not in ("video", "audio"):
+            found[f"{stream.type} stream"] += 1
+    found["chapter"] = len(container.chapters())
+    listed = [f"{count} {what}{'s' if count > 1 else ''}" for what, count in found.items() if count]
+    return [f"not in the output: {', '.join(listed)}"] if listed else []
+
+
+def _name(stream: AudioStream) -> str:
+    return stream.codec.canonical_name if stream.codec_context is not None else "an unknown codec"
+
+
+def _text(rate: Fraction) -> str:
+    return f"{float(rate):.5g}"

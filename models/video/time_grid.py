@@ -1,0 +1,189 @@
+"""A constant frame rate for frames that stand at any times: which frame shows when, by timestamps alone.
+
+    input      a         b  c                   d         last for: last_s
+    grid       0    1    2    3    4    5    6    7    8
+    output     a    a    b    c    c    c    c    d    d      counts = (2, 1, 4, 2)
+
+1. Times only go forward. A single one out of order is set between its neighbours; where a clock starts again, or rests
+   for longer than MAX_HOLD_S, the next frame follows after the usual step.
+2. A rate with which frame i is within half a frame of i / rate keeps every frame once: one of the header's if it fits,
+   else one of our own, within .3 (half a frame is what one lost frame makes of an average).
+3. Otherwise the lowest rate that shows frames within MAX_SHIFT_S and drops at most MAX_DROPPED of them, 240 at most.
+4. A frame that is shown begins less than one frame from its time. The end of the last one counts as well.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from jaxtyping import Float64
+
+FALLBACK_FPS = Fraction(25)  # FFmpeg's own guess for a stream without a rate
+MIN_FPS, MAX_FPS = Fraction(1, 100), Fraction(1000)  # what an mp4 takes
+MAX_GRID_FPS = Fraction(240)
+MAX_HOLD_S = 3600.0
+MAX_SHIFT_S = 0.1  # of any frame at a low rate: half of its long frames would be seen
+MAX_DROPPED = 0.02  # share of the frames
+UNKNOWN_HOLD_S = 1.0  # at most, for a last frame of unknown length
+USUAL = tuple(
+    sorted(
+        [Fraction(rate) for rate in (1, 2, 4, 5, 6, 8, 10, 12, 12.5, 15, 16, 20, 24, 25, 30, 40, 48, 50, 60)]
+        + [Fraction(rate) for rate in (75, 90, 100, 120, 144, 200, 240)]
+        + [Fraction(1000 * rate, 1001) for rate in (24, 30, 60)]
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeGrid:
+    """The result of `time_grid`: frames per second, and for how many frames of the output each input frame shows."""
+
+    fps: Fraction
+    counts: tuple[int, ...]  # 0 for a frame that is dropped
+    notes: tuple[str, ...] = ()  # what was guessed, repeated and dropped, one line each
+    keeps_clock: bool = True  # a time of the output is one of the input: sound may go along
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of the output."""
+        return sum(self.counts)
+
+
+def time_grid(times: Sequence[float | None], last_s: float | None, header: Sequence[Fraction | None]) -> TimeGrid:
+    """A grid for frames that begin at `times` in seconds, in order of presentation; None where a file says nothing.
+
+    `last_s` is the length of the last frame, if the file can be believed there; `header` has the rates of its header,
+    the best one first. Raises ValueError for no frames.
+    """
+    if not times:
+        raise ValueError("times has 0 frames: there is no rate without one")
+    rates = [rate for rate in header if rate is not None and MIN_FPS <= rate <= MAX_FPS]
+    if len(times) == 1:
+        return _single(last_s, rates)
+    starts, notes, keeps_clock = _forward(times, rates)
+    last = last_s or min(float(starts[-1] - starts[-2]), UNKNOWN_HOLD_S)
+    for rate in [*rates, *_usual((len(starts) - 1) / float(starts[-1]))]:
+        if _fits(starts, last, rate, 0.5 if rate in rates else 0.3):
+            if rates and rate != rates[0]:
+                notes.append(f"its header is wrong: {_text(rates[0])} fps there, {_text(rate)} fps by its timestamps")
+            return TimeGrid(rate, (1,) * len(starts), tuple(notes), keeps_clock)
+    rate, counts, changes = _variable(starts, last, rates)
+    return TimeGrid(rate, counts, (*notes, changes), keeps_clock)
+
+
+def _single(last_s: float | None, rates: Sequence[Fraction]) -> TimeGrid:
+    """One frame for as long as the file says, whatever rate a header may give."""
+    if last_s and not any(abs(rate * last_s - 1) < 0.1 for rate in rates[:1]):
+        return TimeGrid(_limited(1 / last_s), (1,))
+    notes = () if rates else (f"it has no frame rate: {_text(FALLBACK_FPS)} fps assumed",)
+    return TimeGrid(rates[0] if rates else FALLBACK_FPS, (1,), notes)
+
+
+def _forward(
+    times: Sequence[float | None], rates: Sequence[Fraction]
+) -> tuple[Float64[np.ndarray, " n"], list[str], bool]:
+    """Seconds from the first frame on, by rule 1; what was changed; and whether the clock is still the input's."""
+    known = np.array([np.nan if time is None else time for time in times], np.float64)
+    found = np.flatnonzero(~np.isnan(known))
+    steps = np.diff(known[found])
+    forward = steps[(steps > 0) & (steps <= MAX_HOLD_S)]
+    usual = float(np.median(forward)) if len(forward) else float(1 / (rates[0] if rates else FALLBACK_FPS))
+    notes = []
+    if not len(forward):
+        notes.append(f"its frames have no timestamps: {_text(Fraction(usual) ** -1)} fps assumed")
+        return np.arange(len(known)) * usual, notes, False
+    if len(found) < len(known):
+        notes.append(
+            f"some frames have no timestamps: {len(known) - len(found)} of {len(known)}, set between their neighbours"
+        )
+        at = np.arange(len(known))
+        outside = np.minimum(at - found[0], 0) + np.maximum(at - found[-1], 0)
+        known = np.interp(at, found, known[found]) + outside * usual
+    glitches = [i for i in range(1, len(known) - 1) if known[i] < known[i - 1] < known[i + 1]]
+    for i in glitches:
+        known[i] = (known[i - 1] + known[i + 1]) / 2
+    steps = np.diff(known)
+    jumps = (steps < 0) | (steps > MAX_HOLD_S)
+    if glitches:
+        notes.append(f"its timestamps are out of order: {len(glitches)} of {len(known)}, set between their neighbours")
+    if jumps.any():
+        notes.append(f"its clock jumps: jumps {int(jumps.sum())}, the parts are joined")
+    starts = np.concatenate([[0.0], np.cumsum(np.where(jumps, usual, steps))])
+    return starts, notes, not jumps.any()
+
+
+def _fits(starts: Float64[np.ndarray, " n"], last: float, rate: Fraction, frames: float) -> bool:
+    """Whether every frame once, at this rate, is what the timestamps say, within `frames`: rule 2."""
+    period = float(1 / rate)
+    shift = np.abs(starts - np.arange(len(starts)) * period).max()
+    end = abs(len(starts) * period - float(starts[-1]) - last)
+    return bool(shift <= min(frames * period, MAX_SHIFT_S) and end <= min(max(period, MAX_SHIFT_S), 0.5))
+
+
+def _variable(
+    starts: Float64[np.ndarray, " n"], last: float, rates: Sequence[Fraction]
+) -> tuple[Fraction, tuple[int, ...], str]:
+    """The rate of rule 3, for how long each frame shows, and what that changes."""
+    steps = np.append(np.diff(starts), last)
+    found = [_usual(1 / float(step))[0] for step in np.quantile(steps[steps > 0], (0.05, 0.1, 0.25, 0.5))]
+    new = [rate for rate in found if all(abs(rate / known - 1) > 0.01 for known in rates)]
+    wanted = {*rates, *new, Fraction(10), Fraction(25), Fraction(30)}
+    best: tuple[Fraction, list[int]] | None = None
+    for rate in sorted({min(rate, MAX_GRID_FPS) for rate in wanted}):
+        places = _places(starts, rate)
+        dropped = places.count(-1)
+        if _close(starts, last, rate, places) and (best is None or dropped < best[1].count(-1)):
+            best = rate, places
+            if dropped <= MAX_DROPPED * len(starts):
+                break
+    assert best is not None, "at 30 fps any frame is close"
+    rate, places = best
+    shown = [i for i, place in enumerate(places) if place >= 0]
+    ends = [*(places[i] for i in shown[1:]), _end(starts, last, rate, places)]
+    counts = [0] * len(starts)
+    for i, end in zip(shown, ends, strict=True):
+        counts[i] = end - places[i]
+    repeats, drops = sum(counts) - len(shown), len(starts) - len(shown)
+    changes = f"at {_text(rate)} fps, repeated frames {repeats}, dropped {drops} of {len(starts)}"
+    return rate, tuple(counts), f"its frame rate varies: {changes}"
+
+
+def _places(starts: Float64[np.ndarray, " n"], rate: Fraction) -> list[int]:
+    """The output frame at which each frame begins, or -1 for a frame that would be a whole frame late: rule 4."""
+    places, free = [], 0
+    for start in (starts * float(rate)).tolist():
+        place = max(free, int(start + 0.5))
+        if place - start < 0.999:
+            places.append(place)
+            free = place + 1
+        else:
+            places.append(-1)
+    return places
+
+
+def _end(starts: Float64[np.ndarray, " n"], last: float, rate: Fraction, places: Sequence[int]) -> int:
+    return max(max(places) + 1, int((float(starts[-1]) + last) * float(rate) + 0.5))
+
+
+def _close(starts: Float64[np.ndarray, " n"], last: float, rate: Fraction, places: Sequence[int]) -> bool:
+    """Whether all frames that show, and the end, are within MAX_SHIFT_S, or half a frame at a high rate."""
+    period = float(1 / rate)
+    shown = np.array(places) >= 0
+    shift = np.abs(np.array(places)[shown] * period - starts[shown]).max()
+    end = abs(_end(starts, last, rate, places) * period - float(starts[-1]) - last)
+    return bool(max(shift, end) <= max(MAX_SHIFT_S, 2 / float(MAX_GRID_FPS)))
+
+
+def _usual(rate: float) -> list[Fraction]:
+    """The rates that people use near this one, nearest first, and the rate itself."""
+    near = sorted((abs(float(usual) / rate - 1), usual) for usual in USUAL)
+    return [*(usual for distance, usual in near if distance < 0.05), _limited(rate)]
+
+
+def _limited(rate: float) -> Fraction:
+    return Fraction(min(max(rate, float(MIN_FPS)), float(MAX_FPS))).limit_denominator(1001)
+
+
+def _text(rate: Fraction) -> str:
+    return f"{float(rate):.5g}"

@@ -1,0 +1,72 @@
+"""Tables of videos, as people and their tools write them: .csv, .tsv, .jsonl (or .ndjson) and .parquet.
+
+Text is read by `prompt_text.py`: encodings, line ends. NaN is a blank cell in every column. A row that cannot be read
+is a reason, and the rows after it are read.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from longtake.pipelines.datasets.prompt_text import text_lines
+
+TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
+NUM_CHARS = 2**30  # in a cell of a .csv, whose reader allows 131,072 by default
+
+TableRow = Mapping[str, Any] | str  # the cells that are not blank, by their column, or the reason for their absence
+
+
+def read_table(name: str, data: bytes) -> Iterator[TableRow]:
+    """The rows of a table, whose kind is the ending of `name`. Raises ValueError for a file that is no such table."""
+    kind = PurePosixPath(name).suffix.lower()
+    if kind == ".parquet":
+        rows: Iterator[TableRow] = iter(pq.read_table(pa.BufferReader(data)).to_pylist())
+    elif kind in (".csv", ".tsv"):
+        rows = _csv(io.BytesIO(data), "\t" if kind == ".tsv" else ",")
+    else:
+        rows = _jsonl(io.BytesIO(data))
+    return (row if isinstance(row, str) else {k: v for k, v in row.items() if not _blank(v)} for row in rows)
+
+
+def whole_number(value: object) -> int | None:
+    """The number of a cell; tables write 3 as 3.0 where another row has none. None for anything else."""
+    try:
+        number = float(str(value))
+        # From 2**53 on a float stands for several whole numbers.
+        return int(number) if number.is_integer() and abs(number) < 2**53 else int(str(value))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _csv(file: BinaryIO, delimiter: str) -> Iterator[TableRow]:
+    csv.field_size_limit(NUM_CHARS)
+    rows = csv.reader(text_lines(file, keep_ends=True), delimiter=delimiter)
+    names = next(rows, [])
+    for values in rows:
+        if len(values) > len(names):
+            yield f"it has {len(values)} cells, the header {len(names)}: a cell with a comma needs quotes"
+        elif values:
+            yield dict(zip(names, values, strict=False))
+
+
+def _jsonl(file: BinaryIO) -> Iterator[TableRow]:
+    for line in text_lines(file):
+        if not line.strip():
+            continue
+        try:
+            fields = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            yield f"the line is not JSON: {error}"
+            continue
+        yield fields if isinstance(fields, dict) else 'the line is not a JSON object such as {"path": "a.mp4"}'
+
+
+def _blank(value: object) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))

@@ -1,0 +1,58 @@
+"""Which videos of a list are measured, given the rows that an evaluation has.
+
+1. A row is of a video as it was: of its file, prompt, seed and borders (`made_from`). If one of them changed, the video
+   is measured again.
+2. A row that failed stays, and counts as failed, until its file changes or `retry_failed` is set.
+3. A row that a bulk job failed to make is no video: it is written anew, from the list.
+4. A row whose video is no longer listed stays in the parquet files, and is not on the page.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from longtake.pipelines.datasets.video_list import Listed
+from longtake.pipelines.evaluate.results import FAILED, NOT_MADE, MetricRow
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """The work of a run. `outdated` holds the `made_from` of rows that go, None for those of an earlier release."""
+
+    left: list[Listed]  # to be measured
+    not_made: list[Listed]
+    outdated: set[tuple[str, str | None]]  # path and `made_from`
+    num_there: int  # measured by an earlier run
+    num_failed_before: int
+    notes: list[str]  # a line each
+
+
+def resume(videos: Sequence[Listed], rows: Sequence[MetricRow], retry_failed: bool = False) -> Resume:
+    """`rows` have path, status and made_from."""
+    listed, paths = {video.digest for video in videos}, {video.path for video in videos}
+    current = [row for row in rows if row["made_from"] in listed and row["status"] != NOT_MADE]
+    again = [row for row in current if retry_failed and row["status"] == FAILED]
+    not_made = [row for row in rows if row["status"] == NOT_MADE]
+    changed = [row for row in rows if row["made_from"] not in listed and row["path"] in paths and row not in not_made]
+    gone = [row for row in rows if row["path"] not in paths and row not in not_made]
+    kept = {row["made_from"] for row in current} - {row["made_from"] for row in again}
+    failed = sum(row["status"] == FAILED and row["made_from"] in kept for row in current)
+    notes = []
+    if changed:
+        notes.append(f"{_videos(changed)} changed since their rows were made (file, prompt or seed): measured again")
+    if gone:
+        notes.append(f"{_videos(gone)} no longer listed: their rows stay in the parquet files, and are not on the page")
+    return Resume(
+        left=[video for video in videos if video.made and video.digest not in kept],
+        not_made=[video for video in videos if not video.made],
+        outdated={(row["path"], row["made_from"]) for row in (*changed, *again, *not_made)},
+        num_there=len(kept) - failed,
+        num_failed_before=failed,
+        notes=notes,
+    )
+
+
+def _videos(rows: Sequence[MetricRow]) -> str:
+    """The number of videos, and the first few by name."""
+    names = ", ".join(row["path"] for row in rows[:3])
+    more = f" and {len(rows) - 3} more" if len(rows) > 3 else ""
+    return f"{len(rows)} {'video' if len(rows) == 1 else 'videos'} ({names}{more})"

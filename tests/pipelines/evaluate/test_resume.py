@@ -1,0 +1,77 @@
+from dataclasses import replace
+
+import pytest
+
+from longtake.pipelines.datasets.video_list import Listed
+from longtake.pipelines.evaluate.command import Outcome
+from longtake.pipelines.evaluate.results import SCHEMA, failed_row, known_columns
+from longtake.pipelines.evaluate.resume import resume
+
+VIDEOS = [Listed(f"{name}.mp4", f"/{name}.mp4", prompt="a ring", version="9 bytes, 1") for name in "abc"]
+
+
+def done(video):
+    return {**known_columns(video), "status": "done"}
+
+
+def test_what_is_measured_stays():
+    work = resume(VIDEOS, [done(VIDEOS[0])])
+    assert work.left == VIDEOS[1:] and work.num_there == 1 and not work.outdated and not work.notes
+
+
+@pytest.mark.report("B1", "C11")
+@pytest.mark.parametrize(
+    "changed", [{"version": "9 bytes, 2"}, {"prompt": "a circle"}, {"seed": 3}, {"borders": (8,)}, {"reason": "gone"}]
+)
+def test_a_video_that_changed_since_its_row_was_made_is_measured_again_and_said(changed):
+    before = replace(VIDEOS[1], **changed)
+    rows = [done(VIDEOS[0]), done(before), done(VIDEOS[2])]
+    work = resume(VIDEOS, rows)
+    assert work.left == [VIDEOS[1]] and work.outdated == {("b.mp4", before.digest)} and work.num_there == 2
+    assert work.notes == ["1 video (b.mp4) changed since their rows were made (file, prompt or seed): measured again"]
+
+
+def test_a_row_of_an_earlier_release_does_not_say_what_it_was_made_from_and_is_made_again():
+    assert resume(VIDEOS, [{**done(VIDEOS[0]), "made_from": None}]).left == VIDEOS
+
+
+@pytest.mark.report("B2")
+def test_a_video_that_failed_before_counts_as_failed_until_it_is_retried():
+    rows = [failed_row(VIDEOS[0], "broken"), done(VIDEOS[1])]
+    kept, again = resume(VIDEOS, rows), resume(VIDEOS, rows, retry_failed=True)
+    assert kept.left == [VIDEOS[2]] and (kept.num_there, kept.num_failed_before) == (1, 1)
+    assert again.left == [VIDEOS[0], VIDEOS[2]] and again.num_failed_before == 0
+    assert again.outdated == {("a.mp4", VIDEOS[0].digest)}
+
+
+def test_a_row_that_the_bulk_job_failed_to_make_is_written_anew_and_becomes_a_video_once_it_is_made():
+    lost = Listed("(not made) b", "", id="b", reason="it broke", made=False)
+    rows = [done(VIDEOS[0]), failed_row(lost, "it broke")]
+    still = resume([VIDEOS[0], lost], rows)
+    assert still.not_made == [lost] and still.left == [] and len(still.outdated) == 1 and not still.notes
+    made = resume([VIDEOS[0], replace(VIDEOS[1], id="b")], rows)
+    assert made.left == [replace(VIDEOS[1], id="b")] and len(made.outdated) == 1 and not made.notes
+
+
+def test_rows_of_videos_that_are_gone_stay_and_are_said():
+    work = resume(VIDEOS[:1], [done(video) for video in VIDEOS])
+    assert not work.outdated and work.num_there == 1
+    assert work.notes == [
+        "2 videos (b.mp4, c.mp4) no longer listed: their rows stay in the parquet files, and are not on the page"
+    ]
+
+
+@pytest.mark.report("B2", "C21")
+def test_the_summary_counts_what_was_measured_failed_now_failed_before_and_passed_over():
+    def row(status, notes=None):
+        return {**dict.fromkeys(SCHEMA.names), "status": status, "notes": notes}
+
+    notes = ("rotated by 90; 2 damaged parts are left out", "rotated by 90")
+    rows = [*(row("done", note) for note in notes), row("done"), row("failed"), row("failed"), row("not made")]
+    outcome = Outcome(rows, there=1, failed_before=1, passed_over=["2 files passed over"])
+    assert outcome.lines() == [
+        "2 videos measured now, 1 there already, 1 failed now, "
+        "1 failed before (retry_failed=true measures them again), 1 not made by the bulk job",
+        "2 with notes, in the column notes: rotated by 90 (2 videos); 2 damaged parts are left out",
+        "2 files passed over",
+    ]
