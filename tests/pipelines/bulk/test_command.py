@@ -26,6 +26,7 @@ from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.files.folder_lock import LEASE, LeaseTimes, exclusive
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.local import LocalRunner
+from longtake.pipelines.terminal.exit_codes import Refused
 from longtake.pipelines.terminal.signals import Stopped
 from tests.pipelines.runners.test_local import NUM_STEPS
 from tests.support.bulk_driver import TOY, run_job
@@ -197,6 +198,32 @@ def test_a_webdataset_holds_every_finished_video_and_nothing_lies_about(ray_clus
     run_job(prompts, tmp_path / "out", *overrides, "retry_failed=true")
     with tarfile.open(shards[1]) as tar:
         assert len(tar.getnames()) == 6 and {*members[1]} < {*tar.getnames()}
+
+
+@pytest.mark.report("B1", "C11")
+def test_an_edited_list_gives_the_dataset_of_the_new_list(ray_cluster, tmp_path):
+    rows = [{"id": f"v{i}", "prompt": f"a red circle {i}", "seed": i} for i in range(4)]
+    prompts, out = write_prompts(tmp_path / "p.jsonl", rows), tmp_path / "out"
+    overrides = ("format=webdataset", "shard_size=3", "num_frames=9")
+    run_job(prompts, out, *overrides)
+    edited = [{"id": "new", "prompt": "a ring", "seed": 9}, rows[3], {**rows[1], "seed": 7}, rows[0]]  # and v2 is gone
+    write_prompts(prompts, edited)
+    with pytest.raises(
+        Refused, match=r"\(v1 from p.jsonl:2\) and 1 finished video is named by no row any more \(v2 from"
+    ):
+        run_job(prompts, out, *overrides)
+    tally = run_job(prompts, out, *overrides, "changed=remake")
+    assert (tally.total, tally.done, tally.skipped) == (4, 2, 2)
+    found = {}
+    for shard in (out / "shards").iterdir():
+        with tarfile.open(shard) as tar:
+            found |= {name: tar.extractfile(name).read() for name in tar.getnames() if name.endswith(".mp4")}
+    made = manifest_of(out)
+    assert sorted(made.index) == ["new", "v0", "v1", "v3"] and sorted(made.ordinal) == [0, 1, 2, 3]
+    for row in edited:
+        spec = PromptSpec("take", row["prompt"], num_frames=9, seed=row["seed"])
+        assert found.pop(f"{row['id']}.mp4") == local_bytes(tmp_path, spec)
+    assert not found
 
 
 def test_a_videofolder_has_metadata_beside_its_videos(ray_cluster, tmp_path):
