@@ -17,7 +17,7 @@ from longtake.pipelines.serve.http.dependencies import OwnTake, Service
 from longtake.pipelines.serve.http.errors import ApiError
 from longtake.pipelines.serve.http.file_responses import MP4, bytes_response, no_such_part
 from longtake.pipelines.serve.http.live_feed import FRAGMENT, fragments, read_fragment
-from longtake.pipelines.serve.http.request_body import refusals
+from longtake.pipelines.serve.http.route_docs import refusals
 from longtake.pipelines.serve.http.video_service import VideoService
 from longtake.pipelines.serve.library.takes import Take
 

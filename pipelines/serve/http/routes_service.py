@@ -11,8 +11,9 @@ from longtake.pipelines.serve.http.access import COOKIE
 from longtake.pipelines.serve.http.dependencies import Owner, Service
 from longtake.pipelines.serve.http.errors import ApiError, unavailable
 from longtake.pipelines.serve.http.keys import Keys
-from longtake.pipelines.serve.http.request_body import body_schema, read_body, refusals
+from longtake.pipelines.serve.http.request_body import read_body
 from longtake.pipelines.serve.http.request_checks import DEFAULT_SECONDS
+from longtake.pipelines.serve.http.route_docs import body_of, refusals
 from longtake.pipelines.serve.http.schema import Defaults, Health, Limits, LoginRequest, Model, ModelList
 from longtake.pipelines.serve.http.video_service import VideoService, plan_sizes
 
@@ -67,7 +68,7 @@ async def metrics(service: Service, owner: Owner) -> Response:
     "/login",
     status_code=204,
     responses=refusals(413, 415),
-    openapi_extra=body_schema(LoginRequest),
+    openapi_extra=body_of(LoginRequest),
     tags=["Service"],
 )
 async def login(request: Request) -> Response:

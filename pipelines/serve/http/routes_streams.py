@@ -20,7 +20,8 @@ from longtake.pipelines.serve.http.live_feed import (
     num_fragments,
     server_sent_events,
 )
-from longtake.pipelines.serve.http.request_body import body_schema, read_body, refusals
+from longtake.pipelines.serve.http.request_body import read_body
+from longtake.pipelines.serve.http.route_docs import body_of, refusals
 from longtake.pipelines.serve.http.schema import VideoRequest
 from longtake.pipelines.serve.http.stream_response import LiveResponse, first_item
 from longtake.pipelines.serve.http.video_service import VideoService
@@ -45,7 +46,7 @@ def content(media: str, description: str) -> dict[int | str, dict[str, Any]]:
     "/sync",
     response_class=Response,
     responses={**content(MP4, "The video, fragment by fragment."), **refusals(404, 413, 415, 503)},
-    openapi_extra=body_schema(VideoRequest),
+    openapi_extra=body_of(VideoRequest),
 )
 async def sync_video(request: Request, service: Service, owner: Owner) -> Response:
     """Generates a video and sends it meanwhile as fragmented mp4. Closing the connection before the end stops the

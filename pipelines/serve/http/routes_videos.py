@@ -8,7 +8,8 @@ from fastapi.responses import Response
 from longtake.pipelines.serve.http.dependencies import Owner, OwnTake, Service
 from longtake.pipelines.serve.http.errors import ApiError
 from longtake.pipelines.serve.http.file_responses import file_response
-from longtake.pipelines.serve.http.request_body import body_schema, read_body, refusals
+from longtake.pipelines.serve.http.request_body import read_body
+from longtake.pipelines.serve.http.route_docs import body_of, refusals
 from longtake.pipelines.serve.http.schema import (
     ExtensionRequest,
     RemixRequest,
@@ -31,7 +32,7 @@ CREATE_RESPONSES = refusals(404, 413, 415, 503)
 BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 
-@router.post("", response_model=Video, responses=CREATE_RESPONSES, openapi_extra=body_schema(VideoRequest))
+@router.post("", response_model=Video, responses=CREATE_RESPONSES, openapi_extra=body_of(VideoRequest))
 async def create_video(request: Request, service: Service, owner: Owner) -> Video:
     """Queues a video and returns at once. Follow it with `stream`, `events` or `GET`."""
     return service.video(*await service.create(await read_body(request, VideoRequest), owner))
@@ -59,7 +60,7 @@ async def list_videos(
     "/extensions",
     response_model=Video,
     responses={**CREATE_RESPONSES, **refusals(409)},
-    openapi_extra=body_schema(ExtensionRequest),
+    openapi_extra=body_of(ExtensionRequest),
 )
 async def extend_video(request: Request, service: Service, owner: Owner) -> Video:
     """Continues a completed video: the result is a new video that begins with the frames of the other one.
@@ -90,9 +91,7 @@ async def cancel_video(take: OwnTake, service: Service) -> Video:
     return service.video(await service.call(take, service.engine.cancel))
 
 
-@router.post(
-    "/{video_id}/remix", response_model=Video, responses=CREATE_RESPONSES, openapi_extra=body_schema(RemixRequest)
-)
+@router.post("/{video_id}/remix", response_model=Video, responses=CREATE_RESPONSES, openapi_extra=body_of(RemixRequest))
 async def remix_video(request: Request, take: OwnTake, service: Service) -> Video:
     """Queues the same request, seed included, with another prompt."""
     return service.video(*await service.remix(take, await read_body(request, RemixRequest)))
