@@ -9,7 +9,7 @@ from fastapi.responses import Response
 
 from longtake.models.domain.span import Span
 from longtake.pipelines.serve.http.byte_ranges import range_response
-from longtake.pipelines.serve.http.errors import ApiError, not_found
+from longtake.pipelines.serve.http.errors import not_found
 from longtake.pipelines.serve.http.video_service import VideoService
 from longtake.pipelines.serve.library.paths import path_of
 from longtake.pipelines.serve.library.takes import Take
@@ -51,7 +51,3 @@ def bytes_response(request: Request, take: Take, name: str, data: bytes, media: 
         yield data[part.frames]
 
     return range_response(request, len(data), f'"{take.id[6:]}-{name}-{len(data)}"', media, read)
-
-
-def no_such_part(name: str, index: int) -> ApiError:
-    return ApiError(404, "not_found", f"This video has no {name} {index}, or it is not ready yet.")

@@ -57,7 +57,7 @@ async def health(service: Service) -> Response:
 async def metrics(service: Service, owner: Owner) -> Response:
     """The numbers of videos that wait and run, and how busy the actors are."""
     gauges = await asyncio.to_thread(service.engine.gauges)
-    values = {**gauges, "streams": service.num_streams, "ready": float(service.engine.state == "ready")}
+    values = {**gauges, "streams": service.places.num_open, "ready": float(service.engine.state == "ready")}
     registry = CollectorRegistry()  # the process's own would add metrics of Ray
     for name, value in values.items():
         Gauge(f"longtake_{name}", DESCRIPTIONS[name], registry=registry).set(value)

@@ -15,6 +15,7 @@ Closing the socket before the end stops the work and deletes the video.
 
 import asyncio
 import json
+from contextlib import closing
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
@@ -26,6 +27,7 @@ from longtake.pipelines.serve.http.json_text import parse_object
 from longtake.pipelines.serve.http.live_feed import FRAGMENT, events, read_fragment
 from longtake.pipelines.serve.http.request_body import from_fields
 from longtake.pipelines.serve.http.schema import PromptChange, VideoRequest
+from longtake.pipelines.serve.http.stream_places import VIDEO
 from longtake.pipelines.serve.http.video_service import VideoService
 from longtake.pipelines.serve.library.events import LAST
 from longtake.pipelines.serve.library.takes import Take
@@ -39,7 +41,7 @@ NORMAL, REFUSED, TRY_LATER = 1000, 1008, 1013
 async def stream_socket(socket: WebSocket, service: Service, owner: Owner) -> None:
     await socket.accept()
     try:
-        with service.open_stream():
+        with closing(service.places.take(owner, VIDEO)):
             await _serve(socket, service, owner)
     except ApiError as refusal:
         await socket.send_json({"type": "error", **refusal.body})

@@ -18,8 +18,9 @@ from longtake.pipelines.serve.http.schema import (
     VideoList,
     VideoRequest,
 )
+from longtake.pipelines.serve.http.video_states import require_active, require_completed
 from longtake.pipelines.serve.library.paths import SPRITESHEET, THUMBNAIL, VIDEO
-from longtake.pipelines.serve.library.takes import NoSuchTake, Status
+from longtake.pipelines.serve.library.takes import NoSuchTake
 
 router = APIRouter(prefix="/v1/videos", tags=["Videos"])
 VARIANTS = {
@@ -86,8 +87,7 @@ async def delete_video(take: OwnTake, service: Service) -> VideoDeleted:
 @router.post("/{video_id}/cancel", response_model=Video, responses=refusals(404, 409))
 async def cancel_video(take: OwnTake, service: Service) -> Video:
     """Stops the work. The fragments made so far can still be streamed; the video is `failed` with code `cancelled`."""
-    if not take.is_active:
-        raise ApiError(409, "video_finished", f"Video {take.id} is {take.status} already.")
+    require_active(take)
     return service.video(await service.call(take, service.engine.cancel))
 
 
@@ -110,9 +110,6 @@ async def remix_video(request: Request, take: OwnTake, service: Service) -> Vide
 @router.head("/{video_id}/content", include_in_schema=False)
 async def download_video(request: Request, take: OwnTake, service: Service, variant: Variant = "video") -> Response:
     """The finished file, or a range of it."""
-    if take.status is Status.FAILED:
-        raise ApiError(409, "video_failed", f"Video {take.id} was not completed; `stream` has the finished part.")
-    if take.status is not Status.COMPLETED:
-        raise ApiError(409, "video_not_ready", f"Video {take.id} is {take.status}; `stream` has the fragments so far.")
+    require_completed(take, f"its {variant}")
     name, media = VARIANTS[variant]
     return await file_response(request, service, take, name, media)

@@ -5,8 +5,7 @@ Anything slower than a look-up in memory runs in a thread: the event loop serves
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TypeVar
 
@@ -23,7 +22,9 @@ from longtake.pipelines.serve.http.schema import (
     VideoError,
     VideoRequest,
 )
-from longtake.pipelines.serve.library.takes import NoSuchTake, Status, Take, Takes
+from longtake.pipelines.serve.http.stream_places import StreamPlaces
+from longtake.pipelines.serve.http.video_states import require_completed
+from longtake.pipelines.serve.library.takes import NoSuchTake, Take, Takes
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ class VideoService:
 
     def __init__(self, engine: Engine, takes: Takes, checker: RequestChecker) -> None:
         self.engine, self.takes, self.checker, self.conf = engine, takes, checker, checker.conf
-        self.num_streams = 0  # open connections that receive bytes or events
+        self.places = StreamPlaces(self.conf.serve.max_streams)
         # For a count and the addition that follows it; and tokenizers are not thread-safe.
         self._submitting = asyncio.Lock()
         self._discarding: set[asyncio.Task[None]] = set()
@@ -56,8 +57,7 @@ class VideoService:
     async def extend(self, request: ExtensionRequest, owner: str) -> Submitted:
         """Queues a longer version of a completed video. Raises ApiError."""
         source = self.find(request.video.id, owner, "video.id")
-        if source.status is not Status.COMPLETED:
-            raise ApiError(409, "video_not_ready", f"Video {source.id} is {source.status}, not completed.", "video.id")
+        require_completed(source, "its file", "video.id")
         take = self.checker.extension(source, request)
         more = take.num_frames - source.num_frames
         return await self._submit(take, lambda: self.engine.extend(source, request.prompt, more))
@@ -98,18 +98,6 @@ class VideoService:
         except (NoSuchTake, NotReady):  # an engine that stops leaves it, and the next one does not continue it
             return
         logger.info("client left id=%s", take.id)
-
-    @contextmanager
-    def open_stream(self) -> Iterator[None]:
-        """Counts an open connection. Raises ApiError when there are too many."""
-        limit = self.conf.serve.max_streams
-        if self.num_streams >= limit:
-            raise ApiError(429, "too_many_streams", f"{limit} streams are open already.", retry_after_s=5)
-        self.num_streams += 1
-        try:
-            yield
-        finally:
-            self.num_streams -= 1
 
     def video(self, take: Take, warnings: list[str] | None = None) -> Video:
         """The public form of a take. It builds no configuration: a listing has 100 of them."""
@@ -167,11 +155,15 @@ class VideoService:
             self.discard(task.result()[0])
 
     def _check_room(self, owner: str) -> None:
-        """Limits the unfinished videos of each key. Without keys the queue is the only limit."""
-        limit = self.conf.serve.max_running_per_key
-        running = sum(take.is_active and take.owner == owner for take in self.takes.all())
-        if owner and running >= limit:
-            message = f"This key has {running} unfinished videos; retry in 10 s."
+        """Limits the unfinished videos of each key. Without keys the queue is the only limit.
+
+        A key has at most `max_running_per_key`, and never more than are left free for the others.
+        """
+        params = self.conf.serve
+        owners = [take.owner for take in self.takes.all() if take.is_active]
+        running, free = owners.count(owner), params.in_flight + params.max_queued - len(owners)
+        if owner and (running >= params.max_running_per_key or 0 < free <= running):
+            message = f"This key has {running} unfinished videos, its share of this endpoint; retry in 10 s."
             raise ApiError(429, "too_many_videos", message, retry_after_s=10)
 
     def _submit_to_engine(self, submit: Callable[[], Take]) -> Take:
