@@ -80,6 +80,7 @@ class RequestChecker:
         self._check_steps(take.num_inference_steps or 0)
         self._check_size(take.width, take.height)
         try:
+            self._check_cost(take)
             spec = take.spec
             self._check_texts(spec.texts, len(spec.cues))
             plan = plan_for(for_video(self.conf, spec.settings), spec)
@@ -123,6 +124,10 @@ class RequestChecker:
             if len(text) > limit:
                 raise invalid(f"{name} has {len(text)} characters: at most {limit} are allowed", name)
 
+    def _check_cost(self, take: Take) -> None:
+        steps = (take.num_inference_steps or self.conf.base.num_inference_steps) + self.conf.refiner.num_inference_steps
+        self.conf.serve.check_cost(take.width, take.height, take.num_frames, steps)
+
     def _check_frames(self, num_frames: int) -> None:
         limit = self.conf.serve.max_frames
         if num_frames > limit:
@@ -150,16 +155,17 @@ class RequestChecker:
 
     def _check_size(self, width: int, height: int, name: str | None = None) -> None:
         """`name` is the field that holds both sides."""
-        multiple, limit = self.size_multiple, self.conf.serve.max_pixels
-        sides = f"{shown(width)}x{shown(height)}"
+        multiple = self.size_multiple
+        rule = f"must be a positive multiple of {multiple}"
         for side, value in (("width", width), ("height", height)):
+            if (value % multiple or value < multiple) and name is None:
+                raise invalid(f"{side}={shown(value)}: {rule}", side)
             if value % multiple or value < multiple:
-                rule = f"must be a positive multiple of {multiple}"
-                raise invalid(
-                    f"{name}={sides}: the {side} {rule}" if name else f"{side}={shown(value)}: {rule}", name or side
-                )
-        if width * height > limit:
-            raise invalid(f"{name or 'width'}={sides}: must have at most {limit} pixels", name or "width")
+                raise invalid(f"{name}={width}x{height}: the {side} {rule}", name)
+        try:
+            self.conf.serve.check_size(width, height, name)
+        except ValueError as error:
+            raise from_value_error(error) from None
 
 
 def seconds_of(num_frames: int, fps: int) -> str:

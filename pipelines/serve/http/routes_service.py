@@ -113,7 +113,10 @@ def _model(service: VideoService) -> Model:
             max_prompt_chars=params.max_prompt_chars,
             max_cues=params.max_cues,
             max_pixels=params.max_pixels,
+            max_side=params.max_side,
+            max_aspect=params.max_aspect,
             max_steps=params.max_steps,
+            max_cost=params.max_cost,
             size_multiple=service.checker.size_multiple,
         ),
     )

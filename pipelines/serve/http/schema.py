@@ -194,7 +194,10 @@ class Limits(BaseModel):
     max_prompt_chars: int
     max_cues: int
     max_pixels: int
+    max_side: int
+    max_aspect: float = Field(description="Of the longer side to the shorter one.")
     max_steps: int
+    max_cost: int = Field(description="Pixels of a frame x frames x denoising steps, those of both stages added.")
     size_multiple: int = Field(description="Width and height must be multiples of this.")
 
 

@@ -236,6 +236,12 @@ def test_an_impossible_endpoint_is_refused_in_one_line(refused, tmp_path, monkey
     assert "serve.port=70000" in refused("--port", "70000") or "port=70000" in refused("--port", "70000")
     assert "bundle=nowhere" in refused("bundle=nowhere")
     assert "did you mean" in refused("serve.prot=1")
+    # A request that names only a prompt would be refused.
+    assert "refiner.width='4096x128': no side may exceed 2048" in refused("refiner.width=4096")
+    assert "base.num_inference_steps=9: must be at most serve.max_steps=8" in refused(
+        "base.num_inference_steps=9", "serve.max_steps=8"
+    )
+    assert "cancel_grace_s=-1.0 must be at least 0" in refused("serve.cancel_grace_s=-1")
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,6 @@ def test_an_empty_field_of_a_form_is_an_absent_one():
         ({"num_frames": 401}, "num_frames=401: must be at most 400"),
         ({"num_inference_steps": 51}, "num_inference_steps=51: must be at most 50"),
         ({"size": "100X64"}, "size=100x64: the width must be a positive multiple of 16"),
-        ({"size": "1600x1600"}, "size=1600x1600: must have at most 921600 pixels"),
         ({"width": 64, "height": 65}, "height=65: must be a positive multiple of 16"),
     ],
 )
@@ -322,3 +321,50 @@ def test_a_remix_is_the_same_request_with_another_prompt():
     assert (again.prompt, again.seed, again.fps, again.num_frames) == ("a circle", 5, 6, 17)
     assert again.spec.settings == source.spec.settings and again.remixed_from == source.id and again.id != source.id
     assert not again.transient and again.owner == "owner"
+
+
+@pytest.mark.report("A1")
+@pytest.mark.parametrize(
+    ("fields", "param", "says"),
+    [
+        ({"size": "57600x16"}, "size", "no side may exceed 2048 pixels (serve.max_side)"),
+        ({"size": "16x57600"}, "size", "no side may exceed 2048 pixels (serve.max_side)"),
+        ({"width": 57600, "height": 16}, "width", "no side may exceed 2048"),
+        ({"width": 16, "height": 4096}, "height", "no side may exceed 2048"),
+        ({"size": "2048x64"}, "size", "at most 4 times the shorter one (serve.max_aspect)"),
+        ({"size": "64x272"}, "size", "at most 4 times the shorter one (serve.max_aspect)"),
+        ({"size": "1280x736"}, "size", "at most 921600 pixels (serve.max_pixels)"),
+        ({"size": "1024x1024"}, "size", "at most 921600 pixels (serve.max_pixels)"),
+        (
+            {"size": "1280x720", "num_frames": 2400, "num_inference_steps": 100},
+            "num_frames",
+            "1280x720 pixels x 2400 frames x 103 steps are 227819520000, and at most 25000000000 are allowed",
+        ),
+    ],
+)
+def test_what_a_request_may_cost_is_bounded_and_the_bound_is_named(fields, param, says):
+    checker = RequestChecker(load_serve(), ToyBundle(), 16)
+    with pytest.raises(ApiError) as refused:
+        checker.check(checker.new_take(VideoRequest(prompt=PROMPT, **fields), ""))
+    assert (refused.value.status, refused.value.param) == (400, param)
+    assert says in refused.value.message and refused.value.message.startswith(f"{param}=")
+
+
+@pytest.mark.report("A1")
+@pytest.mark.parametrize("size", ["1280x720", "720x1280", "512x128", "960x960", "1920x480"])
+def test_defaults_allow_720p_of_any_length_with_the_default_steps(size):
+    checker = RequestChecker(load_serve(), ToyBundle(), 16)
+    checker.check(checker.new_take(VideoRequest(prompt=PROMPT, size=size, num_frames=2400), ""))
+
+
+@pytest.mark.report("A1")
+def test_a_remix_or_an_extension_of_a_video_from_before_keeps_to_the_limits_of_today():
+    before = RequestChecker(load_serve(overrides=["serve.max_aspect=100", "serve.max_side=5000"]), ToyBundle(), 16)
+    source = before.new_take(VideoRequest(prompt=PROMPT, size="4096x64"), "")
+    today = RequestChecker(load_serve(), ToyBundle(), 16)
+    remix = today.remixed(source, PROMPT, ())
+    extension = today.extension(source, ExtensionRequest(prompt=PROMPT, video={"id": source.id}))
+    for take in (remix, extension):
+        assert before.check(take) == []
+        with pytest.raises(ApiError, match="serve.max_side"):
+            today.check(take)
