@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from longtake.models.domain.prompt import Cue, never_shown
@@ -15,6 +15,24 @@ from longtake.pipelines.serve.library.takes import Take, derived, extended, new_
 from longtake.pipelines.serve.settings import ServeConf
 
 DEFAULT_SECONDS = "4"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a valid request says in vain."""
+
+    unknown_words: list[str]
+    unseen: list[Cue]  # prompts that no frame shows
+
+    @property
+    def warnings(self) -> list[str]:
+        return [
+            *(f"The model does not know the word {word!r}." for word in self.unknown_words),
+            *(
+                f"The prompt from frame {cue.from_frame} on shows in no frame: no chunk begins there."
+                for cue in self.unseen
+            ),
+        ]
 
 
 class RequestChecker:
@@ -74,8 +92,8 @@ class RequestChecker:
         except ValueError as error:
             raise from_value_error(error) from None
 
-    def check(self, take: Take) -> list[str]:
-        """Warnings for the client. Raises ApiError for a take that can never be made. Loads no network."""
+    def check(self, take: Take) -> Findings:
+        """What the client should know. Raises ApiError for a take that can never be made. Loads no network."""
         self._check_frames(take.num_frames)
         self._check_steps(take.num_inference_steps or 0)
         self._check_size(take.width, take.height)
@@ -87,11 +105,7 @@ class RequestChecker:
             words = check_texts(self.bundle, spec)
         except ValueError as error:
             raise from_value_error(error) from None
-        unseen = never_shown(spec, plan)
-        return [
-            *(f"The model does not know the word {word!r}." for word in dict.fromkeys(words)),
-            *(f"The prompt from frame {cue.from_frame} on shows in no frame: no chunk begins there." for cue in unseen),
-        ]
+        return Findings(list(dict.fromkeys(words)), never_shown(spec, plan))
 
     def check_prompt(self, take: Take, prompt: str) -> None:
         """Checks another prompt for `take`. Raises ApiError."""

@@ -19,6 +19,7 @@ from longtake.pipelines.serve.http.file_responses import MP4, bytes_response
 from longtake.pipelines.serve.http.live_feed import FRAGMENT, fragments, read_fragment
 from longtake.pipelines.serve.http.route_docs import refusals
 from longtake.pipelines.serve.http.stream_places import EVENTS
+from longtake.pipelines.serve.http.stream_response import head_of_stream
 from longtake.pipelines.serve.http.video_service import VideoService
 from longtake.pipelines.serve.http.video_states import lacks, num_segments, require_part
 from longtake.pipelines.serve.library.takes import Take
@@ -34,8 +35,10 @@ Index = Annotated[int, Path(ge=0, le=10**6)]
     response_class=Response,
     responses={200: {"description": "The playlist.", "content": {PLAYLIST: {}}}, **refusals(404, 409)},
 )
-async def hls_playlist(take: OwnTake, service: Service) -> Response:
+async def hls_playlist(request: Request, take: OwnTake, service: Service) -> Response:
     """The playlist. Waits for the first fragment; ends with the video."""
+    if not take.fragments and take.is_active and request.method == "HEAD":
+        return head_of_stream(PLAYLIST)  # it does not wait
     if not take.fragments:
         with closing(service.places.take(take.owner, EVENTS)):
             await _wait_for_first(service, take)

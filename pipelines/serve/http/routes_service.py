@@ -80,7 +80,7 @@ async def login(request: Request) -> Response:
         return response
     if keys.owner(key) is None:
         raise ApiError(401, "invalid_api_key", "Unknown API key.", "key")
-    secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+    secure: bool = request.state.is_https
     response.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=secure, path="/")
     return response
 

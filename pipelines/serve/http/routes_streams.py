@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import Response
 
+from longtake.pipelines.serve.http.byte_ranges import check_match
 from longtake.pipelines.serve.http.dependencies import Owner, OwnTake, Service
 from longtake.pipelines.serve.http.errors import unavailable
 from longtake.pipelines.serve.http.file_responses import MP4, file_response, joined_response
@@ -77,7 +78,6 @@ async def sync_video(request: Request, service: Service, owner: Owner) -> Respon
     response_class=Response,
     responses={**content(MP4, "Fragmented mp4."), 206: {"description": "A part of it."}, **refusals(404, 409, 416)},
 )
-@router.head("/{video_id}/stream", include_in_schema=False)
 async def stream_video(request: Request, take: OwnTake, service: Service, from_fragment: FromFragment = 0) -> Response:
     """Fragmented mp4 from the first fragment on, each as soon as it is final; every client gets the same bytes. A
     finished video is a file, which supports range requests."""
@@ -89,7 +89,6 @@ async def stream_video(request: Request, take: OwnTake, service: Service, from_f
     response_class=Response,
     responses={**content(MP4, "Fragmented mp4."), 206: {"description": "A part of it."}, **refusals(404, 409, 416)},
 )
-@router.head("/{video_id}/preview", include_in_schema=False)
 async def stream_preview(
     request: Request, take: OwnTake, service: Service, from_fragment: FromFragment = 0
 ) -> Response:
@@ -125,6 +124,7 @@ async def preview_chunk(request: Request, take: OwnTake, service: Service, index
     },
 )
 async def follow_events(
+    request: Request,
     take: OwnTake,
     service: Service,
     last_event_id: Annotated[str, Header(description="Continue after this event.")] = "",
@@ -132,6 +132,8 @@ async def follow_events(
     """Server-sent events about the progress of a video, from the first one on. The last is `completed` or `failed`."""
     if is_last(take, last_event_id):
         return Response(status_code=204)  # tells a browser not to reconnect
+    if request.method == "HEAD":
+        return head_of_stream(SSE)
     place = service.places.take(take.owner, EVENTS)
     return LiveResponse(place, server_sent_events(events(service, take, last_event_id)), SSE)
 
@@ -144,6 +146,7 @@ async def _stream(request: Request, service: VideoService, take: Take, kind: Kin
         if take.is_active:  # the engine starts, stops or has failed: the fragments so far are not the whole video
             raise unavailable(service.engine.state)
     if take.is_active:
+        check_match(request, None)
         if request.method == "HEAD":
             return head_of_stream(MP4)
         return LiveResponse(service.places.take(take.owner, VIDEO), fragments(service, take, kind, first), MP4)

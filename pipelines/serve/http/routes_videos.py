@@ -14,6 +14,7 @@ from longtake.pipelines.serve.http.schema import (
     ExtensionRequest,
     RemixRequest,
     Video,
+    VideoCheck,
     VideoDeleted,
     VideoList,
     VideoRequest,
@@ -37,6 +38,12 @@ BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 async def create_video(request: Request, service: Service, owner: Owner) -> Video:
     """Queues a video and returns at once. Follow it with `stream`, `events` or `GET`."""
     return service.video(*await service.create(await read_body(request, VideoRequest), owner))
+
+
+@router.post("/check", response_model=VideoCheck, responses=CREATE_RESPONSES, openapi_extra=body_of(VideoRequest))
+async def check_video(request: Request, service: Service, owner: Owner) -> VideoCheck:
+    """Checks the request for a new video and names the words that the model does not know. Nothing is queued."""
+    return await service.check(await read_body(request, VideoRequest), owner)
 
 
 @router.get("", response_model=VideoList, responses=refusals())
@@ -107,7 +114,6 @@ async def remix_video(request: Request, take: OwnTake, service: Service) -> Vide
         **refusals(404, 409, 416),
     },
 )
-@router.head("/{video_id}/content", include_in_schema=False)
 async def download_video(request: Request, take: OwnTake, service: Service, variant: Variant = "video") -> Response:
     """The finished file, or a range of it."""
     require_completed(take, f"its {variant}")

@@ -136,6 +136,7 @@ class Video(BaseModel):
     object: Literal["video"] = "video"
     model: str
     status: Literal["queued", "in_progress", "completed", "failed"]
+    queue_position: int | None = Field(description="Its place in the queue while it is `queued`; 1 is the next.")
     progress: int = Field(ge=0, le=100)
     created_at: int = Field(description="Unix time in seconds, as are the other times.")
     completed_at: int | None
@@ -158,6 +159,21 @@ class Video(BaseModel):
     extends_video_id: str | None
     plan: PlanSizes
     warnings: list[str] = Field([], description="For a new video: unknown words, and prompts without effect.")
+
+
+class VideoCheck(BaseModel):
+    """What a valid request would become."""
+
+    object: Literal["video.check"] = "video.check"
+    unknown_words: list[str] = Field(description="Words of the prompts that the model does not know.")
+    warnings: list[str] = Field(description="As those of the video that this request would make.")
+    num_frames: int
+    fps: int
+    seconds: str = Field(examples=["4"])
+    width: int
+    height: int
+    size: str = Field(examples=["128x128"])
+    plan: PlanSizes
 
 
 class VideoList(BaseModel):

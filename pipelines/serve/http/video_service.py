@@ -19,6 +19,7 @@ from longtake.pipelines.serve.http.schema import (
     PromptAt,
     RemixRequest,
     Video,
+    VideoCheck,
     VideoError,
     VideoRequest,
 )
@@ -48,6 +49,23 @@ class VideoService:
         """
         take = self.checker.new_take(request, owner, transient)
         return await self._submit(take, lambda: self.engine.submit(take))
+
+    async def check(self, request: VideoRequest, owner: str) -> VideoCheck:
+        """What `create` would make of a request. Raises the ApiErrors that it would raise for an invalid one."""
+        take = self.checker.new_take(request, owner)
+        async with self._submitting:
+            found = await asyncio.to_thread(self.checker.check, take)
+        return VideoCheck(
+            unknown_words=found.unknown_words,
+            warnings=found.warnings,
+            num_frames=take.num_frames,
+            fps=take.fps,
+            seconds=seconds_of(take.num_frames, take.fps),
+            width=take.width,
+            height=take.height,
+            size=f"{take.width}x{take.height}",
+            plan=plan_sizes(take.plan),
+        )
 
     async def remix(self, source: Take, request: RemixRequest) -> Submitted:
         """Queues the same video with another prompt. Raises ApiError."""
@@ -107,6 +125,7 @@ class VideoService:
             id=take.id,
             model=take.model,
             status=take.status.value,
+            queue_position=self.engine.queue_position(take.id),
             progress=take.progress,
             created_at=take.created_at,
             completed_at=take.completed_at,
@@ -142,13 +161,13 @@ class VideoService:
 
     async def _submit_now(self, take: Take, submit: Callable[[], Take]) -> Submitted:
         async with self._submitting:
-            warnings = await asyncio.to_thread(self.checker.check, take)
+            found = await asyncio.to_thread(self.checker.check, take)
             self._check_room(take.owner)
             take = await asyncio.to_thread(self._submit_to_engine, submit)
         prompt = f" prompt={take.prompt!r}" if self.conf.serve.log_prompts else ""
         size = f"{take.width}x{take.height}"
         logger.info("video queued id=%s frames=%d size=%s%s", take.id, take.num_frames, size, prompt)
-        return take, warnings
+        return take, found.warnings
 
     def _discard_transient(self, task: "asyncio.Task[Submitted]") -> None:
         if not task.cancelled() and task.exception() is None and task.result()[0].transient:

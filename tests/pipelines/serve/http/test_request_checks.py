@@ -29,7 +29,7 @@ CHECKER = RequestChecker(load_serve(overrides=LIMITS), ToyBundle(), 16)
 
 async def take(request: Request):
     asked = CHECKER.new_take(await read_body(request, VideoRequest), "owner")
-    return JSONResponse({**json.loads(write_take(asked)), "warnings": CHECKER.check(asked)})
+    return JSONResponse({**json.loads(write_take(asked)), "warnings": CHECKER.check(asked).warnings})
 
 
 async def extension(request: Request):
@@ -365,6 +365,6 @@ def test_a_remix_or_an_extension_of_a_video_from_before_keeps_to_the_limits_of_t
     remix = today.remixed(source, PROMPT, ())
     extension = today.extension(source, ExtensionRequest(prompt=PROMPT, video={"id": source.id}))
     for take in (remix, extension):
-        assert before.check(take) == []
+        assert before.check(take).warnings == []
         with pytest.raises(ApiError, match="serve.max_side"):
             today.check(take)
