@@ -22,6 +22,7 @@ class Desk:
         conf = load_serve(overrides=[f"serve.takes={folder}/takes", *overrides])
         self.takes = Takes(Store(conf.serve.takes))
         self.engine = Engine(conf, self.takes)
+        self.engine._is_open = True  # as if it had read the library
         self.app = create_app(self.engine, self.takes, conf, ToyBundle())
 
     def ask(self, method, path, key=None, address="127.0.0.1", **options):

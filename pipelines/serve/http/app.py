@@ -19,6 +19,7 @@ from longtake.pipelines.serve.http import routes_streams as streams
 from longtake.pipelines.serve.http import routes_videos as videos
 from longtake.pipelines.serve.http.access import AccessControl
 from longtake.pipelines.serve.http.backpressure import FlowControl
+from longtake.pipelines.serve.http.closing import Closing
 from longtake.pipelines.serve.http.cors import Cors
 from longtake.pipelines.serve.http.errors import HANDLERS
 from longtake.pipelines.serve.http.file_responses import page_response
@@ -56,7 +57,7 @@ def create_app(engine: Engine, takes: Takes, conf: ServeConf, bundle: Bundle | N
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
         exception_handlers=HANDLERS,
-        middleware=_middleware(conf, keys, page),
+        middleware=_middleware(conf, keys, page, engine),
     )
     checker = RequestChecker(conf, bundle or build_texts(conf), limits_of(conf).size_multiple)
     app.state.keys, app.state.service = keys, VideoService(engine, takes, checker)
@@ -68,14 +69,15 @@ def create_app(engine: Engine, takes: Takes, conf: ServeConf, bundle: Bundle | N
     return app
 
 
-def _middleware(conf: ServeConf, keys: Keys, page: Collection[str]) -> list[Middleware]:
+def _middleware(conf: ServeConf, keys: Keys, page: Collection[str], engine: Engine) -> list[Middleware]:
     """CORS is outside access control, so that pages of allowed origins can read its refusals."""
     flow = Middleware(FlowControl)
     access = Middleware(AccessControl, params=conf.serve, keys=keys, open_paths=page)
+    closing = Middleware(Closing, engine=engine)
     files = {path: {"GET", "HEAD", "OPTIONS"} for path in (*page, "/openapi.json")}
-    methods = Middleware(RequestLine, methods={**methods_of(ROUTERS), **files})
+    request_line = Middleware(RequestLine, methods={**methods_of(ROUTERS), **files})
     if not conf.serve.cors_origins:
-        return [flow, access, methods]
+        return [flow, access, closing, request_line]
     cors = Middleware(
         Cors,
         allow_origins=conf.serve.cors_origins,
@@ -84,7 +86,7 @@ def _middleware(conf: ServeConf, keys: Keys, page: Collection[str]) -> list[Midd
         expose_headers=["Allow", "Content-Range", "ETag", "Retry-After", "WWW-Authenticate", streams.ID_HEADER],
         allow_private_network=True,  # an allowed page on the internet may use an endpoint on this machine
     )
-    return [flow, cors, access, methods]
+    return [flow, cors, access, closing, request_line]
 
 
 def _add_file(app: FastAPI, at: str, path: Path) -> None:
