@@ -20,7 +20,7 @@ ERROR = {"$ref": REF.format(model="ErrorBody")}
 WAIT = {"Retry-After": {"description": "Seconds until a retry may succeed.", "schema": {"type": "integer"}}}
 DESCRIPTIONS = {
     400: "The request is invalid; `param` names the field. `invalid_value`, `unknown_parameter`, `missing_parameter`, "
-    "`invalid_json` or `invalid_form`.",
+    "`invalid_json`, `invalid_form` or `missing_body`.",
     401: "The API key is missing or unknown. `missing_api_key` or `invalid_api_key`.",
     403: "The host, address or origin is not allowed. `host_not_allowed`, `address_not_allowed`, `origin_not_allowed`.",
     404: "The video, its part or the model does not exist. `video_not_found`, `not_found` or `model_not_found`.",

@@ -27,7 +27,7 @@ from longtake.pipelines.serve.library.takes import Take
 router = APIRouter(prefix="/v1/videos/{video_id}/hls", tags=["Streams"])
 PLAYLIST = "application/vnd.apple.mpegurl"
 PATIENCE_S = 20.0  # a player waits this long for the first fragment
-Index = Annotated[int, Path(ge=0, le=10**6)]
+Index = Annotated[int, Path(ge=0)]
 
 
 @router.get(

@@ -34,9 +34,9 @@ router = APIRouter(prefix="/v1/videos", tags=["Streams"])
 SSE = "text/event-stream"
 ID_HEADER = "Longtake-Video-Id"
 FromFragment = Annotated[
-    int, Query(ge=0, le=10**6, description="The first fragment to send, for a client that has the earlier ones.")
+    int, Query(ge=0, description="The first fragment to send, for a client that has the earlier ones.")
 ]
-Index = Annotated[int, Path(ge=0, le=10**6)]
+Index = Annotated[int, Path(ge=0)]
 
 
 def content(media: str, description: str) -> dict[int | str, dict[str, Any]]:

@@ -196,6 +196,7 @@ def test_a_body_without_a_type_and_a_compressed_one_are_refused_in_words():
     answer = post(content=b"prompt=a", headers={"Content-Type": ""})
     assert (answer.status_code, answer.json()["error"]["param"]) == (415, "Content-Type")
     assert answer.json()["error"]["message"].startswith("Content-Type is missing: send application/json")
+    assert post(content=b"", headers={"Content-Type": ""}).json()["error"]["code"] == "missing_body"
     answer = post(content=b"x", headers={"Content-Type": "application/json", "Content-Encoding": "gzip"})
     message = "Content-Encoding: gzip is not supported; send the body as it is"
     assert (answer.status_code, answer.json()["error"]["message"]) == (415, message)
