@@ -89,7 +89,7 @@ class AccessControl:
     def _authenticate(self, scope: Scope, headers: Headers, client: str) -> str:
         """The owner of the request's key. Raises ApiError for a missing or unknown key, or too many requests."""
         address = f"address {client}"
-        if scope["path"] in self._open:
+        if (scope["path"].rstrip("/") or "/") in self._open:
             if scope["method"] == "POST":  # a login: keys could be guessed
                 self._count(address)
             return ""
