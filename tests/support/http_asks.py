@@ -15,14 +15,19 @@ from longtake.pipelines.serve.settings import load_serve
 from tests.support.toy import ToyBundle
 
 
+class IdleEngine(Engine):
+    """It has not started, and takes no calls; but requests may read the library."""
+
+    is_open = True
+
+
 class Desk:
     """An app whose engine has not started, and its library."""
 
     def __init__(self, folder, *overrides):
         conf = load_serve(overrides=[f"serve.takes={folder}/takes", *overrides])
         self.takes = Takes(Store(conf.serve.takes))
-        self.engine = Engine(conf, self.takes)
-        self.engine._is_open = True  # as if it had read the library
+        self.engine = IdleEngine(conf, self.takes)
         self.app = create_app(self.engine, self.takes, conf, ToyBundle())
 
     def ask(self, method, path, key=None, address="127.0.0.1", **options):

@@ -11,12 +11,11 @@ uvicorn looks up its own.
 3. Of connections without a complete request the proxy holds MAX_INCOMPLETE; for one more the oldest is closed.
 4. A refusal has the form of all others. What the client still sends is dropped for LINGER_S: closing at once would
    reset the connection, and the client might never see the answer.
-5. `X-Forwarded-For` is believed only from addresses in FORWARDED_ALLOW_IPS, uvicorn's variable. uvicorn itself would
-   believe all clients of this machine.
+5. The client of a connection is its peer. uvicorn would believe `X-Forwarded-For` from all of this machine; the app
+   believes it from `serve.trusted_proxies`.
 """
 
 import asyncio
-import os
 from http import HTTPStatus
 from typing import Any, ClassVar
 
@@ -52,7 +51,7 @@ class FrontDoor(HttpToolsProtocol):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if isinstance(self.app, ProxyHeadersMiddleware) and "FORWARDED_ALLOW_IPS" not in os.environ:
+        if isinstance(self.app, ProxyHeadersMiddleware):
             self.app = self.app.app
         self._refusal: ApiError | None = None
         self._timer: asyncio.TimerHandle | None = None

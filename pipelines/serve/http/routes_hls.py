@@ -22,7 +22,7 @@ from longtake.pipelines.serve.http.stream_places import EVENTS
 from longtake.pipelines.serve.http.stream_response import head_of_stream
 from longtake.pipelines.serve.http.video_service import VideoService
 from longtake.pipelines.serve.http.video_states import lacks, num_segments, require_part
-from longtake.pipelines.serve.library.takes import Take
+from longtake.pipelines.serve.library.takes import Status, Take
 
 router = APIRouter(prefix="/v1/videos/{video_id}/hls", tags=["Streams"])
 PLAYLIST = "application/vnd.apple.mpegurl"
@@ -36,7 +36,7 @@ Index = Annotated[int, Path(ge=0)]
     responses={200: {"description": "The playlist.", "content": {PLAYLIST: {}}}, **refusals(404, 409)},
 )
 async def hls_playlist(request: Request, take: OwnTake, service: Service) -> Response:
-    """The playlist. Waits for the first fragment; ends with the video."""
+    """The playlist. Waits for the first fragment; ends with the video. Segments that a failed video lacks are gaps."""
     if not take.fragments and take.is_active and request.method == "HEAD":
         return head_of_stream(PLAYLIST)  # it does not wait
     if not take.fragments:
@@ -83,16 +83,19 @@ async def _fragment(service: VideoService, take: Take, index: int) -> tuple[byte
 
 
 def _playlist(take: Take) -> str:
+    """A failed video keeps its length: a player shows that the rest is missing, and nobody takes the part for all."""
     seconds = [len(span) / take.fps for span in Plan(take.num_frames, take.plan).segments]
     lines = [
         "#EXTM3U",
-        "#EXT-X-VERSION:7",
+        f"#EXT-X-VERSION:{8 if take.status is Status.FAILED else 7}",  # gaps are of version 8
         f"#EXT-X-TARGETDURATION:{math.ceil(max(seconds))}",
         "#EXT-X-PLAYLIST-TYPE:EVENT",
         "#EXT-X-INDEPENDENT-SEGMENTS",
         '#EXT-X-MAP:URI="init.mp4"',
     ]
-    for index in range(len(take.fragments)):
+    for index in range(len(seconds) if take.status is Status.FAILED else len(take.fragments)):
+        if index >= len(take.fragments):
+            lines.append("#EXT-X-GAP")
         lines += [f"#EXTINF:{seconds[index]:.6f},", f"{index}.m4s"]
     if not take.is_active:
         lines.append("#EXT-X-ENDLIST")

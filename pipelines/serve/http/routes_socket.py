@@ -8,7 +8,7 @@
             {"type": "progress" | "chunk" | "window" | ... }              as the events of `GET /v1/videos/{id}/events`
             {"type": "error", "error": {...}}                             the form of every refusal
             {"type": "completed"}, {"type": "failed", "code": ..., "message": ...}, or {"type": "interrupted"} when the
-            endpoint stops; then the socket is closed
+            endpoint stops; then the socket is closed with 1000, 1011 or 1012 (1000 for a cancelled one too)
 
 Closing the socket before the end stops the work and deletes the video.
 """
@@ -29,12 +29,12 @@ from longtake.pipelines.serve.http.request_body import from_fields
 from longtake.pipelines.serve.http.schema import PromptChange, VideoRequest
 from longtake.pipelines.serve.http.stream_places import VIDEO
 from longtake.pipelines.serve.http.video_service import VideoService
-from longtake.pipelines.serve.library.events import LAST
+from longtake.pipelines.serve.library.events import LAST, Event
 from longtake.pipelines.serve.library.takes import Take
 
 router = APIRouter()
 START_S = 60.0  # for the first message
-NORMAL, REFUSED, TRY_LATER = 1000, 1008, 1013
+NORMAL, REFUSED, FAILED, SERVICE_RESTART, TRY_LATER = 1000, 1008, 1011, 1012, 1013
 
 
 @router.websocket("/v1/stream")
@@ -63,7 +63,7 @@ async def _serve(socket: WebSocket, service: VideoService, owner: str) -> None:
         for task in (sending, receiving):
             task.cancel()
         await asyncio.gather(sending, receiving, return_exceptions=True)
-    await socket.close(NORMAL)
+    await socket.close(sending.result())
 
 
 async def _start(socket: WebSocket, service: VideoService, owner: str) -> Take:
@@ -82,8 +82,8 @@ async def _start(socket: WebSocket, service: VideoService, owner: str) -> Take:
     return take
 
 
-async def _send_events(socket: WebSocket, service: VideoService, take: Take) -> None:
-    """Sends every event, and each fragment once, to the end of the take."""
+async def _send_events(socket: WebSocket, service: VideoService, take: Take) -> int:
+    """Sends every event, and each fragment once, to the end of the take. Returns the code for closing the socket."""
     next_index = 0
     async for numbered in events(service, take):
         event = numbered.event
@@ -95,7 +95,14 @@ async def _send_events(socket: WebSocket, service: VideoService, take: Take) -> 
         if event.kind == "fragment":
             await socket.send_bytes(await read_fragment(service, take, FRAGMENT, event.data["index"]))
         if event.kind in LAST:
-            return
+            return _close_code(event)
+    raise AssertionError("the events of a take have a last one")
+
+
+def _close_code(last: Event) -> int:
+    if last.kind == "interrupted":
+        return SERVICE_RESTART
+    return FAILED if last.kind == "failed" and last.data["code"] != "cancelled" else NORMAL
 
 
 async def _receive_messages(socket: WebSocket, service: VideoService, take: Take) -> None:

@@ -1,6 +1,7 @@
 """Routes that send a video while it is generated: as a stream of bytes, as events, or in response to its request."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request
@@ -69,8 +70,8 @@ async def sync_video(request: Request, service: Service, owner: Owner) -> Respon
     except BaseException:
         place.close()
         raise
-    checked = _checked(service, take, first or b"", source)
-    return LiveResponse(place, checked, MP4, {ID_HEADER: take.id}, lambda: service.discard(take))
+    whole = _whole(service, take, source, first or b"")
+    return LiveResponse(place, whole, MP4, {ID_HEADER: take.id}, lambda: service.discard(take))
 
 
 @router.get(
@@ -79,8 +80,9 @@ async def sync_video(request: Request, service: Service, owner: Owner) -> Respon
     responses=file_of("Fragmented mp4. While it is made it has no length, no ETag and no ranges.", MP4),
 )
 async def stream_video(request: Request, take: OwnTake, service: Service, from_fragment: FromFragment = 0) -> Response:
-    """Fragmented mp4 from the first fragment on, each as soon as it is final; every client gets the same bytes. A
-    finished video is a file, which supports range requests."""
+    """Fragmented mp4 from the first fragment on, each as soon as it is final; every client gets the same bytes. If
+    the video fails or is deleted meanwhile, the connection ends before the last chunk of the response. A finished video
+    is a file, which supports range requests."""
     return await _stream(request, service, take, FRAGMENT, from_fragment)
 
 
@@ -146,7 +148,8 @@ async def _stream(request: Request, service: VideoService, take: Take, kind: Kin
         check_match(request, None)
         if request.method == "HEAD":
             return head_of_stream(MP4)
-        return LiveResponse(service.places.take(take.owner, VIDEO), fragments(service, take, kind, first), MP4)
+        whole = _whole(service, take, fragments(service, take, kind, first))
+        return LiveResponse(service.places.take(take.owner, VIDEO), whole, MP4)
     count = await num_fragments(service, take, kind)
     if count == 0 or first > count:
         raise lacks(take, f"{name} {first}")
@@ -154,10 +157,14 @@ async def _stream(request: Request, service: VideoService, take: Take, kind: Kin
     return await joined_response(request, service, take, names, MP4, f"{kind}-{first}")
 
 
-async def _checked(
-    service: VideoService, take: Take, first: bytes, source: AsyncGenerator[bytes, None]
+async def _whole(
+    service: VideoService, take: Take, source: AsyncGenerator[bytes, None], *first: bytes
 ) -> AsyncGenerator[bytes, None]:
-    yield first
-    async for fragment in source:
+    """All of a video that is being made. Raises ApiError at its end if it has failed or was deleted: the connection is
+    cut, and no client takes the part for the whole."""
+    for fragment in first:
         yield fragment
+    async with aclosing(source):
+        async for fragment in source:
+            yield fragment
     check_completed(service.find(take.id, take.owner))

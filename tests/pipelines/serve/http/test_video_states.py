@@ -32,7 +32,8 @@ def test_a_video_that_ended_before_its_first_frame_has_failed(desk, path, code):
 def test_the_finished_part_of_a_failed_video_can_be_watched_and_the_rest_has_failed(desk):
     at = f"/v1/videos/{desk.add(Status.FAILED, fragments=2).id}"
     assert desk.get(f"{at}/stream").content == b"00000001" and desk.get(f"{at}/hls/1.m4s").content == b"0001"
-    assert desk.get(f"{at}/hls/playlist.m3u8").text.endswith("1.m4s\n#EXT-X-ENDLIST\n")
+    end = "1.m4s\n#EXT-X-GAP\n#EXTINF:3.000000,\n2.m4s\n#EXT-X-ENDLIST\n"
+    assert desk.get(f"{at}/hls/playlist.m3u8").text.endswith(end), "not as if two segments were all"
     for path in ("hls/2.m4s", "previews/3", "stream?from_fragment=3", *FILES):
         assert refusal(desk.get(f"{at}/{path}")) == FAILED, path
     for path in ("hls/3.m4s", "previews/6", "stream?from_fragment=4", "preview?from_fragment=7"):
