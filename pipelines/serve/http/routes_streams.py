@@ -116,7 +116,8 @@ async def preview_chunk(request: Request, take: OwnTake, service: Service, index
     response_class=Response,
     responses={
         **content(
-            SSE, "`status`, `progress`, `chunk`, `preview`, `window`, `fragment`, `prompt`, `completed`, `failed`"
+            SSE,
+            "`status`, `queue`, `progress`, `chunk`, `preview`, `window`, `fragment`, `prompt`, `completed`, `failed`",
         ),
         204: {"description": "No event follows `Last-Event-ID`: the video is finished."},
         **refusals(404),
