@@ -16,7 +16,7 @@ from longtake.models.domain.scheduler import Coupling
 from longtake.pipelines.serve.http.json_text import SentNumber
 
 PROMPT = "a large red circle moves right over a plain navy background"
-_NUMBER = re.compile(r"[+-]?[0-9]{1,400}(\.[0-9]*)?([eE][+-]?[0-9]{1,9})?")
+_NUMBER = re.compile(r"[+-]?([0-9]{1,400}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
 _SIZE = re.compile(r"\s*([0-9]{1,9})\s*[xX\u00d7*]\s*([0-9]{1,9})\s*")
 MAX_EXACT = 2**53  # from here on several whole numbers are the same float
 AUTO = "auto"  # a size, or a quality: the default
