@@ -42,8 +42,6 @@ HEADERS: dict[int, dict[str, Any]] = {
     429: WAIT,
     503: WAIT,
 }
-
-
 FILE_HEADERS = {
     "ETag": {"description": "It changes with the bytes.", "schema": {"type": "string"}},
     "Last-Modified": {"description": "Time of the last change.", "schema": {"type": "string"}},

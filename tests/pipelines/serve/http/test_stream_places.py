@@ -100,7 +100,7 @@ def test_a_key_with_its_share_of_the_queue_is_refused_before_others_are(tmp_path
     (tmp_path / "keys").write_text(f"{ALICE}\n{BOB}")
     desk = Desk(tmp_path, f"serve.keys_file={tmp_path}/keys", "serve.in_flight=1", "serve.max_queued=2")
     service = desk.app.state.service
-    alice, bob = (service.takes and desk.app.state.keys.owner(key) for key in (ALICE, BOB))
+    alice, bob = (desk.app.state.keys.owner(key) for key in (ALICE, BOB))
 
     def check(owner):
         with suppress(ApiError):
