@@ -30,6 +30,7 @@ RULES = {  # of pydantic's types of errors
     "int_parsing": "must be a whole number",
     "int_parsing_size": "must be a whole number of fewer digits",
     "int_from_float": "must be a whole number",
+    "string_unicode": "must be valid Unicode text",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
 }
