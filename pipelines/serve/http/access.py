@@ -55,7 +55,7 @@ class AccessControl:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        sender = _Sender(send)
+        sender = _Sender(send, scope.get("method") == "HEAD")
         try:
             headers = Headers(scope=scope)
             if not self._keys:
@@ -89,7 +89,7 @@ class AccessControl:
     def _authenticate(self, scope: Scope, headers: Headers, client: str) -> str:
         """The owner of the request's key. Raises ApiError for a missing or unknown key, or too many requests."""
         address = f"address {client}"
-        if scope["path"] in self._open:
+        if (scope["path"].rstrip("/") or "/") in self._open:
             if scope["method"] == "POST":  # a login: keys could be guessed
                 self._count(address)
             return ""
@@ -128,10 +128,10 @@ class AccessControl:
 
 
 class _Sender:
-    """An ASGI `send` that adds headers and remembers whether the response has started."""
+    """An ASGI `send` that adds headers, sends no body to HEAD, and remembers whether the response has started."""
 
-    def __init__(self, send: Send) -> None:
-        self._send, self.started = send, False
+    def __init__(self, send: Send, is_head: bool) -> None:
+        self._send, self._is_head, self.started = send, is_head, False
 
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -139,6 +139,8 @@ class _Sender:
             for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
             headers.setdefault("Cache-Control", "no-store")
+        if message["type"] == "http.response.body" and self._is_head:
+            message = {**message, "body": b""}
         self.started = self.started or message["type"] in ("http.response.start", "websocket.accept", "websocket.close")
         await self._send(message)
 

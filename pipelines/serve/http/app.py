@@ -75,9 +75,9 @@ def _middleware(conf: ServeConf, keys: Keys, page: Collection[str], engine: Engi
     access = Middleware(AccessControl, params=conf.serve, keys=keys, open_paths=page)
     closing = Middleware(Closing, engine=engine)
     files = {path: {"GET", "HEAD", "OPTIONS"} for path in (*page, "/openapi.json")}
-    methods = Middleware(RequestLine, methods={**methods_of(ROUTERS), **files})
+    request_line = Middleware(RequestLine, methods={**methods_of(ROUTERS), **files})
     if not conf.serve.cors_origins:
-        return [flow, access, closing, methods]
+        return [flow, access, closing, request_line]
     cors = Middleware(
         Cors,
         allow_origins=conf.serve.cors_origins,
@@ -86,7 +86,7 @@ def _middleware(conf: ServeConf, keys: Keys, page: Collection[str], engine: Engi
         expose_headers=["Allow", "Content-Range", "ETag", "Retry-After", "WWW-Authenticate", streams.ID_HEADER],
         allow_private_network=True,  # an allowed page on the internet may use an endpoint on this machine
     )
-    return [flow, cors, access, closing, methods]
+    return [flow, cors, access, closing, request_line]
 
 
 def _add_file(app: FastAPI, at: str, path: Path) -> None:

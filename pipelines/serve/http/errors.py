@@ -30,6 +30,7 @@ RULES = {  # of pydantic's types of errors
     "int_parsing": "must be a whole number",
     "int_parsing_size": "must be a whole number of fewer digits",
     "int_from_float": "must be a whole number",
+    "string_unicode": "must be valid Unicode text",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
 }
@@ -91,8 +92,11 @@ def from_value_error(error: ValueError) -> ApiError:
 
 
 def from_validation(errors: Sequence[Mapping[str, Any]], fields: Collection[str] = ()) -> ApiError:
-    """The refusal for the first of pydantic's errors, which come with their context. `fields` are those of the body."""
-    first = errors[0]
+    """The refusal for the first of pydantic's errors, which come with their context. `fields` are those of the body.
+
+    An unknown field comes before a missing one: it may be the same, mistyped.
+    """
+    first = next((error for error in errors if error["type"] != "missing"), errors[0])
     param = _place(first["loc"])
     if first["type"] == "extra_forbidden":
         return invalid(f"{param}: unknown field{_suggestion(param, fields)}", param, "unknown_parameter")
@@ -114,7 +118,9 @@ def _rule(error: Mapping[str, Any]) -> str:
 
 
 def _suggestion(name: str, fields: Collection[str]) -> str:
-    """The fields that a mistyped name may mean; else all of them."""
+    """The fields of the body that a mistyped name may mean, if it is not a place inside a field."""
+    if "." in name:
+        return ""
     close = get_close_matches(name.lower(), fields, n=2) or get_close_matches(MEANT.get(name.lower(), ""), fields, n=1)
     return f"; did you mean {' or '.join(close)}?" if close else ""
 

@@ -37,6 +37,8 @@ async def read_body(request: Request, kind: type[R]) -> R:
         return from_json(await request.body(), kind)
     if media in VAGUE and begins_as_json(await request.body()):
         return from_json(await request.body(), kind)
+    if not media and not await request.body():
+        raise invalid("The body is empty: send the fields as JSON or as a form.", None, "missing_body")
     if media not in (FORM, MULTIPART):
         problem = f"={media[:80]}: must be" if media else " is missing: send"
         message = f"Content-Type{problem} {JSON}, {MULTIPART} or {FORM}"

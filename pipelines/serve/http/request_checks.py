@@ -113,7 +113,7 @@ class RequestChecker:
 
     def check_model(self, model: str | None) -> None:
         if model is not None and model != self.model:
-            raise ApiError(404, "model_not_found", f"model={model!r}: this endpoint serves {self.model}", "model")
+            raise ApiError(404, "model_not_found", f"model={shown(model)}: this endpoint serves {self.model}", "model")
 
     def _num_frames(self, request: VideoRequest | ExtensionRequest, fps: int) -> int:
         """The length in frames, given as frames or seconds. Raises ApiError when both are given."""
@@ -122,7 +122,8 @@ class RequestChecker:
                 raise invalid("seconds and num_frames cannot both be given", "seconds")
             return request.num_frames
         seconds = request.seconds or DEFAULT_SECONDS
-        num_frames, limit = round(float(seconds) * fps), self.conf.serve.max_frames
+        limit = self.conf.serve.max_frames
+        num_frames = round(min(float(seconds) * fps, limit + 1))
         if num_frames < 1:
             raise invalid(f"seconds={seconds}: at {fps} frames per second this is less than one frame", "seconds")
         if num_frames > limit:

@@ -16,28 +16,29 @@ from longtake.models.domain.scheduler import Coupling
 from longtake.pipelines.serve.http.json_text import SentNumber
 
 PROMPT = "a large red circle moves right over a plain navy background"
-_NUMBER = re.compile(r"[+-]?[0-9]{1,400}(\.[0-9]*)?([eE][+-]?[0-9]{1,9})?")
+_NUMBER = re.compile(r"[+-]?([0-9]{1,400}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
 _SIZE = re.compile(r"\s*([0-9]{1,9})\s*[xX\u00d7*]\s*([0-9]{1,9})\s*")
 MAX_EXACT = 2**53  # from here on several whole numbers are the same float
 AUTO = "auto"  # a size, or a quality: the default
 
+
+def _entry(from_frame: dict[str, Any]) -> dict[str, Any]:
+    """The schema of one prompt of a list."""
+    properties = {"from_frame": from_frame, "prompt": PROMPT_TEXT}
+    return {"type": "object", "additionalProperties": False, "required": [*properties], "properties": properties}
+
+
+PROMPT_TEXT = {"type": "string", "minLength": 1, "pattern": r"\S"}
 PROMPT_SCHEMA = {
     "description": "The content of the video. A list changes the prompt along the way: each text takes effect at the "
     "first chunk that begins at or after its `from_frame`; the first text begins at frame 0.",
     "anyOf": [
-        {"type": "string", "minLength": 1, "pattern": r"\S"},
+        PROMPT_TEXT,
         {
             "type": "array",
             "minItems": 1,
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["from_frame", "prompt"],
-                "properties": {
-                    "from_frame": {"type": "integer", "minimum": 0},
-                    "prompt": {"type": "string", "minLength": 1, "pattern": r"\S"},
-                },
-            },
+            "prefixItems": [_entry({"const": 0})],
+            "items": _entry({"type": "integer", "minimum": 1}),
         },
     ],
     "examples": [PROMPT, [{"from_frame": 0, "prompt": PROMPT}, {"from_frame": 24, "prompt": "a blue square"}]],

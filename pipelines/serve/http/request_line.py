@@ -4,8 +4,7 @@
 2. Any other method is refused with 405, and `Allow` names those it has. A path with a fixed name, such as
    /v1/videos/extensions, is never the id of a video.
 3. OPTIONS is answered with `Allow` and does nothing.
-4. A response to HEAD has the headers of that to GET, and no body.
-5. A slash at the end of a path makes no difference, and an empty parameter of a query is an absent one.
+4. A slash at the end of a path makes no difference, and an empty parameter of a query is an absent one.
 """
 
 from collections.abc import Collection, Iterable
@@ -14,7 +13,7 @@ from fastapi import APIRouter
 from fastapi.routing import APIRoute
 from starlette.responses import Response
 from starlette.routing import compile_path
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from longtake.pipelines.serve.http.errors import ApiError
 
@@ -68,13 +67,4 @@ class RequestLine:
             refusal = ApiError(405, "method_not_allowed", f"{method[:20]} is not allowed here, only {allow}.")
             refusal.headers["Allow"] = allow
             raise refusal
-        await self._app(scope, receive, _without_body(send) if method == "HEAD" else send)
-
-
-def _without_body(send: Send) -> Send:
-    async def send_head(message: Message) -> None:
-        if message["type"] == "http.response.body":
-            message = {**message, "body": b""}
-        await send(message)
-
-    return send_head
+        await self._app(scope, receive, send)

@@ -20,7 +20,7 @@ ERROR = {"$ref": REF.format(model="ErrorBody")}
 WAIT = {"Retry-After": {"description": "Seconds until a retry may succeed.", "schema": {"type": "integer"}}}
 DESCRIPTIONS = {
     400: "The request is invalid; `param` names the field. `invalid_value`, `unknown_parameter`, `missing_parameter`, "
-    "`invalid_json` or `invalid_form`.",
+    "`invalid_json`, `invalid_form` or `missing_body`.",
     401: "The API key is missing or unknown. `missing_api_key` or `invalid_api_key`.",
     403: "The host, address or origin is not allowed. `host_not_allowed`, `address_not_allowed`, `origin_not_allowed`.",
     404: "The video, its part or the model does not exist. `video_not_found`, `not_found` or `model_not_found`.",
@@ -42,16 +42,29 @@ HEADERS: dict[int, dict[str, Any]] = {
     429: WAIT,
     503: WAIT,
 }
+FILE_HEADERS = {
+    "ETag": {"description": "It changes with the bytes.", "schema": {"type": "string"}},
+    "Last-Modified": {"description": "Time of the last change.", "schema": {"type": "string"}},
+}
 
 
 def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The responses of the OpenAPI document for these statuses and for those that every request may get."""
-    return {status: _refusal(status) for status in sorted({400, 401, 403, 429, *statuses})}
+    return {status: _refusal(status) for status in sorted({400, 401, 403, 429, 503, *statuses})}
 
 
 def _refusal(status: int) -> dict[str, Any]:
     headers = {"headers": HEADERS[status]} if status in HEADERS else {}
     return {"description": DESCRIPTIONS[status], **headers, "content": {JSON: {"schema": ERROR}}}
+
+
+def file_of(description: str, *media: str) -> dict[int | str, dict[str, Any]]:
+    """The responses of a route that sends a file or a part of it."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    whole = {"description": description, "headers": FILE_HEADERS, "content": dict.fromkeys(media, binary)}
+    part = {**whole, "description": "The part that `Range` names.", "headers": {**FILE_HEADERS, **HEADERS[416]}}
+    known = {"description": "Unchanged, as `If-None-Match` or `If-Modified-Since` says.", "headers": FILE_HEADERS}
+    return {200: whole, 206: part, 304: known, **refusals(404, 409, 412, 416)}
 
 
 def body_of(kind: type[RequestModel]) -> dict[str, Any]:
@@ -104,10 +117,9 @@ def _text_field(field: dict[str, Any]) -> dict[str, Any]:
     said: dict[str, Any] = {name: field[name] for name in ("title", "description") if name in field}
     kinds = [kind for kind in _alternatives(field) if kind != {"type": "null"}]
     kind = next((kind for kind in kinds if kind.get("type") == "string"), kinds[0])
-    is_text = kind.get("type") == "string" or not {"type", "enum", "const", "$ref"} & set(kind)
-    if kind.get("$ref", "").endswith("Reference"):
+    if kind.get("$ref", "").endswith("Reference"):  # its field has a name of its own, such as video[id]
         kind = {"type": "string"}
-    if is_text:
+    if kind.get("type") == "string" or not {"type", "enum", "const", "$ref"} & set(kind):
         kind = {"type": "string", **({} if "enum" in kind else {"minLength": 1}), **kind}
     return {**_rules(kind), **said}
 

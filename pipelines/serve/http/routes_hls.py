@@ -17,7 +17,7 @@ from longtake.models.video.mp4 import split_head
 from longtake.pipelines.serve.http.dependencies import OwnTake, Service
 from longtake.pipelines.serve.http.file_responses import MP4, bytes_response
 from longtake.pipelines.serve.http.live_feed import FRAGMENT, fragments, read_fragment
-from longtake.pipelines.serve.http.route_docs import refusals
+from longtake.pipelines.serve.http.route_docs import file_of, refusals
 from longtake.pipelines.serve.http.stream_places import EVENTS
 from longtake.pipelines.serve.http.stream_response import head_of_stream
 from longtake.pipelines.serve.http.video_service import VideoService
@@ -27,7 +27,7 @@ from longtake.pipelines.serve.library.takes import Status, Take
 router = APIRouter(prefix="/v1/videos/{video_id}/hls", tags=["Streams"])
 PLAYLIST = "application/vnd.apple.mpegurl"
 PATIENCE_S = 20.0  # a player waits this long for the first fragment
-Index = Annotated[int, Path(ge=0, le=10**6)]
+Index = Annotated[int, Path(ge=0)]
 
 
 @router.get(
@@ -48,14 +48,14 @@ async def hls_playlist(request: Request, take: OwnTake, service: Service) -> Res
     return Response(_playlist(latest), media_type=PLAYLIST)
 
 
-@router.get("/init.mp4", response_class=Response, responses={200: {"content": {MP4: {}}}, **refusals(404, 416)})
+@router.get("/init.mp4", response_class=Response, responses=file_of("The bytes.", MP4))
 async def hls_init(request: Request, take: OwnTake, service: Service) -> Response:
     """The head of the file, which every segment needs."""
     head, _ = await _fragment(service, take, 0)
     return bytes_response(request, take, "hls-init", head)
 
 
-@router.get("/{index}.m4s", response_class=Response, responses={200: {"content": {MP4: {}}}, **refusals(404, 416)})
+@router.get("/{index}.m4s", response_class=Response, responses=file_of("The bytes.", MP4))
 async def hls_segment(request: Request, take: OwnTake, service: Service, index: Index) -> Response:
     """One fragment."""
     _, rest = await _fragment(service, take, index)

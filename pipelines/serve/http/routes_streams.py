@@ -23,7 +23,7 @@ from longtake.pipelines.serve.http.live_feed import (
     server_sent_events,
 )
 from longtake.pipelines.serve.http.request_body import read_body
-from longtake.pipelines.serve.http.route_docs import body_of, refusals
+from longtake.pipelines.serve.http.route_docs import body_of, file_of, refusals
 from longtake.pipelines.serve.http.schema import VideoRequest
 from longtake.pipelines.serve.http.stream_places import EVENTS, VIDEO
 from longtake.pipelines.serve.http.stream_response import LiveResponse, first_item, head_of_stream
@@ -35,9 +35,9 @@ router = APIRouter(prefix="/v1/videos", tags=["Streams"])
 SSE = "text/event-stream"
 ID_HEADER = "Longtake-Video-Id"
 FromFragment = Annotated[
-    int, Query(ge=0, le=10**6, description="The first fragment to send, for a client that has the earlier ones.")
+    int, Query(ge=0, description="The first fragment to send, for a client that has the earlier ones.")
 ]
-Index = Annotated[int, Path(ge=0, le=10**6)]
+Index = Annotated[int, Path(ge=0)]
 
 
 def content(media: str, description: str) -> dict[int | str, dict[str, Any]]:
@@ -49,7 +49,7 @@ def content(media: str, description: str) -> dict[int | str, dict[str, Any]]:
 @router.post(
     "/sync",
     response_class=Response,
-    responses={**content(MP4, "The video, fragment by fragment."), **refusals(404, 413, 415, 503)},
+    responses={**content(MP4, "The video, fragment by fragment."), **refusals(404, 409, 413, 415, 500)},
     openapi_extra=body_of(VideoRequest),
 )
 async def sync_video(request: Request, service: Service, owner: Owner) -> Response:
@@ -77,7 +77,7 @@ async def sync_video(request: Request, service: Service, owner: Owner) -> Respon
 @router.get(
     "/{video_id}/stream",
     response_class=Response,
-    responses={**content(MP4, "Fragmented mp4."), 206: {"description": "A part of it."}, **refusals(404, 409, 416)},
+    responses=file_of("Fragmented mp4. While it is made it has no length, no ETag and no ranges.", MP4),
 )
 async def stream_video(request: Request, take: OwnTake, service: Service, from_fragment: FromFragment = 0) -> Response:
     """Fragmented mp4 from the first fragment on, each as soon as it is final; every client gets the same bytes. If
@@ -89,7 +89,7 @@ async def stream_video(request: Request, take: OwnTake, service: Service, from_f
 @router.get(
     "/{video_id}/preview",
     response_class=Response,
-    responses={**content(MP4, "Fragmented mp4."), 206: {"description": "A part of it."}, **refusals(404, 409, 416)},
+    responses=file_of("Fragmented mp4. While it is made it has no length, no ETag and no ranges.", MP4),
 )
 async def stream_preview(
     request: Request, take: OwnTake, service: Service, from_fragment: FromFragment = 0
@@ -101,10 +101,7 @@ async def stream_preview(
 @router.get(
     "/{video_id}/previews/{index}",
     response_class=Response,
-    responses={
-        **content(MP4, "One fragment. The one of chunk 0 begins with the head of the file."),
-        **refusals(404, 416),
-    },
+    responses=file_of("One fragment. The one of chunk 0 begins with the head of the file.", MP4),
 )
 async def preview_chunk(request: Request, take: OwnTake, service: Service, index: Index) -> Response:
     """The low-resolution frames of one chunk."""

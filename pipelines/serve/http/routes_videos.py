@@ -1,6 +1,6 @@
 """Routes that create, list, inspect, delete, cancel, remix, extend and download videos."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -9,7 +9,7 @@ from longtake.pipelines.serve.http.dependencies import Owner, OwnTake, Service
 from longtake.pipelines.serve.http.errors import ApiError
 from longtake.pipelines.serve.http.file_responses import file_response
 from longtake.pipelines.serve.http.request_body import read_body
-from longtake.pipelines.serve.http.route_docs import body_of, refusals
+from longtake.pipelines.serve.http.route_docs import body_of, file_of, refusals
 from longtake.pipelines.serve.http.schema import (
     ExtensionRequest,
     RemixRequest,
@@ -30,8 +30,7 @@ VARIANTS = {
     "spritesheet": (SPRITESHEET, "image/jpeg"),
 }
 Variant = Annotated[Literal["video", "thumbnail", "spritesheet"], Query(description="The file to download.")]
-CREATE_RESPONSES = refusals(404, 413, 415, 503)
-BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+CREATE_RESPONSES = refusals(404, 413, 415)
 
 
 @router.post("", response_model=Video, responses=CREATE_RESPONSES, openapi_extra=body_of(VideoRequest))
@@ -107,12 +106,7 @@ async def remix_video(request: Request, take: OwnTake, service: Service) -> Vide
 @router.get(
     "/{video_id}/content",
     response_class=Response,
-    responses={
-        200: {"description": "The file.", "content": {"video/mp4": BINARY, "image/jpeg": BINARY}},
-        206: {"description": "A part of it."},
-        304: {"description": "Unchanged: its ETag is in `If-None-Match`."},
-        **refusals(404, 409, 416),
-    },
+    responses=file_of("The file.", "video/mp4", "image/jpeg"),
 )
 async def download_video(request: Request, take: OwnTake, service: Service, variant: Variant = "video") -> Response:
     """The finished file, or a range of it."""

@@ -55,6 +55,8 @@ class ClientRequest(RequestModel):
 class VideoRequest(ClientRequest):
     """A new video. Give `size` or `width` and `height`, and `seconds` or `num_frames`."""
 
+    model_config = ConfigDict(json_schema_extra={"dependentRequired": {"width": ["height"], "height": ["width"]}})
+
     prompt: PromptField
     model: Text | None = Field(None, description="Id of the model served, as in `GET /v1/models`; may be omitted.")
     seconds: Seconds | None = Field(None, description="Length; 4 if neither this nor `num_frames` is given.")

@@ -19,7 +19,7 @@ ERROR_STATUS = {"cancelled": 409, "interrupted": 503}  # of a request that waite
 def lacks(take: Take, what: str) -> ApiError:
     """The refusal of `what`, such as "its file" or "segment 3", which the video does not have."""
     if take.is_active:
-        message = f"Video {take.id} is {take.status}: {what} is not ready yet."
+        message = f"Video {take.id} is {take.status.replace('_', ' ')}: {what} is not ready yet."
         return ApiError(409, "video_not_ready", message, retry_after_s=RETRY_S)
     if take.status is Status.FAILED:
         reason = take.error[1] if take.error else "It failed."

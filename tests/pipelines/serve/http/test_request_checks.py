@@ -196,6 +196,7 @@ def test_a_body_without_a_type_and_a_compressed_one_are_refused_in_words():
     answer = post(content=b"prompt=a", headers={"Content-Type": ""})
     assert (answer.status_code, answer.json()["error"]["param"]) == (415, "Content-Type")
     assert answer.json()["error"]["message"].startswith("Content-Type is missing: send application/json")
+    assert post(content=b"", headers={"Content-Type": ""}).json()["error"]["code"] == "missing_body"
     answer = post(content=b"x", headers={"Content-Type": "application/json", "Content-Encoding": "gzip"})
     message = "Content-Encoding: gzip is not supported; send the body as it is"
     assert (answer.status_code, answer.json()["error"]["message"]) == (415, message)
@@ -216,7 +217,10 @@ def test_an_empty_field_of_a_form_is_an_absent_one():
         ({"seconds": 1e-7}, "seconds=1e-07: at 8 frames per second this is less than one frame"),
         ({"seconds": "0.01"}, "seconds=0.01: at 8 frames per second this is less than one frame"),
         ({"seconds": 1e9}, "seconds=1000000000.0: must be at most 50 (400 frames, 8 per second)"),
+        ({"seconds": "1e308", "fps": 240}, "seconds=1e308: must be at most 1.666667 (400 frames, 240 per second)"),
         ({"num_frames": 401}, "num_frames=401: must be at most 400"),
+        ({"num_frames": 10**300}, f"num_frames=1{'0' * 56}...: must be at most 400"),
+        ({"model": "m" * 999}, f"model='{'m' * 56}...: this endpoint serves tiny"),
         ({"num_inference_steps": 51}, "num_inference_steps=51: must be at most 50"),
         ({"size": "100X64"}, "size=100x64: the width must be a positive multiple of 16"),
         ({"width": 64, "height": 65}, "height=65: must be a positive multiple of 16"),

@@ -131,6 +131,8 @@ def test_what_clients_add_is_ignored_and_a_mistyped_name_is_not():
         code, message = refusal(name, "1")
         assert code == "unknown_parameter" and message == f"{name}: unknown field; did you mean {meant}?"
     assert refusal("zzz", "1")[1] == "zzz: unknown field"
+    with pytest.raises(ApiError, match="Prompt: unknown field; did you mean prompt?"):
+        from_json('{"Prompt": "a"}', VideoRequest)
 
 
 def bodies_of(kind, media):

@@ -50,7 +50,16 @@ def test_what_is_not_ready_says_when_to_ask_again(desk, path, status):
 
 @pytest.mark.report("A9", "A13")
 @pytest.mark.parametrize("status", Status)
-@pytest.mark.parametrize("path", ["hls/3.m4s", "hls/999999.m4s", "previews/6", "stream?from_fragment=4"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "hls/3.m4s",
+        "hls/99999999999999999999.m4s",
+        "preview?from_fragment=999999999999",
+        "previews/6",
+        "stream?from_fragment=4",
+    ],
+)
 def test_a_part_that_the_video_will_never_have_does_not_exist(desk, path, status):
     assert refusal(desk.get(f"/v1/videos/{desk.add(status, fragments=1).id}/{path}")) == NOT_FOUND
 
