@@ -145,7 +145,7 @@ def test_the_lease_of_a_killed_process_of_this_machine_is_taken_at_once(bucket):
         pass
     process.kill()
     began = time.monotonic()
-    with exclusive(bucket):  # its parent, this process, has not even asked about it
+    with exclusive(bucket, times=LeaseTimes(settle_s=0.3)):  # its parent, this process, has not even asked about it
         assert time.monotonic() - began < 20  # the time of a dead lease is 60 s
     process.communicate()
     assert not bucket.exists(LEASE)
