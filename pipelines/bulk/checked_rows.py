@@ -16,6 +16,7 @@ from longtake.pipelines.datasets.manifest import VideoRow
 from longtake.pipelines.datasets.prompt_rows import PromptRow, RowDefaults, digest_id, own_id, read_rows, to_request
 from longtake.pipelines.runners.bundle_limits import limits_of
 from longtake.pipelines.runners.spec_checks import check_texts
+from longtake.pipelines.terminal.progress import doing
 
 if TYPE_CHECKING:  # torch
     from longtake.models.stages.bundle import Bundle
@@ -90,9 +91,10 @@ class RowChecker:
 
     @cached_property
     def _texts(self) -> "Bundle":
-        from longtake.pipelines.runners.stages import build_texts  # torch: when there is a video to be made
+        with doing("loading the tokenizers"):
+            from longtake.pipelines.runners.stages import build_texts  # torch: when there is a video to be made
 
-        return build_texts(self._conf)
+            return build_texts(self._conf)
 
 
 class _RowIds:

@@ -26,7 +26,7 @@ from longtake.pipelines.bulk.progress import BulkProgress
 from longtake.pipelines.bulk.records import Sample, Tally, tally_of
 from longtake.pipelines.bulk.resume import Resumption
 from longtake.pipelines.bulk.rows import Rows
-from longtake.pipelines.bulk.settings import BulkConf, job_settings
+from longtake.pipelines.bulk.settings import BulkConf, Changed, job_settings
 from longtake.pipelines.bulk.survey import Survey
 from longtake.pipelines.bulk.writer import BulkWriter
 from longtake.pipelines.config.loader import flatten
@@ -60,7 +60,7 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
         found = _look(prepared, survey)
         tally, shards = tally_of(found), unpacked(manifest, conf, found)
         if tally.finished == tally.total:
-            logger.info("nothing to do: each of the %d rows is finished", tally.total)
+            logger.info("nothing to make: each of the %d rows is finished", tally.total)
             forget(manifest, found)
             finish(manifest, conf, shards)
             return tally
@@ -103,7 +103,8 @@ def _look(prepared: PreparedJob, survey: Survey) -> Resumption:
     if survey.num_invalid:
         logger.warning("%d invalid rows: %s", survey.num_invalid, survey.invalid())
     if len(found.outdated):
-        logger.warning("changed=%s: %s", prepared.conf.changed.value, survey.outdated(found))
+        fate = "stay as they are" if prepared.conf.changed is Changed.KEEP else "are made again or deleted"
+        logger.warning("%s; they %s (changed=%s)", survey.outdated(found), fate, prepared.conf.changed.value)
     return found
 
 
