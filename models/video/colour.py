@@ -52,6 +52,7 @@ def describe(transfer: int, primaries: int, matrix: int) -> list[str]:
     if not is_usual(transfer, primaries):
         tags = [TRANSFERS[transfer]] if transfer in _LIGHT else []
         tags += [PRIMARIES[primaries]] if primaries in _XY and primaries != 1 else []
+        tags += ["bt2020 assumed"] if _assumed(transfer, primaries) != primaries else []
         lines.append(f"its colours are converted: {', '.join(tags)} to SDR in BT.709")
     unknown = [] if matrix != 10 else ["matrix bt2020c"]
     if transfer not in _USUAL_TRANSFERS and transfer not in _LIGHT:
@@ -65,7 +66,7 @@ def describe(transfer: int, primaries: int, matrix: int) -> list[str]:
 
 def to_sdr(rgb: UInt16[np.ndarray, "h w 3"], transfer: int, primaries: int) -> UInt8[np.ndarray, "h w 3"]:
     """Full-range R'G'B' in 16 bits, with tags of H.273, as 8 bits for a BT.709 display."""
-    light = _light_of(transfer)[rgb]
+    light, primaries = _light_of(transfer)[rgb], _assumed(transfer, primaries)
     if transfer == HLG:
         light = _scene_to_display(light, primaries)
     if primaries in _XY:
@@ -74,6 +75,11 @@ def to_sdr(rgb: UInt16[np.ndarray, "h w 3"], transfer: int, primaries: int) -> U
         light = _compressed(light)
     root = np.sqrt(np.clip(light, 0, 1))  # its 4096 steps are a tenth of a value at most, and no power is taken
     return np.asarray(_VALUES[(root * 4095 + 0.5).astype(np.uint16)])
+
+
+def _assumed(transfer: int, primaries: int) -> int:
+    """HDR without known primaries is nearly always in those of BT.2020."""
+    return 9 if transfer in (PQ, HLG) and primaries not in _XY else primaries
 
 
 def _values() -> UInt8[np.ndarray, " 4096"]:
@@ -122,7 +128,7 @@ _LIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 
 def _scene_to_display(scene: Float32[np.ndarray, "h w 3"], primaries: int) -> Float32[np.ndarray, "h w 3"]:
     """The light that a display of 1000 cd/m2 makes of HLG: BT.2100, table 5, gamma 1.2."""
-    weights = _to_xyz(primaries if primaries in _XY else 9)[1]
+    weights = _to_xyz(primaries)[1]
     luminance = scene @ weights.astype(np.float32)
     return np.asarray(scene * (luminance**0.2 * (_PEAK_NITS / _WHITE_NITS))[..., None], np.float32)
 

@@ -111,8 +111,7 @@ def plain(fragments: Sequence[bytes], sound: Sound | None = None) -> bytes:
         fps = read.average_rate
         assert fps is not None, "our own fragments have a rate"
         tracks = opened.enter_context(sound.tracks(float(len(packets) / fps))) if sound else []
-        room = _room(packets) + sum(1024 + 36 * track.num_packets for track in tracks)
-        room += 20 * len(packets) if tracks else 0  # a chunk ends where sound goes between
+        room = _room(packets) + _room_for_sound(len(packets), [track.num_packets for track in tracks])
         container = opened.enter_context(_open(buffer, fps, {"moov_size": str(room)}))
         stream = container.add_stream_from_template(read)
         others = [track.packets_of(container) for track in tracks]
@@ -131,6 +130,13 @@ def _room(packets: "Sequence[Packet[VideoStream]]") -> int:
     """
     num_chunks = min(len(packets), sum(packet.size for packet in packets) >> 18)
     return 1024 + 16 * len(packets) + 20 * num_chunks
+
+
+def _room_for_sound(num_frames: int, num_packets: Sequence[int]) -> int:
+    """What the index grows by with tracks of so many packets: a chunk ends where another track goes between."""
+    counts = [num_frames, *num_packets]
+    chunks = sum(min(count, sum(counts) - count) + 1 for count in counts) if num_packets else 0
+    return 20 * chunks + sum(1024 + 16 * count for count in num_packets)
 
 
 def _time(packet: "Packet[Any]") -> Fraction:

@@ -76,7 +76,10 @@ def time_grid(times: Sequence[float | None], last_s: float | None, header: Seque
 def _single(last_s: float | None, rates: Sequence[Fraction]) -> TimeGrid:
     """One frame for as long as the file says, whatever rate a header may give."""
     if last_s and not any(abs(rate * last_s - 1) < 0.1 for rate in rates[:1]):
-        return TimeGrid(_limited(1 / last_s), (1,))
+        wrong = (
+            [f"its header is wrong: {_text(rates[0])} fps there, its only frame lasts {last_s:.3g} s"] if rates else []
+        )
+        return TimeGrid(_limited(1 / last_s), (1,), tuple(wrong))
     notes = () if rates else (f"it has no frame rate: {_text(FALLBACK_FPS)} fps assumed",)
     return TimeGrid(rates[0] if rates else FALLBACK_FPS, (1,), notes)
 

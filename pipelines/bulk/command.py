@@ -58,10 +58,10 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
         survey = Survey(conf, checker, manifest)
         store.sweep()
         found = _look(prepared, survey)
-        forget(manifest, found)
         tally, shards = tally_of(found), unpacked(manifest, conf, found)
         if tally.finished == tally.total:
             logger.info("nothing to do: each of the %d rows is finished", tally.total)
+            forget(manifest, found)
             finish(manifest, conf, shards)
             return tally
         from longtake.pipelines.runners.stages import stage_factories  # torch: not for a job that is finished
@@ -76,6 +76,7 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
         ):
             progress = BulkProgress(tally)
             observe = _Observer(progress, tracker)
+            forget(manifest, found)  # not before there are actors to make the videos again
             job = BulkJob(conf, ready, rows, tally, shards, set(store.list(CHUNKS)), observe)
             try:
                 signals.can_drain = True

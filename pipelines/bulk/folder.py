@@ -1,6 +1,7 @@
 """The folder of a job between its runs: what is deleted first, what an interrupted run left to be packed, the end."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 from longtake.pipelines.bulk.resume import Resumption
 from longtake.pipelines.bulk.settings import BulkConf, Format
@@ -36,7 +37,7 @@ def unpacked(manifest: Manifest, conf: BulkConf, found: Resumption) -> Counter[i
     return Counter({**dict.fromkeys(loose_shards(manifest.store), 0), **Counter(left.tolist())})
 
 
-def finish(manifest: Manifest, conf: BulkConf, shards: Counter[int]) -> None:
+def finish(manifest: Manifest, conf: BulkConf, shards: Iterable[int]) -> None:
     """Ends a job of which every row is finished; most often there is nothing left to do."""
     manifest.compact()
     for shard in shards:

@@ -167,7 +167,7 @@ def write_card(store: Store, manifest: Manifest, data_files: str) -> None:
     """
     if store.exists(CARD) and SIGNATURE not in store.get(CARD).decode(errors="replace"):
         return
-    table = manifest.table().select(["ordinal", "id", "sha256"]).sort_by("ordinal")
+    table = manifest.table(["ordinal", "id", "sha256"]).sort_by("ordinal")
     digest = sha256(json.dumps(table.to_pylist()).encode()).hexdigest()[:16]
     config = f"configs:\n- config_name: default\n  description: rows {digest}\n  data_files:\n"
     text = f"{SIGNATURE} `manifest/*.parquet` has a row for each, failed ones included.\n"

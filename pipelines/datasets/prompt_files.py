@@ -25,7 +25,8 @@ from fsspec.core import url_to_fs
 
 from longtake.pipelines.datasets.prompt_text import text_lines
 
-Read = tuple[int, dict[str, Any] | None, str | None]  # line or row, from 1; its fields, or the reason for their absence
+# Line or row, from 1; its fields, None if it cannot be read; the reason why it is no row of prompts, if it is none.
+Read = tuple[int, dict[str, Any] | None, str | None]
 Keep = Callable[[str], bool]
 
 
@@ -79,9 +80,10 @@ def read_file(file: PromptFile, keep: Keep) -> Iterator[Read]:
         try:
             for number, fields, reason in READERS[file.kind](opened, keep):
                 if fields is not None:
-                    fields = {name: value for name, value in fields.items() if keep(name)}
-                    reason = _not_plain(fields)
-                yield number, fields if reason is None else None, reason
+                    faults = {name: _fault(name, value) for name, value in fields.items() if keep(name)}
+                    fields = {name: fields[name] for name, fault in faults.items() if fault is None}
+                    reason = next(filter(None, faults.values()), None)
+                yield number, fields, reason
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             yield number + 1, None, f"the rest of the file cannot be unpacked: {error}"
         except (OSError, ValueError) as error:
@@ -207,14 +209,12 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _not_plain(fields: dict[str, Any]) -> str | None:
-    """The reason for which fields cannot be written as JSON in UTF-8, or None."""
-    for name, value in fields.items():
-        try:
-            json.dumps({name: value}, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            return f"{name!a} is not text in UTF-8"
-        except (TypeError, ValueError):
-            kind = type(value).__name__
-            return f"{name}={value!s:.60} is neither a text nor a number, but of the type {kind}"
+def _fault(name: str, value: Any) -> str | None:
+    """The reason for which a value cannot be written as JSON in UTF-8, or None."""
+    try:
+        json.dumps({name: value}, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return f"{name!a} is not text in UTF-8"
+    except (TypeError, ValueError):
+        return f"{name}={value!s:.60} is neither a text nor a number, but of the type {type(value).__name__}"
     return None

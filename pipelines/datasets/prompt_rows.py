@@ -44,7 +44,7 @@ ABSENT = frozenset(("nan", "nat", "none", "null", "na", "n/a", "<na>"))
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:
-    """One row of a job: its fields, or the reason for their absence."""
+    """One row of a job: its fields as far as they can be read, and the reason why it cannot be a request as it is."""
 
     source: str  # prompts.jsonl:12, from 1: the line, in parquet the row
     fields: dict[str, Any] | None
@@ -91,7 +91,7 @@ def to_request(
     A row without an id is named `unique(FILE-DIGEST)`, by its file and a digest of what it says; one without a seed
     gets a seed from the job's seed and its id. Raises ValueError with the reason for an invalid row.
     """
-    if row.fields is None:
+    if row.fields is None or row.reason is not None:
         raise ValueError(row.reason)
     _check_names(row.fields)
     fields = {name: value for name, value in row.fields.items() if not _is_blank(value)}

@@ -67,6 +67,8 @@ def check(folders: Sequence[str], options: Mapping[str, str]) -> Comparison:
         raise ValueError(f"{unknown[0]}={options[unknown[0]]}: with --compare only out can be set")
     if "out" not in options:
         raise ValueError("out is missing: the folder for the page, such as out=compared")
+    if not options["out"].strip():
+        raise ValueError("out= is empty: it needs a value")
     if len(folders) < 2:
         raise ValueError(f"--compare {' '.join(folders)}: it needs at least two folders")
     evaluations = [Evaluation(Store(folder)) for folder in folders]

@@ -32,13 +32,14 @@ def watched_machines() -> Iterator[None]:
 
 
 def _watch(ended: threading.Event) -> None:
-    before = _living()
-    while not ended.wait(LOOK_S):
+    before: dict[str, str] | None = None
+    while not ended.is_set():
         with suppress(Exception):  # the cluster is closing, or does not answer now
             now = _living()
-            for line in changes(before, now):
+            for line in changes(now if before is None else before, now):
                 logger.warning("%s", line)
             before = now
+        ended.wait(LOOK_S)
 
 
 def _living() -> dict[str, str]:

@@ -142,11 +142,12 @@ def _reserve(params: ClusterParams, names: Factories) -> PlacementGroup | None:
     if not shares:
         return None
     group: PlacementGroup = placement_group([dict(share.wants) for share in shares], strategy=params.strategy)
+    reserved = group.ready()
     until = time.monotonic() + params.start_timeout_s
     why = ""
     with doing("waiting for the resources of the actors"):
         # Another job may end, or the cluster grow.
-        while not ray.wait([group.ready()], timeout=max(0.0, min(WAIT_QUIETLY_S, until - time.monotonic())))[0]:
+        while not ray.wait([reserved], timeout=max(0.0, min(WAIT_QUIETLY_S, until - time.monotonic())))[0]:
             before, why = why, why_not(shares, params.strategy, _machines())
             if time.monotonic() >= until:
                 remove_placement_group(group)

@@ -1,6 +1,7 @@
 """Settings of the endpoint, beyond the configuration of its videos."""
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -37,10 +38,13 @@ class ServeParams:
     # Pixels of a frame x frames x steps of both stages. The default: 2400 frames of 1280x720 with the default steps.
     max_cost: int = 25 * 10**9
     max_body_bytes: int = 65536
-    max_streams: int = 64  # open connections that receive bytes or events
+    max_streams: int = 64  # open connections that receive video; one that receives events counts as a quarter
     expires_s: int = 86400  # finished videos are kept this long
-    max_disk_bytes: int = 20 * 2**30  # of all videos; the oldest finished ones are deleted first
-    cors_origins: tuple[str, ...] = ()
+    max_disk_bytes: int = 20 * 2**30  # of all videos; beyond it the oldest of the key that has most are deleted
+    cors_origins: tuple[str, ...] = ()  # pages that may use the API, such as https://example.org; "*" for any
+    # Addresses or networks of proxies in front of the endpoint, such as 10.0.0.0/8: the `X-Forwarded-For` and
+    # `X-Forwarded-Proto` of any other client are not believed.
+    trusted_proxies: tuple[str, ...] = ()
     log_prompts: bool = False
     # A call of a video that was cancelled, deleted or has failed may still run so long; then its actor is killed and
     # built again, which takes as long as at the start of the endpoint. Calls of other videos go on.
@@ -61,6 +65,16 @@ class ServeParams:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0")
         if not self.max_aspect >= 1:
             raise ValueError(f"max_aspect={self.max_aspect} must be at least 1")
+        for network in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                rule = "must be an IP address or a network, such as 10.0.0.0/8"
+                raise ValueError(f"trusted_proxies={network}: {rule}") from None
+        for origin in self.cors_origins:
+            if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+", origin):
+                rule = "must be a scheme and a host, such as https://example.org, without a path; or *"
+                raise ValueError(f"cors_origins={origin}: {rule}")
         if self.keys_file is None and not is_loopback(self.host):
             raise ValueError(f"host={self.host}: other machines could connect; name a file of API keys, keys_file=PATH")
 

@@ -83,6 +83,9 @@ class _Results(io.TextIOBase):
     def isatty(self) -> bool:
         return self._results.isatty()
 
+    def fileno(self) -> int:
+        return 1  # for children: the log
+
     @property
     def encoding(self) -> str:  # type: ignore[override]
         return self._results.encoding

@@ -119,7 +119,7 @@ def counts(done: int, total: int | None, unit: str, seconds: float, earlier: int
     """`done` of `total`, notes, and the time left at the speed so far. `earlier` of `done` took no time of this run."""
     here = done - earlier
     left = None if total is None or here <= 0 else (total - done) * seconds / here
-    parts = [f"{done}/{'?' if total is None else total} {unit}", notes]
+    parts = [f"{done} {unit}" if total is None else f"{done}/{total} {unit}", notes]
     parts += ["" if left is None or done == total else f"{duration(left)} left"]
     return Status(", ".join(part for part in parts if part), done / total if total else None)
 

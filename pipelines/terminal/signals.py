@@ -74,6 +74,9 @@ def own_signals() -> Iterator[None]:
     `ray job stop`.
     """
     original, main = signal.signal, threading.main_thread()
+    if threading.current_thread() is not main:
+        yield
+        return
 
     def set_other(number: int, handler: Any, /) -> Any:
         ours = number in STOPS and threading.current_thread() is main

@@ -212,6 +212,8 @@ OUT = ("--out", "take.mp4")
         (("serve", "serve.cors_origins=['']"), "serve.cors_origins=[''] has an empty item"),
         (("evaluate", "manifest=", "out=o"), "manifest= is empty"),
         (("evaluate", "manifest=m", "out=", "clip=null"), "out= is empty"),
+        (("evaluate", "--compare", "a", "b", "out="), "out= is empty"),
+        (("evaluate", "--compare", "a", "", "out=o"), "--compare: it is empty"),
         (("train", "manifest=m", "out="), "out= is empty"),
         (("train", "manifest=m", "out=o", "work="), "work= is empty"),
         (("ablate", "out="), "out= is empty"),

@@ -7,6 +7,7 @@ from longtake.models.domain.prompt import Cue
 from longtake.models.video.mp4 import decode
 from longtake.pipelines.__main__ import main
 from longtake.pipelines.api import Longtake, load, write_mp4
+from tests.support.places import REPORTS
 
 PROMPT = "a large red circle moves right over a plain navy background"
 FAST = ["base.num_inference_steps=2", "refiner.num_inference_steps=2", "refiner.height=32", "refiner.width=32"]
@@ -63,6 +64,12 @@ def test_a_video_that_exists_is_refined_whole(longtake, tmp_path):
     write_mp4(longtake.stream(PROMPT, num_frames=18), source)
     write_mp4(longtake.enhance(source, PROMPT), tmp_path / "out.mp4")
     assert np.stack(list(decode(tmp_path / "out.mp4"))).shape == (18, 32, 32, 3)
+
+
+@pytest.mark.report("C6")
+def test_what_reading_a_video_changes_is_logged(longtake, caplog):
+    longtake.enhance(REPORTS / "sticker.webm", PROMPT)
+    assert caplog.messages == [f"{REPORTS / 'sticker.webm'}: it is transparent: white shows through"]
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,14 @@
             {"type": "progress" | "chunk" | "window" | ... }              as the events of `GET /v1/videos/{id}/events`
             {"type": "error", "error": {...}}                             the form of every refusal
             {"type": "completed"}, {"type": "failed", "code": ..., "message": ...}, or {"type": "interrupted"} when the
-            endpoint stops; then the socket is closed
+            endpoint stops; then the socket is closed with 1000, 1011 or 1012 (1000 for a cancelled one too)
 
 Closing the socket before the end stops the work and deletes the video.
 """
 
 import asyncio
 import json
+from contextlib import closing
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
@@ -22,23 +23,25 @@ from starlette.websockets import WebSocketDisconnect
 
 from longtake.pipelines.serve.http.dependencies import Owner, Service
 from longtake.pipelines.serve.http.errors import ApiError, from_value_error, invalid
+from longtake.pipelines.serve.http.json_text import parse_object
 from longtake.pipelines.serve.http.live_feed import FRAGMENT, events, read_fragment
-from longtake.pipelines.serve.http.request_body import from_json
+from longtake.pipelines.serve.http.request_body import from_fields
 from longtake.pipelines.serve.http.schema import PromptChange, VideoRequest
+from longtake.pipelines.serve.http.stream_places import VIDEO
 from longtake.pipelines.serve.http.video_service import VideoService
-from longtake.pipelines.serve.library.events import LAST
+from longtake.pipelines.serve.library.events import LAST, Event
 from longtake.pipelines.serve.library.takes import Take
 
 router = APIRouter()
 START_S = 60.0  # for the first message
-NORMAL, REFUSED, TRY_LATER = 1000, 1008, 1013
+NORMAL, REFUSED, FAILED, SERVICE_RESTART, TRY_LATER = 1000, 1008, 1011, 1012, 1013
 
 
 @router.websocket("/v1/stream")
 async def stream_socket(socket: WebSocket, service: Service, owner: Owner) -> None:
     await socket.accept()
     try:
-        with service.open_stream():
+        with closing(service.places.take(owner, VIDEO)):
             await _serve(socket, service, owner)
     except ApiError as refusal:
         await socket.send_json({"type": "error", **refusal.body})
@@ -60,7 +63,7 @@ async def _serve(socket: WebSocket, service: VideoService, owner: str) -> None:
         for task in (sending, receiving):
             task.cancel()
         await asyncio.gather(sending, receiving, return_exceptions=True)
-    await socket.close(NORMAL)
+    await socket.close(sending.result())
 
 
 async def _start(socket: WebSocket, service: VideoService, owner: str) -> Take:
@@ -70,7 +73,7 @@ async def _start(socket: WebSocket, service: VideoService, owner: str) -> Take:
         raise invalid(f"No message arrived within {START_S:g} seconds.", "type") from None
     if message.pop("type", None) != "start":
         raise invalid("type: the first message must have type start", "type")
-    take, warnings = await service.create(from_json(json.dumps(message), VideoRequest), owner, transient=True)
+    take, warnings = await service.create(from_fields(message, VideoRequest), owner, transient=True)
     try:
         await _send(socket, {"type": "video", "video": service.video(take, warnings).model_dump(mode="json")})
     except BaseException:
@@ -79,8 +82,8 @@ async def _start(socket: WebSocket, service: VideoService, owner: str) -> Take:
     return take
 
 
-async def _send_events(socket: WebSocket, service: VideoService, take: Take) -> None:
-    """Sends every event, and each fragment once, to the end of the take."""
+async def _send_events(socket: WebSocket, service: VideoService, take: Take) -> int:
+    """Sends every event, and each fragment once, to the end of the take. Returns the code for closing the socket."""
     next_index = 0
     async for numbered in events(service, take):
         event = numbered.event
@@ -92,7 +95,14 @@ async def _send_events(socket: WebSocket, service: VideoService, take: Take) -> 
         if event.kind == "fragment":
             await socket.send_bytes(await read_fragment(service, take, FRAGMENT, event.data["index"]))
         if event.kind in LAST:
-            return
+            return _close_code(event)
+    raise AssertionError("the events of a take have a last one")
+
+
+def _close_code(last: Event) -> int:
+    if last.kind == "interrupted":
+        return SERVICE_RESTART
+    return FAILED if last.kind == "failed" and last.data["code"] != "cancelled" else NORMAL
 
 
 async def _receive_messages(socket: WebSocket, service: VideoService, take: Take) -> None:
@@ -112,7 +122,7 @@ async def _receive_messages(socket: WebSocket, service: VideoService, take: Take
 
 
 async def _change_prompt(service: VideoService, take: Take, message: dict[str, Any]) -> None:
-    change = from_json(json.dumps(message), PromptChange)
+    change = from_fields(message, PromptChange)
     await service.check_prompt(take, change.prompt)
     try:
         await service.call(take, lambda take_id: service.engine.change_prompt(take_id, change.prompt))
@@ -130,13 +140,7 @@ async def _receive(socket: WebSocket, service: VideoService) -> dict[str, Any]:
         raise invalid("A message must be JSON text.", None, "invalid_json")
     if len(text) > limit:
         raise ApiError(413, "body_too_large", f"The message has more than {limit} characters.")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise invalid("The message is not valid JSON.", None, "invalid_json") from None
-    if not isinstance(value, dict):
-        raise invalid("The message must be a JSON object.", None, "invalid_json")
-    return value
+    return parse_object(text)
 
 
 async def _send(socket: WebSocket, message: dict[str, Any]) -> None:

@@ -1,14 +1,16 @@
 """Routes that send a video while it is generated: as a stream of bytes, as events, or in response to its request."""
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import Response
 
+from longtake.pipelines.serve.http.byte_ranges import check_match
 from longtake.pipelines.serve.http.dependencies import Owner, OwnTake, Service
-from longtake.pipelines.serve.http.errors import ApiError, unavailable
-from longtake.pipelines.serve.http.file_responses import MP4, file_response, joined_response, no_such_part
+from longtake.pipelines.serve.http.errors import unavailable
+from longtake.pipelines.serve.http.file_responses import MP4, file_response, joined_response
 from longtake.pipelines.serve.http.live_feed import (
     FRAGMENT,
     PREVIEW,
@@ -20,19 +22,22 @@ from longtake.pipelines.serve.http.live_feed import (
     num_fragments,
     server_sent_events,
 )
-from longtake.pipelines.serve.http.request_body import body_schema, read_body, refusals
+from longtake.pipelines.serve.http.request_body import read_body
+from longtake.pipelines.serve.http.route_docs import body_of, file_of, refusals
 from longtake.pipelines.serve.http.schema import VideoRequest
-from longtake.pipelines.serve.http.stream_response import LiveResponse, first_item
+from longtake.pipelines.serve.http.stream_places import EVENTS, VIDEO
+from longtake.pipelines.serve.http.stream_response import LiveResponse, first_item, head_of_stream
 from longtake.pipelines.serve.http.video_service import VideoService
+from longtake.pipelines.serve.http.video_states import check_completed, lacks, num_chunks, num_segments, require_part
 from longtake.pipelines.serve.library.takes import Take
 
 router = APIRouter(prefix="/v1/videos", tags=["Streams"])
 SSE = "text/event-stream"
 ID_HEADER = "Longtake-Video-Id"
 FromFragment = Annotated[
-    int, Query(ge=0, le=10**6, description="The first fragment to send, for a client that has the earlier ones.")
+    int, Query(ge=0, description="The first fragment to send, for a client that has the earlier ones.")
 ]
-Index = Annotated[int, Path(ge=0, le=10**6)]
+Index = Annotated[int, Path(ge=0)]
 
 
 def content(media: str, description: str) -> dict[int | str, dict[str, Any]]:
@@ -44,43 +49,48 @@ def content(media: str, description: str) -> dict[int | str, dict[str, Any]]:
 @router.post(
     "/sync",
     response_class=Response,
-    responses={**content(MP4, "The video, fragment by fragment."), **refusals(404, 413, 415, 503)},
-    openapi_extra=body_schema(VideoRequest),
+    responses={**content(MP4, "The video, fragment by fragment."), **refusals(404, 409, 413, 415, 500)},
+    openapi_extra=body_of(VideoRequest),
 )
 async def sync_video(request: Request, service: Service, owner: Owner) -> Response:
     """Generates a video and sends it meanwhile as fragmented mp4. Closing the connection before the end stops the
     work and deletes the video. If the video fails, the connection ends before the last chunk of the response."""
-    take, _ = await service.create(await read_body(request, VideoRequest), owner, transient=True)
-    source = fragments(service, take)
+    request_body = await read_body(request, VideoRequest)
+    place = service.places.take(owner, VIDEO)  # before the video is queued
     try:
-        first = await first_item(request, source)
-        if first is None:
-            _check_complete(service, take)
+        take, _ = await service.create(request_body, owner, transient=True)
+        try:
+            source = fragments(service, take)
+            first = await first_item(request, source)
+            if first is None:
+                check_completed(service.find(take.id, take.owner))
+        except BaseException:
+            service.discard(take)
+            raise
     except BaseException:
-        service.discard(take)
+        place.close()
         raise
-    checked = _checked(service, take, first or b"", source)
-    return LiveResponse(service, checked, MP4, {ID_HEADER: take.id}, lambda: service.discard(take))
+    whole = _whole(service, take, source, first or b"")
+    return LiveResponse(place, whole, MP4, {ID_HEADER: take.id}, lambda: service.discard(take))
 
 
 @router.get(
     "/{video_id}/stream",
     response_class=Response,
-    responses={**content(MP4, "Fragmented mp4."), 206: {"description": "A part of it."}, **refusals(404, 409, 416)},
+    responses=file_of("Fragmented mp4. While it is made it has no length, no ETag and no ranges.", MP4),
 )
-@router.head("/{video_id}/stream", include_in_schema=False)
 async def stream_video(request: Request, take: OwnTake, service: Service, from_fragment: FromFragment = 0) -> Response:
-    """Fragmented mp4 from the first fragment on, each as soon as it is final; every client gets the same bytes. A
-    finished video is a file, which supports range requests."""
+    """Fragmented mp4 from the first fragment on, each as soon as it is final; every client gets the same bytes. If
+    the video fails or is deleted meanwhile, the connection ends before the last chunk of the response. A finished video
+    is a file, which supports range requests."""
     return await _stream(request, service, take, FRAGMENT, from_fragment)
 
 
 @router.get(
     "/{video_id}/preview",
     response_class=Response,
-    responses={**content(MP4, "Fragmented mp4."), 206: {"description": "A part of it."}, **refusals(404, 409, 416)},
+    responses=file_of("Fragmented mp4. While it is made it has no length, no ETag and no ranges.", MP4),
 )
-@router.head("/{video_id}/preview", include_in_schema=False)
 async def stream_preview(
     request: Request, take: OwnTake, service: Service, from_fragment: FromFragment = 0
 ) -> Response:
@@ -91,15 +101,13 @@ async def stream_preview(
 @router.get(
     "/{video_id}/previews/{index}",
     response_class=Response,
-    responses={
-        **content(MP4, "One fragment. The one of chunk 0 begins with the head of the file."),
-        **refusals(404, 416),
-    },
+    responses=file_of("One fragment. The one of chunk 0 begins with the head of the file.", MP4),
 )
 async def preview_chunk(request: Request, take: OwnTake, service: Service, index: Index) -> Response:
     """The low-resolution frames of one chunk."""
+    require_part(take, "chunk", index, num_chunks(take))
     if index >= await num_fragments(service, take, PREVIEW):
-        raise no_such_part("chunk", index)
+        raise lacks(service.find(take.id, take.owner), f"chunk {index}")
     return await file_response(request, service, take, name_of(PREVIEW, index), MP4)
 
 
@@ -108,52 +116,56 @@ async def preview_chunk(request: Request, take: OwnTake, service: Service, index
     response_class=Response,
     responses={
         **content(
-            SSE, "`status`, `progress`, `chunk`, `preview`, `window`, `fragment`, `prompt`, `completed`, `failed`"
+            SSE,
+            "`status`, `queue`, `progress`, `chunk`, `preview`, `window`, `fragment`, `prompt`, `completed`, `failed`",
         ),
         204: {"description": "No event follows `Last-Event-ID`: the video is finished."},
         **refusals(404),
     },
 )
 async def follow_events(
+    request: Request,
     take: OwnTake,
     service: Service,
     last_event_id: Annotated[str, Header(description="Continue after this event.")] = "",
 ) -> Response:
     """Server-sent events about the progress of a video, from the first one on. The last is `completed` or `failed`."""
-    if is_last(last_event_id):
+    if is_last(take, last_event_id):
         return Response(status_code=204)  # tells a browser not to reconnect
-    return LiveResponse(service, server_sent_events(events(service, take, last_event_id)), SSE)
+    if request.method == "HEAD":
+        return head_of_stream(SSE)
+    place = service.places.take(take.owner, EVENTS)
+    return LiveResponse(place, server_sent_events(events(service, take, last_event_id)), SSE)
 
 
 async def _stream(request: Request, service: VideoService, take: Take, kind: Kind, first: int) -> Response:
+    name, num_parts = ("fragment", num_segments(take)) if kind == FRAGMENT else ("chunk", num_chunks(take))
+    require_part(take, name, first, num_parts + 1)  # first == num_parts: the client has all, and gets an empty response
     if take.is_active and service.engine.live(take.id) is None:
         take = service.find(take.id, take.owner)  # it may have ended meanwhile
         if take.is_active:  # the engine starts, stops or has failed: the fragments so far are not the whole video
             raise unavailable(service.engine.state)
     if take.is_active:
+        check_match(request, None)
         if request.method == "HEAD":
-            return Response(media_type=MP4)
-        return LiveResponse(service, fragments(service, take, kind, first), MP4)
+            return head_of_stream(MP4)
+        whole = _whole(service, take, fragments(service, take, kind, first))
+        return LiveResponse(service.places.take(take.owner, VIDEO), whole, MP4)
     count = await num_fragments(service, take, kind)
-    if count == 0:
-        raise ApiError(409, "video_failed", f"Video {take.id} failed before its first fragment.")
-    if first > count:  # first == count: the client has all of them, and gets an empty response
-        raise no_such_part("fragment", first)
+    if count == 0 or first > count:
+        raise lacks(take, f"{name} {first}")
     names = [name_of(kind, index) for index in range(first, count)]
     return await joined_response(request, service, take, names, MP4, f"{kind}-{first}")
 
 
-async def _checked(
-    service: VideoService, take: Take, first: bytes, source: AsyncGenerator[bytes, None]
+async def _whole(
+    service: VideoService, take: Take, source: AsyncGenerator[bytes, None], *first: bytes
 ) -> AsyncGenerator[bytes, None]:
-    yield first
-    async for fragment in source:
+    """All of a video that is being made. Raises ApiError at its end if it has failed or was deleted: the connection is
+    cut, and no client takes the part for the whole."""
+    for fragment in first:
         yield fragment
-    _check_complete(service, take)
-
-
-def _check_complete(service: VideoService, take: Take) -> None:
-    """Raises ApiError if the video has failed: its client must not take a part for the whole."""
-    latest = service.find(take.id, take.owner)
-    if latest.error is not None:
-        raise ApiError(500, latest.error[0], latest.error[1])
+    async with aclosing(source):
+        async for fragment in source:
+            yield fragment
+    check_completed(service.find(take.id, take.owner))

@@ -40,6 +40,7 @@ def test_sdr_that_became_hdr_comes_back(transfer, signal):
     codes = _as_codes(signal(203 * _light(COLOURS) @ TO_BT2020.T))
     sdr = to_sdr(codes, transfer, 9)
     assert _off(sdr[:, 2:], COLOURS[2:]) <= 3 and _off(sdr[:, :1], COLOURS[:1]) <= 3
+    assert (sdr == to_sdr(codes, transfer, 2)).all()  # untagged primaries
     assert 235 <= sdr[0, 1].min() and sdr[0, 1].max() <= 245  # the rest is for highlights
 
 
@@ -84,6 +85,7 @@ def test_what_is_converted_or_not_known_is_named():
     assert describe(16, 9, 9) == ["its colours are converted: smpte2084, bt2020 to SDR in BT.709"]
     assert describe(18, 9, 9) == ["its colours are converted: arib-std-b67, bt2020 to SDR in BT.709"]
     assert describe(1, 12, 1) == ["its colours are converted: smpte432 to SDR in BT.709"]
+    assert describe(16, 2, 9) == ["its colours are converted: smpte2084, bt2020 assumed to SDR in BT.709"]
     assert describe(5, 300, 1) == ["its colours are rare: transfer gamma28 and primaries 300, shown as those of BT.709"]
     assert describe(1, 1, 10) == ["its colours are rare: matrix bt2020c, shown as those of BT.709"]
     with pytest.raises(ValueError, match="its colour matrix is ictcp, which cannot be converted"):

@@ -1,7 +1,10 @@
 """Rows of prompts with their ids and requests."""
 
 import json
+from datetime import date
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -63,6 +66,14 @@ def test_an_invalid_row_is_recorded_under_its_own_id(tmp_path):
     assert own.reason == "num_frames=0: a video has at least 1 frame"
     assert control.id.startswith("p-") and unnamed.id.startswith("p-") and control.id != unnamed.id
     assert all(row.status == "failed" and row.request_sha256 for row in (own, control, unnamed, unread))
+
+
+@pytest.mark.report("B14", "C10")
+def test_a_row_with_a_value_that_is_none_keeps_its_id(tmp_path):
+    pq.write_table(pa.table({"id": ["x"], "prompt": ["a"], "seed": [date(2026, 1, 2)]}), tmp_path / "p.parquet")
+    (row,) = checker(f"prompts={tmp_path}/p.parquet").read()
+    assert (row.record.id, row.record.prompt, row.spec) == ("x", "a", None)
+    assert row.record.reason == "seed=2026-01-02 is neither a text nor a number, but of the type date"
 
 
 @pytest.mark.report("B14")

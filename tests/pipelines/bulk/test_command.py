@@ -20,11 +20,13 @@ from longtake.models.domain.scheduler import Coupling, StageName
 from longtake.models.stages.params import RefinerParams
 from longtake.models.video.mp4 import decode
 from longtake.pipelines.api import write_mp4
+from longtake.pipelines.bulk import command
 from longtake.pipelines.bulk.checks import check
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.files.folder_lock import LEASE, LeaseTimes, exclusive
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.local import LocalRunner
+from longtake.pipelines.terminal.exit_codes import Refused
 from longtake.pipelines.terminal.signals import Stopped
 from tests.pipelines.runners.test_local import NUM_STEPS
 from tests.support.bulk_driver import TOY, run_job
@@ -198,6 +200,32 @@ def test_a_webdataset_holds_every_finished_video_and_nothing_lies_about(ray_clus
         assert len(tar.getnames()) == 6 and {*members[1]} < {*tar.getnames()}
 
 
+@pytest.mark.report("B1", "C11")
+def test_an_edited_list_gives_the_dataset_of_the_new_list(ray_cluster, tmp_path):
+    rows = [{"id": f"v{i}", "prompt": f"a red circle {i}", "seed": i} for i in range(4)]
+    prompts, out = write_prompts(tmp_path / "p.jsonl", rows), tmp_path / "out"
+    overrides = ("format=webdataset", "shard_size=3", "num_frames=9")
+    run_job(prompts, out, *overrides)
+    edited = [{"id": "new", "prompt": "a ring", "seed": 9}, rows[3], {**rows[1], "seed": 7}, rows[0]]  # and v2 is gone
+    write_prompts(prompts, edited)
+    with pytest.raises(
+        Refused, match=r"\(v1 from p.jsonl:2\) and 1 finished video is named by no row any more \(v2 from"
+    ):
+        run_job(prompts, out, *overrides)
+    tally = run_job(prompts, out, *overrides, "changed=remake")
+    assert (tally.total, tally.done, tally.skipped) == (4, 2, 2)
+    found = {}
+    for shard in (out / "shards").iterdir():
+        with tarfile.open(shard) as tar:
+            found |= {name: tar.extractfile(name).read() for name in tar.getnames() if name.endswith(".mp4")}
+    made = manifest_of(out)
+    assert sorted(made.index) == ["new", "v0", "v1", "v3"] and sorted(made.ordinal) == [0, 1, 2, 3]
+    for row in edited:
+        spec = PromptSpec("take", row["prompt"], num_frames=9, seed=row["seed"])
+        assert found.pop(f"{row['id']}.mp4") == local_bytes(tmp_path, spec)
+    assert not found
+
+
 def test_a_videofolder_has_metadata_beside_its_videos(ray_cluster, tmp_path):
     prompts = write_prompts(tmp_path / "p.txt", ["a red circle", "", "a blue circle"])
     run_job(prompts, tmp_path / "out", "format=videofolder", "num_frames=9")
@@ -221,7 +249,7 @@ def test_two_jobs_in_one_bucket_folder_are_refused(s3_url, tmp_path):
     out = f"{s3_url}/{tmp_path.name}"
     with (
         exclusive(Store(out)),
-        pytest.raises(ValueError, match="another job is already writing there; its last heartbeat was at 20"),
+        pytest.raises(ValueError, match=f"another job is already writing there: process {os.getpid()} on "),
     ):
         run_job(prompts, out)
 
@@ -284,3 +312,13 @@ def test_frames_are_the_same_while_actors_are_killed(ray_cluster, tmp_path):
     for i, row in enumerate(manifest_of(tmp_path / "out").itertuples()):
         expected = local_bytes(tmp_path, PromptSpec("take", "a red circle", num_frames=40, seed=i))
         assert (tmp_path / "out" / row.path).read_bytes() == expected
+
+
+@pytest.mark.report("B9")
+def test_a_job_that_is_stopped_before_its_first_video_says_so_whatever_ray_makes_of_the_signal():
+    with pytest.raises(Stopped, match="no video was started") as stop, command._stop_signals():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None  # as Ray's `check_signals` does
+    assert stop.value.exit_code == 143

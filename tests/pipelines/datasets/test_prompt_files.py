@@ -153,7 +153,7 @@ def test_a_bad_line_of_jsonl_is_a_reason_and_the_next_line_is_read(tmp_path):
     ]
     for (_, fields, reason), begins in zip(rows[1:4], reasons, strict=True):
         assert fields is None and reason is not None and reason.startswith(begins)
-    assert rows[4] == (6, None, "'prompt' is not text in UTF-8")
+    assert rows[4] == (6, {}, "'prompt' is not text in UTF-8")
     assert rows[5][1] is not None and rows[5][1]["prompt"] == "雨" and rows[5][1]["refiner.sizes"] == [1, 2]
 
 
@@ -207,7 +207,7 @@ def test_columns_of_parquet_keep_their_names_and_missing_values(tmp_path):
 def test_a_column_of_parquet_of_another_type_is_a_reason_in_each_row(tmp_path):
     rows = _rows(tmp_path / "a.parquet", _parquet({"prompt": [b"a", None], "id": ["x", "y"]}))
     assert rows == [
-        (1, None, "prompt=b'a' is neither a text nor a number, but of the type bytes"),
+        (1, {"id": "x"}, "prompt=b'a' is neither a text nor a number, but of the type bytes"),
         (2, {"prompt": None, "id": "y"}, None),
     ]
 
@@ -332,7 +332,7 @@ def test_numbers_of_tables_are_numbers_and_dates_have_a_reason(tmp_path):
     assert [type(value) for value in rows[0][1].values()] == [str, int, float, float]
     dates = _parquet({"prompt": ["a"], "seed": [date(2026, 1, 2)]})
     reason = "seed=2026-01-02 is neither a text nor a number, but of the type date"
-    assert _rows(tmp_path / "b.parquet", dates) == [(1, None, reason)]
+    assert _rows(tmp_path / "b.parquet", dates) == [(1, {"prompt": "a"}, reason)]
 
 
 @pytest.mark.report("C8")

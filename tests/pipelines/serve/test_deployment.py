@@ -110,6 +110,21 @@ def test_a_stream_comes_piece_by_piece_and_a_late_joiner_gets_the_same(client):
     assert (part.status_code, part.content) == (206, whole[:8])
 
 
+@pytest.mark.report("A8")
+@pytest.mark.parametrize("end", ["cancel", "delete"])
+def test_a_stream_whose_video_ends_early_is_cut_through_the_proxy_too(client, end):
+    video_id = post(client, num_frames=400)
+    path = f"/v1/videos/{video_id}"
+    with (
+        pytest.raises(httpx2.RemoteProtocolError, match="incomplete chunked read"),
+        client.stream("GET", f"{path}/stream") as answer,
+    ):
+        for index, piece in enumerate(answer.iter_raw()):
+            assert piece
+            if index == 0:
+                assert (client.delete(path) if end == "delete" else client.post(f"{path}/cancel")).status_code == 200
+
+
 def test_events_come_as_they_happen(client):
     video_id = post(client)
     with client.stream("GET", f"/v1/videos/{video_id}/events") as answer:

@@ -67,7 +67,7 @@ def test_counts_are_those_of_the_moment(watch):
 @pytest.mark.parametrize(
     ("given", "text"),
     [
-        ((0, None, "videos", 3), "0/? videos"),
+        ((0, None, "videos", 3), "0 videos"),
         ((0, 10, "videos", 3), "0/10 videos"),
         ((5, 10, "videos", 10, 0, "1 failed"), "5/10 videos, 1 failed, 10 s left"),
         ((955, 1000, "videos", 60, 955), "955/1000 videos"),  # nothing of this run: no speed

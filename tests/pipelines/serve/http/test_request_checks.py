@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -17,7 +18,7 @@ from longtake.pipelines.serve.http.errors import HANDLERS, ApiError
 from longtake.pipelines.serve.http.request_body import read_body
 from longtake.pipelines.serve.http.request_checks import RequestChecker, seconds_of
 from longtake.pipelines.serve.http.schema import ExtensionRequest, VideoRequest
-from longtake.pipelines.serve.library.takes import write_take
+from longtake.pipelines.serve.library.takes import Status, write_take
 from longtake.pipelines.serve.settings import load_serve
 from tests.support.toy import ToyBundle
 
@@ -28,7 +29,7 @@ CHECKER = RequestChecker(load_serve(overrides=LIMITS), ToyBundle(), 16)
 
 async def take(request: Request):
     asked = CHECKER.new_take(await read_body(request, VideoRequest), "owner")
-    return JSONResponse({**json.loads(write_take(asked)), "warnings": CHECKER.check(asked)})
+    return JSONResponse({**json.loads(write_take(asked)), "warnings": CHECKER.check(asked).warnings})
 
 
 async def extension(request: Request):
@@ -170,10 +171,79 @@ def test_anything_but_a_json_object_is_refused(body):
     assert answer.status_code == 400 and answer.json()["error"]["type"] == "invalid_request_error"
 
 
-@pytest.mark.parametrize("media", ["text/plain", "application/xml", "", "application/jsonx"])
+@pytest.mark.parametrize("media", ["application/xml", "application/jsonx", "image/png"])
 def test_other_kinds_of_bodies_are_refused(media):
     answer = post(content=b"{}", headers={"Content-Type": media})
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.report("C20")
+@pytest.mark.parametrize(
+    "media",
+    ["application/x-www-form-urlencoded", "", "text/plain;charset=UTF-8", "application/octet-stream", "text/json",
+     "application/problem+json", "application/json; charset=utf-8"],
+)  # fmt: skip
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b" \r\n"])
+def test_json_is_taken_for_json_whatever_the_client_calls_it(media, before):
+    answer = post(content=before + b'{"prompt": "a red circle", "seed": 3}', headers={"Content-Type": media})
+    assert answer.status_code == 200 and answer.json()["seed"] == 3
+    error = post(content=before + b'{"prompt": "a", "seed": -1}', headers={"Content-Type": media}).json()["error"]
+    assert error["message"] == "seed=-1: must be at least 0"
+
+
+@pytest.mark.report("C20")
+def test_a_body_without_a_type_and_a_compressed_one_are_refused_in_words():
+    answer = post(content=b"prompt=a", headers={"Content-Type": ""})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (415, "Content-Type")
+    assert answer.json()["error"]["message"].startswith("Content-Type is missing: send application/json")
+    assert post(content=b"", headers={"Content-Type": ""}).json()["error"]["code"] == "missing_body"
+    answer = post(content=b"x", headers={"Content-Type": "application/json", "Content-Encoding": "gzip"})
+    message = "Content-Encoding: gzip is not supported; send the body as it is"
+    assert (answer.status_code, answer.json()["error"]["message"]) == (415, message)
+
+
+@pytest.mark.report("C20")
+def test_an_empty_field_of_a_form_is_an_absent_one():
+    fields = {"prompt": PROMPT, "seed": "", "size": "", "num_frames": " 8.0 ", "n": "1", "user": "", "metadata[a]": "1"}
+    assert post(data=fields).json()["num_frames"] == 8
+    answer = post(data={"prompt": "", "seed": "1"}).json()["error"]
+    assert (answer["param"], answer["code"]) == ("prompt", "missing_parameter")
+
+
+@pytest.mark.report("A14")
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"seconds": 1e-7}, "seconds=1e-07: at 8 frames per second this is less than one frame"),
+        ({"seconds": "0.01"}, "seconds=0.01: at 8 frames per second this is less than one frame"),
+        ({"seconds": 1e9}, "seconds=1000000000.0: must be at most 50 (400 frames, 8 per second)"),
+        ({"seconds": "1e308", "fps": 240}, "seconds=1e308: must be at most 1.666667 (400 frames, 240 per second)"),
+        ({"num_frames": 401}, "num_frames=401: must be at most 400"),
+        ({"num_frames": 10**300}, f"num_frames=1{'0' * 56}...: must be at most 400"),
+        ({"model": "m" * 999}, f"model='{'m' * 56}...: this endpoint serves tiny"),
+        ({"num_inference_steps": 51}, "num_inference_steps=51: must be at most 50"),
+        ({"size": "100X64"}, "size=100x64: the width must be a positive multiple of 16"),
+        ({"width": 64, "height": 65}, "height=65: must be a positive multiple of 16"),
+    ],
+)
+def test_a_limit_is_named_with_the_value_that_breaks_it(fields, message):
+    assert post(json={"prompt": PROMPT, **fields}).json()["error"]["message"] == message
+
+
+def test_a_remix_obeys_the_limits_of_today():
+    """A video of an endpoint with higher limits is not made again."""
+    source = CHECKER.new_take(VideoRequest(prompt=PROMPT), "")
+    for changes in ({"num_inference_steps": 51}, {"width": 2048, "height": 2048}, {"num_frames": 401}):
+        with pytest.raises(ApiError):
+            CHECKER.check(CHECKER.remixed(replace(source, **changes), "a", ()))
+
+
+def test_an_extension_names_what_it_adds():
+    source = replace(CHECKER.new_take(VideoRequest(prompt=PROMPT, num_frames=390), ""), status=Status.COMPLETED)
+    for name, value in {"num_frames": 11, "seconds": "2.0"}.items():
+        with pytest.raises(ApiError) as error:
+            CHECKER.extension(source, ExtensionRequest(prompt="a", video={"id": source.id}, **{name: value}))
+        assert error.value.message == f"{name}={value}: the video has 390 frames and can get 10 more"
 
 
 def test_forms_say_the_same_as_json():
@@ -299,6 +369,6 @@ def test_a_remix_or_an_extension_of_a_video_from_before_keeps_to_the_limits_of_t
     remix = today.remixed(source, PROMPT, ())
     extension = today.extension(source, ExtensionRequest(prompt=PROMPT, video={"id": source.id}))
     for take in (remix, extension):
-        assert before.check(take) == []
+        assert before.check(take).warnings == []
         with pytest.raises(ApiError, match="serve.max_side"):
             today.check(take)

@@ -114,8 +114,9 @@ def test_cancelling_ends_it_in_order(kit):
 def test_a_stage_that_raises_is_reported(kit):
     with opened(kit) as socket:
         start(socket, prompt="a raise")
-        messages, _ = listen(socket)
+        messages, code = listen(socket)
     assert messages[-1]["type"] == "failed" and messages[-1]["code"] == "generation_failed"
+    assert code == 1011, "not as if all were well"
 
 
 def test_closing_the_socket_frees_the_actors_within_two_seconds(kit):

@@ -8,6 +8,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import httpx2
 import pytest
 
 from longtake.models.video.mp4 import decode, split_head
@@ -191,27 +192,42 @@ def test_silence_is_broken_by_comments(kit, client, monkeypatch):
     assert ": still here\n\n" in text and text.count("event: completed") == 1
 
 
-def test_cancelling_ends_streams_and_what_was_made_can_still_be_played(kit, client):
+def cut(client, path):
+    """The bytes of a stream that has to be cut: without its last chunk."""
+    found = []
+    with client.stream("GET", path) as answer:
+        assert answer.status_code == 200, answer.read()
+        with pytest.raises(httpx2.RemoteProtocolError, match="incomplete chunked read"):
+            found.extend(answer.iter_raw())
+    return b"".join(found)
+
+
+@pytest.mark.report("A8")
+def test_cancelling_cuts_streams_and_what_was_made_can_still_be_played(kit, client):
     video_id = post(client, num_frames=400)
-    with ThreadPoolExecutor(2) as pool:
-        stream = pool.submit(pieces, client, f"/v1/videos/{video_id}/stream")
+    with ThreadPoolExecutor(3) as pool:
+        stream, preview = (pool.submit(cut, client, f"/v1/videos/{video_id}/{at}") for at in ("stream", "preview"))
         events = pool.submit(read_events, client, video_id)
         wait_for(lambda: kit.takes.get(video_id).fragments, 30)
         client.post(f"/v1/videos/{video_id}/cancel")
         assert events.result()[-1][1:] == ("failed", {"code": "cancelled", "message": "The video was cancelled."})
-        live = b"".join(piece for piece, _ in stream.result())
+        live = stream.result()
+        assert preview.result()
     again = client.get(f"/v1/videos/{video_id}/stream")
     assert live and again.content.startswith(live)
     assert 0 < len(list(decode(io.BytesIO(again.content)))) < 400
 
 
-def test_deleting_ends_streams(kit, client):
+@pytest.mark.report("A8")
+def test_deleting_cuts_streams(kit, client):
     video_id = post(client, num_frames=400)
-    with ThreadPoolExecutor(1) as pool:
+    with ThreadPoolExecutor(3) as pool:
+        stream, preview = (pool.submit(cut, client, f"/v1/videos/{video_id}/{at}") for at in ("stream", "preview"))
         events = pool.submit(read_events, client, video_id)
         wait_for(lambda: kit.takes.get(video_id).fragments, 30)
         client.delete(f"/v1/videos/{video_id}")
         assert events.result()[-1][1] == "failed"
+        assert stream.result() and preview.result()
     assert client.get(f"/v1/videos/{video_id}/stream").status_code == 404
     wait_for(lambda: not kit.takes.store.list(f"takes/{video_id}"), 10)
 
@@ -280,14 +296,15 @@ def test_a_video_that_others_watch_goes_on_when_one_leaves(kit, client):
 def test_streams_beyond_the_limit_are_refused_until_one_ends(kit, client):
     wait_for(lambda: idle(kit), 30)
     video_id = post(client, num_frames=300)
-    opened = [client.send(client.build_request("GET", f"/v1/videos/{video_id}/events"), stream=True) for _ in range(8)]
-    assert [one.status_code for one in opened] == [200] * 8
+    paths = [*["stream"] * 7, *["events"] * 4]  # events are four times cheaper
+    opened = [client.send(client.build_request("GET", f"/v1/videos/{video_id}/{at}"), stream=True) for at in paths]
+    assert [one.status_code for one in opened] == [200] * 11
     refused = client.get(f"/v1/videos/{video_id}/stream")
     assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_streams")
     assert int(refused.headers["retry-after"]) >= 1
     for one in opened:
         one.close()
-    wait_for(lambda: kit.app.state.service.num_streams == 0, 5)
+    wait_for(lambda: kit.app.state.service.places.num_open == 0, 5)
     client.delete(f"/v1/videos/{video_id}")
 
 

@@ -215,6 +215,22 @@ def test_what_is_past_its_time_goes_and_then_the_oldest_until_the_rest_fits(tmp_
     assert set(takes.expired(50, 1)) == {late, old, failed, new} and running not in takes.expired(50, 1)
 
 
+@pytest.mark.report("A5")
+def test_the_owner_with_most_bytes_makes_room_on_the_disk():
+    def ended(owner, size_bytes, completed_at):
+        take = take_of(owner=owner, status=Status.COMPLETED, size_bytes=size_bytes, completed_at=completed_at)
+        return takes.create(take).id
+
+    takes = Takes(Store("memory://shares"))
+    modest = ended("modest", 30, 1)  # the oldest of all
+    greedy = [ended("greedy", 50, at) for at in (2, 3, 4)]
+    assert takes.expired(49, 180) == []
+    assert takes.expired(49, 130) == [greedy[0]]
+    assert set(takes.expired(49, 80)) == set(greedy[:2])
+    assert set(takes.expired(49, 79)) == {*greedy[:2], greedy[2]}
+    assert modest in takes.expired(49, 1)
+
+
 def test_a_take_goes_on_with_a_cue_at_the_end_of_the_other():
     source = take_of(40, cues=(Cue(8, "b"),), owner="me", num_inference_steps=20, guidance_scale=3.0)
     more = extended(source, "c", 16, 2000)
