@@ -300,7 +300,7 @@ def _warn_if_stretched(path: Path, video: "VideoReader", refiner: "RefinerParams
 
 
 def _warn(message: str) -> None:
-    print(f"longtake: warning: {message}", file=sys.stderr)
+    print(f"longtake: warning: {' '.join(message.split())}", file=sys.stderr)  # a name may have a line break
 
 
 def _record_on_ray(spec: "PromptSpec", plan: "Plan", conf: "Conf", places: "Places") -> None:
