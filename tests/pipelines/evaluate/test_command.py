@@ -65,6 +65,7 @@ def test_a_killed_evaluation_goes_on_and_every_video_has_one_row(ray_cluster, fo
 
 def says_what_failed_before(folder, tmp_path, capsys):
     """The same command again: nothing is left to be measured, so no Ray is needed."""
+    capsys.readouterr()  # Ray's lines on the worker that died
     assert main(["evaluate", f"manifest={folder}/list.csv", f"out={tmp_path}/out", *FAST]) == ExitCode.SOME_FAILED
     said = capsys.readouterr()
     first, second = (line for line in said.out.splitlines() if line.startswith(f"{tmp_path}/out: "))
@@ -74,7 +75,7 @@ def says_what_failed_before(folder, tmp_path, capsys):
         "1 with notes, on the page and in the column notes: 1 x " in second
         and f"see {tmp_path}/out/index.html" in said.out
     )
-    assert "what libraries print is in " in said.err.splitlines()[0] and "Loading weights" not in said.err
+    assert "what libraries print is in " in said.err and "Loading weights" not in said.err
 
 
 def test_figures_of_other_settings_are_refused(folder, tmp_path):
