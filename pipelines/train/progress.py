@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,9 +44,12 @@ class _Watch:
         """Takes in what was added; a line for the held-out losses."""
         for row in self._added():
             self._step, self._loss = int(row["step"]), row.get("loss", self._loss)
-            gates = {name.removeprefix(GATE): value for name, value in row.items() if name.startswith(GATE)}
+            gates: dict[str, list[float]] = {}
+            for name in (name for name in row if name.startswith(GATE)):  # gate/no_cam_950: at noise level 950
+                gates.setdefault(re.sub(r"_\d+$", "", name.removeprefix(GATE)), []).append(row[name])
             if gates:
-                listed = ", ".join(f"{name.replace('_', ' ')} {value:.3g}" for name, value in gates.items())
+                means = {name.replace("_", " "): sum(values) / len(values) for name, values in gates.items()}
+                listed = ", ".join(f"{name} {value:.3g}" for name, value in means.items())
                 logger.info("step %d of %d, on held-out clips: %s", self._step, self._steps, listed)
 
     def _added(self) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ An interrupted training continues the same run.
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,7 +24,7 @@ def tracked(params: TrackingParams, folder: Path, group: WorkerGroup, about: Map
         with job_run(params, Store(folder), "tracking.json", "train", about) as tracker:
             yield tracker
     else:
-        with open_tracker(replace(params, enabled=False), folder, "train") as tracker:
+        with open_tracker(TrackingParams(enabled=False), folder, "train") as tracker:
             yield tracker
 
 

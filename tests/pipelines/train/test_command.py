@@ -285,7 +285,10 @@ def test_progress_is_read_from_the_log(tmp_path, caplog):
     with caplog.at_level("INFO"), watched(log, 10):
         assert now() == "2/10 steps, the workers are starting"
         with log.open("a") as file:
-            file.write('{"step": 3, "loss": 0.5}\n{"step": 4, "gate/loss": 0.12345, "gate/no_cam": 0.2}\n{"step"')
+            file.write(
+                '{"step": 3, "loss": 0.5}\n'
+                '{"step": 4, "gate/loss": 0.12345, "gate/no_cam_950": 0.3, "gate/no_cam_800": 0.1}\n{"step"'
+            )
         assert now() == "4/10 steps, loss 0.5, 24 s left"
     assert [record.message for record in caplog.records] == ["step 4 of 10, on held-out clips: loss 0.123, no cam 0.2"]
 
