@@ -105,6 +105,7 @@ class Engine:
             return
         self._close_s = time.monotonic() + drain_s
         self._closing.set()
+        self._drain()  # at once: requests are refused from now on
         self._calls.post(lambda: None)  # wakes it up
         self._thread.join()
 
@@ -269,6 +270,10 @@ class Engine:
         if not self._closing.is_set():
             self.state, self.why = "ready", ""
 
+    def _drain(self) -> None:
+        if self.state != "failed":
+            self.state, self.why = "draining", CLOSED
+
     def _fail(self, why: str) -> None:
         self.state, self.why = "failed", why
 
@@ -276,7 +281,7 @@ class Engine:
         if self._lock.lost:
             raise RuntimeError(f"serve.takes={self._takes.store}: another endpoint has taken it over")
         if self._closing.is_set() and self.state != "failed":
-            self.state, self.why = "draining", CLOSED
+            self._drain()  # again: the pools may have become ready meanwhile
             settled = self._runner is None or self._runner.is_settled
             return settled or time.monotonic() >= self._close_s
         return self.state == "failed"

@@ -5,7 +5,8 @@ byte now and then stayed open for ever. Serve offers no choice of the protocol c
 uvicorn looks up its own.
 
 1. A request has at most MAX_URL_BYTES of URL (else 414), MAX_HEADERS headers, and MAX_HEAD_BYTES of both (else 431).
-   Trailers count as headers, and are dropped: they would come after all checks. Up to one read more may be held.
+   Trailers count as headers, and are dropped: they would come after all checks. Up to one read more may be held. A
+   line of a WebSocket's request has at most MAX_SOCKET_LINE: `websockets` would not answer a longer one at all.
 2. A request is complete within RECEIVE_S after the connection, or after its first byte on an older one (else 408). An
    upload of large files would need another rule; bodies are small here.
 3. Of connections without a complete request the proxy holds MAX_INCOMPLETE; for one more the oldest is closed.
@@ -28,6 +29,7 @@ from longtake.pipelines.serve.http.access import SECURITY_HEADERS
 from longtake.pipelines.serve.http.errors import ApiError
 
 MAX_URL_BYTES, MAX_HEAD_BYTES, MAX_HEADERS = 2**13, 2**16, 100
+MAX_SOCKET_LINE = 2**13 - 64
 RECEIVE_S, LINGER_S = 30.0, 2.0
 MAX_INCOMPLETE = 512
 
@@ -80,7 +82,10 @@ class FrontDoor(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._stop_waiting()
-        super().handle_websocket_upgrade()
+        if max(len(self.url), *(len(name) + len(value) for name, value in self.headers)) > MAX_SOCKET_LINE:
+            self._refuse(_too_long("A header of a WebSocket", MAX_SOCKET_LINE))
+        else:
+            super().handle_websocket_upgrade()
 
     def send_400_response(self, msg: str) -> None:
         """Replaces uvicorn's answer to what its parser refuses; our refusals in the parser's callbacks end here too."""

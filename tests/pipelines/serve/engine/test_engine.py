@@ -215,8 +215,7 @@ def hanging(ray_cluster, tmp_path_factory):
 
 
 @pytest.mark.report("A1", "A2")
-@pytest.mark.parametrize("end", ["cancel", "delete"])
-def test_those_behind_a_call_without_end_are_queued_and_go_on_soon_after_it_is_cancelled(hanging, end):
+def test_those_behind_a_call_without_end_are_queued_and_go_on_soon_after_it_is_cancelled(hanging):
     engine, takes = hanging
     hangs, second, third = (engine.submit(take_of(24, prompt)) for prompt in ("hang", "a circle", "a star"))
     live = engine.live(third.id)
@@ -226,7 +225,7 @@ def test_those_behind_a_call_without_end_are_queued_and_go_on_soon_after_it_is_c
     assert takes.get(second.id).started_at is None
     assert [engine.queue_position(take.id) for take in (hangs, second, third)] == [None, 1, 2]
     assert (engine.gauges()["running"], engine.gauges()["queued"]) == (1, 2)
-    getattr(engine, end)(hangs.id)
+    engine.delete(hangs.id)  # which cancels it first
     assert until(lambda: takes.get(second.id).status is not Status.QUEUED) < 0.5 + REBUILD_S
     for take in (second, third):
         assert made(takes, finished(takes, take)) == local_bytes(take)

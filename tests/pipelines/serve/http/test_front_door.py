@@ -102,6 +102,14 @@ def test_a_later_request_of_a_connection_is_refused_too(door):
         assert refusal(connection) == (431, "headers_too_large")
 
 
+@pytest.mark.parametrize(("path", "length"), [("/", 9000), ("/", 60_000), (f"/{'a' * 8170}", 1)])
+def test_a_socket_with_long_lines_gets_an_answer_too(door, path, length):
+    text = f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nX: {'a' * length}\r\n\r\n"
+    with closing(socket.create_connection(door)) as connection:
+        connection.sendall(text.encode())
+        assert refusal(connection) == (431, "headers_too_large")
+
+
 def test_a_header_that_never_ends_costs_no_memory(door):
     piece = b"a" * 10**6
     with closing(socket.create_connection(door)) as connection:
