@@ -14,10 +14,11 @@ from fastapi.responses import Response
 
 from longtake.models.domain.plan import Plan
 from longtake.models.video.mp4 import split_head
+from longtake.pipelines.serve.http.byte_ranges import check_match
 from longtake.pipelines.serve.http.dependencies import OwnTake, Service
 from longtake.pipelines.serve.http.file_responses import MP4, bytes_response
 from longtake.pipelines.serve.http.live_feed import FRAGMENT, fragments, read_fragment
-from longtake.pipelines.serve.http.route_docs import file_of, refusals
+from longtake.pipelines.serve.http.route_docs import file_of
 from longtake.pipelines.serve.http.stream_places import EVENTS
 from longtake.pipelines.serve.http.stream_response import head_of_stream
 from longtake.pipelines.serve.http.video_service import VideoService
@@ -33,7 +34,7 @@ Index = Annotated[int, Path(ge=0)]
 @router.get(
     "/playlist.m3u8",
     response_class=Response,
-    responses={200: {"description": "The playlist.", "content": {PLAYLIST: {}}}, **refusals(404, 409)},
+    responses=file_of("The playlist. While it grows it has no ETag and no ranges.", PLAYLIST),
 )
 async def hls_playlist(request: Request, take: OwnTake, service: Service) -> Response:
     """The playlist. Waits for the first fragment; ends with the video. Segments that a failed video lacks are gaps."""
@@ -45,7 +46,10 @@ async def hls_playlist(request: Request, take: OwnTake, service: Service) -> Res
     latest = service.find(take.id, take.owner)
     if not latest.fragments:
         raise lacks(latest, "its first segment")
-    return Response(_playlist(latest), media_type=PLAYLIST)
+    if latest.is_active:
+        check_match(request, None)
+        return Response(_playlist(latest), media_type=PLAYLIST)
+    return bytes_response(request, latest, "hls-playlist", _playlist(latest).encode(), PLAYLIST)
 
 
 @router.get("/init.mp4", response_class=Response, responses=file_of("The bytes.", MP4))

@@ -1,8 +1,8 @@
 """Events of a take in progress, for any number of listeners.
 
 The engine's thread appends; listeners are coroutines, each in its own event loop and at its own pace. A late listener
-gets all events from the first one on. Their number is bounded by the chunks, steps and fragments of the video and by the
-length of the queue, and they hold indices, no frames.
+gets all events from the first one on. Their number is bounded by the chunks, steps and fragments of the video and by
+the length of the queue, and they hold indices, no frames.
 """
 
 import asyncio

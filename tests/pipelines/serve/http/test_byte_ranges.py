@@ -11,6 +11,7 @@ from starlette.routing import Route
 
 from longtake.pipelines.serve.http.byte_ranges import http_date, range_response
 from longtake.pipelines.serve.http.errors import HANDLERS
+from tests.support.http_asks import Desk
 
 DATA = bytes(range(200))
 ETAG = '"abc-200"'
@@ -133,3 +134,19 @@ def test_conditions_are_asked_in_the_order_of_the_standard(method, headers, stat
 def test_head_has_the_headers_alone():
     answer = ask("HEAD", range="bytes=3-9")
     assert (answer.status_code, answer.content, answer.headers["content-length"]) == (206, b"", "7")
+
+
+@pytest.mark.report("A16")
+def test_every_file_of_the_endpoint_obeys_conditions(tmp_path):
+    desk = Desk(tmp_path)
+    at = f"/v1/videos/{desk.add(fragments=3).id}"
+    parts = ("content", "stream", "preview", "previews/0", "hls/1.m4s", "hls/playlist.m3u8")
+    for path in ("/", "/app.js", "/style.css", *(f"{at}/{part}" for part in parts)):
+        known = desk.get(path).headers
+        for headers, status in (
+            ({"If-Match": '"nope"'}, 412), ({"If-Match": known["etag"]}, 200), ({"If-Match": "*"}, 200),
+            ({"If-None-Match": f'W/{known["etag"]}'}, 304), ({"If-Modified-Since": known["last-modified"]}, 304),
+            ({"If-Unmodified-Since": "Thu, 01 Jan 1970 00:00:00 GMT"}, 412), ({"Range": "bytes=0-1"}, 206),
+        ):  # fmt: skip
+            for method in ("GET", "HEAD"):
+                assert desk.ask(method, path, headers=headers).status_code == status, (method, path, headers)
