@@ -6,8 +6,10 @@ import subprocess
 from contextlib import contextmanager
 
 import pytest
+from starlette.responses import HTMLResponse, PlainTextResponse
 
-from tests.end_to_end.browser.page_kit import served_at, wait_status
+from longtake.pipelines.serve.http.errors import not_found, unavailable
+from tests.end_to_end.browser.page_kit import Front, served_at, wait_status
 from tests.support.http_kit import PROMPT, running
 
 pytestmark = pytest.mark.xdist_group("serve")
@@ -55,16 +57,57 @@ def test_a_bad_prompt_is_said_beside_it(page, prompt, said):
     assert page.tab.get_attribute("#prompt", "aria-invalid") is None, "it goes when the text changes"
 
 
-def test_a_bad_setting_is_said_and_marked(page):
+def test_a_bad_setting_is_said_below_its_field(page):
     page.tab.fill("#prompt", PROMPT)
     page.tab.click("#settings summary")
     page.tab.fill("#num_frames", "99999")
     page.tab.click("#settings summary")
     page.tab.click("#go")
-    page.tab.wait_for_selector("#make-error:not(:empty)")
-    assert "99999" in page.tab.inner_text("#make-error")
+    page.tab.wait_for_selector("#num_frames-error:not(:empty)")
+    said = page.tab.inner_text("#num_frames-error")
+    assert said.startswith("99999") and "num_frames" not in said, "its name is above it"
     assert page.focused() == "num_frames"
-    assert page.tab.get_attribute("#num_frames", "aria-describedby") == "make-error"
+    assert page.tab.get_attribute("#num_frames", "aria-describedby") == "num_frames-error"
+    assert page.tab.inner_text("#make-error") == ""
+    page.tab.fill("#num_frames", "16")
+    assert page.tab.inner_text("#num_frames-error") == ""
+
+    page.tab.fill("#width", "100")
+    page.tab.click("#go")
+    page.tab.wait_for_selector("#height-error:not(:empty)")
+    page.tab.fill("#height", "32")
+    page.tab.click("#go")
+    page.tab.wait_for_selector("#width-error:not(:empty)")
+    said = page.tab.inner_text("#width-error")
+    assert said.startswith("100") and "16" in said and "width" not in said
+
+    page.tab.fill("#width", "")
+    page.tab.fill("#height", "")
+    page.tab.fill("#seed", "0.5")
+    page.tab.fill("#fps", "7.5")
+    page.tab.click("#add-cue")
+    page.tab.click("#go")
+    assert page.tab.inner_text("#seed-error") == "0.5 is not a whole number."
+    assert page.tab.inner_text("#fps-error") == "7.5 is not a whole number."
+    assert "remove this prompt" in page.tab.inner_text("#cues .wrong")
+    assert page.focused() == page.tab.get_attribute("#cues textarea", "id"), "the first one"
+
+
+def test_a_message_below_its_field_does_not_repeat_the_name(page):
+    says = [
+        ("width: width 100 must be a multiple of 16", "width", "100 must be a multiple of 16"),
+        ("width=100: must be a multiple of 16", "width", "100: must be a multiple of 16"),
+        ("prompt has 30 tokens: at most 22", "prompt", "It has 30 tokens: at most 22"),
+        ("prompt[1].from_frame=500: too late", "prompt[1].from_frame", "500: too late"),
+        ("the queue is full", None, "The queue is full"),
+        ("wide videos are refused", "width", "Wide videos are refused"),
+    ]
+    found = page.tab.evaluate(
+        "async all => { const {withoutName} = await import('./fields.js');"
+        " return all.map((one) => withoutName(...one)); }",
+        [[message, param] for message, param, _ in says],
+    )
+    assert found == [expected for _, _, expected in says]
 
 
 def test_a_later_prompt_that_comes_too_late_is_marked_in_its_row(page):
@@ -74,7 +117,7 @@ def test_a_later_prompt_that_comes_too_late_is_marked_in_its_row(page):
     page.tab.fill("#cues input", "500")
     page.tab.click("#go")
     page.tab.wait_for_selector("#cues input[aria-invalid]")
-    assert "500" in page.tab.inner_text("#make-error")
+    assert "500" in page.tab.inner_text("#cues .wrong")
 
 
 def test_words_that_the_model_does_not_know_are_named(page):
@@ -94,7 +137,76 @@ def test_a_video_that_fails_says_why(page):
 
 def test_a_video_that_is_not_there_is_said(open_page, kit):
     page = open_page(f"{kit.url}/#video_{'0' * 32}")
-    page.tab.wait_for_function("() => document.getElementById('leader-text').textContent.includes('There is no video')")
+    page.wait_text("leader-text", "There is no video at this address. It may have been deleted.")
+    assert page.id == ""
+    page.tab.evaluate("location.hash = '#video_of-another-time'")
+    page.wait_text("leader-text", "There is no video at this address.")
+    page.tab.evaluate("location.hash = ''")
+    page.wait_text("leader-text", "The video appears here while it is generated.")
+
+
+def test_a_reload_keeps_the_form_whatever_was_stored(page):
+    page.tab.fill("#prompt", PROMPT)
+    page.tab.click("#add-cue")
+    page.tab.fill("#cues textarea", "a circle")
+    page.tab.click("#settings summary")
+    page.tab.fill("#num_frames", "48")
+    page.tab.select_option("#coupling", "symmetric")
+    page.tab.fill("#negative_prompt", "a ring")
+    fields = ("#prompt", "#cues input", "#cues textarea", "#num_frames", "#coupling", "#negative_prompt", "#seed")
+    before = [page.tab.input_value(field) for field in fields]
+    page.tab.reload()
+    page.tab.wait_for_selector("#served:not(:empty)")
+    assert [page.tab.input_value(field) for field in fields] == before
+    assert page.tab.is_visible("#num_frames")
+    old = {
+        "prompt": "a red circle",
+        "cues": [{"at": 3}, None],
+        "settings": {"fps": "x", "seed": [1], "coupling": "loose"},
+    }
+    for text, prompt in (("{", ""), ("3", ""), (json.dumps({**old, "source": 7, "theme": "dark"}), "a red circle")):
+        page.tab.evaluate("text => sessionStorage.setItem('longtake form', text)", text)
+        page.tab.reload()
+        page.tab.wait_for_selector("#served:not(:empty)")
+        assert page.tab.input_value("#prompt") == prompt
+    assert [page.tab.input_value(f"#{name}") for name in ("fps", "seed", "coupling")] == ["", "", "causal"]
+    assert page.tab.is_hidden("#origin")
+
+
+@pytest.mark.report("A7")
+def test_what_was_deleted_elsewhere_is_let_go(page, kit):
+    """The source of a remix, the source of an extension, and the video on the screen."""
+    first = page.make(num_frames=16, seed=3)
+    page.wait_state("completed")
+    page.tab.click("#actions button:text('Remix')")
+    page.tab.click("#actions button:text('Extend')")
+    with kit.client() as client:
+        assert client.delete(f"/v1/videos/{first}").status_code == 200
+    page.tab.click("#ask-extend .main")
+    page.wait_text("extend-error", "This video was deleted, so it cannot be extended.")
+    page.tab.click("#extend-no")
+    other = page.make("a circle moves right")
+    take = kit.takes.get(other)
+    assert (take.remixed_from, take.seed, take.num_frames, take.prompt) == (None, 3, 16, "a circle moves right")
+    assert "was deleted" in page.tab.inner_text("#make-note")
+    assert page.tab.is_hidden("#origin")
+    page.wait_state("completed")
+    page.tab.click("#actions button:text('Remix')")
+    with kit.client() as client:
+        assert client.delete(f"/v1/videos/{other}").status_code == 200
+    page.tab.click(f"#shelf li[data-id={other}] button:text('Delete')")
+    page.tab.click("#ask-delete button.main")  # it is gone already
+    page.wait_text("leader-text", "The video was deleted.")
+    page.tab.wait_for_selector(f"#shelf li[data-id={other}]", state="detached")
+    assert page.tab.inner_text("#shelf-error") == ""
+    assert page.tab.is_hidden("#origin") and page.tab.input_value("#seed") == "3"
+
+    last = page.make("a red circle")
+    page.wait_state("completed")
+    with kit.client() as client:
+        client.delete(f"/v1/videos/{last}")
+    page.tab.evaluate("looks.hide(false)")  # the tab is chosen again
+    page.wait_text("leader-text", "The video was deleted.")
     assert page.id == ""
 
 
@@ -126,11 +238,26 @@ def test_a_key_is_asked_for_once_and_a_full_endpoint_counts_down(open_page, smal
     page.tab.wait_for_selector("#login:not([hidden])")
 
 
+def no_routes(path):
+    return PlainTextResponse(f"Path '{path}' not found. Ping http://.../-/routes for available routes.", 404)
+
+
+def knows_nothing(path):
+    return (
+        not_found(path.split("/")[3]).response()
+        if path.startswith("/v1/videos/")
+        else unavailable("starting").response()
+    )
+
+
+@pytest.mark.report("A3")
 def test_a_connection_that_is_lost_comes_back_by_itself(open_page, kit):
+    """The server is gone, then another one answers for it, then the endpoint starts, and is back."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    with served_at(kit.app, port) as url:
+    front = Front(kit.app)
+    with served_at(front, port) as url:
         page = open_page(url)
         page.tab.wait_for_selector("#served:not(:empty)")
         video_id = page.make(num_frames=80)
@@ -139,7 +266,27 @@ def test_a_connection_that_is_lost_comes_back_by_itself(open_page, kit):
     assert "Connection lost. Trying again" in page.tab.inner_text("#trouble-text")
     page.tab.click("#trouble-now")  # too early
     page.tab.wait_for_function("() => /again in \\d+ s/.test(document.getElementById('trouble-text').textContent)")
-    with served_at(kit.app, port):
+    page.tab.fill("#prompt", "a circle")
+    front.answer = no_routes
+    with served_at(front, port):
+        says = "text => document.getElementById('trouble-text').textContent.includes(text)"
+        page.tab.click("#trouble-now")
+        page.tab.wait_for_function(says, arg="is away (status 404)")
+        assert page.shown, "the picture stays"
+        page.tab.click("#go")
+        page.wait_text("make-error", "The endpoint is away (status 404).")
+        page.tab.reload()
+        page.tab.wait_for_function(says, arg="is away (status 404)")
+        front.answer = knows_nothing
+        page.tab.click("#trouble-now")
+        page.tab.wait_for_function(says, arg="starting")
+        front.answer = lambda path: HTMLResponse("<h1>Sign in to this network</h1>")
+        page.tab.click("#trouble-now")
+        page.tab.wait_for_function(says, arg="is away (status 200)")
+        assert page.id == video_id
+        assert page.tab.input_value("#prompt") == "a circle"
+        front.answer = None
+        page.tab.click("#trouble-now")
         page.tab.wait_for_selector("#trouble", state="hidden")
         page.wait_state("completed")
         assert page.id == video_id
@@ -192,7 +339,7 @@ def test_an_earlier_video_is_played_remixed_extended_and_deleted(page, kit):
     page.tab.fill("#extend-prompt", "a red circle")
     page.tab.fill("#extend-frames", "0")
     page.tab.click("#ask-extend .main")
-    page.tab.wait_for_selector("#extend-error:not(:empty)")
+    page.tab.wait_for_selector("#extend-frames-error:not(:empty)")
     page.tab.fill("#extend-frames", "16")
     page.tab.click("#ask-extend .main")
     page.tab.wait_for_function("id => location.hash !== '#' + id", arg=first)

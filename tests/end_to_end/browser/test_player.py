@@ -10,6 +10,11 @@ from tests.support.http_kit import PROMPT
 
 pytestmark = pytest.mark.xdist_group("serve")
 NO_MSE = "delete window.MediaSource; delete window.ManagedMediaSource;"
+SHOWS = """addEventListener("DOMContentLoaded", () => {
+  const stage = document.getElementById("stage");
+  window.shows = [];
+  new MutationObserver(() => shows.push(stage.dataset.shown)).observe(stage, {attributeFilter: ["data-shown"]});
+});"""
 NO_HLS = "HTMLMediaElement.prototype.canPlayType = () => '';"
 
 
@@ -94,12 +99,29 @@ def test_a_page_that_is_loaded_again_goes_on_with_the_video(page, kit):
 
 
 def test_a_finished_video_is_shown_whole_in_another_tab(open_page, page, kit):
+    """It opens with the refined picture, though the preview is there first."""
     video_id = page.make(num_frames=40)
     wait_status(kit, video_id, "completed")
-    late = open_page(f"{kit.url}/#{video_id}")
+    late = open_page(f"{kit.url}/#{video_id}", init=SHOWS)
     late.wait_shown("fine")
     late.wait_developed()
     assert set(late.cells("segments")) == {"done"}
+    assert set(late.tab.evaluate("shows")) == {"", "fine"}
+
+
+def test_while_the_preview_waits_it_goes_back_to_refined_frames(page, kit):
+    video_id = page.make(num_frames=160, fps=60)  # played faster than it is made
+    page.wait_shown("low")
+    page.wait_text("waiting", "Again, now refined")
+    assert page.shown == "fine"
+    assert status_of(kit, video_id) == "in_progress"
+    assert int(page.tab.input_value("#seek")) < 60
+    page.wait_shown("low")  # it goes on with the preview behind the refined frames
+    page.wait_text("waiting", "Again, now refined")
+    assert page.tab.evaluate("looks.head()[0]") >= 8, "what was shown is not shown again"
+    page.tab.check("input[value=low]", force=True)
+    page.wait_state("completed")
+    assert page.shown == "low", "whoever wants the preview keeps it"
 
 
 def test_a_hidden_tab_closes_its_streams_and_reopens_them_when_shown(page):
