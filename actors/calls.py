@@ -2,12 +2,13 @@
 
 done      it returned
 raised    it raised, and would raise again: the reason is for the user
-lost      the actor died or took too long: the same call may be made again
+lost      the actor died, took too long or was given up: the same call may be made again
 missing   an argument died with a machine: must be made again first
 """
 
+import logging
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -27,6 +28,7 @@ from ray.exceptions import (
 from longtake.actors.pool import Pool, reason
 from longtake.actors.worker import Receipt
 
+logger = logging.getLogger(__name__)
 LOST = (RayActorError, NodeDiedError, WorkerCrashedError, OutOfMemoryError)  # no common parent but RayError
 MISSING = (ObjectLostError, ObjectFetchTimedOutError)
 
@@ -70,6 +72,7 @@ class Calls:
         """
         self._pools, self._timeout_s, self._patience_s = pools, timeout_s, patience_s
         self._running: dict[Any, Call] = {}
+        self._given_up: dict[Any, float] = {}  # calls that nobody waits for, and their latest end by `time.monotonic`
 
     def __len__(self) -> int:
         return len(self._running)
@@ -89,6 +92,16 @@ class Calls:
         receipt, carry, output = actor.call.remote(method, *args)
         self._running[receipt] = Call(subject, pool, index, carry, output, time.monotonic())
 
+    def give_up(self, unwanted: Callable[[Any], bool], grace_s: float) -> None:
+        """Running calls with an `unwanted` subject that do not end within `grace_s` are lost, and their actors killed.
+
+        Most calls end within seconds, and building an actor takes longer than that: hence the grace.
+        """
+        until = time.monotonic() + grace_s
+        for reference, call in self._running.items():
+            if unwanted(call.subject):
+                self._given_up.setdefault(reference, until)
+
     def wait(self, timeout_s: float) -> list[Outcome]:
         """Outcomes of calls that ended, none after `timeout_s` without one. Raises RuntimeError when a pool is dead."""
         back = {proof: pool for pool in self._pools for proof in pool.proofs}
@@ -105,6 +118,7 @@ class Calls:
 
     def _ended(self, reference: Any) -> Outcome:
         call = self._running.pop(reference)
+        self._given_up.pop(reference, None)
         try:
             receipt: Receipt = ray.get(reference)
         except RayError as error:
@@ -124,10 +138,17 @@ class Calls:
         return Outcome(call, Fate.RAISED, why=reason(error), error=cause)
 
     def _overdue(self) -> list[Outcome]:
-        now = time.monotonic()
-        late = {ref: call for ref, call in self._running.items() if now - call.started_s > self._timeout_s}
-        for reference, call in late.items():
+        now, outcomes = time.monotonic(), []
+        for reference, call in list(self._running.items()):
+            if now - call.started_s > self._timeout_s:
+                why = f"it took longer than ray.task_timeout_s={self._timeout_s:g}"
+            elif now > self._given_up.get(reference, now):
+                why = "its video was given up"
+            else:
+                continue
             del self._running[reference]
+            self._given_up.pop(reference, None)
+            logger.warning("call ended pool=%s seconds=%.1f reason=%s", call.pool.name, now - call.started_s, why)
             call.pool.kill(call.actor)
-        why = f"it took longer than ray.task_timeout_s={self._timeout_s:g}"
-        return [Outcome(call, Fate.LOST, why=why) for call in late.values()]
+            outcomes.append(Outcome(call, Fate.LOST, why=why))
+        return outcomes

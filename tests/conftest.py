@@ -93,8 +93,10 @@ def ray_cluster(s3_url, tmp_path_factory):
     os.environ["RAY_raylet_start_wait_time_s"] = "150"  # noqa: SIM112 - a busy machine needs more than 30 s
     import ray
 
+    from longtake.pipelines.serve.http.backpressure import PROXY_CALLBACK
     from tests.support.actor_shelf import shelved_actors
 
+    os.environ[PROXY_CALLBACK] = "longtake.pipelines.serve.http.backpressure.proxy_middleware"  # as `longtake serve`
     ray.init("local", num_cpus=32, include_dashboard=False, log_to_driver=False)
     with shelved_actors(tmp_path_factory.mktemp("actors")):
         yield ray

@@ -3,6 +3,7 @@
 import socket
 from dataclasses import replace
 
+from longtake.models.domain.checks import FieldError
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.bundle_limits import limits_of
 from longtake.pipelines.serve.http.keys import read_keys
@@ -12,8 +13,23 @@ from longtake.pipelines.serve.settings import ServeConf
 def check(conf: ServeConf) -> None:
     """Raises ValueError, naming field, value and rule, for an endpoint that could not start."""
     limits_of(conf).check(conf)
+    _check_defaults(conf)
     read_keys(conf.serve.keys_file)
     Store(conf.serve.takes).check("serve.takes")
+
+
+def _check_defaults(conf: ServeConf) -> None:
+    """A request that names only a prompt has to be within the limits."""
+    size, steps = conf.refiner, conf.base.num_inference_steps
+    try:
+        conf.serve.check_size(size.width, size.height)
+    except FieldError as error:
+        raise FieldError(f"refiner.{error.field}", error.problem) from None
+    if steps > conf.serve.max_steps:
+        raise FieldError.of(
+            "base.num_inference_steps", steps, f"must be at most serve.max_steps={conf.serve.max_steps}"
+        )
+    conf.serve.check_cost(size.width, size.height, 1, steps + size.num_inference_steps)
 
 
 def check_port(conf: ServeConf) -> ServeConf:

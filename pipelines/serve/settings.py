@@ -1,10 +1,12 @@
 """Settings of the endpoint, beyond the configuration of its videos."""
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from longtake.models.domain.checks import require
 from longtake.models.domain.prompt import Settings
 from longtake.models.domain.scheduler import Coupling
 from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
@@ -27,14 +29,26 @@ class ServeParams:
     max_frames: int = 2400
     max_prompt_chars: int = 2000
     max_cues: int = 64  # prompts of a video
+    # Together they bound the longest call: `plan.window_frames` x `max_pixels` x `refiner.steps_per_task`, or
+    # `plan.chunk_frames` x `max_steps`.
     max_pixels: int = 1280 * 720  # of a frame
+    max_side: int = 2048  # pixels: width or height of a frame
+    max_aspect: float = 4.0  # the longer side divided by the shorter one
     max_steps: int = 100  # denoising steps of the base model
+    # Pixels of a frame x frames x steps of both stages. The default: 2400 frames of 1280x720 with the default steps.
+    max_cost: int = 25 * 10**9
     max_body_bytes: int = 65536
-    max_streams: int = 64  # open connections that receive bytes or events
+    max_streams: int = 64  # open connections that receive video; one that receives events counts as a quarter
     expires_s: int = 86400  # finished videos are kept this long
-    max_disk_bytes: int = 20 * 2**30  # of all videos; the oldest finished ones are deleted first
-    cors_origins: tuple[str, ...] = ()
+    max_disk_bytes: int = 20 * 2**30  # of all videos; beyond it the oldest of the key that has most are deleted
+    cors_origins: tuple[str, ...] = ()  # pages that may use the API, such as https://example.org; "*" for any
+    # Addresses or networks of proxies in front of the endpoint, such as 10.0.0.0/8: the `X-Forwarded-For` and
+    # `X-Forwarded-Proto` of any other client are not believed.
+    trusted_proxies: tuple[str, ...] = ()
     log_prompts: bool = False
+    # A call of a video that was cancelled, deleted or has failed may still run so long; then its actor is killed and
+    # built again, which takes as long as at the start of the endpoint. Calls of other videos go on.
+    cancel_grace_s: float = 5.0
     drain_s: float = 20.0  # at shutdown: time for running work to be saved
 
     def __post_init__(self) -> None:
@@ -46,10 +60,42 @@ class ServeParams:
             raise ValueError(f"max_queued={self.max_queued} must be at least 0")
         if not 0 <= self.port < 65536:
             raise ValueError(f"port={self.port} must be from 0 to 65535; 0 picks a free port")
-        if self.drain_s < 0:
-            raise ValueError(f"drain_s={self.drain_s} must be at least 0")
+        for name in ("drain_s", "cancel_grace_s"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 0")
+        if not self.max_aspect >= 1:
+            raise ValueError(f"max_aspect={self.max_aspect} must be at least 1")
+        for network in self.trusted_proxies:
+            try:
+                ipaddress.ip_network(network)
+            except ValueError:
+                rule = "must be an IP address or a network, such as 10.0.0.0/8"
+                raise ValueError(f"trusted_proxies={network}: {rule}") from None
+        for origin in self.cors_origins:
+            if origin != "*" and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^/\s?#@]+", origin):
+                rule = "must be a scheme and a host, such as https://example.org, without a path; or *"
+                raise ValueError(f"cors_origins={origin}: {rule}")
         if self.keys_file is None and not is_loopback(self.host):
             raise ValueError(f"host={self.host}: other machines could connect; name a file of API keys, keys_file=PATH")
+
+    def check_size(self, width: int, height: int, field: str | None = None) -> None:
+        """Raises FieldError, for `field` or else the longer side, for a frame that is too large or too narrow."""
+        longer, shorter = max(width, height), min(width, height)
+        field, value = field or ("width" if width >= height else "height"), f"{width}x{height}"
+        require(longer <= self.max_side, field, value, f"no side may exceed {self.max_side} pixels (serve.max_side)")
+        rule = f"the longer side may be at most {self.max_aspect:g} times the shorter one (serve.max_aspect)"
+        require(longer <= self.max_aspect * shorter, field, value, rule)
+        rule = f"a frame may have at most {self.max_pixels} pixels (serve.max_pixels)"
+        require(width * height <= self.max_pixels, field, value, rule)
+
+    def check_cost(self, width: int, height: int, num_frames: int, num_steps: int) -> None:
+        """Raises FieldError for a video with too many pixels x frames x steps; `num_steps` are those of both stages."""
+        cost = width * height * num_frames * num_steps
+        rule = (
+            f"{width}x{height} pixels x {num_frames} frames x {num_steps} steps are {cost}, and at most "
+            f"{self.max_cost} are allowed (serve.max_cost): take fewer frames, smaller ones, or fewer steps"
+        )
+        require(cost <= self.max_cost, "num_frames", num_frames, rule)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

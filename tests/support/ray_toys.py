@@ -25,6 +25,7 @@ class ToyFactory:
     fail_before: int = 0  # the base model raises on chunks before this one
     broken: str = ""  # the build raises with this message
     hang_once: str = ""  # a file: the first call creates it and hangs
+    hang_prompt: str = ""  # every call with this prompt hangs
     spoil: str = ""  # fault of videos with odd seeds from the second chunk on: cut or black
     rgb: bool = False  # toys of tests/support/toy.py, whose frames fit into an mp4
     size: int = 32  # of refined frames, in pixels
@@ -59,6 +60,8 @@ class ToyStage:
             os.kill(os.getpid(), signal.SIGKILL)
         if faults.hang_once and not os.path.exists(faults.hang_once):
             open(faults.hang_once, "w").close()
+            time.sleep(600)
+        if faults.hang_prompt and spec.prompt == faults.hang_prompt:
             time.sleep(600)
         if faults.fail_prompt and spec.prompt == faults.fail_prompt:
             raise ValueError(f"prompt={spec.prompt!r}: the toy does not like it")

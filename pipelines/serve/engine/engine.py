@@ -4,7 +4,7 @@ One thread owns all of it. Calls from other threads run there too, and wait a mo
 the events of a take can be read at once.
 
 1. Takes are made in the order of submission, at most `in_flight` at once. With `max_queued` waiting, one more is
-   refused.
+   refused. A take is in progress from its first call on; until then it is queued, and has a place.
 2. A take is accepted when its record is written. After a restart it resumes from its files, except a transient one,
    whose connection is gone.
 3. The end of a take is written before it is announced.
@@ -13,11 +13,9 @@ the events of a take can be read at once.
 """
 
 import logging
-import math
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import wraps
@@ -30,12 +28,12 @@ from longtake.models.domain.prompt import with_prompt
 from longtake.pipelines.config.conf import for_video
 from longtake.pipelines.files.folder_lock import FolderLock, LeaseTimes, exclusive
 from longtake.pipelines.runners.ray_cluster import Factories
-from longtake.pipelines.runners.ray_metrics import RayMetrics
 from longtake.pipelines.runners.spec_checks import plan_for
 from longtake.pipelines.serve.engine.call_queue import CallQueue
-from longtake.pipelines.serve.engine.metrics import DESCRIPTIONS
+from longtake.pipelines.serve.engine.metrics import Gauges
 from longtake.pipelines.serve.engine.pool_startup import PoolStartup
 from longtake.pipelines.serve.engine.results import CANCELLED, CLIENT_GONE, Error, TakeResults
+from longtake.pipelines.serve.engine.take_queue import QueueFull, TakeQueue
 from longtake.pipelines.serve.engine.take_runner import TakeRunner
 from longtake.pipelines.serve.library.events import EventLog
 from longtake.pipelines.serve.library.paths import folder
@@ -54,14 +52,6 @@ TURN_S = 0.05  # the longest wait of a caller while calls run
 EXPIRE_S = 10.0  # between searches for expired takes
 LEASE = LeaseTimes(renew_s=5.0, dead_s=20.0, settle_s=3.0)  # short: people wait for the endpoint to return
 CLOSED = "the endpoint is closed"
-
-
-class QueueFull(Exception):
-    """The queue is full; a place is likely to be free in `retry_after_s`."""
-
-    def __init__(self, max_queued: int, retry_after_s: float) -> None:
-        self.retry_after_s = max(1, math.ceil(retry_after_s))
-        super().__init__(f"The queue is full ({max_queued} videos); retry in {self.retry_after_s} s.")
 
 
 class NotReady(RuntimeError):
@@ -97,11 +87,9 @@ class Engine:
         self._close_s = 0.0  # the latest end, once it is closing, by the monotonic clock
         self._lock = FolderLock()
         self._runner: TakeRunner | None = None
-        self._metrics: RayMetrics | None = None
-        self._waiting: deque[str] = deque()
+        self._queue = TakeQueue(conf.serve, takes, self._results)
         self._orphans: list[str] = []  # folders without a record
-        self._library: dict[str, float] = {}
-        self._gauges: dict[str, float] = {}
+        self._gauges = Gauges()
         self._expire_s = 0.0  # the next search for expired takes, by the monotonic clock
 
     def start(self) -> None:
@@ -124,9 +112,18 @@ class Engine:
         """The events of an active take; None for any other. Never raises."""
         return self._results.logs.get(take_id)
 
+    def queue_position(self, take_id: str) -> int | None:
+        """The place of a queued take, 1 for the next one; None for any other. Never raises."""
+        return self._queue.place(take_id)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the library was read and is ours: before, a take that exists would seem to be missing."""
+        return self._is_open
+
     def gauges(self) -> dict[str, float]:
         """Figures of a moment ago, as in `metrics.DESCRIPTIONS`. Never raises."""
-        return self._gauges
+        return self._gauges.latest
 
     def extend(self, source: Take, prompt: str, num_frames_more: int) -> Take:
         """Queues a take that begins as `source`, a completed one, and continues with `prompt`.
@@ -142,17 +139,16 @@ class Engine:
         """Queues a take. Raises QueueFull, and ValueError for a video that can never be made."""
         if self._closing.is_set():
             raise NotReady(CLOSED)
-        params = self._conf.serve
         plan_for(for_video(self._conf, take.spec.settings), take.spec)  # only checked: a queued take keeps its request
-        if len(self._waiting) + self._num_running >= params.in_flight + params.max_queued:
-            raise QueueFull(params.max_queued, self._results.retry_after_s)
+        self._queue.check_room(self._num_begun)
         take = self._takes.create(replace(take, status=Status.QUEUED))
-        self._wait(take)
+        self._queue.add(take)
+        self._show_queue()
         return take
 
     @_in_thread
     def cancel(self, take_id: str) -> Take:
-        """Ends a take; its files so far stay. No more calls of it start, and running ones are left to end.
+        """Ends a take; its files so far stay. No more calls of it start; running ones have `cancel_grace_s` to end.
 
         Does nothing to a take that has ended. Raises NoSuchTake.
         """
@@ -161,7 +157,7 @@ class Engine:
             if self._runner is not None and take_id in self._runner:
                 take = self._runner.stop(take_id)
             else:
-                self._waiting.remove(take_id)
+                self._queue.remove(take_id)
             self._end(take, CANCELLED)
         return self._takes.get(take_id)
 
@@ -240,7 +236,7 @@ class Engine:
             if take.transient:
                 self._end(take, CLIENT_GONE)
             else:
-                self._wait(self._with_progress(take))
+                self._queue.add(self._with_progress(take))
         self.why = "its actors are being built"
         self._is_open = True
 
@@ -267,7 +263,7 @@ class Engine:
 
     def _ready(self, pools: Mapping[str, Pool], bundle_sha256: str) -> None:
         self._runner = TakeRunner(self._conf, pools, bundle_sha256, self._takes, self._end)
-        self._metrics = RayMetrics(DESCRIPTIONS)
+        self._gauges.export()
         for take_id in self._orphans:
             self._runner.remove(take_id)
         if not self._closing.is_set():
@@ -295,32 +291,33 @@ class Engine:
                 self._remove(take_id)
             except Exception as error:
                 logger.warning("video not removed id=%s reason=%s", take_id, error)
-        takes = self._takes.all()
-        self._library = {"videos": len(takes), "size_bytes": sum(take.size_bytes for take in takes)}
+        self._gauges.count(self._takes.all())
         self._expire_s = time.monotonic() + EXPIRE_S
 
     def _hand_out(self) -> None:
         """Starts all that can start."""
         if self._runner is not None:
             drains = self._closing.is_set()
-            while self._waiting and self._num_running < self._conf.serve.in_flight and not drains:
-                take_id = self._waiting.popleft()
+            while self._num_begun < self._conf.serve.in_flight and not drains and (take_id := self._queue.next()):
                 self._runner.begin(self._takes.get(take_id), self._results.logs[take_id])
             self._runner.hand_out(tasks=not drains)
-        counts = {name: float(count) for name, count in self._results.counts.items()}
-        now = {"queued": float(len(self._waiting)), "running": float(self._num_running)}
+        self._show_queue()
+        without_call = len(self._without_call)
+        now = {"queued": len(self._queue) + without_call, "running": self._num_begun - without_call}
         calls = self._runner.gauges() if self._runner is not None else {}
-        self._gauges = {**now, **calls, **self._library, **counts}
-        if self._metrics is not None:
-            self._metrics.show(self._gauges)
+        self._gauges.show(now, calls, self._results.counts)
 
     @property
-    def _num_running(self) -> int:
+    def _num_begun(self) -> int:
         return 0 if self._runner is None else self._runner.num_takes
 
-    def _wait(self, take: Take) -> None:
-        self._waiting.append(take.id)
-        self._results.open(take)
+    @property
+    def _without_call(self) -> Sequence[str]:
+        """Takes that the runner has, and that wait for their first call."""
+        return () if self._runner is None else self._runner.waiting
+
+    def _show_queue(self) -> None:
+        self._queue.show(self._without_call)
 
     def _end(self, take: Take, error: Error | None) -> None:
         self._results.end(take, error)

@@ -6,6 +6,9 @@
 1. Files of a take that exist are read, not made again, both after a restart and after a loss.
 2. A take that cannot be made or written fails without affecting the others.
 3. The files of a take are removed once no writer is working on it.
+4. A take is in progress from its first call on, and not before: with many of them, others may have all actors.
+5. A call of a take that has ended has `serve.cancel_grace_s` to end, then its actor is killed and built again. In a
+   bulk job such a call runs to its end: nobody waits there, and building an actor takes longer than most calls.
 """
 
 import logging
@@ -47,6 +50,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         super().__init__(conf, pools, WAITING_SEGMENTS)
         self._conf, self._bundle_sha256, self._takes, self._end = conf, bundle_sha256, takes, end
         self._to_remove: set[str] = set()  # takes whose files are to be removed
+        self.waiting: list[str] = []  # takes without a call so far, in order
 
     @property
     def num_takes(self) -> int:
@@ -72,8 +76,6 @@ class TakeRunner(VideoDriver[TakeInProgress]):
 
     def begin(self, take: Take, events: EventLog) -> None:
         """Starts or resumes a take."""
-        is_new = take.started_at is None
-        take = replace(take, status=Status.IN_PROGRESS, started_at=take.started_at or int(time.time()))
         try:
             conf = for_video(self._conf, take.spec.settings)
             origin = made_with(conf, self._bundle_sha256)
@@ -83,14 +85,19 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         if take.made_with not in ("", origin):
             return self._end(take, OTHER_SETTINGS)
         self._videos[take.id] = video
-        if self._save(video):
-            events.append("status", status=Status.IN_PROGRESS.value)
-            self._list_files(video, is_new)
+        if take.started_at is None:
+            self.waiting.append(take.id)
+        elif not self._set_in_progress(video):
+            return
+        self._list_files(video)
 
     def stop(self, take_id: str) -> Take:
-        """Ends the work on a take. Running calls are left to end; they take seconds."""
+        """Ends the work on a take: rule 5."""
         take = self._videos[take_id].take
         self._forget(take_id)
+        if take_id in self.waiting:
+            self.waiting.remove(take_id)
+        self._calls.give_up(lambda subject: subject.video_id == take_id, self._conf.serve.cancel_grace_s)
         return take
 
     def remove(self, take_id: str) -> None:
@@ -122,6 +129,24 @@ class TakeRunner(VideoDriver[TakeInProgress]):
             self._to_remove.discard(take_id)
             self._jobs.put(WriterJob("remove", (take_id,)))
         super().hand_out(tasks)
+        self._note_first_calls()
+
+    def _note_first_calls(self) -> None:
+        """Rule 4."""
+        if not self.waiting:
+            return
+        called = {subject.video_id for pool in self._pools.values() for subject in self._calls.subjects(pool)}
+        for take_id in [take_id for take_id in self.waiting if take_id in called]:
+            self.waiting.remove(take_id)
+            self._set_in_progress(self._videos[take_id])
+
+    def _set_in_progress(self, video: TakeInProgress) -> bool:
+        """Whether its record could be written."""
+        started_at = video.take.started_at or int(time.time())
+        video.take = replace(video.take, status=Status.IN_PROGRESS, started_at=started_at)
+        if saved := self._save(video):
+            video.events.append("status", status=Status.IN_PROGRESS.value)
+        return saved
 
     def _chunk_file(self, video: TakeInProgress, index: int) -> str | None:
         return video.chunk_path(index)
@@ -174,15 +199,15 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         if video.files_known:
             self._resume(video)
         else:
-            self._list_files(video, is_new=False)
+            self._list_files(video)
 
     def _fail(self, video: TakeInProgress, why: str) -> None:
         self._end(self.stop(video.take.id), not_made(why))
 
-    def _list_files(self, video: TakeInProgress, is_new: bool) -> None:
+    def _list_files(self, video: TakeInProgress) -> None:
         """Finds its files: a new one has none, except those of the take that it extends."""
         take = video.take
-        if not is_new:
+        if take.started_at is not None:
             self._jobs.put(WriterJob("list_files", (take.id,), take.id), first=True)
         elif take.extends is not None and (source := self._source(take.extends, take.made_with)) is not None:
             names = inherited(shape_of(source.spec, for_video(self._conf, source.spec.settings)))

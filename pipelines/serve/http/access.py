@@ -4,7 +4,8 @@
    own at this address (DNS rebinding).
 2. A request that changes something, and a WebSocket, has to come from our own page, an allowed origin, or no page.
 3. With API keys every request needs one, except the page, `/health`, `/login`, `/logout` and the OpenAPI document.
-4. Requests per minute are limited for each key, and for each address where there is no key or an unknown one.
+4. Requests per minute are limited for each key, and for each address where there is no key or an unknown one. Headers
+   that name another address are believed only from `serve.trusted_proxies`.
 5. A body is read up to its limit, whatever its Content-Length says.
 6. An internal error becomes a 500 that does not tell its cause, which is logged.
 """
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from longtake.pipelines.serve.http.client_address import TrustedProxies, comes_from_elsewhere
 from longtake.pipelines.serve.http.errors import ApiError
 from longtake.pipelines.serve.http.keys import Keys, RateLimiter
 from longtake.pipelines.serve.settings import ServeParams, is_loopback
@@ -47,6 +49,7 @@ class AccessControl:
         self._app, self._params, self._keys = app, params, keys
         self._open = OPEN | set(open_paths)
         self._limiter = RateLimiter(params.requests_per_minute)
+        self._proxies = TrustedProxies(params.trusted_proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -58,7 +61,9 @@ class AccessControl:
             if not self._keys:
                 _check_local(scope, headers)
             self._check_origin(scope, headers)
-            scope.setdefault("state", {})["owner"] = self._authenticate(scope, headers)
+            state, peer = scope.setdefault("state", {}), (scope.get("client") or (None,))[0]
+            state["is_https"] = self._proxies.is_https(peer, scope["scheme"], headers)
+            state["owner"] = self._authenticate(scope, headers, self._proxies.client(peer, headers))
             limited = self._limited(headers, receive) if scope["type"] == "http" else receive
             await self._app(scope, limited, sender)
         except ApiError as refusal:
@@ -76,14 +81,14 @@ class AccessControl:
         if (
             changes
             and origin is not None
-            and origin not in self._params.cors_origins
+            and not {origin, "*"} & set(self._params.cors_origins)
             and _host_of(origin) != headers.get("host")
         ):
             raise ApiError(403, "origin_not_allowed", f"Origin {origin} is not allowed.")
 
-    def _authenticate(self, scope: Scope, headers: Headers) -> str:
+    def _authenticate(self, scope: Scope, headers: Headers, client: str) -> str:
         """The owner of the request's key. Raises ApiError for a missing or unknown key, or too many requests."""
-        address = f"address {(scope.get('client') or ('unknown',))[0]}"
+        address = f"address {client}"
         if scope["path"] in self._open:
             if scope["method"] == "POST":  # a login: keys could be guessed
                 self._count(address)
@@ -100,7 +105,8 @@ class AccessControl:
     def _count(self, name: str) -> None:
         wait_s = self._limiter.wait_s(name)
         if wait_s:
-            message = f"The limit is {self._params.requests_per_minute} requests per minute."
+            whose = f"this {name}" if name.startswith("address ") else "this key" if name else "this endpoint"
+            message = f"The limit of {whose} is {self._params.requests_per_minute} requests per minute."
             raise ApiError(429, "rate_limit_exceeded", message, retry_after_s=wait_s)
 
     def _limited(self, headers: Headers, receive: Receive) -> Receive:
@@ -163,7 +169,7 @@ def _check_local(scope: Scope, headers: Headers) -> None:
     host, client = headers.get("host", ""), scope.get("client")
     if not _is_local(host):
         raise ApiError(403, "host_not_allowed", f"Host {host} is not a loopback name of this machine.")
-    if client and not is_loopback(client[0]):
+    if (client and not is_loopback(client[0])) or comes_from_elsewhere(headers):
         raise ApiError(403, "address_not_allowed", "Without API keys only this machine has access.")
 
 

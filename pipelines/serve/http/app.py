@@ -3,10 +3,9 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from fastapi import FastAPI
-from fastapi.responses import FileResponse, Response
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from longtake import __version__
 from longtake.models.stages.bundle import Bundle
@@ -20,15 +19,22 @@ from longtake.pipelines.serve.http import routes_streams as streams
 from longtake.pipelines.serve.http import routes_videos as videos
 from longtake.pipelines.serve.http.access import AccessControl
 from longtake.pipelines.serve.http.backpressure import FlowControl
+from longtake.pipelines.serve.http.closing import Closing
+from longtake.pipelines.serve.http.cors import Cors
 from longtake.pipelines.serve.http.errors import HANDLERS
+from longtake.pipelines.serve.http.file_responses import page_response
 from longtake.pipelines.serve.http.keys import Keys, read_keys
 from longtake.pipelines.serve.http.openapi import document
 from longtake.pipelines.serve.http.request_checks import RequestChecker
+from longtake.pipelines.serve.http.request_line import RequestLine, add_heads, methods_of
 from longtake.pipelines.serve.http.video_service import VideoService
 from longtake.pipelines.serve.library.takes import Takes
 from longtake.pipelines.serve.settings import ServeConf
 
 PAGE = Path(__file__).parent / "page"
+ROUTERS = (videos.router, streams.router, hls.router, service.router)
+for _router in ROUTERS:
+    add_heads(_router)
 DESCRIPTION = """Long videos from text that play while they are generated.
 
 If the endpoint has API keys, every request except those to `/health` and the page needs one: `Authorization: Bearer
@@ -51,36 +57,40 @@ def create_app(engine: Engine, takes: Takes, conf: ServeConf, bundle: Bundle | N
         docs_url=None,  # these pages load scripts from elsewhere
         redoc_url=None,
         exception_handlers=HANDLERS,
-        middleware=_middleware(conf, keys, page),
+        middleware=_middleware(conf, keys, page, engine),
     )
     checker = RequestChecker(conf, bundle or build_texts(conf), limits_of(conf).size_multiple)
     app.state.keys, app.state.service = keys, VideoService(engine, takes, checker)
-    for routes in (videos, streams, hls, service, socket):
-        app.include_router(routes.router)
+    for router in (*ROUTERS, socket.router):
+        app.include_router(router)
     for at, path in page.items():
         _add_file(app, at, path)
     app.openapi = lambda: document(app)  # type: ignore[method-assign]
     return app
 
 
-def _middleware(conf: ServeConf, keys: Keys, page: Collection[str]) -> list[Middleware]:
+def _middleware(conf: ServeConf, keys: Keys, page: Collection[str], engine: Engine) -> list[Middleware]:
     """CORS is outside access control, so that pages of allowed origins can read its refusals."""
     flow = Middleware(FlowControl)
     access = Middleware(AccessControl, params=conf.serve, keys=keys, open_paths=page)
+    closing = Middleware(Closing, engine=engine)
+    files = {path: {"GET", "HEAD", "OPTIONS"} for path in (*page, "/openapi.json")}
+    request_line = Middleware(RequestLine, methods={**methods_of(ROUTERS), **files})
     if not conf.serve.cors_origins:
-        return [flow, access]
+        return [flow, access, closing, request_line]
     cors = Middleware(
-        CORSMiddleware,
+        Cors,
         allow_origins=conf.serve.cors_origins,
-        allow_methods=["GET", "HEAD", "POST", "DELETE"],
-        allow_headers=["Authorization", "Content-Type", "Range", "Last-Event-ID"],
-        expose_headers=["Content-Range", "ETag", "Retry-After", streams.ID_HEADER],
+        allow_methods=["GET", "HEAD", "POST", "DELETE", "OPTIONS"],
+        allow_headers=["*"],
+        expose_headers=["Allow", "Content-Range", "ETag", "Retry-After", "WWW-Authenticate", streams.ID_HEADER],
+        allow_private_network=True,  # an allowed page on the internet may use an endpoint on this machine
     )
-    return [flow, cors, access]
+    return [flow, cors, access, closing, request_line]
 
 
 def _add_file(app: FastAPI, at: str, path: Path) -> None:
-    async def send() -> Response:
-        return FileResponse(path, headers={"Cache-Control": "no-cache"})  # revalidated by its ETag
+    async def send(request: Request) -> Response:
+        return await page_response(request, path)
 
     app.add_api_route(at, send, methods=["GET", "HEAD"], include_in_schema=False)

@@ -1,4 +1,4 @@
-"""Flow control between the app and a client: Serve's proxy has none of its own.
+"""Flow control between the app and a client: Serve's proxy has none of its own. And the middleware of that proxy.
 
     replica   app ──► FlowControl ──►  any number of messages  ──► Acknowledge ──► client   proxy
                            ▲                                            │
@@ -9,7 +9,8 @@ Between replica and proxy is a queue without a bound: two clients that did not r
 
 1. At most `WINDOW_BYTES` and one message are unacknowledged. A byte is acknowledged once the client's socket took it.
 2. The proxy acknowledges every `ACK_BYTES`, so a short response is never acknowledged.
-3. Without `Acknowledge` (it announces itself in a header) nothing is counted and nothing waits.
+3. The replica's responses carry a MARK for ProxyGuard.
+4. Without `Acknowledge` (it announces itself in a header) nothing is counted and nothing waits.
 """
 
 import asyncio
@@ -18,6 +19,9 @@ from typing import Any
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from longtake.pipelines.serve.http.front_door import install
+from longtake.pipelines.serve.http.proxy_guard import MARK, STARTS, ProxyGuard
+
 WINDOW_BYTES, ACK_BYTES = 2**22, 2**20
 HEADER = b"longtake-flow-control"
 ACK = "longtake.ack"  # type of the message that acknowledges a number of bytes
@@ -25,8 +29,9 @@ PROXY_CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"  # in the environme
 
 
 def proxy_middleware() -> list[Middleware]:
-    """The middleware of Serve's proxy, as PROXY_CALLBACK names it."""
-    return [Middleware(Acknowledge)]
+    """The middleware of Serve's proxy, the outermost last. Serve calls it there, as PROXY_CALLBACK names it."""
+    install()
+    return [Middleware(Acknowledge), Middleware(ProxyGuard)]
 
 
 class Acknowledge:
@@ -140,6 +145,8 @@ class _SendWindow:
             self._has_room.clear()
             await self._has_room.wait()
         self._num_bytes += _size(message)
+        if message["type"] in STARTS:
+            message = {**message, "headers": [*message.get("headers", ()), MARK]}
         await self._send(message)
 
 

@@ -3,8 +3,10 @@
 Programs read `code`, people read `message`; `param` is the invalid field, by its name in the request.
 """
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 
 from fastapi import Request
@@ -17,7 +19,31 @@ from longtake.pipelines.serve.library.takes import SETTING_KEYS
 
 TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 REQUEST_FIELDS = {key: name for name, key in SETTING_KEYS.items()}  # of settings of the configuration
-MAX_CHARS = 400  # of a message, which repeats what a client sent
+MAX_CHARS, MAX_SHOWN = 400, 60  # of a message, which repeats what a client sent, and of a value in it
+RULES = {  # of pydantic's types of errors
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "less_than": "must be less than {lt}",
+    "literal_error": "must be {expected}",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of fewer digits",
+    "int_from_float": "must be a whole number",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
+MEANT = {  # names of other tools
+    "duration": "seconds",
+    "length": "seconds",
+    "frames": "num_frames",
+    "steps": "num_inference_steps",
+    "cfg": "guidance_scale",
+    "cfg_scale": "guidance_scale",
+    "resolution": "size",
+    "negative": "negative_prompt",
+    "text": "prompt",
+}
 
 
 class ApiError(Exception):
@@ -64,21 +90,33 @@ def from_value_error(error: ValueError) -> ApiError:
     return invalid(" ".join(f"{param}{error.problem}".split()), param)
 
 
-def from_validation(errors: Sequence[Mapping[str, Any]]) -> ApiError:
-    """The refusal for the first of pydantic's errors, which come with their context."""
+def from_validation(errors: Sequence[Mapping[str, Any]], fields: Collection[str] = ()) -> ApiError:
+    """The refusal for the first of pydantic's errors, which come with their context. `fields` are those of the body."""
     first = errors[0]
     param = _place(first["loc"])
     if first["type"] == "extra_forbidden":
-        return invalid(f"{param}: unknown field", param, "unknown_parameter")
+        return invalid(f"{param}: unknown field{_suggestion(param, fields)}", param, "unknown_parameter")
     if first["type"] == "missing":
         return invalid(f"{param} is missing", param, "missing_parameter")
-    if first["type"] == "json_invalid":
-        return invalid("The body is not valid JSON.", None, "invalid_json")
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, FieldError):  # it may name a place inside the field, such as prompt[1].from_frame
         return from_value_error(cause)
-    reason = str(first["msg"]).removeprefix("Value error, ")
-    return invalid(f"{param}{_value(first)}: {reason}" if param else reason, param or None)
+    reason = _rule(first)
+    return invalid(f"{param}={shown(first.get('input'))}: {reason}" if param else reason, param or None)
+
+
+def _rule(error: Mapping[str, Any]) -> str:
+    """The rule that a value breaks, in words."""
+    rule, values = RULES.get(error["type"]), error.get("ctx", {})
+    if rule is None:
+        return str(error["msg"]).removeprefix("Value error, ")
+    return rule.format(**{name: f"{one:g}" if isinstance(one, float) else one for name, one in values.items()})
+
+
+def _suggestion(name: str, fields: Collection[str]) -> str:
+    """The fields that a mistyped name may mean; else all of them."""
+    close = get_close_matches(name.lower(), fields, n=2) or get_close_matches(MEANT.get(name.lower(), ""), fields, n=1)
+    return f"; did you mean {' or '.join(close)}?" if close else ""
 
 
 def _short(text: str) -> str:
@@ -98,12 +136,13 @@ def _place(loc: Sequence[str | int]) -> str:
     return text
 
 
-def _value(error: Mapping[str, Any]) -> str:
-    value = error.get("input")
-    if not isinstance(value, str | int | float):
-        return ""
-    text = repr(value)
-    return f"={text if len(text) <= 60 else text[:57] + '...'}"
+def shown(value: Any) -> str:
+    """A value, much as JSON has it, in at most MAX_SHOWN characters."""
+    try:
+        text = repr(value) if isinstance(value, str | float) else json.dumps(value, ensure_ascii=False, default=repr)
+    except (ValueError, RecursionError):  # a number of thousands of digits
+        text = "..."
+    return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."
 
 
 async def on_api_error(request: Request, error: Exception) -> Response:

@@ -1,15 +1,18 @@
-"""Responses with the files of a take."""
+"""Responses with files: those of a take, and those of the page."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from hashlib import sha256
 from itertools import accumulate
+from mimetypes import guess_type
+from pathlib import Path
 
 from fastapi import Request
 from fastapi.responses import Response
 
 from longtake.models.domain.span import Span
-from longtake.pipelines.serve.http.byte_ranges import range_response
-from longtake.pipelines.serve.http.errors import ApiError, not_found
+from longtake.pipelines.serve.http.byte_ranges import Read, range_response
+from longtake.pipelines.serve.http.errors import not_found
 from longtake.pipelines.serve.http.video_service import VideoService
 from longtake.pipelines.serve.library.paths import path_of
 from longtake.pipelines.serve.library.takes import Take
@@ -41,17 +44,31 @@ async def joined_response(
             for at in range(first, last, READ_BYTES):
                 yield await asyncio.to_thread(store.get_part, path, at, min(last, at + READ_BYTES))
 
-    return range_response(request, starts[-1], f'"{take.id[6:]}-{name}-{starts[-1]}"', media, read)
+    etag = f'"{take.id[6:]}-{name}-{starts[-1]}"'
+    return range_response(request, starts[-1], etag, _modified(take), media, read)
 
 
 def bytes_response(request: Request, take: Take, name: str, data: bytes, media: str = MP4) -> Response:
     """As `file_response`, of bytes in memory. Raises ApiError."""
+    etag = f'"{take.id[6:]}-{name}-{len(data)}"'
+    return range_response(request, len(data), etag, _modified(take), media, _reader(data))
 
+
+async def page_response(request: Request, path: Path) -> Response:
+    """A file of the page. A browser asks each time whether it has changed. Raises ApiError."""
+    data, modified = await asyncio.to_thread(lambda: (path.read_bytes(), int(path.stat().st_mtime)))
+    media = guess_type(path.name)[0] or "application/octet-stream"
+    etag = f'"{sha256(data).hexdigest()[:32]}"'
+    return range_response(request, len(data), etag, modified, media, _reader(data), "no-cache")
+
+
+def _reader(data: bytes) -> Read:
     async def read(part: Span) -> AsyncIterator[bytes]:
-        yield data[part.frames]
+        yield data[part.start : part.stop]
 
-    return range_response(request, len(data), f'"{take.id[6:]}-{name}-{len(data)}"', media, read)
+    return read
 
 
-def no_such_part(name: str, index: int) -> ApiError:
-    return ApiError(404, "not_found", f"This video has no {name} {index}, or it is not ready yet.")
+def _modified(take: Take) -> int:
+    """The time from which on the files of a take no longer change."""
+    return take.completed_at or take.created_at

@@ -9,6 +9,7 @@ cuts every stream at SIGTERM, where our clients get an `interrupted` event; and 
 
 import asyncio
 import json
+import re
 import secrets
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
@@ -90,27 +91,28 @@ async def num_fragments(service: VideoService, take: Take, kind: Kind) -> int:
 
 
 async def events(service: VideoService, take: Take, last_id: str = "") -> AsyncGenerator[NumberedEvent, None]:
-    """The events after the one with `last_id`; all of them if that id is from another run.
+    """The events after the one with `last_id`; all of them if it is not the id of an event of this take in this run.
 
     Raises ApiError for a take that no longer exists.
     """
-    if is_last(last_id):
+    if is_last(take, last_id):
         return
     live = service.engine.live(take.id)
     if live is None:  # it may have ended since the caller looked
         for event in _summary(service.find(take.id, take.owner)):
-            yield _numbered(event, 0)
+            yield _numbered(take, event, 0)
         return
-    run, _, number = last_id.partition("-")
-    count = int(number) if run == _RUN and number.isdecimal() and len(number) < 9 else 0
+    start, _, number = last_id.rpartition("-")
+    is_ours = start == _start(take) and re.fullmatch("[0-9]{1,9}", number) is not None
+    count = int(number) if is_ours and int(number) <= len(live) else 0
     async for event in live.follow(count):
         count += 1
-        yield _numbered(event, count)
+        yield _numbered(take, event, count)
 
 
-def is_last(event_id: str) -> bool:
-    """Whether no event follows the one with this id."""
-    return event_id == f"{_RUN}-end"
+def is_last(take: Take, event_id: str) -> bool:
+    """Whether no event of this take follows the one with this id."""
+    return event_id == f"{_start(take)}-end"
 
 
 async def server_sent_events(source: AsyncGenerator[NumberedEvent, None]) -> AsyncGenerator[bytes, None]:
@@ -135,8 +137,13 @@ async def server_sent_events(source: AsyncGenerator[NumberedEvent, None]) -> Asy
             pending.cancel()
 
 
-def _numbered(event: Event, count: int) -> NumberedEvent:
-    return NumberedEvent(f"{_RUN}-end" if event.kind in ("completed", "failed") else f"{_RUN}-{count}", event)
+def _numbered(take: Take, event: Event, count: int) -> NumberedEvent:
+    return NumberedEvent(f"{_start(take)}-{'end' if event.kind in ('completed', 'failed') else count}", event)
+
+
+def _start(take: Take) -> str:
+    """The part of an event's id that is the same for all events of a take in this run."""
+    return f"{_RUN}-{take.id[-8:]}"
 
 
 def _summary(take: Take) -> list[Event]:

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from longtake.pipelines.serve.http.schema import EXTRA_SCHEMAS
+from longtake.pipelines.serve.http.route_docs import schemas
 
 UNUSED = ("HTTPValidationError", "ValidationError")  # FastAPI's 422: here it is a 400 of the form of all refusals
 OPEN_PATHS = ("/health", "/login", "/logout")
@@ -18,10 +18,7 @@ def document(app: FastAPI) -> dict[str, Any]:
             title=app.title, version=app.version, description=app.description, routes=app.routes, tags=TAGS
         )
         components = schema.setdefault("components", {}).setdefault("schemas", {})
-        for kind in EXTRA_SCHEMAS:
-            own = kind.model_json_schema(ref_template="#/components/schemas/{model}")
-            components |= own.pop("$defs", {})
-            components[kind.__name__] = own
+        components |= schemas()
         for name in UNUSED:
             components.pop(name, None)
         for path, item in schema["paths"].items():

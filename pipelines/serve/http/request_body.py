@@ -1,7 +1,8 @@
 """The body of a request as one of the schema's classes: JSON, or a form as HTML and the `openai` package send it.
 
 In a form, `video[id]=...` is a field of an object, `prompt[][prompt]=...` a field of the next object of a list, and a
-`prompt` that is a JSON list of objects is read as one.
+`prompt` that is a JSON list of objects is read as one; an empty value is an absent one. A body that can only be JSON is
+taken for JSON when its type says nothing: `curl -d` calls every body a form.
 """
 
 import re
@@ -14,11 +15,13 @@ from starlette.exceptions import HTTPException
 
 from longtake.models.domain.prompt import read_prompt_text
 from longtake.pipelines.serve.http.errors import ApiError, from_validation, invalid
+from longtake.pipelines.serve.http.json_text import begins_as_json, parse_object
 from longtake.pipelines.serve.http.schema import RequestModel
 
 R = TypeVar("R", bound=RequestModel)
 JSON = "application/json"
-FORMS = ("multipart/form-data", "application/x-www-form-urlencoded")
+FORM, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
+VAGUE = ("", "text/plain", "application/octet-stream", FORM)  # what clients send that were told no type
 MAX_FIELDS = 300
 _KEY = re.compile(r"([^\[\]]+)(\[\])?(?:\[([^\[\]]+)\])?")
 
@@ -26,28 +29,36 @@ _KEY = re.compile(r"([^\[\]]+)(\[\])?(?:\[([^\[\]]+)\])?")
 async def read_body(request: Request, kind: type[R]) -> R:
     """The request's body. Raises ApiError naming the invalid field."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if media == JSON:
+    encoding = request.headers.get("content-encoding", "identity").strip()
+    if encoding.lower() not in ("identity", ""):
+        message = f"Content-Encoding: {encoding[:80]} is not supported; send the body as it is"
+        raise ApiError(415, "unsupported_media_type", message, "Content-Encoding")
+    if media == JSON or re.fullmatch(r"[a-z]+/([a-z.-]+\+)?json", media):
         return from_json(await request.body(), kind)
-    if media not in FORMS:
-        raise ApiError(415, "unsupported_media_type", f"Content-Type: must be {JSON} or {' or '.join(FORMS)}")
-    try:
-        return kind.model_validate(_fields(await _form(request)))
-    except ValidationError as error:
-        raise from_validation(error.errors(include_url=False)) from None
+    if media in VAGUE and begins_as_json(await request.body()):
+        return from_json(await request.body(), kind)
+    if media not in (FORM, MULTIPART):
+        problem = f"={media[:80]}: must be" if media else " is missing: send"
+        message = f"Content-Type{problem} {JSON}, {MULTIPART} or {FORM}"
+        raise ApiError(415, "unsupported_media_type", message, "Content-Type")
+    return _validated(_fields(await _form(request)), kind, form=True)
 
 
 def from_json(text: str | bytes, kind: type[R]) -> R:
     """An object of JSON as `kind`. Raises ApiError naming the invalid field."""
+    return from_fields(parse_object(text), kind)
+
+
+def from_fields(fields: dict[str, Any], kind: type[R]) -> R:
+    """The fields of an object of JSON as `kind`. Raises as `from_json`."""
+    return _validated(fields, kind, form=False)
+
+
+def _validated(fields: dict[str, Any], kind: type[R], form: bool) -> R:
     try:
-        return kind.model_validate_json(text, strict=True)
+        return kind.model_validate(fields, context={"form": True} if form else None)
     except ValidationError as error:
-        raise from_validation(error.errors(include_url=False)) from None
-
-
-def body_schema(kind: type[RequestModel]) -> dict[str, Any]:
-    """The `requestBody` of the OpenAPI document: FastAPI cannot derive it, as no parameter of the route is a body."""
-    schema = {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}
-    return {"requestBody": {"required": True, "content": dict.fromkeys((JSON, *FORMS), schema)}}
+        raise from_validation(error.errors(include_url=False), list(kind.model_fields)) from None
 
 
 async def _form(request: Request) -> FormData:
@@ -62,7 +73,8 @@ def _fields(form: FormData) -> dict[str, Any]:
     for key, value in form.multi_items():
         if isinstance(value, UploadFile):
             raise invalid(f"{key[:80]}: files are not accepted", key[:80], "unknown_parameter")
-        _put(fields, key, value)
+        if value or "[]" in key:  # a list has no absent values: the next one would take its place
+            _put(fields, key, value)
     if isinstance(fields.get("prompt"), str):
         fields["prompt"] = read_prompt_text(fields["prompt"])
     return fields
@@ -92,27 +104,3 @@ def _duplicate_field(name: str) -> ApiError:
 
 def _number(text: str) -> Any:
     return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else text
-
-
-ERROR = {"$ref": "#/components/schemas/ErrorBody"}
-REFUSALS: dict[int | str, dict[str, Any]] = {
-    status: {"description": description, "content": {JSON: {"schema": ERROR}}}
-    for status, description in {
-        400: "The request is invalid; `param` names the field.",
-        401: "The API key is missing or unknown.",
-        403: "The host, address or origin is not allowed.",
-        404: "The video does not exist.",
-        405: "The method is not allowed.",
-        409: "Not possible in the video's present state.",
-        413: "The body is too large.",
-        415: "The type of the body is not supported.",
-        416: "The range is outside the file.",
-        429: "Too many requests, videos or connections; retry after `Retry-After` seconds.",
-        503: "The endpoint is starting or stopping; retry after `Retry-After` seconds.",
-    }.items()
-}
-
-
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The responses of the OpenAPI document for these statuses and for those that every request may get."""
-    return {status: REFUSALS[status] for status in sorted({400, 401, 403, 429, *statuses})}

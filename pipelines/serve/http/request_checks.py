@@ -2,19 +2,37 @@
 
 import secrets
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from longtake.models.domain.prompt import Cue, never_shown
 from longtake.models.stages.bundle import Bundle
 from longtake.pipelines.config.conf import for_video
 from longtake.pipelines.runners.spec_checks import check_texts, plan_for
-from longtake.pipelines.serve.http.errors import ApiError, from_value_error, invalid
+from longtake.pipelines.serve.http.errors import ApiError, from_value_error, invalid, shown
 from longtake.pipelines.serve.http.schema import ExtensionRequest, VideoRequest
 from longtake.pipelines.serve.library.takes import Take, derived, extended, new_id
 from longtake.pipelines.serve.settings import ServeConf
 
 DEFAULT_SECONDS = "4"
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a valid request says in vain."""
+
+    unknown_words: list[str]
+    unseen: list[Cue]  # prompts that no frame shows
+
+    @property
+    def warnings(self) -> list[str]:
+        return [
+            *(f"The model does not know the word {word!r}." for word in self.unknown_words),
+            *(
+                f"The prompt from frame {cue.from_frame} on shows in no frame: no chunk begins there."
+                for cue in self.unseen
+            ),
+        ]
 
 
 class RequestChecker:
@@ -48,7 +66,7 @@ class RequestChecker:
             fps=fps,
             width=width,
             height=height,
-            num_inference_steps=self._num_steps(request),
+            num_inference_steps=request.num_inference_steps or base.num_inference_steps,
             guidance_scale=base.guidance_scale if request.guidance_scale is None else request.guidance_scale,
             plan=self.conf.plan,
             coupling=request.coupling or self.conf.serve.coupling,
@@ -63,28 +81,31 @@ class RequestChecker:
 
     def extension(self, source: Take, request: ExtensionRequest) -> Take:
         """The take that the engine will make of an extension. Raises ApiError."""
-        more = self._num_frames(request, source.fps)
-        self._check_frames(source.num_frames + more)
+        more, limit = self._num_frames(request, source.fps), self.conf.serve.max_frames
+        if source.num_frames + more > limit:
+            rule = f"the video has {source.num_frames} frames and can get {max(0, limit - source.num_frames)} more"
+            if request.num_frames is None:
+                raise invalid(f"seconds={request.seconds or DEFAULT_SECONDS}: {rule}", "seconds")
+            raise invalid(f"num_frames={shown(more)}: {rule}", "num_frames")
         try:
             return extended(source, request.prompt, more, int(time.time()))
         except ValueError as error:
             raise from_value_error(error) from None
 
-    def check(self, take: Take) -> list[str]:
-        """Warnings for the client. Raises ApiError for a take that can never be made. Loads no network."""
+    def check(self, take: Take) -> Findings:
+        """What the client should know. Raises ApiError for a take that can never be made. Loads no network."""
         self._check_frames(take.num_frames)
+        self._check_steps(take.num_inference_steps or 0)
+        self._check_size(take.width, take.height)
         try:
+            self._check_cost(take)
             spec = take.spec
             self._check_texts(spec.texts, len(spec.cues))
             plan = plan_for(for_video(self.conf, spec.settings), spec)
             words = check_texts(self.bundle, spec)
         except ValueError as error:
             raise from_value_error(error) from None
-        unseen = never_shown(spec, plan)
-        return [
-            *(f"The model does not know the word {word!r}." for word in dict.fromkeys(words)),
-            *(f"The prompt from frame {cue.from_frame} on shows in no frame: no chunk begins there." for cue in unseen),
-        ]
+        return Findings(list(dict.fromkeys(words)), never_shown(spec, plan))
 
     def check_prompt(self, take: Take, prompt: str) -> None:
         """Checks another prompt for `take`. Raises ApiError."""
@@ -101,17 +122,13 @@ class RequestChecker:
                 raise invalid("seconds and num_frames cannot both be given", "seconds")
             return request.num_frames
         seconds = request.seconds or DEFAULT_SECONDS
-        num_frames = round(float(seconds) * fps)
+        num_frames, limit = round(float(seconds) * fps), self.conf.serve.max_frames
         if num_frames < 1:
             raise invalid(f"seconds={seconds}: at {fps} frames per second this is less than one frame", "seconds")
-        self._check_frames(num_frames, "seconds")
+        if num_frames > limit:
+            most = seconds_of(limit, fps)
+            raise invalid(f"seconds={seconds}: must be at most {most} ({limit} frames, {fps} per second)", "seconds")
         return num_frames
-
-    def _num_steps(self, request: VideoRequest) -> int:
-        steps, limit = request.num_inference_steps or self.conf.base.num_inference_steps, self.conf.serve.max_steps
-        if steps > limit:
-            raise invalid(f"num_inference_steps={steps}: must be at most {limit}", "num_inference_steps")
-        return steps
 
     def _check_texts(self, texts: dict[str, str], num_cues: int) -> None:
         limit, max_texts = self.conf.serve.max_prompt_chars, self.conf.serve.max_cues
@@ -121,10 +138,19 @@ class RequestChecker:
             if len(text) > limit:
                 raise invalid(f"{name} has {len(text)} characters: at most {limit} are allowed", name)
 
-    def _check_frames(self, num_frames: int, name: str = "num_frames") -> None:
+    def _check_cost(self, take: Take) -> None:
+        steps = (take.num_inference_steps or self.conf.base.num_inference_steps) + self.conf.refiner.num_inference_steps
+        self.conf.serve.check_cost(take.width, take.height, take.num_frames, steps)
+
+    def _check_frames(self, num_frames: int) -> None:
         limit = self.conf.serve.max_frames
         if num_frames > limit:
-            raise invalid(f"{name}: {num_frames} frames are too many; the limit of this endpoint is {limit}", name)
+            raise invalid(f"num_frames={shown(num_frames)}: must be at most {limit}", "num_frames")
+
+    def _check_steps(self, steps: int) -> None:
+        limit = self.conf.serve.max_steps
+        if steps > limit:
+            raise invalid(f"num_inference_steps={shown(steps)}: must be at most {limit}", "num_inference_steps")
 
     def _size(self, request: VideoRequest) -> tuple[int, int]:
         """(width, height). Raises ApiError."""
@@ -132,24 +158,28 @@ class RequestChecker:
         if request.size is not None:
             if width is not None or height is not None:
                 raise invalid("size cannot be combined with width and height", "size")
-            width, height = (int(part) for part in request.size.split("x"))
-        elif (width is None) != (height is None):
+            self._check_size(*request.size, "size")
+            return request.size
+        if (width is None) != (height is None):
             missing = "width" if width is None else "height"
             raise invalid(f"{missing} is missing: give both width and height", missing, "missing_parameter")
         if width is None or height is None:
             return self.conf.refiner.width, self.conf.refiner.height
-        self._check_size(width, height, request.size is not None)
         return width, height
 
-    def _check_size(self, width: int, height: int, together: bool) -> None:
-        multiple, limit = self.size_multiple, self.conf.serve.max_pixels
+    def _check_size(self, width: int, height: int, name: str | None = None) -> None:
+        """`name` is the field that holds both sides."""
+        multiple = self.size_multiple
+        rule = f"must be a positive multiple of {multiple}"
         for side, value in (("width", width), ("height", height)):
+            if (value % multiple or value < multiple) and name is None:
+                raise invalid(f"{side}={shown(value)}: {rule}", side)
             if value % multiple or value < multiple:
-                param = "size" if together else side
-                raise invalid(f"{param}: {side} {value} must be a positive multiple of {multiple}", param)
-        if width * height > limit:
-            param = "size" if together else "width"
-            raise invalid(f"{param}: {width}x{height} has more than {limit} pixels", param)
+                raise invalid(f"{name}={width}x{height}: the {side} {rule}", name)
+        try:
+            self.conf.serve.check_size(width, height, name)
+        except ValueError as error:
+            raise from_value_error(error) from None
 
 
 def seconds_of(num_frames: int, fps: int) -> str:

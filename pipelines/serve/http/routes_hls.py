@@ -6,6 +6,7 @@ fragment k =             moof mdat        k.m4s
 
 import asyncio
 import math
+from contextlib import closing
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
@@ -14,11 +15,13 @@ from fastapi.responses import Response
 from longtake.models.domain.plan import Plan
 from longtake.models.video.mp4 import split_head
 from longtake.pipelines.serve.http.dependencies import OwnTake, Service
-from longtake.pipelines.serve.http.errors import ApiError
-from longtake.pipelines.serve.http.file_responses import MP4, bytes_response, no_such_part
+from longtake.pipelines.serve.http.file_responses import MP4, bytes_response
 from longtake.pipelines.serve.http.live_feed import FRAGMENT, fragments, read_fragment
-from longtake.pipelines.serve.http.request_body import refusals
+from longtake.pipelines.serve.http.route_docs import file_of, refusals
+from longtake.pipelines.serve.http.stream_places import EVENTS
+from longtake.pipelines.serve.http.stream_response import head_of_stream
 from longtake.pipelines.serve.http.video_service import VideoService
+from longtake.pipelines.serve.http.video_states import lacks, num_segments, require_part
 from longtake.pipelines.serve.library.takes import Take
 
 router = APIRouter(prefix="/v1/videos/{video_id}/hls", tags=["Streams"])
@@ -32,23 +35,27 @@ Index = Annotated[int, Path(ge=0, le=10**6)]
     response_class=Response,
     responses={200: {"description": "The playlist.", "content": {PLAYLIST: {}}}, **refusals(404, 409)},
 )
-async def hls_playlist(take: OwnTake, service: Service) -> Response:
+async def hls_playlist(request: Request, take: OwnTake, service: Service) -> Response:
     """The playlist. Waits for the first fragment; ends with the video."""
-    await _wait_for_first(service, take)
+    if not take.fragments and take.is_active and request.method == "HEAD":
+        return head_of_stream(PLAYLIST)  # it does not wait
+    if not take.fragments:
+        with closing(service.places.take(take.owner, EVENTS)):
+            await _wait_for_first(service, take)
     latest = service.find(take.id, take.owner)
     if not latest.fragments:
-        raise ApiError(409, "video_not_ready", "No fragment is ready yet.", retry_after_s=2)
+        raise lacks(latest, "its first segment")
     return Response(_playlist(latest), media_type=PLAYLIST)
 
 
-@router.get("/init.mp4", response_class=Response, responses={200: {"content": {MP4: {}}}, **refusals(404, 416)})
+@router.get("/init.mp4", response_class=Response, responses=file_of("The bytes.", MP4))
 async def hls_init(request: Request, take: OwnTake, service: Service) -> Response:
     """The head of the file, which every segment needs."""
     head, _ = await _fragment(service, take, 0)
     return bytes_response(request, take, "hls-init", head)
 
 
-@router.get("/{index}.m4s", response_class=Response, responses={200: {"content": {MP4: {}}}, **refusals(404, 416)})
+@router.get("/{index}.m4s", response_class=Response, responses=file_of("The bytes.", MP4))
 async def hls_segment(request: Request, take: OwnTake, service: Service, index: Index) -> Response:
     """One fragment."""
     _, rest = await _fragment(service, take, index)
@@ -66,11 +73,12 @@ async def _wait_for_first(service: VideoService, take: Take) -> None:
 
 
 async def _fragment(service: VideoService, take: Take, index: int) -> tuple[bytes, bytes]:
-    """(ftyp and moov, the rest) of a fragment; only fragment 0 has a head. Raises ApiError 404."""
+    """(ftyp and moov, the rest) of a fragment; only fragment 0 has a head. Raises ApiError."""
+    require_part(take, "segment", index, num_segments(take))
     try:
         data = await read_fragment(service, take, FRAGMENT, index)
     except FileNotFoundError:
-        raise no_such_part("segment", index) from None
+        raise lacks(service.find(take.id, take.owner), f"segment {index}") from None
     return split_head(data) if index == 0 else (b"", data)
 
 

@@ -11,8 +11,9 @@ from longtake.pipelines.serve.http.access import COOKIE
 from longtake.pipelines.serve.http.dependencies import Owner, Service
 from longtake.pipelines.serve.http.errors import ApiError, unavailable
 from longtake.pipelines.serve.http.keys import Keys
-from longtake.pipelines.serve.http.request_body import body_schema, read_body, refusals
+from longtake.pipelines.serve.http.request_body import read_body
 from longtake.pipelines.serve.http.request_checks import DEFAULT_SECONDS
+from longtake.pipelines.serve.http.route_docs import body_of, refusals
 from longtake.pipelines.serve.http.schema import Defaults, Health, Limits, LoginRequest, Model, ModelList
 from longtake.pipelines.serve.http.video_service import VideoService, plan_sizes
 
@@ -56,7 +57,7 @@ async def health(service: Service) -> Response:
 async def metrics(service: Service, owner: Owner) -> Response:
     """The numbers of videos that wait and run, and how busy the actors are."""
     gauges = await asyncio.to_thread(service.engine.gauges)
-    values = {**gauges, "streams": service.num_streams, "ready": float(service.engine.state == "ready")}
+    values = {**gauges, "streams": service.places.num_open, "ready": float(service.engine.state == "ready")}
     registry = CollectorRegistry()  # the process's own would add metrics of Ray
     for name, value in values.items():
         Gauge(f"longtake_{name}", DESCRIPTIONS[name], registry=registry).set(value)
@@ -67,7 +68,7 @@ async def metrics(service: Service, owner: Owner) -> Response:
     "/login",
     status_code=204,
     responses=refusals(413, 415),
-    openapi_extra=body_schema(LoginRequest),
+    openapi_extra=body_of(LoginRequest),
     tags=["Service"],
 )
 async def login(request: Request) -> Response:
@@ -79,7 +80,7 @@ async def login(request: Request) -> Response:
         return response
     if keys.owner(key) is None:
         raise ApiError(401, "invalid_api_key", "Unknown API key.", "key")
-    secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+    secure: bool = request.state.is_https
     response.set_cookie(COOKIE, key, httponly=True, samesite="strict", secure=secure, path="/")
     return response
 
@@ -112,7 +113,10 @@ def _model(service: VideoService) -> Model:
             max_prompt_chars=params.max_prompt_chars,
             max_cues=params.max_cues,
             max_pixels=params.max_pixels,
+            max_side=params.max_side,
+            max_aspect=params.max_aspect,
             max_steps=params.max_steps,
+            max_cost=params.max_cost,
             size_multiple=service.checker.size_multiple,
         ),
     )

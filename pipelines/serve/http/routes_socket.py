@@ -15,6 +15,7 @@ Closing the socket before the end stops the work and deletes the video.
 
 import asyncio
 import json
+from contextlib import closing
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
@@ -22,9 +23,11 @@ from starlette.websockets import WebSocketDisconnect
 
 from longtake.pipelines.serve.http.dependencies import Owner, Service
 from longtake.pipelines.serve.http.errors import ApiError, from_value_error, invalid
+from longtake.pipelines.serve.http.json_text import parse_object
 from longtake.pipelines.serve.http.live_feed import FRAGMENT, events, read_fragment
-from longtake.pipelines.serve.http.request_body import from_json
+from longtake.pipelines.serve.http.request_body import from_fields
 from longtake.pipelines.serve.http.schema import PromptChange, VideoRequest
+from longtake.pipelines.serve.http.stream_places import VIDEO
 from longtake.pipelines.serve.http.video_service import VideoService
 from longtake.pipelines.serve.library.events import LAST
 from longtake.pipelines.serve.library.takes import Take
@@ -38,7 +41,7 @@ NORMAL, REFUSED, TRY_LATER = 1000, 1008, 1013
 async def stream_socket(socket: WebSocket, service: Service, owner: Owner) -> None:
     await socket.accept()
     try:
-        with service.open_stream():
+        with closing(service.places.take(owner, VIDEO)):
             await _serve(socket, service, owner)
     except ApiError as refusal:
         await socket.send_json({"type": "error", **refusal.body})
@@ -70,7 +73,7 @@ async def _start(socket: WebSocket, service: VideoService, owner: str) -> Take:
         raise invalid(f"No message arrived within {START_S:g} seconds.", "type") from None
     if message.pop("type", None) != "start":
         raise invalid("type: the first message must have type start", "type")
-    take, warnings = await service.create(from_json(json.dumps(message), VideoRequest), owner, transient=True)
+    take, warnings = await service.create(from_fields(message, VideoRequest), owner, transient=True)
     try:
         await _send(socket, {"type": "video", "video": service.video(take, warnings).model_dump(mode="json")})
     except BaseException:
@@ -112,7 +115,7 @@ async def _receive_messages(socket: WebSocket, service: VideoService, take: Take
 
 
 async def _change_prompt(service: VideoService, take: Take, message: dict[str, Any]) -> None:
-    change = from_json(json.dumps(message), PromptChange)
+    change = from_fields(message, PromptChange)
     await service.check_prompt(take, change.prompt)
     try:
         await service.call(take, lambda take_id: service.engine.change_prompt(take_id, change.prompt))
@@ -130,13 +133,7 @@ async def _receive(socket: WebSocket, service: VideoService) -> dict[str, Any]:
         raise invalid("A message must be JSON text.", None, "invalid_json")
     if len(text) > limit:
         raise ApiError(413, "body_too_large", f"The message has more than {limit} characters.")
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise invalid("The message is not valid JSON.", None, "invalid_json") from None
-    if not isinstance(value, dict):
-        raise invalid("The message must be a JSON object.", None, "invalid_json")
-    return value
+    return parse_object(text)
 
 
 async def _send(socket: WebSocket, message: dict[str, Any]) -> None:

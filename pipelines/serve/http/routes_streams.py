@@ -6,9 +6,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Path, Query, Request
 from fastapi.responses import Response
 
+from longtake.pipelines.serve.http.byte_ranges import check_match
 from longtake.pipelines.serve.http.dependencies import Owner, OwnTake, Service
-from longtake.pipelines.serve.http.errors import ApiError, unavailable
-from longtake.pipelines.serve.http.file_responses import MP4, file_response, joined_response, no_such_part
+from longtake.pipelines.serve.http.errors import unavailable
+from longtake.pipelines.serve.http.file_responses import MP4, file_response, joined_response
 from longtake.pipelines.serve.http.live_feed import (
     FRAGMENT,
     PREVIEW,
@@ -20,10 +21,13 @@ from longtake.pipelines.serve.http.live_feed import (
     num_fragments,
     server_sent_events,
 )
-from longtake.pipelines.serve.http.request_body import body_schema, read_body, refusals
+from longtake.pipelines.serve.http.request_body import read_body
+from longtake.pipelines.serve.http.route_docs import body_of, file_of, refusals
 from longtake.pipelines.serve.http.schema import VideoRequest
-from longtake.pipelines.serve.http.stream_response import LiveResponse, first_item
+from longtake.pipelines.serve.http.stream_places import EVENTS, VIDEO
+from longtake.pipelines.serve.http.stream_response import LiveResponse, first_item, head_of_stream
 from longtake.pipelines.serve.http.video_service import VideoService
+from longtake.pipelines.serve.http.video_states import check_completed, lacks, num_chunks, num_segments, require_part
 from longtake.pipelines.serve.library.takes import Take
 
 router = APIRouter(prefix="/v1/videos", tags=["Streams"])
@@ -44,31 +48,36 @@ def content(media: str, description: str) -> dict[int | str, dict[str, Any]]:
 @router.post(
     "/sync",
     response_class=Response,
-    responses={**content(MP4, "The video, fragment by fragment."), **refusals(404, 413, 415, 503)},
-    openapi_extra=body_schema(VideoRequest),
+    responses={**content(MP4, "The video, fragment by fragment."), **refusals(404, 409, 413, 415, 500)},
+    openapi_extra=body_of(VideoRequest),
 )
 async def sync_video(request: Request, service: Service, owner: Owner) -> Response:
     """Generates a video and sends it meanwhile as fragmented mp4. Closing the connection before the end stops the
     work and deletes the video. If the video fails, the connection ends before the last chunk of the response."""
-    take, _ = await service.create(await read_body(request, VideoRequest), owner, transient=True)
-    source = fragments(service, take)
+    request_body = await read_body(request, VideoRequest)
+    place = service.places.take(owner, VIDEO)  # before the video is queued
     try:
-        first = await first_item(request, source)
-        if first is None:
-            _check_complete(service, take)
+        take, _ = await service.create(request_body, owner, transient=True)
+        try:
+            source = fragments(service, take)
+            first = await first_item(request, source)
+            if first is None:
+                check_completed(service.find(take.id, take.owner))
+        except BaseException:
+            service.discard(take)
+            raise
     except BaseException:
-        service.discard(take)
+        place.close()
         raise
     checked = _checked(service, take, first or b"", source)
-    return LiveResponse(service, checked, MP4, {ID_HEADER: take.id}, lambda: service.discard(take))
+    return LiveResponse(place, checked, MP4, {ID_HEADER: take.id}, lambda: service.discard(take))
 
 
 @router.get(
     "/{video_id}/stream",
     response_class=Response,
-    responses={**content(MP4, "Fragmented mp4."), 206: {"description": "A part of it."}, **refusals(404, 409, 416)},
+    responses=file_of("Fragmented mp4. While it is made it has no length, no ETag and no ranges.", MP4),
 )
-@router.head("/{video_id}/stream", include_in_schema=False)
 async def stream_video(request: Request, take: OwnTake, service: Service, from_fragment: FromFragment = 0) -> Response:
     """Fragmented mp4 from the first fragment on, each as soon as it is final; every client gets the same bytes. A
     finished video is a file, which supports range requests."""
@@ -78,9 +87,8 @@ async def stream_video(request: Request, take: OwnTake, service: Service, from_f
 @router.get(
     "/{video_id}/preview",
     response_class=Response,
-    responses={**content(MP4, "Fragmented mp4."), 206: {"description": "A part of it."}, **refusals(404, 409, 416)},
+    responses=file_of("Fragmented mp4. While it is made it has no length, no ETag and no ranges.", MP4),
 )
-@router.head("/{video_id}/preview", include_in_schema=False)
 async def stream_preview(
     request: Request, take: OwnTake, service: Service, from_fragment: FromFragment = 0
 ) -> Response:
@@ -91,15 +99,13 @@ async def stream_preview(
 @router.get(
     "/{video_id}/previews/{index}",
     response_class=Response,
-    responses={
-        **content(MP4, "One fragment. The one of chunk 0 begins with the head of the file."),
-        **refusals(404, 416),
-    },
+    responses=file_of("One fragment. The one of chunk 0 begins with the head of the file.", MP4),
 )
 async def preview_chunk(request: Request, take: OwnTake, service: Service, index: Index) -> Response:
     """The low-resolution frames of one chunk."""
+    require_part(take, "chunk", index, num_chunks(take))
     if index >= await num_fragments(service, take, PREVIEW):
-        raise no_such_part("chunk", index)
+        raise lacks(service.find(take.id, take.owner), f"chunk {index}")
     return await file_response(request, service, take, name_of(PREVIEW, index), MP4)
 
 
@@ -115,30 +121,35 @@ async def preview_chunk(request: Request, take: OwnTake, service: Service, index
     },
 )
 async def follow_events(
+    request: Request,
     take: OwnTake,
     service: Service,
     last_event_id: Annotated[str, Header(description="Continue after this event.")] = "",
 ) -> Response:
     """Server-sent events about the progress of a video, from the first one on. The last is `completed` or `failed`."""
-    if is_last(last_event_id):
+    if is_last(take, last_event_id):
         return Response(status_code=204)  # tells a browser not to reconnect
-    return LiveResponse(service, server_sent_events(events(service, take, last_event_id)), SSE)
+    if request.method == "HEAD":
+        return head_of_stream(SSE)
+    place = service.places.take(take.owner, EVENTS)
+    return LiveResponse(place, server_sent_events(events(service, take, last_event_id)), SSE)
 
 
 async def _stream(request: Request, service: VideoService, take: Take, kind: Kind, first: int) -> Response:
+    name, num_parts = ("fragment", num_segments(take)) if kind == FRAGMENT else ("chunk", num_chunks(take))
+    require_part(take, name, first, num_parts + 1)  # first == num_parts: the client has all, and gets an empty response
     if take.is_active and service.engine.live(take.id) is None:
         take = service.find(take.id, take.owner)  # it may have ended meanwhile
         if take.is_active:  # the engine starts, stops or has failed: the fragments so far are not the whole video
             raise unavailable(service.engine.state)
     if take.is_active:
+        check_match(request, None)
         if request.method == "HEAD":
-            return Response(media_type=MP4)
-        return LiveResponse(service, fragments(service, take, kind, first), MP4)
+            return head_of_stream(MP4)
+        return LiveResponse(service.places.take(take.owner, VIDEO), fragments(service, take, kind, first), MP4)
     count = await num_fragments(service, take, kind)
-    if count == 0:
-        raise ApiError(409, "video_failed", f"Video {take.id} failed before its first fragment.")
-    if first > count:  # first == count: the client has all of them, and gets an empty response
-        raise no_such_part("fragment", first)
+    if count == 0 or first > count:
+        raise lacks(take, f"{name} {first}")
     names = [name_of(kind, index) for index in range(first, count)]
     return await joined_response(request, service, take, names, MP4, f"{kind}-{first}")
 
@@ -149,11 +160,4 @@ async def _checked(
     yield first
     async for fragment in source:
         yield fragment
-    _check_complete(service, take)
-
-
-def _check_complete(service: VideoService, take: Take) -> None:
-    """Raises ApiError if the video has failed: its client must not take a part for the whole."""
-    latest = service.find(take.id, take.owner)
-    if latest.error is not None:
-        raise ApiError(500, latest.error[0], latest.error[1])
+    check_completed(service.find(take.id, take.owner))

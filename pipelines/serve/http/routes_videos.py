@@ -1,6 +1,6 @@
 """Routes that create, list, inspect, delete, cancel, remix, extend and download videos."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -8,17 +8,20 @@ from fastapi.responses import Response
 from longtake.pipelines.serve.http.dependencies import Owner, OwnTake, Service
 from longtake.pipelines.serve.http.errors import ApiError
 from longtake.pipelines.serve.http.file_responses import file_response
-from longtake.pipelines.serve.http.request_body import body_schema, read_body, refusals
+from longtake.pipelines.serve.http.request_body import read_body
+from longtake.pipelines.serve.http.route_docs import body_of, file_of, refusals
 from longtake.pipelines.serve.http.schema import (
     ExtensionRequest,
     RemixRequest,
     Video,
+    VideoCheck,
     VideoDeleted,
     VideoList,
     VideoRequest,
 )
+from longtake.pipelines.serve.http.video_states import require_active, require_completed
 from longtake.pipelines.serve.library.paths import SPRITESHEET, THUMBNAIL, VIDEO
-from longtake.pipelines.serve.library.takes import NoSuchTake, Status
+from longtake.pipelines.serve.library.takes import NoSuchTake
 
 router = APIRouter(prefix="/v1/videos", tags=["Videos"])
 VARIANTS = {
@@ -27,14 +30,19 @@ VARIANTS = {
     "spritesheet": (SPRITESHEET, "image/jpeg"),
 }
 Variant = Annotated[Literal["video", "thumbnail", "spritesheet"], Query(description="The file to download.")]
-CREATE_RESPONSES = refusals(404, 413, 415, 503)
-BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+CREATE_RESPONSES = refusals(404, 413, 415)
 
 
-@router.post("", response_model=Video, responses=CREATE_RESPONSES, openapi_extra=body_schema(VideoRequest))
+@router.post("", response_model=Video, responses=CREATE_RESPONSES, openapi_extra=body_of(VideoRequest))
 async def create_video(request: Request, service: Service, owner: Owner) -> Video:
     """Queues a video and returns at once. Follow it with `stream`, `events` or `GET`."""
     return service.video(*await service.create(await read_body(request, VideoRequest), owner))
+
+
+@router.post("/check", response_model=VideoCheck, responses=CREATE_RESPONSES, openapi_extra=body_of(VideoRequest))
+async def check_video(request: Request, service: Service, owner: Owner) -> VideoCheck:
+    """Checks the request for a new video and names the words that the model does not know. Nothing is queued."""
+    return await service.check(await read_body(request, VideoRequest), owner)
 
 
 @router.get("", response_model=VideoList, responses=refusals())
@@ -59,7 +67,7 @@ async def list_videos(
     "/extensions",
     response_model=Video,
     responses={**CREATE_RESPONSES, **refusals(409)},
-    openapi_extra=body_schema(ExtensionRequest),
+    openapi_extra=body_of(ExtensionRequest),
 )
 async def extend_video(request: Request, service: Service, owner: Owner) -> Video:
     """Continues a completed video: the result is a new video that begins with the frames of the other one.
@@ -85,14 +93,11 @@ async def delete_video(take: OwnTake, service: Service) -> VideoDeleted:
 @router.post("/{video_id}/cancel", response_model=Video, responses=refusals(404, 409))
 async def cancel_video(take: OwnTake, service: Service) -> Video:
     """Stops the work. The fragments made so far can still be streamed; the video is `failed` with code `cancelled`."""
-    if not take.is_active:
-        raise ApiError(409, "video_finished", f"Video {take.id} is {take.status} already.")
+    require_active(take)
     return service.video(await service.call(take, service.engine.cancel))
 
 
-@router.post(
-    "/{video_id}/remix", response_model=Video, responses=CREATE_RESPONSES, openapi_extra=body_schema(RemixRequest)
-)
+@router.post("/{video_id}/remix", response_model=Video, responses=CREATE_RESPONSES, openapi_extra=body_of(RemixRequest))
 async def remix_video(request: Request, take: OwnTake, service: Service) -> Video:
     """Queues the same request, seed included, with another prompt."""
     return service.video(*await service.remix(take, await read_body(request, RemixRequest)))
@@ -101,19 +106,10 @@ async def remix_video(request: Request, take: OwnTake, service: Service) -> Vide
 @router.get(
     "/{video_id}/content",
     response_class=Response,
-    responses={
-        200: {"description": "The file.", "content": {"video/mp4": BINARY, "image/jpeg": BINARY}},
-        206: {"description": "A part of it."},
-        304: {"description": "Unchanged: its ETag is in `If-None-Match`."},
-        **refusals(404, 409, 416),
-    },
+    responses=file_of("The file.", "video/mp4", "image/jpeg"),
 )
-@router.head("/{video_id}/content", include_in_schema=False)
 async def download_video(request: Request, take: OwnTake, service: Service, variant: Variant = "video") -> Response:
     """The finished file, or a range of it."""
-    if take.status is Status.FAILED:
-        raise ApiError(409, "video_failed", f"Video {take.id} was not completed; `stream` has the finished part.")
-    if take.status is not Status.COMPLETED:
-        raise ApiError(409, "video_not_ready", f"Video {take.id} is {take.status}; `stream` has the fragments so far.")
+    require_completed(take, f"its {variant}")
     name, media = VARIANTS[variant]
     return await file_response(request, service, take, name, media)

@@ -3,132 +3,102 @@
 The names are those of the videos API that existing clients use; fields beyond it are marked as extensions.
 """
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from longtake.models.domain.prompt import Cue, read_prompt
 from longtake.models.domain.scheduler import Coupling
+from longtake.pipelines.serve.http.request_fields import (
+    PROMPT,
+    Count,
+    CouplingField,
+    Fps,
+    Guidance,
+    One,
+    PromptField,
+    Seconds,
+    Seed,
+    Side,
+    Size,
+    Text,
+)
 
-PROMPT = "a large red circle moves right over a plain navy background"
 VIDEO_ID = "video_0123456789abcdef0123456789abcdef"
 ID_PATTERN = r"^video_[0-9a-f]{32}$"
-_SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?")
-
-PROMPT_SCHEMA = {
-    "description": "The content of the video. A list changes the prompt along the way: each text takes effect at the "
-    "first chunk that begins at or after its `from_frame`; the first text begins at frame 0.",
-    "anyOf": [
-        {"type": "string", "minLength": 1},
-        {
-            "type": "array",
-            "minItems": 1,
-            "items": {
-                "type": "object",
-                "additionalProperties": False,
-                "required": ["from_frame", "prompt"],
-                "properties": {
-                    "from_frame": {"type": "integer", "minimum": 0},
-                    "prompt": {"type": "string", "minLength": 1},
-                },
-            },
-        },
-    ],
-    "examples": [PROMPT, [{"from_frame": 0, "prompt": PROMPT}, {"from_frame": 24, "prompt": "a blue square"}]],
-}
-SECONDS_SCHEMA = {
-    "anyOf": [
-        {"type": "string", "pattern": r"^[0-9]{1,6}(\.[0-9]{1,6})?$"},
-        {"type": "number", "exclusiveMinimum": 0, "maximum": 999999},
-    ],
-    "examples": ["4", 2.5],
-}
-
-
-def _text(value: str) -> str:
-    """`value`. Raises ValueError for half a surrogate pair, which no file could hold."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError("it is not valid Unicode text") from None
-    return value
-
-
-def _prompt(value: Any) -> tuple[str, tuple[Cue, ...]]:
-    text, cues = read_prompt(value)
-    for prompt in (text, *(cue.prompt for cue in cues)):
-        _text(prompt)
-    return text, cues
-
-
-def _seconds(value: Any) -> Any:
-    text = f"{value:f}" if isinstance(value, int | float) and not isinstance(value, bool) else value
-    if not isinstance(text, str) or not _SECONDS.fullmatch(text):
-        raise ValueError("must be a number of seconds, such as 4 or 2.5")
-    return text
-
-
-PromptField = Annotated[Any, AfterValidator(_prompt), WithJsonSchema(PROMPT_SCHEMA)]
-Seconds = Annotated[str, BeforeValidator(_seconds), WithJsonSchema(SECONDS_SCHEMA)]
-Text = Annotated[str, AfterValidator(_text)]
+IGNORED = "Accepted, as some clients send it, and ignored."
 
 
 class RequestModel(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    """A field that is null counts as absent."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: Any) -> Any:
+        return {name: one for name, one in value.items() if one is not None} if isinstance(value, dict) else value
 
 
-class VideoRequest(RequestModel):
+class ClientRequest(RequestModel):
+    """Fields that clients of the videos API add to any request."""
+
+    user: Any = Field(None, description=IGNORED)
+    safety_identifier: Any = Field(None, description=IGNORED)
+    metadata: Any = Field(None, description=IGNORED)
+    extra_headers: Any = Field(None, description=IGNORED)
+    extra_query: Any = Field(None, description=IGNORED)
+    extra_body: Any = Field(None, description=IGNORED)
+    timeout: Any = Field(None, description=IGNORED)
+    response_format: Any = Field(None, description=IGNORED)
+
+
+class VideoRequest(ClientRequest):
     """A new video. Give `size` or `width` and `height`, and `seconds` or `num_frames`."""
+
+    model_config = ConfigDict(json_schema_extra={"dependentRequired": {"width": ["height"], "height": ["width"]}})
 
     prompt: PromptField
     model: Text | None = Field(None, description="Id of the model served, as in `GET /v1/models`; may be omitted.")
     seconds: Seconds | None = Field(None, description="Length; 4 if neither this nor `num_frames` is given.")
-    size: str | None = Field(
-        None,
-        pattern=r"^[0-9]{1,5}x[0-9]{1,5}$",
-        description="Width and height in pixels; the bundle's own size by default.",
-        examples=["128x128"],
+    size: Size = Field(None, description="Width and height in pixels; `auto`, the default, is the bundle's own size.")
+    num_frames: Count | None = Field(None, description="Exact length in frames. (Extension.)")
+    fps: Fps | None = Field(None, description="Frames per second. (Extension.)")
+    width: Side | None = Field(None, description="In pixels; requires `height`. (Extension.)")
+    height: Side | None = Field(None, description="In pixels; requires `width`. (Extension.)")
+    num_inference_steps: Count | None = Field(
+        None, description="Denoising steps of the base model; the refiner keeps its own. (Extension.)"
     )
-    num_frames: int | None = Field(None, ge=1, description="Exact length in frames. (Extension.)")
-    fps: int | None = Field(None, ge=1, le=240, description="Frames per second. (Extension.)")
-    width: int | None = Field(None, ge=2, description="In pixels; requires `height`. (Extension.)")
-    height: int | None = Field(None, ge=2, description="In pixels; requires `width`. (Extension.)")
-    num_inference_steps: int | None = Field(
-        None, ge=1, description="Denoising steps of the base model; the refiner keeps its own. (Extension.)"
-    )
-    guidance_scale: float | None = Field(
-        None,
-        ge=1,
-        le=100,
-        description="How strictly the beginning of the video follows the prompt; 1 is none. (Extension.)",
+    guidance_scale: Guidance | None = Field(
+        None, description="How strictly the beginning of the video follows the prompt; 1 is none. (Extension.)"
     )
     negative_prompt: Text = Field("", description="Content to avoid. (Extension.)")
-    seed: int | None = Field(
-        None, ge=0, lt=2**63, description="The same request with the same seed gives the same bytes. (Extension.)"
+    seed: Seed | None = Field(
+        None, description="The same request with the same seed gives the same bytes. (Extension.)"
     )
-    coupling: Coupling | None = Field(
+    coupling: CouplingField | None = Field(
         None, description="`causal` delivers frames early; `symmetric`, the paper's, delivers them late. (Extension.)"
     )
+    n: One = Field(1, description="A request makes one video.")
+    quality: Literal["auto", "standard"] = Field("auto", description="There is one quality.")
 
 
-class RemixRequest(RequestModel):
+class RemixRequest(ClientRequest):
     """The same video, seed included, with another prompt."""
 
     prompt: PromptField
 
 
 class VideoReference(RequestModel):
-    id: str = Field(description="The id of a completed video.", examples=[VIDEO_ID])
+    id: Text = Field(description="The id of a completed video.", examples=[VIDEO_ID])
 
 
-class ExtensionRequest(RequestModel):
+class ExtensionRequest(ClientRequest):
     """A continuation of a completed video by `seconds` or `num_frames`."""
 
     prompt: Text = Field(description="The prompt of the continuation.", examples=[PROMPT])
     video: VideoReference
     seconds: Seconds | None = Field(None, description="Seconds to add; 4 if neither this nor `num_frames` is given.")
-    num_frames: int | None = Field(None, ge=1, description="Frames to add. (Extension.)")
+    num_frames: Count | None = Field(None, description="Frames to add. (Extension.)")
 
 
 class PromptChange(RequestModel):
@@ -139,7 +109,7 @@ class PromptChange(RequestModel):
 
 
 class LoginRequest(RequestModel):
-    key: str = Field(description="An API key. The response sets it as a cookie that scripts cannot read.")
+    key: Text = Field(description="An API key. The response sets it as a cookie that scripts cannot read.")
 
 
 class VideoError(BaseModel):
@@ -168,6 +138,7 @@ class Video(BaseModel):
     object: Literal["video"] = "video"
     model: str
     status: Literal["queued", "in_progress", "completed", "failed"]
+    queue_position: int | None = Field(description="Its place in the queue while it is `queued`; 1 is the next.")
     progress: int = Field(ge=0, le=100)
     created_at: int = Field(description="Unix time in seconds, as are the other times.")
     completed_at: int | None
@@ -190,6 +161,21 @@ class Video(BaseModel):
     extends_video_id: str | None
     plan: PlanSizes
     warnings: list[str] = Field([], description="For a new video: unknown words, and prompts without effect.")
+
+
+class VideoCheck(BaseModel):
+    """What a valid request would become."""
+
+    object: Literal["video.check"] = "video.check"
+    unknown_words: list[str] = Field(description="Words of the prompts that the model does not know.")
+    warnings: list[str] = Field(description="As those of the video that this request would make.")
+    num_frames: int
+    fps: int
+    seconds: str = Field(examples=["4"])
+    width: int
+    height: int
+    size: str = Field(examples=["128x128"])
+    plan: PlanSizes
 
 
 class VideoList(BaseModel):
@@ -226,7 +212,10 @@ class Limits(BaseModel):
     max_prompt_chars: int
     max_cues: int
     max_pixels: int
+    max_side: int
+    max_aspect: float = Field(description="Of the longer side to the shorter one.")
     max_steps: int
+    max_cost: int = Field(description="Pixels of a frame x frames x denoising steps, those of both stages added.")
     size_multiple: int = Field(description="Width and height must be multiples of this.")
 
 
@@ -259,7 +248,3 @@ class ErrorBody(BaseModel):
     """The body of every error response."""
 
     error: ErrorDetail
-
-
-# They appear in no signature that FastAPI inspects.
-EXTRA_SCHEMAS: tuple[type[BaseModel], ...] = (VideoRequest, RemixRequest, ExtensionRequest, LoginRequest, ErrorBody)

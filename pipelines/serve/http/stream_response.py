@@ -5,19 +5,19 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 
 from anyio import CancelScope
 from fastapi import Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from longtake.pipelines.serve.http.errors import ApiError
-from longtake.pipelines.serve.http.video_service import VideoService
+from longtake.pipelines.serve.http.stream_places import StreamPlace
 
 
 class LiveResponse(StreamingResponse):
-    """Counts as an open stream until it ends. `on_abort` is called if it fails or the client disconnects before."""
+    """Holds its place until it ends. `on_abort` is called if it fails or the client disconnects before."""
 
     def __init__(
         self,
-        service: VideoService,
+        place: StreamPlace,
         content: AsyncGenerator[bytes, None],
         media: str,
         headers: Mapping[str, str] | None = None,
@@ -25,7 +25,7 @@ class LiveResponse(StreamingResponse):
     ) -> None:
         # The header asks proxies not to buffer.
         super().__init__(content, 200, {"X-Accel-Buffering": "no", **(headers or {})}, media)
-        self._service, self._content, self._on_abort, self._complete = service, content, on_abort, False
+        self._place, self._content, self._on_abort, self._complete = place, content, on_abort, False
 
     async def stream_response(self, send: Send) -> None:
         await super().stream_response(send)
@@ -33,13 +33,18 @@ class LiveResponse(StreamingResponse):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            with self._service.open_stream():
-                await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send)
         finally:
+            self._place.close()
             if self._on_abort is not None and not self._complete:
                 self._on_abort()
             with CancelScope(shield=True):
                 await self._content.aclose()
+
+
+def head_of_stream(media: str) -> Response:
+    """The response to HEAD where that to GET has a length that is not known yet."""
+    return StreamingResponse(iter(()), 200, {"X-Accel-Buffering": "no"}, media)
 
 
 async def first_item(request: Request, source: AsyncGenerator[bytes, None]) -> bytes | None:

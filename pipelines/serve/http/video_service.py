@@ -5,8 +5,7 @@ Anything slower than a look-up in memory runs in a thread: the event loop serves
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import TypeVar
 
@@ -20,10 +19,13 @@ from longtake.pipelines.serve.http.schema import (
     PromptAt,
     RemixRequest,
     Video,
+    VideoCheck,
     VideoError,
     VideoRequest,
 )
-from longtake.pipelines.serve.library.takes import NoSuchTake, Status, Take, Takes
+from longtake.pipelines.serve.http.stream_places import StreamPlaces
+from longtake.pipelines.serve.http.video_states import require_completed
+from longtake.pipelines.serve.library.takes import NoSuchTake, Take, Takes
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ class VideoService:
 
     def __init__(self, engine: Engine, takes: Takes, checker: RequestChecker) -> None:
         self.engine, self.takes, self.checker, self.conf = engine, takes, checker, checker.conf
-        self.num_streams = 0  # open connections that receive bytes or events
+        self.places = StreamPlaces(self.conf.serve.max_streams)
         # For a count and the addition that follows it; and tokenizers are not thread-safe.
         self._submitting = asyncio.Lock()
         self._discarding: set[asyncio.Task[None]] = set()
@@ -48,6 +50,23 @@ class VideoService:
         take = self.checker.new_take(request, owner, transient)
         return await self._submit(take, lambda: self.engine.submit(take))
 
+    async def check(self, request: VideoRequest, owner: str) -> VideoCheck:
+        """What `create` would make of a request. Raises the ApiErrors that it would raise for an invalid one."""
+        take = self.checker.new_take(request, owner)
+        async with self._submitting:
+            found = await asyncio.to_thread(self.checker.check, take)
+        return VideoCheck(
+            unknown_words=found.unknown_words,
+            warnings=found.warnings,
+            num_frames=take.num_frames,
+            fps=take.fps,
+            seconds=seconds_of(take.num_frames, take.fps),
+            width=take.width,
+            height=take.height,
+            size=f"{take.width}x{take.height}",
+            plan=plan_sizes(take.plan),
+        )
+
     async def remix(self, source: Take, request: RemixRequest) -> Submitted:
         """Queues the same video with another prompt. Raises ApiError."""
         take = self.checker.remixed(source, *request.prompt)
@@ -56,8 +75,7 @@ class VideoService:
     async def extend(self, request: ExtensionRequest, owner: str) -> Submitted:
         """Queues a longer version of a completed video. Raises ApiError."""
         source = self.find(request.video.id, owner, "video.id")
-        if source.status is not Status.COMPLETED:
-            raise ApiError(409, "video_not_ready", f"Video {source.id} is {source.status}, not completed.", "video.id")
+        require_completed(source, "its file", "video.id")
         take = self.checker.extension(source, request)
         more = take.num_frames - source.num_frames
         return await self._submit(take, lambda: self.engine.extend(source, request.prompt, more))
@@ -99,18 +117,6 @@ class VideoService:
             return
         logger.info("client left id=%s", take.id)
 
-    @contextmanager
-    def open_stream(self) -> Iterator[None]:
-        """Counts an open connection. Raises ApiError when there are too many."""
-        limit = self.conf.serve.max_streams
-        if self.num_streams >= limit:
-            raise ApiError(429, "too_many_streams", f"{limit} streams are open already.", retry_after_s=5)
-        self.num_streams += 1
-        try:
-            yield
-        finally:
-            self.num_streams -= 1
-
     def video(self, take: Take, warnings: list[str] | None = None) -> Video:
         """The public form of a take. It builds no configuration: a listing has 100 of them."""
         base = self.conf.base
@@ -119,6 +125,7 @@ class VideoService:
             id=take.id,
             model=take.model,
             status=take.status.value,
+            queue_position=self.engine.queue_position(take.id),
             progress=take.progress,
             created_at=take.created_at,
             completed_at=take.completed_at,
@@ -154,24 +161,28 @@ class VideoService:
 
     async def _submit_now(self, take: Take, submit: Callable[[], Take]) -> Submitted:
         async with self._submitting:
-            warnings = await asyncio.to_thread(self.checker.check, take)
+            found = await asyncio.to_thread(self.checker.check, take)
             self._check_room(take.owner)
             take = await asyncio.to_thread(self._submit_to_engine, submit)
         prompt = f" prompt={take.prompt!r}" if self.conf.serve.log_prompts else ""
         size = f"{take.width}x{take.height}"
         logger.info("video queued id=%s frames=%d size=%s%s", take.id, take.num_frames, size, prompt)
-        return take, warnings
+        return take, found.warnings
 
     def _discard_transient(self, task: "asyncio.Task[Submitted]") -> None:
         if not task.cancelled() and task.exception() is None and task.result()[0].transient:
             self.discard(task.result()[0])
 
     def _check_room(self, owner: str) -> None:
-        """Limits the unfinished videos of each key. Without keys the queue is the only limit."""
-        limit = self.conf.serve.max_running_per_key
-        running = sum(take.is_active and take.owner == owner for take in self.takes.all())
-        if owner and running >= limit:
-            message = f"This key has {running} unfinished videos; retry in 10 s."
+        """Limits the unfinished videos of each key. Without keys the queue is the only limit.
+
+        A key has at most `max_running_per_key`, and never more than are left free for the others.
+        """
+        params = self.conf.serve
+        owners = [take.owner for take in self.takes.all() if take.is_active]
+        running, free = owners.count(owner), params.in_flight + params.max_queued - len(owners)
+        if owner and (running >= params.max_running_per_key or 0 < free <= running):
+            message = f"This key has {running} unfinished videos, its share of this endpoint; retry in 10 s."
             raise ApiError(429, "too_many_videos", message, retry_after_s=10)
 
     def _submit_to_engine(self, submit: Callable[[], Take]) -> Take:

@@ -19,16 +19,17 @@ LAST = ("completed", "failed", "interrupted")
 class Event:
     """Kinds and their data:
 
-    status       status
-    progress     progress (percent), and {done, total} of generate, refine and segments
-    chunk        index, start, stop: low-resolution frames were generated
-    preview      index: the fragment of the preview for them can be fetched; in order, without gaps
-    window       index, step, steps: progress of the refinement of a window
-    fragment     index, start, stop, bytes: final frames can be fetched; in order, without gaps
-    prompt       from_frame, prompt: the prompt was changed
-    completed    last event: all files exist
-    failed       last event: code, message
-    interrupted  last event: the endpoint stops, and continues the take after its next start
+        status       status
+    queue        position: its place among those that wait, 1 for the next one
+        progress     progress (percent), and {done, total} of generate, refine and segments
+        chunk        index, start, stop: low-resolution frames were generated
+        preview      index: the fragment of the preview for them can be fetched; in order, without gaps
+        window       index, step, steps: progress of the refinement of a window
+        fragment     index, start, stop, bytes: final frames can be fetched; in order, without gaps
+        prompt       from_frame, prompt: the prompt was changed
+        completed    last event: all files exist
+        failed       last event: code, message
+        interrupted  last event: the endpoint stops, and continues the take after its next start
     """
 
     kind: str

@@ -10,6 +10,7 @@ import json
 import logging
 import secrets
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
@@ -37,6 +38,10 @@ SETTING_KEYS = {
 }
 
 REQUEST_FIELDS = ("owner", "model", "prompt", "cues", "negative_prompt", "num_frames", "seed", "plan", *SETTING_KEYS)
+
+
+Place = tuple[int, str]  # in the order of creation
+MAX_GONE = 10_000
 
 
 class NoSuchTake(LookupError):
@@ -168,6 +173,7 @@ class Takes:
         """Empty until `load`."""
         self.store = store
         self._takes: dict[str, Take] = {}
+        self._gone: dict[str, tuple[str, Place]] = {}  # owners of the latest removed ones: a list goes on after them
         self._write = threading.Lock()
 
     def load(self) -> list[str]:
@@ -179,7 +185,7 @@ class Takes:
         read = [_read(path, data) for path, data in zip(recorded, self.store.get_each(recorded), strict=True)]
         takes = [take for take in read if take is not None]
         with self._write:
-            self._takes = {take.id: take for take in sorted(takes, key=lambda take: (take.ordinal, take.id))}
+            self._takes = {take.id: take for take in sorted(takes, key=_place)}
         return sorted(ids - known)
 
     def create(self, take: Take) -> Take:
@@ -208,7 +214,10 @@ class Takes:
         with self._write:
             self._check(take_id)
             self.store.delete(path_of(take_id, RECORD))
-            del self._takes[take_id]
+            take = self._takes.pop(take_id)
+            self._gone[take_id] = take.owner, _place(take)
+            while len(self._gone) > MAX_GONE:
+                del self._gone[next(iter(self._gone))]
 
     def get(self, take_id: str) -> Take:
         """Raises NoSuchTake, also for an invalid id."""
@@ -222,26 +231,43 @@ class Takes:
     def list(
         self, owner: str | None, after: str | None = None, limit: int = 20, order: Literal["asc", "desc"] = "desc"
     ) -> tuple[Sequence[Take], bool]:
-        """(a page of the takes of `owner`, or of all; whether there are more). Raises NoSuchTake for `after`."""
+        """(a page of the takes of `owner`, or of all; whether there are more).
+
+        `after` may have been removed meanwhile. Raises NoSuchTake if it is unknown.
+        """
         takes = [take for take in self.all() if owner is None or take.owner == owner]
         if order == "desc":
             takes.reverse()
-        start = 0
         if after is not None:
-            start = 1 + next((i for i, take in enumerate(takes) if take.id == after), len(takes))
-            if start > len(takes):
+            known = self._takes.get(after)
+            last = self._gone.get(after) if known is None else (known.owner, _place(known))
+            if last is None or owner not in (None, last[0]):
                 raise NoSuchTake(after)
-        return takes[start : start + limit], len(takes) > start + limit
+            takes = [take for take in takes if (_place(take) > last[1] if order == "asc" else _place(take) < last[1])]
+        return takes[:limit], len(takes) > limit
 
     def expired(self, now: float, max_disk_bytes: int) -> Sequence[str]:
-        """Ids of takes to remove: expired ones, then the oldest until the rest fits. Active ones stay."""
+        """Ids of takes to remove: expired ones, then, until the rest fits, the oldest of the owner with most bytes.
+
+        Active takes stay.
+        """
         ended = [take for take in self.all() if not take.is_active]
         gone = {take.id for take in ended if take.expires_at is not None and take.expires_at <= now}
-        left = sum(take.size_bytes for take in self.all() if take.id not in gone)
-        for take in sorted(ended, key=lambda take: take.completed_at or 0):
-            if left > max_disk_bytes and take.id not in gone:
-                gone.add(take.id)
-                left -= take.size_bytes
+        sizes = Counter[str]()
+        for take in self.all():
+            sizes[take.owner] += 0 if take.id in gone else take.size_bytes
+        oldest_last = sorted(ended, key=lambda take: take.completed_at or 0, reverse=True)
+        left: dict[str, list[Take]] = {}
+        for take in oldest_last:
+            if take.id not in gone:
+                left.setdefault(take.owner, []).append(take)
+        while left and sizes.total() > max_disk_bytes:
+            owner = max(left, key=lambda owner: sizes[owner])
+            take = left[owner].pop()
+            gone.add(take.id)
+            sizes[owner] -= take.size_bytes
+            if not left[owner]:
+                del left[owner]
         return sorted(gone)
 
     def _check(self, take_id: str) -> None:
@@ -251,6 +277,10 @@ class Takes:
     def _put(self, take: Take) -> None:
         self.store.put(path_of(take.id, RECORD), write_take(take))
         self._takes[take.id] = take
+
+
+def _place(take: Take) -> Place:
+    return take.ordinal, take.id
 
 
 def _read(path: str, data: bytes | None) -> Take | None:

@@ -9,6 +9,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import groupby
 
 import httpx2
 import pytest
@@ -39,9 +40,12 @@ def url(ray_cluster, tmp_path_factory):
     conf = load_serve(overrides=[*TOY, f"serve.takes={tmp_path_factory.mktemp('serve')}", f"serve.port={free_port()}"])
     factories = {stage: ToyFactory(stage, rgb=True, seconds=0.05) for stage in ("base", "refiner")}
     serve.start(conf)
+    before = httpx2.get(f"{serve.url_of(conf)}/v1/videos")
     serve.run(conf, factories)
     yield serve.url_of(conf)
     ray_serve.delete(serve.NAME)
+    for answer in (before, httpx2.get(f"{serve.url_of(conf)}/v1/videos")):
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5"), "without a replica: not Serve's 404"
     ray_serve.shutdown()
 
 
@@ -177,6 +181,18 @@ def test_refusals_have_their_form_through_the_proxy_too(client):
     assert client.post("/v1/videos", json={"prompt": "a " * 500}).json()["error"]["param"] == "prompt"
 
 
+@pytest.mark.report("A6", "A11")
+def test_the_proxy_has_the_limits_of_the_front_door_and_no_paths_of_its_own(client):
+    for path in ("/-/routes", "/-/healthz"):
+        assert (client.get(path).status_code, client.get(path).json()["error"]["code"]) == (404, "not_found")
+    assert client.get("/health", headers={"X": "a" * 60_000}).status_code == 200
+    for headers in ({"X": "a" * 10**6}, {f"X-{i}": "a" for i in range(100)}):
+        answer = client.get("/health", headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (431, "headers_too_large")
+    assert client.get("/health", headers={"x-request-timeout-seconds": "0.000001"}).status_code == 200
+    assert client.get("/health", headers={b"x-request-id": b"\xff\xfe"}).status_code == 200
+
+
 def test_a_replica_that_is_killed_is_started_again_and_its_streams_go_on_with_the_same_bytes(client, ray_cluster):
     import ray
 
@@ -236,6 +252,12 @@ def test_an_impossible_endpoint_is_refused_in_one_line(refused, tmp_path, monkey
     assert "serve.port=70000" in refused("--port", "70000") or "port=70000" in refused("--port", "70000")
     assert "bundle=nowhere" in refused("bundle=nowhere")
     assert "did you mean" in refused("serve.prot=1")
+    # A request that names only a prompt would be refused.
+    assert "refiner.width='4096x128': no side may exceed 2048" in refused("refiner.width=4096")
+    assert "base.num_inference_steps=9: must be at most serve.max_steps=8" in refused(
+        "base.num_inference_steps=9", "serve.max_steps=8"
+    )
+    assert "cancel_grace_s=-1.0 must be at least 0" in refused("serve.cancel_grace_s=-1")
 
 
 @pytest.mark.parametrize(
@@ -272,11 +294,26 @@ def test_the_file_for_serve_deploy_builds_the_app(tmp_path):
         serve.build_app({"serve.port": "x"})
 
 
+def poll(url):
+    """The statuses of answers until the port is closed; each 503 in our form."""
+    statuses = []
+    with suppress(httpx2.TransportError):
+        while True:
+            answer = httpx2.get(url, timeout=30)
+            statuses.append(answer.status_code)
+            if answer.status_code == 503:
+                assert answer.json()["error"]["code"] == "service_unavailable" and answer.headers["retry-after"] == "5"
+                assert answer.headers["x-content-type-options"] == "nosniff"
+            time.sleep(0.02)
+    return statuses
+
+
 # Both signals: `make chaos`.
 @pytest.mark.parametrize(
     "number, code", [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.chaos)]
 )
 @pytest.mark.slow
+@pytest.mark.report("A3")
 def test_the_command_prints_its_url_alone_serves_and_stops_in_order(tmp_path, number, code):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.support.serve_driver", "0.05", "--port", "0"]
@@ -292,10 +329,12 @@ def test_the_command_prints_its_url_alone_serves_and_stops_in_order(tmp_path, nu
             wait(client, video_id)
             unfinished = post(client, num_frames=2000)
         process.send_signal(number)
+        told = poll(f"{url}/v1/videos/{video_id}")
         out, err = process.communicate(timeout=180)
     finally:
         process.kill()
     assert (process.returncode, out) == (code, ""), err
     assert err == "longtake: stopped\n", "no warnings of Ray"
+    assert [status for status, _ in groupby(told)] in ([200, 503], [503]), "never 404, to the end"
     records = {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / "takes").rglob("take.json")}
     assert (records[video_id]["status"], records[unfinished]["status"]) == ("completed", "in_progress")

@@ -203,6 +203,72 @@ def test_cancelling_frees_the_actors_within_two_seconds_and_leaves_what_is_made(
     assert finished(takes, engine.submit(take_of(24))).status is Status.COMPLETED
 
 
+REBUILD_S = 20.0  # of a toy actor, on a busy machine
+
+
+@pytest.fixture(scope="module")
+def hanging(ray_cluster, tmp_path_factory):
+    """An engine whose calls hang if the prompt is `hang`; two takes at once, one base actor."""
+    overrides = ("ray.refiner.num_actors=2", "serve.cancel_grace_s=0.5")
+    with running(tmp_path_factory.mktemp("hanging"), *overrides, hang_prompt="hang") as both:
+        yield both
+
+
+@pytest.mark.report("A1", "A2")
+@pytest.mark.parametrize("end", ["cancel", "delete"])
+def test_those_behind_a_call_without_end_are_queued_and_go_on_soon_after_it_is_cancelled(hanging, end):
+    engine, takes = hanging
+    hangs, second, third = (engine.submit(take_of(24, prompt)) for prompt in ("hang", "a circle", "a star"))
+    live = engine.live(third.id)
+    until(lambda: takes.get(hangs.id).status is Status.IN_PROGRESS)
+    time.sleep(0.3)
+    assert takes.get(second.id).status is takes.get(third.id).status is Status.QUEUED
+    assert takes.get(second.id).started_at is None
+    assert [engine.queue_position(take.id) for take in (hangs, second, third)] == [None, 1, 2]
+    assert (engine.gauges()["running"], engine.gauges()["queued"]) == (1, 2)
+    getattr(engine, end)(hangs.id)
+    assert until(lambda: takes.get(second.id).status is not Status.QUEUED) < 0.5 + REBUILD_S
+    for take in (second, third):
+        assert made(takes, finished(takes, take)) == local_bytes(take)
+        assert engine.queue_position(take.id) is None
+
+    async def follow():
+        return [event.data["position"] async for event in live.follow() if event.kind == "queue"]
+
+    assert asyncio.run(asyncio.wait_for(follow(), 5)) == [2, 1]
+
+
+@pytest.mark.report("A1")
+def test_many_calls_that_are_cancelled_at_once_cost_their_actors_and_nothing_else(ray_cluster, tmp_path):
+    overrides = ("ray.base.num_actors=3", "serve.in_flight=4", "serve.cancel_grace_s=0.5")
+    with running(tmp_path, *overrides, hang_prompt="hang", seconds=0.05) as (engine, takes):
+        hang = [engine.submit(take_of(24, "hang")) for _ in range(2)]
+        until(lambda: engine.gauges()["base_calls"] == 2)
+        works = engine.submit(take_of(56))
+        for take in hang:
+            engine.cancel(take.id)
+        assert made(takes, finished(takes, works)) == local_bytes(works)
+        until(lambda: not engine._runner._pools["base"].proofs, "the actors return")
+        assert engine._runner._pools["base"].num_idle == 3
+        engine.cancel(engine.submit(take_of(24, "hang")).id)
+        engine.submit(take_of(24, "hang"))
+        until(lambda: engine.gauges()["base_calls"] > 0)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5, "closing does not wait for calls that hang"
+
+
+@pytest.mark.report("A1")
+def test_a_cancelled_call_that_ends_in_time_costs_nothing(slow, caplog):
+    engine, _ = slow
+    for _ in range(3):
+        take = engine.submit(take_of(40))
+        until(lambda: engine.gauges()["base_calls"] > 0)
+        engine.cancel(take.id)
+    until(lambda: engine.gauges()["base_calls"] == 0)
+    assert not any(pool.proofs for pool in engine._runner._pools.values())
+    assert "was given up" not in caplog.text
+
+
 def test_deleting_removes_all_of_it_though_writers_are_at_work(slow):
     engine, takes = slow
     asked = [engine.submit(take_of(400)) for _ in range(3)]

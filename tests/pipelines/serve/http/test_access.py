@@ -119,6 +119,47 @@ def test_each_key_has_its_own_rate_and_a_refusal_says_when_to_retry():
     assert ask(app, headers=bearer("wrong"), address="127.0.0.2").status_code == 401
 
 
+@pytest.mark.report("A12")
+@pytest.mark.parametrize("name", ["X-Forwarded-For", "Forwarded", "X-Real-IP", "X-Client-IP", "True-Client-IP"])
+def test_a_client_that_names_other_addresses_is_limited_as_one(name):
+    app = app_of([KEY], requests_per_minute=3)
+    value = "for={}" if name == "Forwarded" else "{}"
+    asked = [ask(app, headers={**bearer("wrong"), name: value.format(f"10.0.0.{i}")}) for i in range(4)]
+    assert [answer.status_code for answer in asked] == [401, 401, 401, 429]
+    assert asked[-1].json()["error"]["message"] == "The limit of this address 127.0.0.1 is 3 requests per minute."
+
+
+@pytest.mark.report("A12")
+def test_a_trusted_proxy_is_believed_about_its_own_peer_alone():
+    app = app_of([KEY], requests_per_minute=2, trusted_proxies=("127.0.0.1", "10.1.0.0/16"))
+
+    def status(address, forwarded):
+        return ask(app, address=address, headers={**bearer("wrong"), "X-Forwarded-For": forwarded}).status_code
+
+    assert [status("127.0.0.1", f"8.8.8.{i}, 9.9.9.9, 10.1.2.3") for i in range(3)] == [401, 401, 429]
+    assert [status("10.2.0.1", f"9.9.{i}.9") for i in range(3)] == [401, 401, 429]  # no proxy of ours
+    assert status("127.0.0.1", "9.9.9.8") == 401
+
+
+@pytest.mark.report("A12")
+def test_a_limit_says_whose_it_is():
+    app = app_of([KEY], requests_per_minute=1)
+    ask(app, headers=bearer(KEY))
+    message = ask(app, headers=bearer(KEY)).json()["error"]["message"]
+    assert message == "The limit of this key is 1 requests per minute."
+
+
+def test_without_keys_a_proxy_opens_no_door_to_others():
+    for headers in (
+        {"X-Forwarded-For": "10.0.0.7"},
+        {"Forwarded": 'for="[2001:db8::1]:4711"'},
+        {"X-Real-IP": "8.8.8.8"},
+    ):
+        assert refusal(ask(app_of(), headers=headers)) == (403, "address_not_allowed")
+    for headers in ({"X-Forwarded-For": "127.0.0.1, ::1"}, {"Forwarded": "for=127.0.0.1;proto=http"}):
+        assert ask(app_of(), headers=headers).status_code == 200
+
+
 def test_a_bucket_fills_again_with_time_and_buckets_do_not_pile_up(monkeypatch):
     now = [0.0]
     limiter = RateLimiter(60, clock=lambda: now[0])
@@ -155,8 +196,8 @@ def test_another_page_may_read_but_not_change_anything():
     assert refusal(ask(app, "POST", headers=theirs)) == (403, "origin_not_allowed")
     assert refusal(ask(app, "POST", headers={"Origin": "null"})) == (403, "origin_not_allowed")
     assert ask(app, "POST", headers=ours).status_code == 200
-    allowed = app_of(cors_origins=("http://evil.example",))
-    assert ask(allowed, "POST", headers=theirs).status_code == 200
+    for origins in (("http://evil.example",), ("*",)):
+        assert ask(app_of(cors_origins=origins), "POST", headers=theirs).status_code == 200
 
 
 def test_a_body_is_read_up_to_its_limit_however_it_is_sent():

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from longtake.pipelines.serve.http.byte_ranges import range_response
+from longtake.pipelines.serve.http.byte_ranges import http_date, range_response
 from longtake.pipelines.serve.http.errors import HANDLERS
 
 DATA = bytes(range(200))
 ETAG = '"abc-200"'
+MODIFIED = 1_800_000_000
+THEN, BEFORE, LATER = (http_date(MODIFIED + seconds) for seconds in (0, -1, 1))
 
 
 def ask(method="GET", **headers):
@@ -22,7 +24,7 @@ def ask(method="GET", **headers):
             yield DATA[at : min(at + 7, span.stop)]
 
     async def file(request):
-        return range_response(request, len(DATA), ETAG, "video/mp4", read)
+        return range_response(request, len(DATA), ETAG, MODIFIED, "video/mp4", read)
 
     async def run():
         app = Starlette(routes=[Route("/", file)], exception_handlers=HANDLERS)
@@ -81,6 +83,51 @@ def test_a_file_that_the_client_has_is_not_sent_again(known):
     answer = ask(if_none_match=known)
     assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", ETAG)
     assert ask(if_none_match='"old"').status_code == 200
+
+
+@pytest.mark.report("A16")
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"if_match": '"nope"'}, 412),
+        ({"if_match": "nope"}, 412),
+        ({"if_match": f"W/{ETAG}"}, 412),  # a weak tag does not say that the bytes are equal
+        ({"if_match": ETAG}, 200),
+        ({"if_match": f'"x" , W/"y",{ETAG}'}, 200),
+        ({"if_match": "*"}, 200),
+        ({"if_match": ETAG, "if_unmodified_since": BEFORE}, 200),  # the tag decides
+        ({"if_match": '"nope"', "if_unmodified_since": THEN}, 412),
+        ({"if_match": '"nope"', "if_none_match": ETAG}, 412),  # it is asked first
+        ({"if_match": ETAG, "if_none_match": ETAG}, 304),
+        ({"if_unmodified_since": BEFORE}, 412),
+        ({"if_unmodified_since": THEN}, 200),
+        ({"if_unmodified_since": "yesterday"}, 200),
+        ({"if_none_match": '"nope"', "if_modified_since": LATER}, 200),  # the tag decides
+        ({"if_none_match": '"nope"'}, 200),
+        ({"if_modified_since": THEN}, 304),
+        ({"if_modified_since": LATER}, 304),
+        ({"if_modified_since": BEFORE}, 200),
+        ({"if_modified_since": "0"}, 200),
+        ({"if_match": '"nope"', "range": "bytes=0-4"}, 412),
+        ({"if_none_match": ETAG, "range": "bytes=0-4"}, 304),
+        ({"if_match": ETAG, "range": "bytes=0-4"}, 206),
+        ({"if_unmodified_since": THEN, "range": "bytes=0-4"}, 206),
+        ({"if_match": '"nope"', "range": "bytes=999-"}, 412),
+        ({"if_match": ETAG, "range": "bytes=999-"}, 416),
+        ({"if_range": THEN, "range": "bytes=0-4"}, 206),
+        ({"if_range": BEFORE, "range": "bytes=0-4"}, 200),
+        ({"if_range": f"W/{ETAG}", "range": "bytes=0-4"}, 200),
+        ({"if_range": '"nope"', "range": "bytes=999-"}, 200),
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_conditions_are_asked_in_the_order_of_the_standard(method, headers, status):
+    answer = ask(method, **headers)
+    assert answer.status_code == status
+    if status != 412 and status != 416:
+        assert (answer.headers["etag"], answer.headers["last-modified"]) == (ETAG, THEN)
+    if status == 412:
+        assert method == "HEAD" or answer.json()["error"]["code"] == "precondition_failed"
 
 
 def test_head_has_the_headers_alone():

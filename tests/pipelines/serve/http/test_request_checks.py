@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -13,11 +14,11 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from longtake.models.domain.prompt import Cue
-from longtake.pipelines.serve.http.errors import HANDLERS
+from longtake.pipelines.serve.http.errors import HANDLERS, ApiError
 from longtake.pipelines.serve.http.request_body import read_body
 from longtake.pipelines.serve.http.request_checks import RequestChecker, seconds_of
 from longtake.pipelines.serve.http.schema import ExtensionRequest, VideoRequest
-from longtake.pipelines.serve.library.takes import write_take
+from longtake.pipelines.serve.library.takes import Status, write_take
 from longtake.pipelines.serve.settings import load_serve
 from tests.support.toy import ToyBundle
 
@@ -28,7 +29,7 @@ CHECKER = RequestChecker(load_serve(overrides=LIMITS), ToyBundle(), 16)
 
 async def take(request: Request):
     asked = CHECKER.new_take(await read_body(request, VideoRequest), "owner")
-    return JSONResponse({**json.loads(write_take(asked)), "warnings": CHECKER.check(asked)})
+    return JSONResponse({**json.loads(write_take(asked)), "warnings": CHECKER.check(asked).warnings})
 
 
 async def extension(request: Request):
@@ -170,10 +171,75 @@ def test_anything_but_a_json_object_is_refused(body):
     assert answer.status_code == 400 and answer.json()["error"]["type"] == "invalid_request_error"
 
 
-@pytest.mark.parametrize("media", ["text/plain", "application/xml", "", "application/jsonx"])
+@pytest.mark.parametrize("media", ["application/xml", "application/jsonx", "image/png"])
 def test_other_kinds_of_bodies_are_refused(media):
     answer = post(content=b"{}", headers={"Content-Type": media})
     assert (answer.status_code, answer.json()["error"]["code"]) == (415, "unsupported_media_type")
+
+
+@pytest.mark.report("C20")
+@pytest.mark.parametrize(
+    "media",
+    ["application/x-www-form-urlencoded", "", "text/plain;charset=UTF-8", "application/octet-stream", "text/json",
+     "application/problem+json", "application/json; charset=utf-8"],
+)  # fmt: skip
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf", b" \r\n"])
+def test_json_is_taken_for_json_whatever_the_client_calls_it(media, before):
+    answer = post(content=before + b'{"prompt": "a red circle", "seed": 3}', headers={"Content-Type": media})
+    assert answer.status_code == 200 and answer.json()["seed"] == 3
+    error = post(content=before + b'{"prompt": "a", "seed": -1}', headers={"Content-Type": media}).json()["error"]
+    assert error["message"] == "seed=-1: must be at least 0"
+
+
+@pytest.mark.report("C20")
+def test_a_body_without_a_type_and_a_compressed_one_are_refused_in_words():
+    answer = post(content=b"prompt=a", headers={"Content-Type": ""})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (415, "Content-Type")
+    assert answer.json()["error"]["message"].startswith("Content-Type is missing: send application/json")
+    answer = post(content=b"x", headers={"Content-Type": "application/json", "Content-Encoding": "gzip"})
+    message = "Content-Encoding: gzip is not supported; send the body as it is"
+    assert (answer.status_code, answer.json()["error"]["message"]) == (415, message)
+
+
+@pytest.mark.report("C20")
+def test_an_empty_field_of_a_form_is_an_absent_one():
+    fields = {"prompt": PROMPT, "seed": "", "size": "", "num_frames": " 8.0 ", "n": "1", "user": "", "metadata[a]": "1"}
+    assert post(data=fields).json()["num_frames"] == 8
+    answer = post(data={"prompt": "", "seed": "1"}).json()["error"]
+    assert (answer["param"], answer["code"]) == ("prompt", "missing_parameter")
+
+
+@pytest.mark.report("A14")
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"seconds": 1e-7}, "seconds=1e-07: at 8 frames per second this is less than one frame"),
+        ({"seconds": "0.01"}, "seconds=0.01: at 8 frames per second this is less than one frame"),
+        ({"seconds": 1e9}, "seconds=1000000000.0: must be at most 50 (400 frames, 8 per second)"),
+        ({"num_frames": 401}, "num_frames=401: must be at most 400"),
+        ({"num_inference_steps": 51}, "num_inference_steps=51: must be at most 50"),
+        ({"size": "100X64"}, "size=100x64: the width must be a positive multiple of 16"),
+        ({"width": 64, "height": 65}, "height=65: must be a positive multiple of 16"),
+    ],
+)
+def test_a_limit_is_named_with_the_value_that_breaks_it(fields, message):
+    assert post(json={"prompt": PROMPT, **fields}).json()["error"]["message"] == message
+
+
+def test_a_remix_obeys_the_limits_of_today():
+    """A video of an endpoint with higher limits is not made again."""
+    source = CHECKER.new_take(VideoRequest(prompt=PROMPT), "")
+    for changes in ({"num_inference_steps": 51}, {"width": 2048, "height": 2048}, {"num_frames": 401}):
+        with pytest.raises(ApiError):
+            CHECKER.check(CHECKER.remixed(replace(source, **changes), "a", ()))
+
+
+def test_an_extension_names_what_it_adds():
+    source = replace(CHECKER.new_take(VideoRequest(prompt=PROMPT, num_frames=390), ""), status=Status.COMPLETED)
+    for name, value in {"num_frames": 11, "seconds": "2.0"}.items():
+        with pytest.raises(ApiError) as error:
+            CHECKER.extension(source, ExtensionRequest(prompt="a", video={"id": source.id}, **{name: value}))
+        assert error.value.message == f"{name}={value}: the video has 390 frames and can get 10 more"
 
 
 def test_forms_say_the_same_as_json():
@@ -255,3 +321,50 @@ def test_a_remix_is_the_same_request_with_another_prompt():
     assert (again.prompt, again.seed, again.fps, again.num_frames) == ("a circle", 5, 6, 17)
     assert again.spec.settings == source.spec.settings and again.remixed_from == source.id and again.id != source.id
     assert not again.transient and again.owner == "owner"
+
+
+@pytest.mark.report("A1")
+@pytest.mark.parametrize(
+    ("fields", "param", "says"),
+    [
+        ({"size": "57600x16"}, "size", "no side may exceed 2048 pixels (serve.max_side)"),
+        ({"size": "16x57600"}, "size", "no side may exceed 2048 pixels (serve.max_side)"),
+        ({"width": 57600, "height": 16}, "width", "no side may exceed 2048"),
+        ({"width": 16, "height": 4096}, "height", "no side may exceed 2048"),
+        ({"size": "2048x64"}, "size", "at most 4 times the shorter one (serve.max_aspect)"),
+        ({"size": "64x272"}, "size", "at most 4 times the shorter one (serve.max_aspect)"),
+        ({"size": "1280x736"}, "size", "at most 921600 pixels (serve.max_pixels)"),
+        ({"size": "1024x1024"}, "size", "at most 921600 pixels (serve.max_pixels)"),
+        (
+            {"size": "1280x720", "num_frames": 2400, "num_inference_steps": 100},
+            "num_frames",
+            "1280x720 pixels x 2400 frames x 103 steps are 227819520000, and at most 25000000000 are allowed",
+        ),
+    ],
+)
+def test_what_a_request_may_cost_is_bounded_and_the_bound_is_named(fields, param, says):
+    checker = RequestChecker(load_serve(), ToyBundle(), 16)
+    with pytest.raises(ApiError) as refused:
+        checker.check(checker.new_take(VideoRequest(prompt=PROMPT, **fields), ""))
+    assert (refused.value.status, refused.value.param) == (400, param)
+    assert says in refused.value.message and refused.value.message.startswith(f"{param}=")
+
+
+@pytest.mark.report("A1")
+@pytest.mark.parametrize("size", ["1280x720", "720x1280", "512x128", "960x960", "1920x480"])
+def test_defaults_allow_720p_of_any_length_with_the_default_steps(size):
+    checker = RequestChecker(load_serve(), ToyBundle(), 16)
+    checker.check(checker.new_take(VideoRequest(prompt=PROMPT, size=size, num_frames=2400), ""))
+
+
+@pytest.mark.report("A1")
+def test_a_remix_or_an_extension_of_a_video_from_before_keeps_to_the_limits_of_today():
+    before = RequestChecker(load_serve(overrides=["serve.max_aspect=100", "serve.max_side=5000"]), ToyBundle(), 16)
+    source = before.new_take(VideoRequest(prompt=PROMPT, size="4096x64"), "")
+    today = RequestChecker(load_serve(), ToyBundle(), 16)
+    remix = today.remixed(source, PROMPT, ())
+    extension = today.extension(source, ExtensionRequest(prompt=PROMPT, video={"id": source.id}))
+    for take in (remix, extension):
+        assert before.check(take).warnings == []
+        with pytest.raises(ApiError, match="serve.max_side"):
+            today.check(take)

@@ -1,0 +1,184 @@
+"""Limits on what a client may send to Serve's proxy before any app sees it.
+
+uvicorn's parser has none: a header of 100 MB cost the proxy 300 MB and the replica 90, and a connection that sends a
+byte now and then stayed open for ever. Serve offers no choice of the protocol class, so `install` names ours where
+uvicorn looks up its own.
+
+1. A request has at most MAX_URL_BYTES of URL (else 414), MAX_HEADERS headers, and MAX_HEAD_BYTES of both (else 431).
+   Trailers count as headers, and are dropped: they would come after all checks. Up to one read more may be held.
+2. A request is complete within RECEIVE_S after the connection, or after its first byte on an older one (else 408). An
+   upload of large files would need another rule; bodies are small here.
+3. Of connections without a complete request the proxy holds MAX_INCOMPLETE; for one more the oldest is closed.
+4. A refusal has the form of all others. What the client still sends is dropped for LINGER_S: closing at once would
+   reset the connection, and the client might never see the answer.
+5. `X-Forwarded-For` is believed only from addresses in FORWARDED_ALLOW_IPS, uvicorn's variable. uvicorn itself would
+   believe all clients of this machine.
+"""
+
+import asyncio
+import os
+from http import HTTPStatus
+from typing import Any, ClassVar
+
+from fastapi.responses import JSONResponse
+from uvicorn import config as uvicorn_config
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from longtake.pipelines.serve.http.access import SECURITY_HEADERS
+from longtake.pipelines.serve.http.errors import ApiError
+
+MAX_URL_BYTES, MAX_HEAD_BYTES, MAX_HEADERS = 2**13, 2**16, 100
+RECEIVE_S, LINGER_S = 30.0, 2.0
+MAX_INCOMPLETE = 512
+
+
+def install() -> None:
+    """Makes FrontDoor the protocol of every uvicorn server that this process starts from now on."""
+    uvicorn_config.HTTP_PROTOCOLS["auto"] = f"{FrontDoor.__module__}:{FrontDoor.__name__}"
+
+
+def refusal_response(refusal: ApiError) -> JSONResponse:
+    """The response of a refusal that no app adds headers to."""
+    response = refusal.response()
+    response.headers.update({**SECURITY_HEADERS, "Cache-Control": "no-store"})
+    return response
+
+
+class FrontDoor(HttpToolsProtocol):
+    """A connection of the proxy."""
+
+    _incomplete: ClassVar[dict["FrontDoor", None]] = {}  # connections without a complete request, the oldest first
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if isinstance(self.app, ProxyHeadersMiddleware) and "FORWARDED_ALLOW_IPS" not in os.environ:
+            self.app = self.app.app
+        self._refusal: ApiError | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._begin()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait()
+        if len(self._incomplete) > MAX_INCOMPLETE:
+            next(iter(self._incomplete))._cut()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._refusal is not None:  # rule 4
+            return
+        if self._timer is None:
+            self._wait()
+        self._is_silent = False
+        self._num_raw += len(data)
+        super().data_received(data)
+        if self._num_raw > MAX_HEAD_BYTES and self._refusal is None:  # a header, or trailer, that has not ended yet
+            self._refuse(_too_long("The headers", MAX_HEAD_BYTES))
+
+    def handle_websocket_upgrade(self) -> None:
+        self._stop_waiting()
+        super().handle_websocket_upgrade()
+
+    def send_400_response(self, msg: str) -> None:
+        """Replaces uvicorn's answer to what its parser refuses; our refusals in the parser's callbacks end here too."""
+        self._refuse(self._refusal or ApiError(400, "invalid_request", msg))
+
+    # Callbacks of the parser.
+
+    def on_message_begin(self) -> None:
+        self._begin()
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        if len(self.url) + len(url) > MAX_URL_BYTES:
+            self._stop_parser(_too_long("The URL", MAX_URL_BYTES, 414))
+        self._num_named += len(url)
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._num_named += len(name) + len(value)
+        self._num_headers += 1
+        if self._num_named > MAX_HEAD_BYTES:
+            self._stop_parser(_too_long("The headers", MAX_HEAD_BYTES))
+        if self._num_headers > MAX_HEADERS:
+            message = f"The request has more than {MAX_HEADERS} headers."
+            self._stop_parser(ApiError(431, "headers_too_large", message))
+        if not self._head_complete:
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._head_complete, self._num_raw = True, 0
+        super().on_headers_complete()
+
+    def on_chunk_header(self) -> None:
+        self._num_raw = 0
+
+    def on_body(self, body: bytes) -> None:
+        self._num_raw = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._stop_waiting()
+        super().on_message_complete()
+
+    # Our own.
+
+    def _begin(self) -> None:
+        self._num_named = self._num_headers = 0  # bytes of the URL and of whole headers; headers
+        self._num_raw = 0  # bytes read since then, or since the last piece of the body
+        self._head_complete = False
+
+    def _wait(self) -> None:
+        self._incomplete[self], self._is_silent = None, True
+        self._timer = self.loop.call_later(RECEIVE_S, self._late)
+
+    def _stop_waiting(self) -> None:
+        self._incomplete.pop(self, None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _late(self) -> None:
+        if self._is_silent:  # a browser connects in advance
+            return self._cut()
+        message = f"The request was not complete within {RECEIVE_S:g} seconds."
+        self._refuse(ApiError(408, "request_timeout", message))
+
+    def _stop_parser(self, refusal: ApiError) -> None:
+        self._refusal = refusal
+        raise ValueError(refusal.message)
+
+    def _refuse(self, refusal: ApiError) -> None:
+        self._refusal = refusal
+        self._stop_waiting()
+        cycle = None if self.cycle is None or self.cycle.response_complete else self.cycle
+        if self.transport.is_closing() or (cycle is not None and cycle.response_started):
+            return self._cut()
+        self.transport.write(_as_bytes(refusal))
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        if cycle is not None:
+            cycle.disconnected = True  # the app hears that its client has gone, and its answer is dropped
+            cycle.message_event.set()
+        self.loop.call_later(LINGER_S, self.transport.abort)
+
+    def _cut(self) -> None:
+        """Ends the connection without an answer."""
+        self._stop_waiting()
+        self.transport.abort()
+
+
+def _too_long(what: str, limit: int, status: int = 431) -> ApiError:
+    code = "headers_too_large" if status == 431 else "url_too_long"
+    return ApiError(status, code, f"{what} must have at most {limit} bytes.")
+
+
+def _as_bytes(refusal: ApiError) -> bytes:
+    response = refusal_response(refusal)
+    lines = [f"HTTP/1.1 {response.status_code} {HTTPStatus(response.status_code).phrase}".encode()]
+    lines += [name + b": " + value for name, value in (*response.raw_headers, (b"connection", b"close"))]
+    return b"\r\n".join([*lines, b"", bytes(response.body)])

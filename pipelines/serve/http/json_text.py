@@ -1,0 +1,64 @@
+"""JSON as clients send it: with a byte order mark, in UTF-8, 16 or 32, with numbers that keep their spelling."""
+
+import json
+from typing import Any
+
+from longtake.pipelines.serve.http.errors import ApiError, invalid
+
+MAX_DIGITS = 400  # of a whole number; Python's own limit is 4300, and no field needs 20
+
+
+class SentNumber(float):
+    """A number with a point or an exponent. It is shown as it was sent: 1e-7, 1e400, NaN."""
+
+    def __new__(cls, text: str) -> "SentNumber":
+        number = super().__new__(cls, text)
+        number._text = text  # type: ignore[attr-defined]
+        return number
+
+    def __repr__(self) -> str:
+        text: str = self._text  # type: ignore[attr-defined]
+        return text
+
+
+def begins_as_json(body: bytes) -> bool:
+    """Whether a body of unknown type can only be JSON: no form begins with a brace or a bracket."""
+    return body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+
+
+def parse_object(text: str | bytes) -> dict[str, Any]:
+    """The JSON object that `text` holds. Raises ApiError for anything else."""
+    if not text.strip():
+        raise _invalid_json("it is empty")
+    text = text.removeprefix("\ufeff") if isinstance(text, str) else text
+    try:
+        value = json.loads(
+            text, parse_int=_whole, parse_float=SentNumber, parse_constant=SentNumber, object_pairs_hook=_object
+        )
+    except json.JSONDecodeError as error:
+        raise _invalid_json(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
+    except UnicodeDecodeError as error:
+        raise _invalid_json(f"byte {error.start} is not {error.encoding.upper()}") from None
+    except RecursionError:
+        raise _invalid_json("it is nested too deeply") from None
+    if not isinstance(value, dict):
+        kinds = {list: "a list", str: "a string", bool: "a truth value", type(None): "null"}
+        raise _invalid_json(f"it is {kinds.get(type(value), 'a number')}")
+    return value
+
+
+def _whole(text: str) -> int | SentNumber:
+    return int(text) if len(text) <= MAX_DIGITS else SentNumber(text)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise invalid(f"{twice[:80]} is given twice", twice[:80])
+    return found
+
+
+def _invalid_json(reason: str) -> ApiError:
+    return invalid(f"Not a JSON object: {reason}.", None, "invalid_json")
