@@ -32,6 +32,22 @@ def test_the_first_picture_is_there_long_before_the_video_is(page, kit):
     assert "First picture after" in facts
 
 
+def test_a_video_that_waits_says_its_place_in_the_queue(page, kit):
+    with kit.client() as client:
+        request = {"prompt": PROMPT, "num_frames": 480}
+        before = [client.post("/v1/videos", json=request).json()["id"] for _ in range(4)]  # three are made at once
+        page.make(num_frames=16)
+        page.wait_text("status", "Number 2 in the queue.")
+        assert page.tab.inner_text("#leader-text") == "Number 2 in the queue"
+        assert "%" not in page.tab.title() + page.tab.inner_text("#facts")
+        client.delete(f"/v1/videos/{before.pop()}")
+        page.wait_text("status", "Next in the queue.")
+        for one in before:
+            client.delete(f"/v1/videos/{one}")
+    page.wait_shown("low", "fine")
+    page.wait_state("completed")
+
+
 def test_the_refined_picture_takes_over_at_the_same_frame(page, kit):
     video_id = page.make(num_frames=40, seed=1)  # of every fourth seed, H.264 makes the grey of frame 0 that of frame 1
     page.wait_state("completed")
