@@ -87,10 +87,10 @@ def test_a_connection_that_is_lost_comes_back_by_itself(open_page, kit):
         page.tab.click("#trouble-now")
         page.tab.wait_for_function(says, arg="is away (status 404)")
         assert page.shown, "the picture stays"
-        page.tab.click("#go")
-        page.wait_text("make-error", "The endpoint is away (status 404).")
         page.tab.reload()
         page.tab.wait_for_function(says, arg="is away (status 404)")
+        page.tab.click("#go")
+        page.wait_text("make-error", "The endpoint is away (status 404).")
         front.answer = knows_nothing
         page.tab.click("#trouble-now")
         page.tab.wait_for_function(says, arg="starting")
@@ -102,6 +102,7 @@ def test_a_connection_that_is_lost_comes_back_by_itself(open_page, kit):
         front.answer = None
         page.tab.click("#trouble-now")
         page.tab.wait_for_selector("#trouble", state="hidden")
+        page.wait_text("make-error", "")
         page.wait_state("completed")
         assert page.id == video_id
         page.wait_holds(10)

@@ -69,7 +69,7 @@ def test_what_was_deleted_elsewhere_is_let_go(page, kit):
         client.delete(f"/v1/videos/{last}")
     page.tab.evaluate("looks.hide(false)")  # the tab is chosen again
     page.wait_text("leader-text", "The video was deleted.")
-    assert page.id == ""
+    assert page.id == "" and page.tab.is_visible("#leader-text")
 
 
 def test_an_earlier_video_is_played_remixed_extended_and_deleted(page, kit):

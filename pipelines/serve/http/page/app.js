@@ -99,7 +99,12 @@ function lookAgain() {
 }
 document.addEventListener("visibilitychange", lookAgain);
 addEventListener("focus", lookAgain);
-retries.onReturn = () => { loadModel(); showShelf(); };
+retries.onReturn = () => {
+  setText($("shelf-error"), "");
+  form.retryNow();
+  loadModel();
+  showShelf();
+};
 
 route();
 loadModel();

@@ -17,7 +17,7 @@ export class Form {
   #source = null; // of a remix: {id, settings}
   #cues = new Cues(() => this.#changed());
   #stopCount = () => {};
-  #waitsForSlot = false;
+  #canChange = false; // whether the error on display may pass by itself
   #isCoupled = false; // whether the user has chosen a coupling
   #checking; // the timer of the next check
 
@@ -76,14 +76,14 @@ export class Form {
     this.#changed();
   }
 
-  /** A video has ended: if the form waits for a free slot, it can be sent again now. */
+  /** A video has ended, or the endpoint is back: an error about that no longer holds. */
   retryNow() {
-    if (this.#waitsForSlot) this.clear();
+    if (this.#canChange) this.clear();
   }
 
   clear() {
     this.#stopCount();
-    this.#waitsForSlot = false;
+    this.#canChange = false;
     $("go").disabled = false;
     setText($("go"), "Make video");
     setText($("make-error"), "");
@@ -101,6 +101,7 @@ export class Form {
     } else {
       setText($("make-error"), error.message);
     }
+    this.#canChange = error.isFinal === false;
     if (error.retryAfterS) this.#wait(error);
   }
 
@@ -135,7 +136,7 @@ export class Form {
     }
     this.#setSource(null);
     await this.onMake("/v1/videos", body);
-    return "The video of this remix was deleted. This is a new video with the same settings.";
+    return "The video of the remix was deleted, so a new one is made with the same settings.";
   }
 
   /** Marks what can be said without the endpoint, and moves the focus to the first. */
@@ -188,7 +189,6 @@ export class Form {
   }
 
   #wait(error) {
-    this.#waitsForSlot = ["too_many_videos", "queue_full"].includes(error.code);
     $("go").disabled = true;
     this.#stopCount = countdown(error.retryAfterS, (left) => {
       $("go").disabled = left > 0;
@@ -237,7 +237,9 @@ export class Form {
   /** Names unknown words before the video is made. An error is said when it is made. */
   async #check() {
     const body = this.#body(), timer = this.#checking;
-    const found = $("prompt").value.trim() ? await this.onCheck(body).catch(() => null) : null;
+    const isEmpty = !$("prompt").value.trim();
+    const found = isEmpty ? null : await this.onCheck(body).catch((error) =>
+      error.isFinal && error.param !== "prompt" ? this.onCheck({prompt: body.prompt}).catch(() => null) : null);
     if (timer === this.#checking) setText($("prompt-words"), shortened(found?.warnings ?? []), true);
   }
 

@@ -71,6 +71,7 @@ export class Screen {
   empty(text) {
     this.#video = null;
     $("screen").dataset.state = "empty";
+    $("stage").dataset.shown = "";
     for (const id of ["controls", "timeline"]) $(id).hidden = true;
     for (const id of ["reason", "warnings", "badge", "waiting"]) setText($(id), "", true);
     for (const id of ["caption", "status"]) setText($(id), "");
