@@ -30,6 +30,8 @@ export function askExtend(video, onExtend) {
     if (!text.value.trim()) return refuse(text, "Describe what happens next.");
     const fault = frames.value || frames.validity.badInput ? numberFault(frames) : "Enter a number.";
     if (fault) return refuse(frames, fault);
+    const button = dialog.querySelector(".main");
+    button.disabled = true; // a second click would make a second video
     try {
       await onExtend(text.value, frames.valueAsNumber);
       dialog.close();
@@ -39,6 +41,8 @@ export function askExtend(video, onExtend) {
       if (error.isMissing) setText($("extend-error"), "This video was deleted, so it cannot be extended.");
       else if (input) refuse(input, message);
       else setText($("extend-error"), message);
+    } finally {
+      button.disabled = false;
     }
   };
   $("extend-no").onclick = () => dialog.close();

@@ -42,10 +42,13 @@ export function numberFault(input) {
   return "";
 }
 
-/** A message of the API without the name of its field: `width=100: must be even` is `100: must be even` below "Width". */
+/** A message of the API without the name of its field, which it stands below: `width=100: …` becomes `100: …`. */
 export function withoutName(message, param) {
   let text = message;
   for (const start of [`${param}: `, `${param}=`]) if (text.startsWith(start)) text = text.slice(start.length);
-  if (text.startsWith(`${param} `)) text = /^\d/.test(text.slice(param.length + 1)) ? text.slice(param.length + 1) : `It${text.slice(param.length)}`;
+  if (text.startsWith(`${param} `)) {
+    const rest = text.slice(param.length + 1);
+    text = /^\d/.test(rest) ? rest : `It ${rest}`;
+  }
   return text.charAt(0).toUpperCase() + text.slice(1);
 }

@@ -11,11 +11,11 @@
 // 3. At the end playback starts again if `loops` is set.
 
 import {Feed, address, canFeed, bufferedEnd, isBuffered} from "./feed.js";
+import {Seen} from "./seen.js";
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 const EDGE_S = 0.05; // a browser waits so long before the end of what is buffered
 const EDGE_MS = 400; // of waiting, before the picture goes back
-const AGAIN_FRAMES = 4; // the least to go back for
 const AGAIN_MS = 2000; // of saying so
 
 export class Player {
@@ -199,32 +199,6 @@ export class Player {
     if (!this.isPlaying) return;
     if (this.loops) this.seek(0);
     else this.pause();
-  }
-}
-
-/** The refined frames that were on the screen. */
-class Seen {
-  #frames; #last = -1;
-
-  constructor(numFrames) {
-    this.#frames = new Uint8Array(numFrames);
-  }
-
-  /** Adds a frame, and those before it that a busy browser has passed over. */
-  add(frame) {
-    const isNext = frame > this.#last && frame - this.#last <= AGAIN_FRAMES;
-    this.#frames.fill(1, isNext ? this.#last + 1 : frame, frame + 1);
-    this.#last = frame;
-  }
-
-  /** The first of a run of frames that are there and were not seen; null if there is none that is long enough. */
-  gap(isThere) {
-    let length = 0;
-    for (let frame = 0; frame < this.#frames.length; frame++) {
-      length = this.#frames[frame] || !isThere(frame) ? 0 : length + 1;
-      if (length === AGAIN_FRAMES) return frame - length + 1;
-    }
-    return null;
   }
 }
 
