@@ -103,6 +103,18 @@ class Page:
         return self.tab.evaluate("document.activeElement.id")
 
 
+class Front:
+    """An app whose API gives `answer(path)`, a response, while that is set: an endpoint that stops or starts."""
+
+    def __init__(self, app):
+        self.app, self.answer = app, None
+
+    async def __call__(self, scope, receive, send):
+        is_api = scope["type"] == "http" and scope["path"].startswith(("/v1", "/health"))
+        target = self.answer(scope["path"]) if self.answer and is_api else self.app
+        await target(scope, receive, send)
+
+
 @contextmanager
 def served_at(app, port):
     """Serves the app on a given port, like an endpoint that returns."""

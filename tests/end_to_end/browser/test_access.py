@@ -105,6 +105,11 @@ def test_what_happens_is_read_aloud(page):
 def test_on_a_phone_the_player_comes_into_view(open_page, kit):
     page = open_page(kit.url, **PHONE)
     page.tab.wait_for_selector("#served:not(:empty)")
+    above = "() => ['stage', 'make'].map((id) => document.getElementById(id).getBoundingClientRect().top)"
+    stage, form = page.tab.evaluate(above)
+    assert stage < form < 400, "small, while it is empty"
     page.make(num_frames=40)
+    stage, form = page.tab.evaluate(above)
+    assert stage < form
     page.wait_shown("low", "fine")
     page.tab.wait_for_function("() => looks.isInView('stage')")

@@ -10,6 +10,11 @@ from tests.support.http_kit import PROMPT
 
 pytestmark = pytest.mark.xdist_group("serve")
 NO_MSE = "delete window.MediaSource; delete window.ManagedMediaSource;"
+SHOWS = """addEventListener("DOMContentLoaded", () => {
+  const stage = document.getElementById("stage");
+  window.shows = [];
+  new MutationObserver(() => shows.push(stage.dataset.shown)).observe(stage, {attributeFilter: ["data-shown"]});
+});"""
 NO_HLS = "HTMLMediaElement.prototype.canPlayType = () => '';"
 
 
@@ -25,6 +30,22 @@ def test_the_first_picture_is_there_long_before_the_video_is(page, kit):
     assert page.tab.inner_text("#badge") == "Preview 16 \u00d7 16"
     facts = page.tab.inner_text("#facts")
     assert "First picture after" in facts
+
+
+def test_a_video_that_waits_says_its_place_in_the_queue(page, kit):
+    with kit.client() as client:
+        request = {"prompt": PROMPT, "num_frames": 480}
+        before = [client.post("/v1/videos", json=request).json()["id"] for _ in range(4)]  # three are made at once
+        page.make(num_frames=16)
+        page.tab.wait_for_selector("#status:text-matches('^Number [0-9] in the queue.$')")
+        assert "in the queue" in page.tab.inner_text("#leader-text")
+        assert "%" not in page.tab.title() + page.tab.inner_text("#facts")
+        for one in before[1:]:
+            client.delete(f"/v1/videos/{one}")
+        page.wait_text("status", "Next in the queue.")
+        page.tab.click("#actions button:text('Cancel')")
+        page.wait_state("cancelled")
+        client.delete(f"/v1/videos/{before[0]}")
 
 
 def test_the_refined_picture_takes_over_at_the_same_frame(page, kit):
@@ -94,12 +115,28 @@ def test_a_page_that_is_loaded_again_goes_on_with_the_video(page, kit):
 
 
 def test_a_finished_video_is_shown_whole_in_another_tab(open_page, page, kit):
+    """It opens with the refined picture, though the preview is there first."""
     video_id = page.make(num_frames=40)
     wait_status(kit, video_id, "completed")
-    late = open_page(f"{kit.url}/#{video_id}")
+    late = open_page(f"{kit.url}/#{video_id}", init=SHOWS)
     late.wait_shown("fine")
     late.wait_developed()
     assert set(late.cells("segments")) == {"done"}
+    assert set(late.tab.evaluate("shows")) == {"", "fine"}
+
+
+def test_while_the_preview_waits_it_goes_back_to_refined_frames(page, kit):
+    video_id = page.make(num_frames=160, fps=60)  # played faster than it is made
+    page.wait_shown("low")
+    page.wait_text("waiting", "Again, now refined")
+    assert page.shown == "fine"
+    assert status_of(kit, video_id) == "in_progress"
+    assert int(page.tab.input_value("#seek")) < 60
+    page.wait_shown("low")  # it goes on with the preview behind the refined frames
+    page.wait_text("waiting", "Again, now refined")
+    assert page.tab.evaluate("looks.head()[0]") >= 8, "what was shown is not shown again"
+    page.tab.click("#actions button:text('Cancel')")
+    page.wait_state("cancelled")
 
 
 def test_a_hidden_tab_closes_its_streams_and_reopens_them_when_shown(page):

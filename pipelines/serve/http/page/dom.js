@@ -20,6 +20,12 @@ export function setText(target, text, hides = false) {
   if (hides && target.hidden !== !text) target.hidden = !text;
 }
 
+/** The first `most` sentences and the number of the others. */
+export function shortened(sentences, most = 3) {
+  const more = sentences.length - most;
+  return sentences.slice(0, most).join(" ") + (more > 0 ? ` And ${more} more.` : "");
+}
+
 /** `1.3 s`, `12 s`, `1 min 5 s` */
 export function duration(seconds) {
   if (seconds < 10 && !Number.isInteger(seconds)) return `${seconds.toFixed(1)} s`;

@@ -1,176 +1,194 @@
-// The form: prompt, later prompts, settings. An error of the API is shown beside the field that it names.
+// The form: prompt, later prompts, settings. An error is shown below the field that it names. A reload keeps what was
+// entered.
 
-import {$, countdown, element, setText} from "./dom.js";
+import {Cues} from "./cues.js";
+import {$, countdown, element, setText, shortened} from "./dom.js";
+import {mark, numberFault, unmark, withoutName} from "./fields.js";
+import {DRAFT, recall, remember} from "./memory.js";
 import {examples, hint, surprise} from "./world.js";
 
 const NUMBERS = ["num_frames", "fps", "width", "height", "num_inference_steps", "guidance_scale", "seed"];
+const SETTINGS = [...NUMBERS, "coupling", "negative_prompt"];
 const FIELDS = {size: "width", seconds: "num_frames"}; // fields of the API that have another name here
+const CHECK_MS = 400; // after the last change
 
 export class Form {
   #defaults = {seconds: "4", fps: 8, width: 0, height: 0, coupling: "causal"};
   #source = null; // of a remix: {id, settings}
-  #plan = {chunk_frames: 16, condition_frames: 8}; // until the model is known
+  #cues = new Cues(() => this.#changed());
   #stopCount = () => {};
-  #waitsForSlot = false;
+  #canChange = false; // whether the error on display may pass by itself
+  #isCoupled = false; // whether the user has chosen a coupling
+  #checking; // the timer of the next check
 
-  /** Calls `onMake(path, body)` on submit and shows the error that it throws. */
-  constructor(onMake) {
-    this.onMake = onMake;
+  /**
+   * Calls `onMake(path, body)` on submit and shows the error that it throws. `onCheck(body)` resolves to what the
+   * endpoint thinks of a request.
+   */
+  constructor(onMake, onCheck) {
+    Object.assign(this, {onMake, onCheck});
     $("make").addEventListener("submit", (event) => { event.preventDefault(); this.#make(); });
     $("make").addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("make").requestSubmit();
     });
-    $("make").addEventListener("input", (event) => { this.#unmark(event.target); this.#summary(); });
-    $("add-cue").addEventListener("click", () => this.#addCue().text.focus());
-    $("origin-drop").addEventListener("click", () => { this.#setSource(null); $("prompt").focus(); });
-    this.#summary();
+    $("make").addEventListener("input", ({target}) => {
+      if (target === $("coupling")) this.#isCoupled = true;
+      unmark(target);
+      this.#changed();
+    });
+    $("origin-drop").addEventListener("click", () => { this.#setSource(null); $("prompt").focus(); this.#changed(); });
+    this.#restore();
   }
 
   setModel({id, defaults, limits}) {
     this.#defaults = defaults;
-    this.#plan = defaults.plan;
+    this.#cues.plan = defaults.plan;
     for (const name of NUMBERS) if (defaults[name] !== undefined) $(name).placeholder = defaults[name];
     $("num_frames").placeholder = Math.round(Number(defaults.seconds) * defaults.fps);
     $("num_frames").max = limits.max_frames;
     $("num_inference_steps").max = limits.max_steps;
     $("width").step = $("height").step = $("width").min = $("height").min = limits.size_multiple;
     $("prompt").maxLength = limits.max_prompt_chars;
-    if (!this.#source) $("coupling").value = defaults.coupling;
+    if (!this.#isCoupled) $("coupling").value = defaults.coupling;
     const chips = examples(id).map((text) => this.#chip(text, () => text));
     if (id === "tiny") chips.push(this.#chip("Surprise me", surprise));
     $("examples").replaceChildren(...chips);
     setText($("prompt-hint"), hint(id), true);
-    this.#summary();
+    this.#changed();
   }
 
   /** Fills in the request of `video`. While only its prompts are changed, the result is a remix of it. */
   fill(video) {
-    $("prompt").value = video.prompts[0].prompt;
-    $("cues").replaceChildren();
-    for (const cue of video.prompts.slice(1)) this.#addCue(cue);
-    for (const name of NUMBERS) $(name).value = video[name];
-    $("coupling").value = video.coupling;
-    $("negative_prompt").value = video.negative_prompt;
+    const [first, ...cues] = video.prompts;
+    this.#put({prompt: first.prompt, cues, settings: video});
     this.clear();
-    this.#setSource({id: video.id, settings: JSON.stringify(this.#settings())});
-    this.#summary();
+    this.#setSource({id: video.id, settings: this.#settingsText()});
+    this.#changed();
     $("prompt").focus();
     $("prompt").select();
   }
 
-  /** A video has ended: if the form waits for a free slot, it can be sent again now. */
+  /** A video was deleted: its settings stay in the form, but the result is no remix of it. */
+  forget(id) {
+    if (this.#source?.id !== id) return;
+    this.#setSource(null);
+    setText($("make-note"), "The video of this remix was deleted. Its settings stay here, for a new video.");
+    this.#changed();
+  }
+
+  /** A video has ended, or the endpoint is back: an error about that no longer holds. */
   retryNow() {
-    if (this.#waitsForSlot) this.clear();
+    if (this.#canChange) this.clear();
   }
 
   clear() {
     this.#stopCount();
-    this.#waitsForSlot = false;
+    this.#canChange = false;
     $("go").disabled = false;
     setText($("go"), "Make video");
     setText($("make-error"), "");
-    setText($("prompt-error"), "");
-    for (const one of $("make").querySelectorAll("[aria-invalid]")) this.#unmark(one);
+    setText($("make-note"), "");
+    for (const one of $("make").querySelectorAll("[aria-invalid]")) unmark(one);
   }
 
   /** Shows the error and moves the focus to its field. */
   refuse(error) {
-    const place = this.#place(error.param ?? /^[a-z_]+/.exec(error.message)?.[0]);
-    setText(place === $("prompt") ? $("prompt-error") : $("make-error"), error.message);
+    const place = this.#place(error.param);
     if (place) {
-      place.setAttribute("aria-invalid", "true");
-      if (place !== $("prompt")) place.setAttribute("aria-describedby", "make-error");
+      mark(place, withoutName(error.message, error.param));
       if ($("settings").contains(place)) $("settings").open = true;
       place.focus();
+    } else {
+      setText($("make-error"), error.message);
     }
+    this.#canChange = error.isFinal === false;
     if (error.retryAfterS) this.#wait(error);
   }
 
   async #make() {
     if ($("go").disabled) return;
     this.clear();
-    const wrong = [...NUMBERS.map($), ...$("cues").querySelectorAll("input")].find(
-      (one) => one.validity.badInput || (one.id === "seed" && one.validity.rangeOverflow));
-    if (wrong) {
-      const message = `${wrong.labels[0].textContent}: enter a number with at most 15 digits.`;
-      this.refuse({message, param: wrong.id});
-      return;
-    }
-    const settings = this.#settings();
-    const request = this.#source?.settings === JSON.stringify(settings)
-      ? [`/v1/videos/${this.#source.id}/remix`, {prompt: this.#prompt()}]
-      : ["/v1/videos", {prompt: this.#prompt(), ...settings}];
+    if (this.#hasFaults()) return;
     $("go").disabled = true;
     setText($("go"), "Sending …");
     try {
-      await this.onMake(...request);
+      const note = await this.#send();
       this.clear();
+      setText($("make-note"), note);
       this.#setSource(null);
+      this.#changed();
     } catch (error) {
       this.clear();
       this.refuse(error);
     }
   }
 
+  /** Sends the request; returns a note for the user. If the source of a remix is gone, its settings are enough. */
+  async #send() {
+    const body = this.#body();
+    const isRemix = this.#source?.settings === this.#settingsText();
+    try {
+      if (isRemix) await this.onMake(`/v1/videos/${this.#source.id}/remix`, {prompt: body.prompt});
+      else await this.onMake("/v1/videos", body);
+      return "";
+    } catch (error) {
+      if (!isRemix || !error.isMissing) throw error;
+    }
+    this.#setSource(null);
+    await this.onMake("/v1/videos", body);
+    return "The video of the remix was deleted, so a new one is made with the same settings.";
+  }
+
+  /** Marks what can be said without the endpoint, and moves the focus to the first. */
+  #hasFaults() {
+    const faults = new Map();
+    const need = (input, text) => { if (!input.value.trim()) faults.set(input, text); };
+    need($("prompt"), "Describe the video: the prompt is empty.");
+    for (const {frame, text} of this.#cues.rows) {
+      need(frame, "Enter a frame.");
+      need(text, "Describe what happens from this frame on, or remove this prompt.");
+    }
+    if ($("width").value && $("height").validity.valid) need($("height"), "Give both width and height, or neither.");
+    if ($("height").value && $("width").validity.valid) need($("width"), "Give both width and height, or neither.");
+    for (const input of [...NUMBERS.map($), ...this.#cues.rows.map(({frame}) => frame)]) {
+      const fault = numberFault(input);
+      if (fault) faults.set(input, fault);
+    }
+    for (const [input, text] of faults) mark(input, text);
+    const [first] = $("make").querySelectorAll("[aria-invalid]");
+    if (!first) return false;
+    if ([...faults.keys()].some((one) => $("settings").contains(one))) $("settings").open = true;
+    first.focus();
+    return true;
+  }
+
   #prompt() {
-    const cues = [...$("cues").children].map((row) => ({
-      from_frame: row.querySelector("input").valueAsNumber || 0,
-      prompt: row.querySelector("textarea").value,
-    }));
-    const first = $("prompt").value;
-    return cues.length ? [{from_frame: 0, prompt: first}, ...cues.sort((a, b) => a.from_frame - b.from_frame)] : first;
+    const cues = this.#cues.sorted.map(({frame, text}) => ({from_frame: frame.valueAsNumber || 0, prompt: text.value}));
+    return cues.length ? [{from_frame: 0, prompt: $("prompt").value}, ...cues] : $("prompt").value;
   }
 
-  #settings() {
-    const settings = {};
-    for (const name of NUMBERS) if ($(name).value !== "") settings[name] = $(name).valueAsNumber;
-    if ($("negative_prompt").value) settings.negative_prompt = $("negative_prompt").value;
-    if ($("coupling").value !== this.#defaults.coupling) settings.coupling = $("coupling").value;
-    return settings;
+  /** The request. What equals a default is left out where the form cannot tell it from a choice. */
+  #body() {
+    const body = {prompt: this.#prompt()};
+    for (const name of NUMBERS) if ($(name).value !== "") body[name] = $(name).valueAsNumber;
+    if ($("negative_prompt").value) body.negative_prompt = $("negative_prompt").value;
+    if ($("coupling").value !== this.#defaults.coupling) body.coupling = $("coupling").value;
+    return body;
   }
 
-  #addCue(cue = {from_frame: this.#nextFrame(), prompt: ""}) {
-    const frame = element("input", {type: "number", min: 1, step: 1, value: cue.from_frame, inputMode: "numeric"});
-    const text = element("textarea", {rows: 2, value: cue.prompt});
-    frame.id = `cue-${crypto.getRandomValues(new Uint32Array(1))[0]}`;
-    const drop = element("button", {type: "button", className: "plain", textContent: "Remove"});
-    const row = element("li", {},
-      element("label", {htmlFor: frame.id, textContent: "From frame"}), frame, drop,
-      element("label", {className: "text"},
-        element("span", {className: "unseen", textContent: "Prompt from there on"}), text));
-    drop.addEventListener("click", () => { row.remove(); $("add-cue").focus(); this.#summary(); });
-    $("cues").append(row);
-    return {row, text};
-  }
-
-  /** The first frame of the next chunk after the last of these prompts. */
-  #nextFrame() {
-    const last = [...$("cues").querySelectorAll("input")].at(-1)?.valueAsNumber || 0;
-    const {chunk_frames: chunk, condition_frames: old} = this.#plan, added = chunk - old;
-    return last < chunk ? chunk : chunk + (Math.floor((last - chunk) / added) + 1) * added;
+  #settingsText() {
+    return JSON.stringify(SETTINGS.map((name) => $(name).value));
   }
 
   /** The input for a `param` of the API: `prompt[1]` is the first of the later prompts, sorted by frame. */
   #place(param) {
-    const cue = /^prompt\[(\d+)\](?:\.(\w+))?/.exec(param ?? "");
-    if (cue && cue[1] > 0) {
-      const rows = [...$("cues").children].sort(
-        (a, b) => a.querySelector("input").valueAsNumber - b.querySelector("input").valueAsNumber);
-      return rows[cue[1] - 1]?.querySelector(cue[2] === "from_frame" ? "input" : "textarea") ?? null;
-    }
-    if (cue) return $("prompt");
-    return param ? document.querySelector(`#make #${CSS.escape(FIELDS[param] ?? param)}`) : null;
-  }
-
-  #unmark(field) {
-    if (!field.hasAttribute("aria-invalid")) return;
-    field.removeAttribute("aria-invalid");
-    if (field !== $("prompt")) field.removeAttribute("aria-describedby");
-    else setText($("prompt-error"), "");
+    const [, index, part] = /^prompt\[(\d+)\](?:\.(\w+))?/.exec(param ?? "") ?? [];
+    if (index > 0) return this.#cues.sorted[index - 1]?.[part === "from_frame" ? "frame" : "text"] ?? null;
+    const name = index === "0" ? "prompt" : FIELDS[param] ?? param;
+    return ["prompt", ...SETTINGS].includes(name) ? $(name) : null;
   }
 
   #wait(error) {
-    this.#waitsForSlot = ["too_many_videos", "queue_full"].includes(error.code);
     $("go").disabled = true;
     this.#stopCount = countdown(error.retryAfterS, (left) => {
       $("go").disabled = left > 0;
@@ -185,10 +203,51 @@ export class Form {
     $("origin").hidden = !source;
   }
 
+  /** Puts texts into the fields. What is no text or no number, or has an unknown name, is passed over. */
+  #put({prompt, cues, settings}) {
+    const text = (value) => ["string", "number"].includes(typeof value) ? String(value) : "";
+    $("prompt").value = text(prompt);
+    const known = Array.isArray(cues) ? cues : [];
+    this.#cues.put(known.map((cue) => ({from_frame: text(cue?.from_frame), prompt: text(cue?.prompt)})));
+    for (const name of SETTINGS) if (name !== "coupling") $(name).value = text(settings?.[name]);
+    this.#isCoupled = [...$("coupling").options].some((one) => one.value === settings?.coupling);
+    $("coupling").value = this.#isCoupled ? settings.coupling : this.#defaults.coupling;
+  }
+
+  #restore() {
+    const draft = recall(DRAFT), {source} = draft;
+    this.#put(draft);
+    $("settings").open = draft.isOpen === true;
+    $("settings").addEventListener("toggle", () => this.#changed());
+    const isSource = typeof source?.id === "string" && typeof source.settings === "string";
+    this.#setSource(isSource ? {id: source.id, settings: source.settings} : null);
+    this.#summary();
+  }
+
+  #changed() {
+    const settings = Object.fromEntries(SETTINGS.map((name) => [name, $(name).value]));
+    if (!this.#isCoupled) delete settings.coupling;
+    const cues = this.#cues.rows.map(({frame, text}) => ({from_frame: frame.value, prompt: text.value}));
+    remember(DRAFT, {prompt: $("prompt").value, cues, settings, source: this.#source, isOpen: $("settings").open});
+    this.#summary();
+    clearTimeout(this.#checking);
+    this.#checking = setTimeout(() => this.#check(), CHECK_MS);
+  }
+
+  /** Names unknown words before the video is made. An error is said when it is made. */
+  async #check() {
+    const body = this.#body(), timer = this.#checking;
+    const isEmpty = !$("prompt").value.trim();
+    const found = isEmpty ? null : await this.onCheck(body).catch((error) =>
+      error.isFinal && error.param !== "prompt" ? this.onCheck({prompt: body.prompt}).catch(() => null) : null);
+    if (timer === this.#checking) setText($("prompt-words"), shortened(found?.warnings ?? []), true);
+  }
+
   #chip(label, text) {
     const put = () => {
       $("prompt").value = text();
-      this.#unmark($("prompt"));
+      unmark($("prompt"));
+      this.#changed();
       $("prompt").focus();
     };
     return element("button", {type: "button", className: "chip", textContent: label, onclick: put});

@@ -4,21 +4,35 @@ import {Splitter} from "./boxes.js";
 
 const FIRST_WAIT_S = 1, MAX_WAIT_S = 20;
 
-/** An error response. `message`, `code` and `param` come from the API; `retryAfterS` is null without Retry-After. */
+/**
+ * A response that is no success. `message`, `code` and `param` come from the API; `code` is null in a response that is
+ * not the API's, such as the 404 of a server that stops. `retryAfterS` is null without Retry-After.
+ */
 export class Refusal extends Error {
-  constructor(status, error, retryAfterS) {
+  constructor(status, error, retryAfterS = null) {
     super(error.message);
-    Object.assign(this, {status, code: error.code, param: error.param, retryAfterS});
+    Object.assign(this, {status, code: error.code, param: error.param ?? null, retryAfterS});
   }
 
-  /** Whether a retry may succeed. */
-  get isTemporary() {
-    return [429, 500, 502, 503, 504].includes(this.status);
+  /** Whether it is about the request; otherwise the endpoint is away, and a later try may succeed. */
+  get isFinal() {
+    if (this.code === null || this.code === "video_not_ready") return false;
+    return [400, 401, 409, 416].includes(this.status) || this.isMissing;
+  }
+
+  get isMissing() {
+    return this.code === "video_not_found";
+  }
+
+  get needsKey() {
+    return this.status === 401 && this.code !== null;
   }
 }
 
 /** No response. */
 export class Offline extends Error {
+  isFinal = false;
+
   constructor() {
     super("The endpoint does not respond.");
   }
@@ -26,33 +40,55 @@ export class Offline extends Error {
 
 /** Sends a request and returns the JSON of the response, or null if it is empty. Throws Refusal or Offline. */
 export async function send(method, path, body) {
-  const response = await open(path, body === undefined ? {method} : {
+  const response = await open(path, "application/json", body === undefined ? {method} : {
     method,
     headers: {"Content-Type": "application/json"},
     body: JSON.stringify(body),
   });
-  return response.status === 204 ? null : response.json();
+  return response.status === 204 ? null : response.json().catch(() => { throw new Offline(); });
 }
 
-async function open(path, options) {
+/** Whether the endpoint knows its videos: one that starts or stops may answer that there is none. */
+export async function isReady() {
+  const answer = await send("GET", "/health").catch(() => null);
+  return answer?.status === "ready";
+}
+
+/** The response of this media type. That a video is missing is believed when a ready endpoint says it again. */
+async function open(path, type, options) {
+  try {
+    return await ask(path, type, options);
+  } catch (error) {
+    if (!error.isMissing) throw error;
+    if (!(await isReady())) throw new Refusal(503, {message: "The endpoint is starting.", code: "not_ready"});
+    return ask(path, type, options);
+  }
+}
+
+async function ask(path, type, options) {
   let response;
   try {
     response = await fetch(path, options);
   } catch (error) {
     throw error.name === "AbortError" ? error : new Offline();
   }
-  if (response.ok) return response;
-  const body = await response.json().catch(() => null);
-  const error = body?.error
-    ?? {message: `The endpoint returned status ${response.status}.`, code: "unknown", param: null};
+  const isEmpty = response.status === 204;
+  if (response.ok && (isEmpty || response.headers.get("Content-Type")?.startsWith(type))) return response;
+  const body = response.ok ? null : await response.json().catch(() => null);
+  const isOurs = typeof body?.error?.code === "string" && typeof body.error.message === "string";
+  const error = isOurs ? body.error : {message: `The endpoint is away (status ${response.status}).`, code: null};
   const after = Number(response.headers.get("Retry-After"));
   throw new Refusal(response.status, error, after > 0 ? after : null);
 }
 
-/** Requests that wait for their next try. Calls `onChange(until, why)` with its time in ms, or null if none waits. */
+/**
+ * Requests that wait for their next try. Calls `onChange(until, why)` with its time in ms, or null if none waits, and
+ * `onReturn()` when the endpoint is back.
+ */
 export class Retries {
-  #waiting = new Map(); // key -> {until, why, wake}
+  #waiting = new Map(); // key -> {until, why, wake}; without `why` it is not shown
   #onChange;
+  onReturn = () => {};
 
   constructor(onChange) {
     this.#onChange = onChange;
@@ -63,14 +99,13 @@ export class Retries {
     for (const {wake} of this.#waiting.values()) wake();
   }
 
-  /** Resolves after `seconds`, on `wake()` or when `signal` aborts. `error` is the reason for waiting. */
-  async wait(key, seconds, signal, error) {
+  /** Resolves after `seconds`, on `wake()` or when `signal` aborts. */
+  async wait(key, seconds, signal, why) {
     const until = Date.now() + seconds * 1000;
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, seconds * 1000);
       const wake = () => { clearTimeout(timer); resolve(); };
       signal.addEventListener("abort", wake, {once: true});
-      const why = error instanceof Refusal ? error.message : "Connection lost.";
       this.#waiting.set(key, {until, why, wake});
       this.#notify();
     });
@@ -81,25 +116,40 @@ export class Retries {
     if (this.#waiting.delete(key)) this.#notify();
   }
 
+  /** The request has a response. */
+  succeed(key) {
+    const wasAway = this.#first !== undefined;
+    this.clear(key);
+    if (wasAway && this.#first === undefined) this.onReturn();
+  }
+
+  get #first() {
+    return [...this.#waiting.values()].filter((one) => one.why).sort((a, b) => a.until - b.until)[0];
+  }
+
   #notify() {
-    const [first] = [...this.#waiting.values()].sort((a, b) => a.until - b.until);
+    const first = this.#first;
     this.#onChange(first?.until ?? null, first?.why);
   }
 }
 
+/** Why a request is tried again, for the user. */
+export const whyOf = (error) => error instanceof Refusal ? error.message : "Connection lost.";
+
 /**
  * Reads a stream and reconnects when it breaks. `path()` and `headers()` give the position, `take(bytes)` gets data.
  * Ends when a response has ended and `finished()` is true, on status 204, or when `signal` aborts.
- * Throws each Refusal that is not temporary.
+ * Throws each Refusal that is final.
  */
-async function readWithRetry({path, headers, take, begin, finished, signal, retries}) {
+async function readWithRetry({path, type, headers, take, begin, finished, signal, retries}) {
   const key = Symbol();
   let wait = FIRST_WAIT_S;
   while (!signal.aborted) {
+    let error = null;
     try {
       begin();
-      const response = await open(path(), {headers: headers?.() ?? {}, signal});
-      retries.clear(key);
+      const response = await open(path(), type, {headers: headers?.() ?? {}, signal});
+      retries.succeed(key);
       if (response.status === 204) break;
       const reader = response.body.getReader();
       for (let part = await reader.read(); !part.done; part = await reader.read()) {
@@ -107,12 +157,14 @@ async function readWithRetry({path, headers, take, begin, finished, signal, retr
         take(part.value);
       }
       if (await finished()) break;
-      await retries.wait(key, wait, signal);
-    } catch (error) {
+    } catch (reason) {
       if (signal.aborted) break;
-      if (error instanceof Refusal && !error.isTemporary) throw error;
-      await retries.wait(key, error.retryAfterS ?? wait, signal, error);
+      if (reason instanceof Refusal && reason.isFinal) throw reason;
+      error = reason;
     }
+    // A stream that breaks off may be the end of a cancelled video. It is trouble if it cannot be opened again.
+    const isTrouble = error instanceof Refusal || error instanceof Offline || wait > FIRST_WAIT_S;
+    await retries.wait(key, error?.retryAfterS ?? wait, signal, isTrouble ? whyOf(error) : "");
     wait = Math.min(MAX_WAIT_S, wait * 2);
   }
   retries.clear(key);
@@ -125,7 +177,7 @@ export async function followFragments(path, {first = 0, onFragment, finished, si
     path: () => (count ? `${path}?from_fragment=${count}` : path),
     begin: () => { splitter = new Splitter(); },
     take: (bytes) => { for (const one of splitter.push(bytes)) onFragment(one, count++); },
-    finished: () => finished(count), signal, retries,
+    finished: () => finished(count), type: "video/mp4", signal, retries,
   });
 }
 
@@ -149,6 +201,6 @@ export async function followEvents(path, {onEvent, signal, retries}) {
       }
     },
     finished: () => ended,
-    signal, retries,
+    type: "text/event-stream", signal, retries,
   });
 }

@@ -5,16 +5,23 @@
 //     shown     [refined       ][preview      ][waits
 //
 // 1. Mode "auto" shows the refined video where it is buffered, otherwise the preview; "low" and "fine" show one only.
-// 2. Where neither is buffered, the picture stops until frames arrive.
+//    A finished video opens with the refined picture.
+// 2. Where neither is buffered, the picture stops until frames arrive. Meanwhile mode "auto" goes back to refined
+//    frames that were not shown yet.
 // 3. At the end playback starts again if `loops` is set.
 
 import {Feed, address, canFeed, bufferedEnd, isBuffered} from "./feed.js";
+import {Seen} from "./seen.js";
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
+const EDGE_S = 0.05; // a browser waits so long before the end of what is buffered
+const EDGE_MS = 400; // of waiting, before the picture goes back
+const AGAIN_MS = 2000; // of saying so
 
 export class Player {
   #videos; #feeds = {}; #take = null; #shown = "low"; #moving = false; #wanted = null;
-  #token = 0; #sawPicture = {}; #blends = false;
+  #token = 0; #sawPicture = {}; #blends = false; #has = {}; #opensFine = false;
+  #seen = new Seen(0); #atEdge = 0; #again = 0; // the last two are times in ms, 0 for never
 
   /** `low`, `fine`: the video elements. Calls `on.tick(state)` per screen refresh, `on.picture(name)` once for each. */
   constructor(low, fine, on) {
@@ -25,6 +32,7 @@ export class Player {
     this.isPlaying = false;
     for (const [name, video] of Object.entries(this.#videos)) {
       video.addEventListener("loadeddata", () => this.#first(name));
+      video.addEventListener("error", () => { if (name === "fine") this.#opensFine = false; });
       video.addEventListener("ended", () => { if (name === this.#shown) this.#atEnd(); });
     }
     const step = () => { this.#step(); requestAnimationFrame(step); };
@@ -35,8 +43,12 @@ export class Player {
   attach(take) {
     this.detach();
     this.#take = take;
-    this.#shown = "low";
+    this.#opensFine = take.status === "completed";
+    this.#shown = this.#opensFine ? "fine" : "low";
     this.#sawPicture = {};
+    this.#has = {};
+    this.#seen = new Seen(take.num_frames);
+    this.#atEdge = this.#again = 0;
     this.isPlaying = !still.matches;
     if (canFeed) {
       const seconds = take.num_frames / take.fps;
@@ -59,10 +71,12 @@ export class Player {
   }
 
   append(name, fragment) {
+    this.#has[name] = true;
     this.#feeds[name]?.append(fragment);
   }
 
   end(name) {
+    if (!this.#has.fine && name === "fine") this.#opensFine = false; // its files are gone
     this.#feeds[name]?.end();
   }
 
@@ -103,16 +117,22 @@ export class Player {
   #first(name) {
     if (this.#sawPicture[name] || !this.#take) return;
     this.#sawPicture[name] = true;
+    if (name === "fine") this.#opensFine = false;
     this.on.picture(name);
   }
 
   #choose(seconds) {
     if (this.mode !== "auto") return this.mode;
-    const frame = 1 / this.#take.fps;
-    const span = seconds + 2 * frame < this.#duration ? frame : 0.001; // a single refined frame would flicker
-    if (isBuffered(this.#videos.fine, seconds, span)) return "fine";
+    if (this.#opensFine) return "fine";
+    if (this.#isFine(seconds)) return "fine";
     if (isBuffered(this.#videos.low, seconds)) return "low";
     return this.#shown;
+  }
+
+  /** Whether the refined video can be played at `seconds`: a single frame of it would flicker. */
+  #isFine(seconds) {
+    const frame = 1 / this.#take.fps, isLast = seconds + frame + Math.max(frame, EDGE_S) >= this.#duration;
+    return isBuffered(this.#videos.fine, seconds, isLast ? 0.001 : frame + EDGE_S);
   }
 
   #step() {
@@ -124,14 +144,33 @@ export class Player {
     if (isElsewhere) shown.pause();
     else if (this.isPlaying && !this.#moving && shown.paused && shown.readyState >= 2 && !shown.ended) this.#run(shown);
     if (this.isPlaying && at >= this.#duration - 0.25 / this.#take.fps) this.#atEnd();
+    const isStill = !this.#moving && !isElsewhere;
+    if (this.#shown === "fine" && isStill) this.#seen.add(Math.floor(at * this.#take.fps + 0.001));
+    const waits = this.isPlaying && !this.#moving && (isElsewhere || !(shown.readyState >= 3 || shown.ended));
+    this.#goBack(at, waits);
     this.on.tick({
       seconds: at,
       shown: this.#sawPicture[this.#shown] ? this.#shown : "",
       blends: this.#blends,
       width: shown.videoWidth,
       height: shown.videoHeight,
-      waits: this.isPlaying && !this.#moving && (isElsewhere || !(shown.readyState >= 3 || shown.ended)),
+      waits,
+      isAgain: this.#shown === "fine" && performance.now() - this.#again < AGAIN_MS && this.#again > 0,
     });
+  }
+
+  /** Goes back to refined frames that were not shown, while the picture waits at the end of what is made. */
+  #goBack(at, waits) {
+    const {fps} = this.#take, now = performance.now();
+    const isEdge = waits && this.mode === "auto" && !isBuffered(this.#videos[this.#shown], at, EDGE_S + 2 / fps);
+    if (!isEdge) this.#atEdge = 0;
+    else this.#atEdge ||= now;
+    if (!isEdge || now - this.#atEdge < EDGE_MS) return;
+    const frame = this.#seen.gap((one) => this.#isFine((one + 0.5) / fps));
+    if (frame === null) return;
+    this.#atEdge = 0;
+    this.#again = now;
+    this.seek((frame + 0.5) / fps);
   }
 
   #run(video) {

@@ -1,13 +1,14 @@
 // The video on the screen: its facts, its progress and its buttons.
 
-import {$, duration, element, setText} from "./dom.js";
+import {$, duration, element, setText, shortened} from "./dom.js";
+import {recall, remember} from "./memory.js";
 import {promptAt} from "./plan.js";
-import {download, isCancelled, isRunning} from "./shelf.js";
+import {download, isCancelled, isRunning, placeOf} from "./shelf.js";
 
 /** Times seen in this tab, per video: of the request in ms, and of the first pictures in seconds after it. */
 const times = {
-  of: (id) => JSON.parse(sessionStorage.getItem(`longtake ${id}`) ?? "{}"),
-  put: (id, more) => sessionStorage.setItem(`longtake ${id}`, JSON.stringify({...times.of(id), ...more})),
+  of: (id) => Object.fromEntries(Object.entries(recall(`longtake ${id}`)).filter(([, at]) => Number.isFinite(at))),
+  put: (id, more) => remember(`longtake ${id}`, {...times.of(id), ...more}),
 };
 
 export class Screen {
@@ -42,7 +43,7 @@ export class Screen {
     $("screen").dataset.state = state;
     $("screen").style.setProperty("--aspect", video.width / video.height);
     $("controls").hidden = false;
-    const leader = {queued: "Waiting in the queue", in_progress: "Generating the first frames", completed: ""};
+    const leader = {queued: placeOf(video), in_progress: "Generating the first frames", completed: ""};
     setText($("leader-text"), leader[state] ?? "No frames were generated.");
     const hasFailed = video.error && state !== "cancelled";
     setText($("reason"), hasFailed ? `${video.error.message} (${video.error.code})` : "", true);
@@ -70,23 +71,31 @@ export class Screen {
   empty(text) {
     this.#video = null;
     $("screen").dataset.state = "empty";
+    $("stage").dataset.shown = "";
     for (const id of ["controls", "timeline"]) $(id).hidden = true;
     for (const id of ["reason", "warnings", "badge", "waiting"]) setText($(id), "", true);
     for (const id of ["caption", "status"]) setText($(id), "");
     for (const id of ["facts", "actions"]) $(id).replaceChildren();
     this.#shownFacts = this.#shownActions = "";
-    setText($("leader-text"), text);
+    this.note(text);
     document.title = "Longtake";
+  }
+
+  /** Shows a text where the picture will be. */
+  note(text) {
+    setText($("leader-text"), text);
   }
 
   #facts() {
     const video = this.#video, seen = times.of(video.id);
     const facts = [];
     if (isRunning(video)) {
-      facts.push(["Progress", `${this.#percent ?? video.progress} %`]);
-      const requested = seen.requested ?? video.created_at * 1000;
-      facts.push(["Running for", duration(Math.max(0, Math.floor((Date.now() - requested) / 1000)))]);
-      document.title = `${this.#percent ?? video.progress} % · Longtake`;
+      const requested = seen.requested ?? video.created_at * 1000, waits = video.status === "queued";
+      const progress = `${this.#percent ?? video.progress} %`;
+      if (!waits) facts.push(["Progress", progress]);
+      const since = duration(Math.max(0, Math.floor((Date.now() - requested) / 1000)));
+      facts.push([waits ? "Waiting for" : "Requested", waits ? since : `${since} ago`]);
+      document.title = `${waits ? placeOf(video) : progress} · Longtake`;
     } else {
       document.title = "Longtake";
       if (video.completed_at) facts.push(["Generated in", duration(video.completed_at - video.created_at)]);
@@ -125,10 +134,4 @@ export class Screen {
     $("actions").replaceChildren(...buttons);
     if (hadFocus) buttons[0].focus();
   }
-}
-
-/** The first `most` sentences and the number of the others. */
-function shortened(sentences, most = 3) {
-  const more = sentences.length - most;
-  return sentences.slice(0, most).join(" ") + (more > 0 ? ` And ${more} more.` : "");
 }

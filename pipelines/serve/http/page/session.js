@@ -2,10 +2,16 @@
 
 import {copy, curl, watchCommand} from "./curl.js";
 import {$, countdown, setText} from "./dom.js";
-import {Offline, Refusal, Retries, send} from "./net.js";
+import {DRAFT, store, stored} from "./memory.js";
+import {Retries, send, whyOf} from "./net.js";
 
 const SIGNED_IN = "longtake signed in";
-const needsKey = () => localStorage.getItem(SIGNED_IN) !== null;
+const needsKey = () => stored(SIGNED_IN, "localStorage") !== null;
+
+function setSignedIn(isSignedIn) {
+  store(SIGNED_IN, isSignedIn ? "yes" : null, "localStorage");
+  $("sign-out").hidden = !isSignedIn;
+}
 
 let stopTrouble = () => {};
 /** Shows why a request waits, and when it is tried again. */
@@ -22,6 +28,7 @@ let signing = null;
 /** Shows the sign-in form and resolves after a successful sign-in. */
 export function signIn() {
   signing ??= new Promise((resolve) => {
+    setSignedIn(false); // there was no key, or it is no longer valid
     $("login").hidden = false;
     $("key").focus();
     $("login").onsubmit = async (event) => {
@@ -35,12 +42,11 @@ export function signIn() {
         $("key").select();
         return;
       }
-      localStorage.setItem(SIGNED_IN, "yes");
+      setSignedIn(true);
       $("key").value = "";
       $("key").removeAttribute("aria-invalid");
       setText($("key-error"), "");
       $("login").hidden = true;
-      $("sign-out").hidden = false;
       signing = null;
       resolve();
     };
@@ -48,29 +54,31 @@ export function signIn() {
   return signing;
 }
 
-/** `send`, and once more after signing in. */
+/** `send`, and again after signing in. */
 export async function request(method, path, body) {
-  try {
-    return await send(method, path, body);
-  } catch (error) {
-    if (error.status !== 401) throw error;
-    await signIn();
-    return send(method, path, body);
+  for (;;) {
+    try {
+      return await send(method, path, body);
+    } catch (error) {
+      if (!error.needsKey) throw error;
+      await signIn();
+    }
   }
 }
 
-/** A GET request, repeated until it succeeds. Throws each Refusal that is not temporary; null if `signal` aborts. */
+/** A GET request, repeated until it succeeds. Throws each Refusal that is final; null if `signal` aborts. */
 export async function getWithRetry(path, signal = new AbortController().signal) {
   const key = Symbol();
   try {
     for (let wait = 1; !signal.aborted; wait = Math.min(20, wait * 2)) {
       try {
         const answer = await request("GET", path);
+        retries.succeed(key);
         return signal.aborted ? null : answer;
       } catch (error) {
         if (signal.aborted) break;
-        if (!(error instanceof Offline || (error instanceof Refusal && error.isTemporary))) throw error;
-        await retries.wait(key, error.retryAfterS ?? wait, signal, error);
+        if (error.isFinal !== false) throw error; // or a fault of the page
+        await retries.wait(key, error.retryAfterS ?? wait, signal, whyOf(error));
       }
     }
     return null;
@@ -99,7 +107,13 @@ $("curl-copy").addEventListener("click", async () => {
 });
 $("sign-out").hidden = !needsKey();
 $("sign-out").addEventListener("click", async () => {
-  await send("POST", "/logout");
-  localStorage.removeItem(SIGNED_IN);
+  try {
+    await send("POST", "/logout");
+  } catch (error) {
+    setText($("shelf-error"), `You are still signed in: ${error.message}`);
+    return;
+  }
+  setSignedIn(false);
+  store(DRAFT, null); // the next user does not get this one's form
   location.assign(location.pathname);
 });

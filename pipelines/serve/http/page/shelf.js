@@ -1,42 +1,54 @@
 // Earlier videos, newest first.
 
 import {$, element, setText} from "./dom.js";
+import {isReady} from "./net.js";
+import {getWithRetry} from "./session.js";
 
 const PAGE = 12;
-const STATES = {queued: "Queued", in_progress: "In progress", completed: "", failed: "Failed"};
+const STATES = {in_progress: "In progress", completed: "", failed: "Failed"};
 export const isRunning = (video) => video.status === "queued" || video.status === "in_progress";
 export const isCancelled = (video) => video.error?.code === "cancelled";
 
 export class Shelf {
   #cards = new Map(); // id -> {item, video}
   #limit = PAGE;
+  #loading = new AbortController();
 
-  /** `request` as in session.js; `actions`: {remix, extend, remove}, each of a video. */
-  constructor(request, actions) {
-    this.request = request;
+  /** `actions`: {remix, extend, remove}, each of a video. */
+  constructor(actions) {
     this.actions = actions;
     $("shelf-more").addEventListener("click", () => {
       this.#limit = Math.min(100, this.#limit + PAGE);
-      this.refresh().catch((error) => setText($("shelf-error"), error.message));
+      this.refresh();
     });
     setInterval(() => {
       const isWaiting = [...this.#cards.values()].some(({video}) => isRunning(video));
-      if (isWaiting && !document.hidden) this.refresh().catch(() => {});
+      if (isWaiting && !document.hidden) this.refresh();
     }, 10_000);
   }
 
-  /** Loads the list. Throws the errors of `request`. */
+  /** Loads the list, as soon as the endpoint responds. A later call replaces the one that waits. */
   async refresh() {
-    const {data, has_more: hasMore} = await this.request("GET", `/v1/videos?limit=${this.#limit}`);
-    const known = new Set(data.map((video) => video.id));
+    this.#loading.abort();
+    this.#loading = new AbortController();
+    let list;
+    try {
+      list = await getWithRetry(`/v1/videos?limit=${this.#limit}`, this.#loading.signal);
+    } catch (error) {
+      setText($("shelf-error"), error.message);
+      return;
+    }
+    if (!list) return;
+    if (list.data.length === 0 && this.#cards.size > 0 && !(await isReady())) return; // it has not read them yet
+    const known = new Set(list.data.map((video) => video.id));
     for (const [id, {item}] of this.#cards) {
       if (known.has(id)) continue;
       item.remove();
       this.#cards.delete(id);
     }
-    data.forEach((video, place) => this.#put(video, place));
-    $("shelf-empty").hidden = data.length > 0;
-    $("shelf-more").hidden = !hasMore || this.#limit >= 100;
+    list.data.forEach((video, place) => this.#put(video, place));
+    $("shelf-empty").hidden = list.data.length > 0;
+    $("shelf-more").hidden = !list.has_more || this.#limit >= 100;
   }
 
   /** Marks the video on the screen. */
@@ -51,6 +63,8 @@ export class Shelf {
     const before = this.#cards.get(video.id);
     if (before && before.video.status === video.status) {
       before.video = video;
+      const state = before.item.querySelector(".state");
+      if (state) setText(state, stateOf(video));
       return;
     }
     const item = this.#card(video);
@@ -82,8 +96,18 @@ export function download(video) {
   return element("a", {...link, textContent: "Download", "aria-label": `Download: ${video.prompt.slice(0, 80)}`});
 }
 
+/** The place of a video that waits, as a sentence without its full stop; 1 is the next one. */
+export function placeOf({queue_position: place}) {
+  if (!place) return "Waiting in the queue";
+  return place === 1 ? "Next in the queue" : `Number ${place} in the queue`;
+}
+
+function stateOf(video) {
+  if (isCancelled(video)) return "Cancelled";
+  return video.status === "queued" ? placeOf(video) : STATES[video.status];
+}
+
 function picture(video) {
-  const state = isCancelled(video) ? "Cancelled" : STATES[video.status];
   const frame = element("span", {className: "thumb"});
   frame.style.aspectRatio = `${video.width} / ${video.height}`;
   if (video.status === "completed") {
@@ -91,7 +115,7 @@ function picture(video) {
     image.addEventListener("error", () => image.remove());
     frame.append(image);
   } else {
-    frame.append(element("span", {className: "state", textContent: state}));
+    frame.append(element("span", {className: "state", textContent: stateOf(video)}));
   }
   return frame;
 }

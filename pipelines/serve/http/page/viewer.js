@@ -3,15 +3,17 @@
 import {$, setText} from "./dom.js";
 import {canFeed} from "./feed.js";
 import {Film} from "./film.js";
-import {followEvents, followFragments, send} from "./net.js";
+import {Refusal, followEvents, followFragments, send} from "./net.js";
 import {plan} from "./plan.js";
 import {Player} from "./player.js";
 import {Screen} from "./screen.js";
 import {getWithRetry, retries, signIn} from "./session.js";
-import {isCancelled, isRunning} from "./shelf.js";
+import {isCancelled, isRunning, placeOf} from "./shelf.js";
 import {Timeline} from "./timeline.js";
 
 const FOLDERS = {low: "preview", fine: "stream"};
+const PLACE_MS = 2000; // between questions for the place in the queue
+const GONE = "There is no video at this address. It may have been deleted.";
 
 export class Viewer {
   #current = null; // {video, counts of fragments, seen, stop, reading}; the last two are AbortControllers
@@ -32,6 +34,7 @@ export class Viewer {
       if (document.hidden) this.#current.reading?.abort();
       else if (this.#current.reading?.signal.aborted) this.#read(this.#current);
     });
+    setInterval(() => this.#askPlace(), PLACE_MS);
   }
 
   /** The video on the screen, or null. */
@@ -45,27 +48,37 @@ export class Viewer {
   }
 
   leave(text) {
+    const {id} = this;
     this.#stop();
     this.#current = null;
     this.player.detach();
     this.film.detach();
     this.screen.empty(text);
-    history.replaceState(null, "", location.pathname);
-    this.onChange();
+    if (location.hash === `#${id}`) history.replaceState(null, "", location.pathname);
+    if (id) this.onChange();
   }
 
-  /** Loads the video of this id and shows it. */
+  /** Loads the video of this id and shows it, as soon as the endpoint responds. */
   async attach(id) {
     const stop = new AbortController();
     this.#choose({id, stop});
     this.screen.release();
+    if (!this.#current) this.screen.note("Loading the video");
     let video;
     try {
       video = await getWithRetry(`/v1/videos/${id}`, stop.signal);
     } catch (error) {
-      return this.leave(error.message);
+      return this.leave(error.isMissing ? GONE : error.message);
     }
     if (video) await this.watch(video);
+  }
+
+  /** Leaves a finished video that was deleted elsewhere; one in progress has events. */
+  async check() {
+    const {video} = this;
+    if (!video || isRunning(video) || this.#pending) return;
+    const error = await send("GET", `/v1/videos/${video.id}`).then(() => null, (one) => one);
+    if (error?.isMissing && this.id === video.id) this.leave("The video was deleted.");
   }
 
   /** Shows a video and follows it to its end. */
@@ -91,8 +104,10 @@ export class Viewer {
       this.onChange();
     } catch (error) {
       const isLeft = () => this.#current !== session || this.#pending;
+      if (!(error instanceof Refusal)) throw error;
       if (isLeft()) return;
-      if (error.status !== 401) return this.leave(error.message);
+      if (error.isMissing) return this.leave("The video was deleted.");
+      if (!error.needsKey) return setText($("reason"), error.message, true);
       await signIn();
       if (!isLeft()) await this.attach(video.id);
     }
@@ -101,10 +116,11 @@ export class Viewer {
   /** Merges changed fields into the video. */
   update(more) {
     const {video} = this.#current;
-    this.#current.video = {...video, ...more};
+    const isMoved = more.status !== undefined && more.status !== video.status;
+    this.#current.video = {...video, ...(isMoved && {queue_position: null}), ...more};
     if (!this.#pending) this.screen.show(this.#current.video); // otherwise its buttons would return
     this.screen.status(this.#statusText());
-    if (more.status !== video.status) this.onChange(isRunning(video) && !isRunning(this.video));
+    if (isMoved) this.onChange(isRunning(video) && !isRunning(this.video));
   }
 
   /** Sets the video that is loading, or null, and aborts the one before. */
@@ -142,6 +158,7 @@ export class Viewer {
       this.film.append(name, bytes);
       if (name === "low") this.timeline.chunk(index);
       else this.timeline.segment(index);
+      if (index + 1 === all) this.player.end(name); // the response of the preview ends later, with the video
     };
     try {
       await followFragments(`${path}/${FOLDERS[name]}`, {
@@ -151,10 +168,18 @@ export class Viewer {
         signal, retries,
       });
     } catch (error) {
-      // No frames, no more frames, or no key (the events report that too).
-      if (![404, 409, 401].includes(error.status)) throw error;
+      if (!(error instanceof Refusal)) throw error; // else no (more) frames, no video or no key: the events say it
     }
     if (!signal.aborted) this.player.end(name);
+  }
+
+  /** The place in the queue moves without events. */
+  async #askPlace() {
+    const session = this.#current;
+    if (session?.video.status !== "queued" || document.hidden) return;
+    const now = await send("GET", `/v1/videos/${session.video.id}`).catch(() => null); // the events retry
+    const isSame = this.#current === session && session.video.status === "queued";
+    if (now?.status === "queued" && isSame) this.update({queue_position: now.queue_position});
   }
 
   #onEvent(kind, data) {
@@ -185,7 +210,7 @@ export class Viewer {
     if (isCancelled(video)) return seen.size ? "Cancelled. You can play the finished part." : "Cancelled.";
     if (video.status === "failed") return "This video failed.";
     if (video.status === "completed") return "Finished.";
-    if (video.status === "queued") return "Waiting in the queue.";
+    if (video.status === "queued") return `${placeOf(video)}.`;
     if (seen.has("fine")) return "Refined frames are arriving.";
     return seen.has("low") ? "The preview is playing. The refined picture follows." : "Generating the first frames.";
   }
@@ -196,7 +221,7 @@ export class Viewer {
     this.screen.status(this.#statusText());
   }
 
-  #tick({seconds, shown, blends, width, height, waits}) {
+  #tick({seconds, shown, blends, width, height, waits, isAgain}) {
     const {fps, num_frames: all} = this.video, name = shown === "low" ? "Preview" : "Refined";
     this.timeline.head(seconds);
     this.screen.caption(seconds);
@@ -205,7 +230,8 @@ export class Viewer {
     setText($("badge"), shown && `${name} ${width} × ${height}`, true);
     const frame = Math.min(all, Math.floor(seconds * fps + 0.001) + 1);
     const isWaiting = shown && waits && isRunning(this.video);
-    setText($("waiting"), isWaiting ? `Waiting for frame ${Math.min(all, frame + 1)}` : "", true);
+    const now = isWaiting ? `Waiting for frame ${Math.min(all, frame + 1)}` : isAgain ? "Again, now refined" : "";
+    setText($("waiting"), now, true);
     setText($("clock-seconds"), `${seconds.toFixed(1)} s`);
     setText($("clock-frame"), `frame ${frame}`);
     this.#labelPlay();
