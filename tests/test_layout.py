@@ -70,3 +70,10 @@ def test_the_one_package_is_imported_by_its_name():
 def test_no_module_is_long():
     length = {name_of(path): len(path.read_text().splitlines()) for path in MODULES}
     assert {name: lines for name, lines in length.items() if lines > MAX_LINES} == {}
+
+
+def test_every_fault_of_real_use_has_a_test_that_names_it():
+    faults = re.findall(r"^\| ([ABC]\d+(?:, [ABC]\d+)*) \|", (ROOT / "docs" / "real-use.md").read_text(), re.MULTILINE)
+    marks = (re.findall(r"mark\.report\(([^)]*)\)", path.read_text()) for path in TESTS)
+    named = {name for calls in marks for call in calls for name in re.findall(r'"(\w+)"', call)}
+    assert named == {name for row in faults for name in row.split(", ")}

@@ -52,7 +52,9 @@ async def nothing(scope, receive, send):
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
-@pytest.mark.parametrize("app", [says(404), says(500), says(503), says(200), nothing], ids=str)
+@pytest.mark.parametrize(
+    "app", [says(404), says(500), says(503), says(200), nothing], ids=["404", "500", "503", "200", "nothing"]
+)
 def test_what_does_not_come_from_a_replica_is_a_503(kind, app):
     status, code, headers = refusal(answers(app, kind=kind))
     assert (status, code, headers[b"retry-after"]) == (503, "service_unavailable", b"5")
