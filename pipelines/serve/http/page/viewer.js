@@ -12,7 +12,6 @@ import {isCancelled, isRunning, placeOf} from "./shelf.js";
 import {Timeline} from "./timeline.js";
 
 const FOLDERS = {low: "preview", fine: "stream"};
-const PLACE_MS = 2000; // between questions for the place in the queue
 const GONE = "There is no video at this address. It may have been deleted.";
 
 export class Viewer {
@@ -34,7 +33,6 @@ export class Viewer {
       if (document.hidden) this.#current.reading?.abort();
       else if (this.#current.reading?.signal.aborted) this.#read(this.#current);
     });
-    setInterval(() => this.#askPlace(), PLACE_MS);
   }
 
   /** The video on the screen, or null. */
@@ -173,17 +171,9 @@ export class Viewer {
     if (!signal.aborted) this.player.end(name);
   }
 
-  /** The place in the queue moves without events. */
-  async #askPlace() {
-    const session = this.#current;
-    if (session?.video.status !== "queued" || document.hidden) return;
-    const now = await send("GET", `/v1/videos/${session.video.id}`).catch(() => null); // the events retry
-    const isSame = this.#current === session && session.video.status === "queued";
-    if (now?.status === "queued" && isSame) this.update({queue_position: now.queue_position});
-  }
-
   #onEvent(kind, data) {
     if (kind === "status") this.update({status: data.status});
+    if (kind === "queue") this.update({queue_position: data.position});
     if (kind === "chunk") this.timeline.chunk(data.index);
     if (kind === "window") this.timeline.window(data.index, data.step, data.steps);
     if (kind === "fragment") this.timeline.segment(data.index);
