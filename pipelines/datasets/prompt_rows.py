@@ -53,7 +53,7 @@ class PromptRow:
 
 @dataclass(frozen=True, slots=True)
 class RowDefaults:
-    """RowDefaults for columns that a row leaves out. The seed is that of the job: see `to_request`."""
+    """Values for columns that a row leaves out. The seed is that of the job: see `to_request`."""
 
     num_frames: int
     negative_prompt: str
