@@ -104,7 +104,10 @@ class VideoReader:
         with ExitStack() as stack:
             try:
                 if isinstance(self._source, str | PathLike):
-                    file: BinaryIO = stack.enter_context(Path(self._source).open("rb"))
+                    path = Path(self._source)
+                    if path.exists() and not path.is_file() and not path.is_dir():  # it may never end, or never begin
+                        raise self._error("it is a pipe or a device, and a video is read twice: it must be a file")
+                    file: BinaryIO = stack.enter_context(path.open("rb"))
                 else:
                     file = self._source
                 file.seek(0)

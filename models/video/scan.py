@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from longtake.models.video.colour import describe
 from longtake.models.video.picture import PIXEL_ASPECTS, is_transparent, picture, shown_size, side_data, turn_of
 
-_WITH_LENGTH = {"mov", "matroska", "avi", "flv", "asf"}  # in their headers; of others FFmpeg has a guess
+_WITH_LENGTH = {"mov", "matroska", "avi", "flv", "asf", "mxf"}  # in their headers; of others FFmpeg has a guess
 _CUT_S = 0.5  # less is rounding
 _PICTURES = {"gif", "apng"}  # animated: delays, and no frame rate
 _FASTEST_S, _SLOWED_S = 0.015, 0.1  # browsers show pictures with shorter delays at this one
@@ -59,6 +59,8 @@ class Scan:
             self._say(f"its pixel aspect is not credible: {_ratio(aspect)}, so square pixels are assumed")
         if container.duration and _WITH_LENGTH & set(container.format.name.split(",")):
             self._header_s = container.duration / 1_000_000
+        if container.format.name == "avi" and stream.average_rate:  # of one that was cut the duration is a guess
+            self._header_s = max(self._header_s or 0.0, float(stream.frames / stream.average_rate))
 
     def see(self, packet: "Packet[Any]") -> None:
         """The next packet of any stream."""

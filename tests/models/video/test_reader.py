@@ -4,6 +4,7 @@ import shutil
 import time
 import weakref
 
+import av
 import pytest
 from PIL import Image
 
@@ -175,6 +176,13 @@ def test_the_file_of_a_caller_stays_open_and_one_that_was_opened_here_is_closed(
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
+@pytest.mark.report("C15")
+def test_a_pipe_is_refused_before_anybody_writes_to_it(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match=r"a\.mp4: it is a pipe or a device, and a video is read twice"):
+        VideoReader(tmp_path / "a.mp4")
+
+
 def test_what_cannot_seek_is_refused():
     reading, writing = os.pipe()
     os.close(writing)
@@ -196,6 +204,16 @@ def test_a_file_that_was_cut_has_the_frames_that_decode_and_says_so(container):
     assert 20 < len(frames) < 40
     assert any(note.startswith(("it ends early", "it is damaged")) for note in reader.notes)
     assert _read(io.BytesIO(data))[1].notes == []
+
+
+@pytest.mark.report("C21")
+@pytest.mark.parametrize(("container", "codec"), [("avi", "mpeg4"), ("mxf", "mpeg2video")])
+def test_a_file_that_was_cut_between_two_frames_says_so(container, codec):
+    data = video(noise(48), container, codec, rate=25).getvalue()
+    with av.open(io.BytesIO(data)) as whole:
+        places = [packet.pos for packet in whole.demux(video=0) if packet.size]
+    frames, reader = _read(io.BytesIO(data[: places[20]]))
+    assert 15 < len(frames) <= 20 and any("its header says 1.9 s" in note for note in reader.notes)
 
 
 @pytest.mark.report("C21")
