@@ -1,4 +1,4 @@
-"""Prompt files, read row by row: .parquet, .jsonl (or .ndjson), .csv and .txt; all but parquet also as .gz.
+"""Prompt files, read row by row: .parquet, .jsonl (or .ndjson), .csv, .tsv and .txt; all but parquet also as .gz.
 
 An unreadable row becomes a reason, and the rows after it are read. Nulls, NaN and dates of tables become what JSON can
 hold. A file that cannot be read at all is refused before the first row.
@@ -11,7 +11,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from glob import has_magic
@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from longtake.pipelines.datasets.prompt_text import text_lines
+from longtake.pipelines.datasets.prompt_text import csv_text, json_of, text_lines
 
 # Line or row, from 1; its fields, None if it cannot be read; the reason why it is no row of prompts, if it is none.
 Read = tuple[int, dict[str, Any] | None, str | None]
@@ -135,9 +135,9 @@ def _jsonl(file: BinaryIO, _: Keep) -> Iterator[Read]:
     for number, line in enumerate(text_lines(file), 1):
         if line.strip():
             try:
-                fields = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield number, None, f"the line is not JSON: {error}"
+                fields = json_of(line)
+            except ValueError as error:
+                yield number, None, str(error)
                 continue
             if isinstance(fields, dict):
                 yield number, fields, None
@@ -146,10 +146,10 @@ def _jsonl(file: BinaryIO, _: Keep) -> Iterator[Read]:
 
 
 def _csv(file: BinaryIO, _: Keep) -> Iterator[Read]:
-    rows = csv.reader(text_lines(file, keep_ends=True), strict=True)
-    names = next(rows)
+    table = csv_text(file, ["prompt"], strict=True)
+    rows, names = table.rows, table.names
     while True:
-        number = rows.line_num + 1
+        number = table.num_lines + rows.line_num + 1
         try:
             values = next(rows, None)
         except csv.Error as error:
@@ -184,7 +184,7 @@ def _parquet(file: BinaryIO, keep: Keep) -> Iterator[Read]:
 
 
 def _csv_header(file: BinaryIO) -> list[str]:
-    return next(csv.reader(text_lines(file, keep_ends=True)), [])
+    return csv_text(file, ["prompt"]).names
 
 
 def _parquet_header(file: BinaryIO) -> list[str]:
@@ -197,13 +197,25 @@ READERS: dict[str, Callable[[BinaryIO, Keep], Iterator[Read]]] = {
     ".jsonl": _jsonl,
     ".ndjson": _jsonl,
     ".csv": _csv,
+    ".tsv": _csv,
     ".txt": _txt,
 }
-HEADERS: dict[str, Callable[[BinaryIO], list[str]]] = {".parquet": _parquet_header, ".csv": _csv_header}
+HEADERS: dict[str, Callable[[BinaryIO], list[str]]] = {
+    ".parquet": _parquet_header,
+    ".csv": _csv_header,
+    ".tsv": _csv_header,
+}
 
 
 def _plain(value: Any) -> Any:
-    """A number of a table as Python has it: decimals and half floats too."""
+    """A value of a table as Python has it: decimals, half floats, and texts that a tool wrote as bytes too."""
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, bytes):
+        with suppress(UnicodeDecodeError):
+            return value.decode()
     if isinstance(value, Decimal):
         return int(value) if value == value.to_integral_value() else float(value)
     return value.item() if isinstance(value, np.generic) else value
