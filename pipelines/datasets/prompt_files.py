@@ -11,19 +11,17 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal
 from glob import has_magic
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-import numpy as np
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from longtake.pipelines.datasets.prompt_text import csv_text, json_of, text_lines
+from longtake.pipelines.datasets.prompt_text import csv_text, json_of, plain_value, text_lines
 
 # Line or row, from 1; its fields, None if it cannot be read; the reason why it is no row of prompts, if it is none.
 Read = tuple[int, dict[str, Any] | None, str | None]
@@ -180,7 +178,7 @@ def _parquet(file: BinaryIO, keep: Keep) -> Iterator[Read]:
             ) from None
         for fields in rows:
             number += 1
-            yield number, {name: _plain(value) for name, value in fields.items()}, None
+            yield number, {name: plain_value(value) for name, value in fields.items()}, None
 
 
 def _csv_header(file: BinaryIO) -> list[str]:
@@ -205,20 +203,6 @@ HEADERS: dict[str, Callable[[BinaryIO], list[str]]] = {
     ".csv": _csv_header,
     ".tsv": _csv_header,
 }
-
-
-def _plain(value: Any) -> Any:
-    """A value of a table as Python has it: decimals, half floats, and texts that a tool wrote as bytes too."""
-    if isinstance(value, list):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, dict):
-        return {name: _plain(entry) for name, entry in value.items()}
-    if isinstance(value, bytes):
-        with suppress(UnicodeDecodeError):
-            return value.decode()
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _fault(name: str, value: Any) -> str | None:

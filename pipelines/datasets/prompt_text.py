@@ -11,8 +11,12 @@ import json
 import re
 from _csv import Reader
 from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, BinaryIO
+
+import numpy as np
 
 # The longer ones first: UTF-32 begins like UTF-16.
 MARKS = (
@@ -57,6 +61,20 @@ def json_of(line: str) -> Any:
         raise ValueError(f"the line is not JSON: {error.msg}, at character {error.pos + 1}{whole}") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the line is not JSON: {error}") from None
+
+
+def plain_value(value: Any) -> Any:
+    """A value of a table as Python has it: decimals, half floats, and texts that a tool wrote as bytes too."""
+    if isinstance(value, list):
+        return [plain_value(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: plain_value(entry) for name, entry in value.items()}
+    if isinstance(value, bytes):
+        with suppress(UnicodeDecodeError):
+            return value.decode()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

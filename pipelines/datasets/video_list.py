@@ -194,6 +194,9 @@ def _of_row(folder: Place, place: str, row: Mapping[str, Any] | str) -> Listed:
         return Listed(place, "", reason=f"it has no path and no file_name; its columns are {columns}")
     prompt = next((shown(str(row[key])) for key in CAPTIONS if key in row), None)
     known: dict[str, Any] = {"id": _id(row["id"]) if "id" in row else None, "prompt": prompt}
+    column = next((key for key in CAPTIONS if key in row), "prompt")
+    if not isinstance(row.get(column, ""), str | int | float):
+        return Listed(shown(name), "", id=known["id"], reason=f"{column}={row[column]!r:.60} is not a text")
     seed = whole_number(row["seed"]) if "seed" in row else None
     if "seed" in row and seed is None:
         return Listed(shown(name), "", **known, reason=f"seed={row['seed']!r} is not a whole number")
@@ -208,6 +211,8 @@ def _id(value: object) -> str:
 
 
 def _with_version(video: Listed) -> Listed:
+    if not video.url:
+        return video
     with suppress(Exception):  # a file that is missing says so when it is opened
         place = place_of(video.url)
         return replace(video, version=_version(place.fs.info(place.path)))

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from longtake.pipelines.datasets.prompt_text import DELIMITERS, csv_text, json_of, text_lines
+from longtake.pipelines.datasets.prompt_text import DELIMITERS, csv_text, json_of, plain_value, text_lines
 
 TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
 NAMES = ("path", "file_name")  # columns of a file's place, the first that has a value
@@ -27,7 +27,7 @@ def read_table(name: str, data: bytes) -> Iterator[TableRow]:
     """The rows of a table, whose kind is the ending of `name`. Raises ValueError for a file that is no such table."""
     kind = PurePosixPath(name).suffix.lower()
     if kind == ".parquet":
-        rows: Iterator[TableRow] = iter(pq.read_table(pa.BufferReader(data)).to_pylist())
+        rows: Iterator[TableRow] = _parquet(data)
     elif kind in (".csv", ".tsv"):
         rows = _with_long_cells(_csv(io.BytesIO(data), "\t" if kind == ".tsv" else DELIMITERS))
     else:
@@ -45,6 +45,18 @@ def whole_number(value: object) -> int | None:
         return None
 
 
+def _parquet(data: bytes) -> Iterator[TableRow]:
+    file = pq.ParquetFile(pa.BufferReader(data))
+    _checked(file.schema_arrow.names)
+    return iter([plain_value(row) for row in file.read().to_pylist()])
+
+
+def _checked(names: list[str]) -> list[str]:
+    if twice := next((name for name in names if name and names.count(name) > 1), None):
+        raise ValueError(f"it has two columns {twice}; its columns are: {', '.join(names)}")
+    return names
+
+
 def _with_long_cells(rows: Iterator[TableRow]) -> Iterator[TableRow]:
     before = csv.field_size_limit(NUM_CHARS)  # of the whole process
     try:
@@ -54,11 +66,16 @@ def _with_long_cells(rows: Iterator[TableRow]) -> Iterator[TableRow]:
 
 
 def _csv(file: BinaryIO, delimiters: str) -> Iterator[TableRow]:
-    table = csv_text(file, NAMES, delimiters)
-    names = table.names
-    if twice := next((name for name in names if name and names.count(name) > 1), None):
-        raise ValueError(f"it has two columns {twice}; its columns are: {', '.join(names)}")
-    for values in table.rows:
+    table = csv_text(file, NAMES, delimiters, strict=True)
+    names = _checked(table.names)
+    while True:
+        try:
+            values = next(table.rows, None)
+        except csv.Error as error:
+            yield f"line {table.num_lines + table.rows.line_num} and what belongs to it is not valid CSV: {error}"
+            continue
+        if values is None:
+            return
         if len(values) > len(names):
             yield f"it has {len(values)} cells, the header {len(names)}: a cell with a comma needs quotes"
         elif values:

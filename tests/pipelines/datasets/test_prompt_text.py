@@ -9,6 +9,7 @@ import pytest
 
 from longtake.pipelines.datasets.prompt_rows import RowDefaults, read_rows, to_request
 from longtake.pipelines.datasets.prompt_text import csv_text
+from longtake.pipelines.datasets.video_list import list_videos
 from longtake.pipelines.datasets.video_tables import read_table
 
 
@@ -88,3 +89,36 @@ def test_texts_as_bytes_and_decimals_in_lists_are_texts_and_numbers(tmp_path):
         pq.write_table(pa.table({"prompt": prompts, "seed": [1, 2]}), tmp_path / "a.parquet")
         first, second = _requests(tmp_path / "a.parquet", (tmp_path / "a.parquet").read_bytes())
         assert first in ((1, "naïve", 1), (1, "a", 1)) and len(second) == 2
+
+
+@pytest.mark.report("C10", "C15")
+def test_a_quote_without_end_in_a_table_of_videos_is_said(tmp_path):
+    first, second = read_table("a.tsv", b'path\tprompt\na.mp4\tx\nb.mp4\t"lead\nc.mp4\ty\n')
+    assert first == {"path": "a.mp4", "prompt": "x"}
+    assert second == "line 4 and what belongs to it is not valid CSV: unexpected end of data"
+
+
+@pytest.mark.report("C10", "C15")
+def test_a_parquet_of_videos_has_texts_and_each_column_once(tmp_path):
+    def table(columns, names):
+        pq.write_table(pa.Table.from_arrays([pa.array(column) for column in columns], names), tmp_path / "a.parquet")
+        return (tmp_path / "a.parquet").read_bytes()
+
+    (row,) = read_table("a.parquet", table([[b"a.mp4"], [Decimal(3)]], ["path", "seed"]))
+    assert row == {"path": "a.mp4", "seed": 3}
+    with pytest.raises(ValueError, match="^it has two columns prompt; its columns are: path, prompt, prompt$"):
+        read_table("a.parquet", table([["a"], ["b"], ["c"]], ["path", "prompt", "prompt"]))
+
+
+@pytest.mark.report("C10", "B1")
+def test_a_row_without_a_file_is_the_same_wherever_it_is_read(tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "t.jsonl").write_text('{"prompt": "x"}\n{"path": "a.mp4", "prompt": ["x", "y"]}\n{"path": "a.mp4"}\n')
+    rows = list_videos(str(tmp_path / "t.jsonl"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new").touch()  # the folder changes
+    assert list(rows) == list(list_videos("t.jsonl"))
+    assert {row.path: row.reason for row in rows if row.reason} == {
+        "t.jsonl, row 1": "it has no path and no file_name; its columns are prompt",
+        "a.mp4": "prompt=['x', 'y'] is not a text",
+    }
