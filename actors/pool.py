@@ -111,7 +111,7 @@ class Pool:
             if time.monotonic() - self._alive_s > timeout_s:
                 text = f"no {self.name} actor has worked for {timeout_s:.0f} s, the last error: {reason(error)}"
                 raise RuntimeError(text) from None
-            if "ActorDied" in type(error).__name__:  # for good: its machine or its placement is gone
+            if isinstance(error, ActorDiedError):  # for good: its machine or its placement is gone
                 logger.warning("%s actor %d cannot restart where it was: starting another one", self.name, index)
                 self._actors[index] = self._make(index)
             self._ask_for_proof(index)

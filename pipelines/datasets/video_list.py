@@ -200,6 +200,9 @@ def _of_row(folder: Place, place: str, fields: Mapping[str, Any] | None, reason:
         return Listed(place, "", reason=f"it has no path and no file_name; its columns are {columns}")
     prompt = next((shown(str(row[key])) for key in CAPTIONS if key in row), None)
     known: dict[str, Any] = {"id": shown(str(exact(row["id"]))) if "id" in row else None, "prompt": prompt}
+    column = next((key for key in CAPTIONS if key in row), "prompt")
+    if not isinstance(row.get(column, ""), str | int | float):
+        return Listed(shown(name), "", id=known["id"], reason=f"{column}={row[column]!r:.60} is not a text")
     try:
         seed = whole(row, "seed")
     except ValueError as error:
@@ -209,6 +212,8 @@ def _of_row(folder: Place, place: str, fields: Mapping[str, Any] | None, reason:
 
 
 def _with_version(video: Listed) -> Listed:
+    if not video.url:
+        return video
     with suppress(Exception):  # a file that is missing says so when it is opened
         place = place_of(video.url)
         return replace(video, version=_version(place.patiently(lambda: place.fs.info(place.path))))

@@ -14,7 +14,7 @@ import pytest
 
 from longtake.pipelines.datasets.prompt_rows import RowDefaults, read_rows, to_request
 from longtake.pipelines.datasets.tables import is_blank, read_table, whole
-from longtake.pipelines.datasets.video_list import NAMES
+from longtake.pipelines.datasets.video_list import NAMES, list_videos
 
 
 def videos(name, data):
@@ -191,3 +191,29 @@ def test_a_long_cell_is_read_whatever_limit_another_reader_has_set(tmp_path):
     csv.field_size_limit(100)
     assert _requests(tmp_path / "a.csv", b"prompt,seed\n" + b"x" * 200_000 + b",1\n") == [(2, "x" * 200_000, 1)]
     assert _requests(tmp_path / "b.csv", b'prompt,"no"te\na,b\n')[0][:2] == (2, "a")
+
+
+@pytest.mark.report("C10", "C15")
+def test_a_parquet_of_videos_has_texts_and_each_column_once(tmp_path):
+    def table(columns, names):
+        pq.write_table(pa.Table.from_arrays([pa.array(column) for column in columns], names), tmp_path / "a.parquet")
+        return (tmp_path / "a.parquet").read_bytes()
+
+    (row,) = videos("a.parquet", table([[b"a.mp4"], [Decimal(3)]], ["path", "seed"]))
+    assert row == {"path": "a.mp4", "seed": 3}
+    with pytest.raises(ValueError, match="^it has two columns prompt; its columns are: path, prompt, prompt$"):
+        videos("a.parquet", table([["a"], ["b"], ["c"]], ["path", "prompt", "prompt"]))
+
+
+@pytest.mark.report("C10", "B1")
+def test_a_row_without_a_file_is_the_same_wherever_it_is_read(tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "t.jsonl").write_text('{"prompt": "x"}\n{"path": "a.mp4", "prompt": ["x", "y"]}\n{"path": "a.mp4"}\n')
+    rows = list_videos(str(tmp_path / "t.jsonl"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "new").touch()  # the folder changes
+    assert list(rows) == list(list_videos("t.jsonl"))
+    assert {row.path: row.reason for row in rows if row.reason} == {
+        "t.jsonl, row 1": "it has no path and no file_name; its columns are prompt",
+        "a.mp4": "prompt=['x', 'y'] is not a text",
+    }
