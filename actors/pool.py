@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeAlias
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError, RayError
 
 logger = logging.getLogger(__name__)
 Handle: TypeAlias = Any  # of an actor: Ray's own type does not list an actor's methods

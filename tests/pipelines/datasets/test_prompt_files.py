@@ -188,7 +188,7 @@ def test_a_bad_row_of_csv_is_a_reason_and_the_next_row_is_read(tmp_path):
 
 def test_a_field_of_csv_without_end_does_not_fill_the_memory(tmp_path):
     rows = _rows(tmp_path / "a.csv", b'prompt\n"' + b"a\n" * 600_000)
-    reason = "the row is not valid CSV: field larger than field limit (1048576), and takes the lines to 524289 along"
+    reason = "the row is not valid CSV: field larger than field limit (1048576), and takes the lines to 524290 along"
     assert rows[0] == (2, None, reason)
 
 
