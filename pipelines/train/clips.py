@@ -7,8 +7,6 @@ continue. Trainers draw any clip by its number: a resumed training draws the sam
 Shapes: t frames of the target, f condition frames, c h w latent channels, rows, columns, H W pixels, e embedding.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -122,8 +120,7 @@ def clip_starts(num_frames: int, params: CutParams) -> list[int]:
 
 def clip_file(folder: Path, video: Listed) -> Path:
     """The file for the clips of a video; another caption, or another version of the video, has another file."""
-    about = json.dumps([video.url, video.member, video.prompt, video.version])
-    return folder / f"{hashlib.sha256(about.encode()).hexdigest()[:24]}.parquet"
+    return folder / f"{video.digest}.parquet"
 
 
 def encode_clips(
