@@ -58,7 +58,9 @@ class Place:
 
     def open(self) -> BinaryIO:
         """The file, to be read; waits for a store that does not answer. Raises OSError."""
-        return Path(self.path).open("rb") if self._is_local else io.BufferedReader(_Patient(self), BLOCK)
+        if self._is_local:
+            return Path(self.path).open("rb")
+        return io.BufferedReader(_Patient(self, self.patiently(lambda: self.fs.open(self.path, "rb"))), BLOCK)
 
     def patiently(self, call: Callable[[], T]) -> T:
         """The answer of the file system to a call; waits for a store that does not answer."""
@@ -72,9 +74,8 @@ class Place:
 class _Patient(io.RawIOBase):
     """A file in a store. A read that fails is repeated from where it began."""
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._file = place.patiently(lambda: place.fs.open(place.path, "rb"))
+    def __init__(self, place: Place, file: Any) -> None:
+        self._place, self._file = place, file
 
     def readable(self) -> bool:
         return True
