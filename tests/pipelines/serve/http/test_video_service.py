@@ -5,7 +5,7 @@ import pytest
 from longtake.pipelines.config import loader
 from longtake.pipelines.serve.library.takes import Status
 from longtake.pipelines.serve.settings import load_serve
-from tests.support.http_asks import Desk
+from tests.support.http_asks import Desk, refusal
 
 
 @pytest.fixture
@@ -77,6 +77,12 @@ def test_a_list_goes_on_after_a_video_that_was_deleted_meanwhile(desk, order):
 def test_other_parameters_of_a_list_are_refused_in_words(desk, query):
     error = desk.get(f"/v1/videos?{query}").json()["error"]
     assert error["param"] == query.partition("=")[0] and "Input" not in error["message"], error
+
+
+@pytest.mark.report("A16")
+def test_the_address_of_the_websocket_says_that_it_is_one(desk):
+    answer = desk.get("/v1/stream")
+    assert refusal(answer) == (426, "upgrade_required") and answer.headers["upgrade"] == "websocket"
 
 
 @pytest.mark.report("C20")
