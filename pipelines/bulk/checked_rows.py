@@ -29,6 +29,8 @@ class CheckedRow:
     record: VideoRow  # without its place in the job
     spec: PromptSpec | None  # None for an invalid row
     own: Conf  # its configuration
+    is_named: bool  # it has an id of its own, so that it is known again when all else of it changes
+    unused: tuple[str, ...]  # columns that mean nothing here
 
     @property
     def id(self) -> int:
@@ -64,9 +66,11 @@ class RowChecker:
             named = ids.claim(own_id(row))
             spec = to_request(row, self._defaults, self._configuration, ids.unique)
         except ValueError as error:
-            return CheckedRow(invalid_row(named or ids.unique(digest_id(row)), row, str(error)), None, self._conf)
+            invalid = invalid_row(named or ids.unique(digest_id(row)), row, str(error))
+            return CheckedRow(invalid, None, self._conf, named is not None, row.unused)
         own, settings = self._configuration(spec.settings)
-        return CheckedRow(requested_row(row, spec, own, self._conf, self._bundle_sha256, settings), spec, own)
+        record = requested_row(row, spec, own, self._conf, self._bundle_sha256, settings)
+        return CheckedRow(record, spec, own, named is not None, row.unused)
 
     def _configuration(self, settings: Settings) -> tuple[Conf, str]:
         """The configuration of a video, and the column `settings`. Raises ValueError for an invalid one."""

@@ -101,8 +101,10 @@ def _look(prepared: PreparedJob, survey: Survey) -> Resumption:
             found = survey.read()
     except ValueError as error:
         raise Refused(str(error)) from error
-    if survey.num_invalid:
-        logger.warning("%d invalid rows: %s", survey.num_invalid, survey.invalid())
+    if survey.unused:
+        logger.warning("prompts=%s: columns not used: %s", prepared.conf.prompts, survey.unused)
+    if survey.invalid.num:
+        logger.warning("%d invalid rows: %s", survey.invalid.num, survey.invalid)
     if len(found.outdated):
         fate = "stay as they are" if prepared.conf.changed is Changed.KEEP else "are made again or deleted"
         logger.warning("%s; they %s (changed=%s)", survey.outdated(found), fate, prepared.conf.changed.value)

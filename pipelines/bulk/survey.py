@@ -10,6 +10,7 @@ from longtake.pipelines.bulk.resume import Flags, Resumption, resume
 from longtake.pipelines.bulk.settings import BulkConf, Changed
 from longtake.pipelines.datasets.finished import Digests, Finished
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
+from longtake.pipelines.datasets.prompt_rows import MORE, NUM_UNUSED
 
 NAMED = 10  # ids in a message
 REASONS = 3
@@ -19,14 +20,35 @@ ADVICE = (
 )
 
 
+class InvalidRows:
+    """The first invalid rows in words, and the number of all."""
+
+    def __init__(self) -> None:
+        self.num, self._first = 0, list[str]()
+
+    def add(self, text: str) -> None:
+        self.num += 1
+        if len(self._first) < REASONS:
+            self._first.append(text)
+
+    def __str__(self) -> str:
+        more = self.num - len(self._first)
+        return "; ".join([*self._first, *([f"and {more} more"] if more else [])])
+
+
 class Survey:
-    """Digests of the ids and requests of all rows, 16 bytes each."""
+    """Digests of the ids and requests of all rows, 16 bytes each.
+
+    Nothing finished is lost by a typing error. So with changed=remake no video is deleted while a row is invalid that
+    may be its own: one with its id, or one without an id that can be read. Rows that failed before do not count.
+    """
 
     def __init__(self, conf: BulkConf, checker: RowChecker, manifest: Manifest) -> None:
         self._conf, self._checker, self._manifest = conf, checker, manifest
         self.ids, self.requests = array("Q"), array("Q")  # of each row so far
-        self.num_invalid = 0
-        self.reasons: list[str] = []  # of the first invalid rows
+        self.invalid = InvalidRows()
+        self._doubtful = InvalidRows()  # those that may belong to finished videos
+        self._unused: dict[str, None] = {}  # names of the first columns that are not used
         self._can_begin = False
 
     @property
@@ -47,19 +69,29 @@ class Survey:
         for row in self._checker.read():
             self.ids.append(row.id)
             self.requests.append(row.request)
+            for name in row.unused:
+                self._unused.setdefault(name if len(self._unused) < NUM_UNUSED or name in self._unused else MORE)
             self._check(row, finished)
         if not self._can_begin:
-            raise ValueError(f"prompts={self._conf.prompts}: no row can be made: {self.invalid() or 'there is none'}")
+            raise ValueError(
+                f"prompts={self._conf.prompts}: no row can be made: {self.invalid if self.invalid.num else 'there is none'}"
+            )
         found = resume(finished, _numpy(self.ids), _numpy(self.requests), self._conf.changed, self._conf.retry_failed)
         if self._conf.changed is Changed.REFUSE and len(found.outdated):
-            invalid = f"; {self.num_invalid} invalid rows: {self.invalid()}" if self.num_invalid else ""
+            invalid = f"; {self.invalid.num} invalid rows: {self.invalid}" if self.invalid.num else ""
             raise ValueError(f"prompts={self._conf.prompts}: {self.outdated(found)}{invalid}. {ADVICE}")
+        if self._conf.changed is Changed.REMAKE and len(found.outdated) and self._doubtful.num:
+            rule = "changed=remake deletes nothing while rows that may be theirs are invalid"
+            advice = "Correct these rows, or use changed=keep"
+            raise ValueError(
+                f"prompts={self._conf.prompts}: {self.outdated(found)}; {rule}: {self._doubtful}. {advice}"
+            )
         return found
 
-    def invalid(self) -> str:
-        """The first invalid rows with their reasons."""
-        more = self.num_invalid - len(self.reasons)
-        return "; ".join([*self.reasons, *([f"and {more} more"] if more else [])])
+    @property
+    def unused(self) -> str:
+        """The names of the columns that are not used."""
+        return ", ".join(sorted(self._unused, key=MORE.__eq__))  # which is stable
 
     def outdated(self, found: Resumption) -> str:
         """The videos that are changed or gone in words, with their first ids."""
@@ -74,18 +106,20 @@ class Survey:
         return f"{videos} {what} ({', '.join(names)}{', ...' if count > NAMED else ''})"
 
     def _check(self, row: CheckedRow, finished: Finished) -> None:
-        """Notes whether a row can be made. Texts are checked up to the first that can: that takes a tokenizer."""
-        record = row.record
-        if row.spec is not None and not self._can_begin:
-            place = finished.find(record.id)
-            is_done = place is not None and not finished.failed[place] and int(finished.requests[place]) == row.request
-            begun = None if is_done else self._checker.begin(row, 0)
-            self._can_begin = not isinstance(begun, VideoRow)
+        """Notes whether a row can be made. Texts are checked up to the first that can, for that takes a tokenizer, and
+        with changed=remake those of all new rows."""
+        record, place = row.record, finished.find(row.record.id)
+        is_new = place is None or int(finished.requests[place]) != row.request
+        is_video = place is not None and not finished.failed[place]
+        must_check = not self._can_begin or (is_new and self._conf.changed is Changed.REMAKE)
+        if row.spec is not None and must_check:
+            begun = None if is_video and not is_new else self._checker.begin(row, 0)
+            self._can_begin |= not isinstance(begun, VideoRow)
             record = begun if isinstance(begun, VideoRow) else record
         if record.reason is not None:
-            self.num_invalid += 1
-            if len(self.reasons) < REASONS:
-                self.reasons.append(f"{record.source}: {record.reason}")
+            self.invalid.add(f"{record.source}: {record.reason}")
+            if is_new and (is_video or not row.is_named):
+                self._doubtful.add(f"{record.id} from {record.source}: {record.reason}")
 
 
 def _numpy(digests: "array[int]") -> Digests:

@@ -180,6 +180,7 @@ def requested_row(
         bundle=conf.bundle,
         bundle_sha256=bundle_sha256,
         settings=settings,
+        unused_columns=_unused(row),
     )
     return replace(requested, request_sha256=request_hash(requested))
 
@@ -195,6 +196,7 @@ def invalid_row(video_id: str, row: PromptRow, why: str) -> VideoRow:
         source=row.source,
         ordinal=0,
         request_sha256=sha256(said.encode()).hexdigest(),
+        unused_columns=_unused(row),
     )
     return failed_row(invalid, why)
 
@@ -203,3 +205,7 @@ def failed_row(row: VideoRow, why: str) -> VideoRow:
     """The row of a video that failed: it has no files."""
     row = replace(row, path=None, preview=None, thumbnail=None)
     return replace(row, status="failed", reason=why, finished_at=datetime.now(UTC))
+
+
+def _unused(row: PromptRow) -> str | None:
+    return ", ".join(row.unused) or None

@@ -65,6 +65,7 @@ class VideoRow:
     settings: str | None = None  # JSON: every parameter that the frames depend on, by dotted key
     request_sha256: str | None = None  # of all that the row of prompts asked for: `request_hash`
     unknown_words: str | None = None  # of its prompts, separated by blanks: the bundle has no token for them
+    unused_columns: str | None = None  # of its row of prompts, separated by commas: they changed nothing
     generate_s: float | None = None
     refine_s: float | None = None
     encode_s: float | None = None
@@ -81,7 +82,7 @@ class VideoRow:
         assert in_utc, f"finished_at={self.finished_at} is not a time in UTC"
         unknown = {f.name for f in fields(self) if getattr(self, f.name) is None}
         free = {"reason", "cues", "preview", "thumbnail", "asked_seed", "quality", "flagged"}
-        free |= {"request_sha256", "unknown_words"}
+        free |= {"request_sha256", "unknown_words", "unused_columns"}
         assert self.status == "failed" or unknown <= free, f"{unknown} of a done video"
 
 
@@ -173,7 +174,7 @@ class Manifest:
         """All rows in parts, or these columns of them: about 1 KB of memory for a whole row."""
         parts = (self._open(path).read(columns) for path in self._part_paths())
         empty = SCHEMA.empty_table() if columns is None else SCHEMA.empty_table().select(columns)
-        return pa.concat_tables([empty, *parts])
+        return pa.concat_tables([empty, *parts], promote_options="default")
 
     def find(self, id: str) -> VideoRow:
         """The row of an id. Raises ValueError, with the id and the manifest, if there is none."""

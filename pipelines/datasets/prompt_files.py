@@ -65,22 +65,26 @@ def find_files(prompts: str) -> list[PromptFile]:
     return sorted(files, key=lambda file: file.name)
 
 
-def read_file(file: PromptFile, keep: Keep) -> Iterator[Read]:
-    """The rows of a file, reduced to the columns that `keep` selects, without blank lines. Reads as they are taken.
+def read_file(file: PromptFile, keep: Keep) -> Iterator[tuple[Read, list[str]]]:
+    """The rows of a file, reduced to the columns that `keep` selects, and the names of the others. Reads as taken.
 
     Raises ValueError naming the file for bytes that are no text, and for a table that cannot be read to its end.
     """
     number = 0
     with _open(file) as opened:
         try:
-            for number, fields, reason in read_table(opened, file.kind, COLUMNS, keep).rows:
+            table = read_table(opened, file.kind, COLUMNS, keep)
+            left_out = [name for name in table.columns if not keep(name)]  # in a header; each object has its own names
+            for number, fields, reason in table.rows:
+                others = left_out
                 if fields is not None:
+                    others = left_out or [name for name in fields if not keep(name)]
                     faults = {name: _fault(name, value) for name, value in fields.items() if keep(name)}
                     fields = {name: fields[name] for name, fault in faults.items() if fault is None}
                     reason = next(filter(None, faults.values()), None)
-                yield number, fields, reason
+                yield (number, fields, reason), others
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            yield number + 1, None, f"the rest of the file cannot be unpacked: {error}"
+            yield (number + 1, None, f"the rest of the file cannot be unpacked: {error}"), []
         except (OSError, ValueError) as error:
             raise ValueError(f"{file.name}: {error}") from error
 

@@ -1,7 +1,7 @@
 """Rows of prompt files -> PromptSpecs. An invalid row gives a reason and does not end the job.
 
 Columns: prompt, and optionally id, negative_prompt, num_frames and seed. A name with a dot, such as `refiner.strength`,
-is a setting for this video alone. Other columns are ignored, unless they look like a typing error.
+is a setting for this video alone. Other columns are not used, and said to be, unless they look like a typing error.
 A prompt that changes along the way is a list of {from_frame, prompt}, or such a list as JSON where a file holds texts.
 Null, NaN and blank texts stand for an absent value, in lists too.
 
@@ -28,6 +28,9 @@ from longtake.pipelines.datasets.tables import is_blank, whole
 
 COLUMNS = ("prompt", "id", "negative_prompt", "num_frames", "seed")
 
+# Of the columns that are not used at most so many are named, whatever a file holds.
+NUM_UNUSED, NAME_CHARS, MORE = 30, 60, "..."
+
 # Other names for the columns, and names too short to be guessed by similarity ("speed" is like "seed").
 MEANT = {
     "frames": "num_frames",
@@ -48,6 +51,7 @@ class PromptRow:
     source: str  # prompts.jsonl:12, from 1: the line, in parquet the row
     fields: dict[str, Any] | None
     reason: str | None
+    unused: tuple[str, ...] = ()  # columns that mean nothing here, by their names
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +123,25 @@ def to_request(
 def _rows_of(prompts: str, files: list[PromptFile]) -> Iterator[PromptRow]:
     for file in files:
         try:
-            for number, fields, reason in read_file(file, _is_kept):
-                yield PromptRow(f"{file.name}:{number}", fields, reason)
+            for (number, fields, reason), others in read_file(file, _is_kept):
+                names = fields or {}
+                twice = [name for name in names if _suggest(name) in names]  # Seed beside seed
+                yield PromptRow(f"{file.name}:{number}", fields, reason, _shown([*others, *twice]))
         except ValueError as error:
             raise ValueError(f"prompts={prompts}: {error}") from error
 
 
 def _is_kept(name: str) -> bool:
     return name in COLUMNS or "." in name or _suggest(name) is not None
+
+
+def _shown(names: list[str]) -> tuple[str, ...]:
+    """Names as a line and a table can hold them."""
+    shown = [
+        name if name.strip() and name.isprintable() and len(name) <= NAME_CHARS else ascii(name[:NAME_CHARS])
+        for name in names[:NUM_UNUSED]
+    ]
+    return (*shown, *([MORE] if len(names) > NUM_UNUSED else []))
 
 
 @lru_cache(4096)

@@ -8,13 +8,17 @@ from datetime import UTC, datetime
 import pytest
 
 from longtake.pipelines.bulk.checked_rows import RowChecker
+from longtake.pipelines.bulk.checks import check
+from longtake.pipelines.bulk.command import run
 from longtake.pipelines.bulk.folder import forget
+from longtake.pipelines.bulk.records import tally_of
 from longtake.pipelines.bulk.rows import Rows
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.bulk.survey import Survey
 from longtake.pipelines.bulk.video import BulkVideo
 from longtake.pipelines.datasets.manifest import Manifest
 from longtake.pipelines.files.store import Store
+from longtake.pipelines.terminal.exit_codes import Refused
 from tests.support.places import REPORTS
 
 
@@ -98,6 +102,94 @@ def test_a_finished_row_that_became_invalid_is_refused_with_its_reason(tmp_path)
         survey_of(tmp_path)[0].read()
 
 
+MISTYPED = [
+    {**ROWS[1], "num_frames": -4},
+    {**ROWS[1], "prompt": "circle " * 60},  # found by the tokenizer
+    {**ROWS[1], "id": "v0"},  # taken
+    '{"id": "v1", "prompt": "circle 1}',
+]
+
+
+@pytest.mark.report("B1")
+@pytest.mark.parametrize("edited", MISTYPED)
+def test_remake_deletes_nothing_while_a_row_that_may_be_of_a_finished_video_is_invalid(tmp_path, edited):
+    write(tmp_path, ROWS)
+    make_all(tmp_path)
+    write(tmp_path, [ROWS[0], edited, {**ROWS[2], "seed": 9}, ROWS[3]])
+    with pytest.raises(ValueError, match=r"v1 from p.jsonl:2.*deletes nothing while .*: \S+ from p.jsonl:2: .*Correct"):
+        survey_of(tmp_path, "changed=remake")[0].read()
+    assert len(files(tmp_path)) == 4
+    write(tmp_path, [ROWS[0], {**ROWS[1], "seed": 8}, {**ROWS[2], "seed": 9}, ROWS[3]])
+    assert make_all(tmp_path, "changed=remake") == ["v1", "v2"] and len(files(tmp_path)) == 4
+
+
+@pytest.mark.report("B1")
+def test_remake_deletes_nothing_while_a_row_without_an_id_is_mistyped(tmp_path):
+    write(tmp_path, [{"prompt": "circle 1"}, {"prompt": "circle 2"}])
+    make_all(tmp_path)
+    write(tmp_path, [{"prompt": "circle 1"}, {"prompt": "circle 2", "num_frames": "4O"}])
+    with pytest.raises(
+        ValueError, match="deletes nothing while rows that may be theirs are invalid: p-.* from p.jsonl:2"
+    ):
+        survey_of(tmp_path, "changed=remake")[0].read()
+    assert len(make_all(tmp_path, "changed=keep")) == 1 and len(files(tmp_path)) == 2
+    assert make_all(tmp_path, "changed=remake") == [] and files(tmp_path) == {"circle 1"}, "it is known to be invalid"
+
+
+@pytest.mark.report("B1")
+def test_remake_passes_over_invalid_rows_of_other_ids(tmp_path):
+    write(tmp_path, [*ROWS, {"id": "bad", "prompt": "x", "num_frames": 0}, "no JSON"])
+    make_all(tmp_path)
+    edited = [{"id": "bad", "prompt": "x", "num_frames": -1}, {"id": "worse", "prompt": "x", "num_frames": -1}]
+    write(tmp_path, [*ROWS[:3], {**ROWS[3], "seed": 9}, edited[0], "no JSON", edited[1]])
+    assert make_all(tmp_path, "changed=remake") == ["v3", "bad", "worse"]
+
+
+@pytest.mark.report("B1", "C10")
+def test_keep_keeps_a_finished_video_whose_row_became_invalid_and_counts_it(tmp_path):
+    write(tmp_path, ROWS)
+    make_all(tmp_path)
+    write(tmp_path, [ROWS[0], MISTYPED[0], *ROWS[2:]])
+    survey, _, _ = survey_of(tmp_path, "changed=keep")
+    tally = tally_of(survey.read())
+    assert (tally.total, tally.skipped, tally.outdated, survey.invalid.num) == (4, 4, 1, 1)
+    assert make_all(tmp_path, "changed=keep") == [] and len(files(tmp_path)) == 4
+
+
+@pytest.mark.report("B1", "C10")
+def test_the_command_refuses_or_says_it_before_anything_is_deleted_or_started(tmp_path, caplog):
+    write(tmp_path, ROWS)
+    make_all(tmp_path)
+    write(tmp_path, [{**ROWS[0], "caption": "x"}, MISTYPED[0], *ROWS[2:]])
+    overrides = [f"prompts={tmp_path / 'p.jsonl'}", f"out={tmp_path}/out", "num_frames=16"]
+    with pytest.raises(Refused, match="v1 from p.jsonl:2: num_frames=-4: a video has at least 1 frame"):
+        run(check(load_bulk(overrides=[*overrides, "changed=remake"])))
+    assert len(files(tmp_path)) == len(prompts_of(tmp_path)) == 4
+    with caplog.at_level("INFO"):
+        assert run(check(load_bulk(overrides=[*overrides, "changed=keep"]))).outdated == 1
+    lines = [record.getMessage() for record in caplog.records]
+    assert f"prompts={tmp_path / 'p.jsonl'}: columns not used: caption" in lines
+
+
+@pytest.mark.report("C10")
+def test_columns_that_are_not_used_are_said_and_recorded(tmp_path):
+    write(tmp_path, [{**ROWS[0], "random_seed": 7}, {**ROWS[1], "notes": "", "random_seed": 1}, *ROWS[2:]])
+    survey, _, manifest = survey_of(tmp_path)
+    survey.read()
+    assert survey.unused == "random_seed, notes"
+    make_all(tmp_path)
+    rows = {row.id: row.unused_columns for row in manifest.rows()}
+    assert rows == {"v0": "random_seed", "v1": "notes, random_seed", "v2": None, "v3": None}
+
+
+@pytest.mark.report("C10")
+def test_names_of_columns_that_are_not_used_take_little_memory(tmp_path):
+    write(tmp_path, [{"prompt": "a", f"column {n}": 1} for n in range(100)])
+    survey, _, _ = survey_of(tmp_path)
+    survey.read()
+    assert survey.unused == ", ".join([*(f"column {n}" for n in range(30)), "..."])
+
+
 @pytest.mark.report("B1", "C11")
 def test_rows_that_left_the_prompts_are_refused_or_leave_the_dataset(tmp_path):
     lines = [f"circle {i}" for i in range(14)]
@@ -128,8 +220,8 @@ def test_a_failed_row_is_replaced_when_it_is_corrected(tmp_path):
     write(tmp_path, [*ROWS, {"id": "bad", "prompt": "x", "num_frames": 0}, "no JSON", {"id": "v0", "prompt": "again"}])
     assert len(make_all(tmp_path)) == 7
     survey, _, _ = survey_of(tmp_path)
-    assert survey.read().is_failed.sum() == 3 and survey.num_invalid == 3
-    assert survey.invalid().startswith("p.jsonl:5: num_frames=0: a video has at least 1 frame; p.jsonl:6: the line")
+    assert survey.read().is_failed.sum() == 3 and survey.invalid.num == 3
+    assert str(survey.invalid).startswith("p.jsonl:5: num_frames=0: a video has at least 1 frame; p.jsonl:6: the line")
     write(tmp_path, [*ROWS, {"id": "bad", "prompt": "x"}, {"prompt": "JSON now"}])
     assert len(make_all(tmp_path)) == 2
     rows = list(Manifest(Store(tmp_path / "out")).rows())

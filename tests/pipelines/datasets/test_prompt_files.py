@@ -18,7 +18,11 @@ from tests.support.places import REPORTS
 def _rows(path: Path, data: bytes) -> list[Read]:
     path.write_bytes(data)
     (file,) = find_files(str(path))
-    return list(read_file(file, lambda name: name != "extra"))
+    return [read for read, _ in read_file(file, lambda name: name != "extra")]
+
+
+def _all(file: PromptFile) -> list[Read]:
+    return [read for read, _ in read_file(file, lambda _: True)]
 
 
 def _parquet(columns: dict[str, list[object]]) -> bytes:
@@ -48,7 +52,7 @@ def test_every_kind_of_file_is_read_from_any_place(store):
         store.put(f"prompts/{name}", data)
     files = find_files(f"{store}/prompts")
     assert [file.name for file in files] == list(FILES)
-    rows = {file.name: list(read_file(file, lambda _: True)) for file in files}
+    rows = {file.name: _all(file) for file in files}
     for name, kind in ((file.name, file.kind) for file in files):
         seed = {} if kind == ".txt" else {"seed": "1" if kind == ".csv" else 1}
         first = 2 if kind == ".csv" else 1
@@ -255,7 +259,7 @@ def test_a_byte_order_mark_names_the_encoding(tmp_path, kind, encoding):
 @pytest.mark.parametrize("name", ["ps_utf16.txt", "ps_utf16.jsonl"])
 def test_lists_that_powershell_wrote_are_read(name):
     (file,) = find_files(str(REPORTS / "prompts" / name))
-    assert [str(prompt)[:7] for prompt in _prompts(list(read_file(file, lambda _: True)))] == [
+    assert [str(prompt)[:7] for prompt in _prompts(_all(file))] == [
         "a large",
         "a small",
         "a small",
@@ -312,7 +316,7 @@ def test_a_line_ends_with_any_of_three_ends(tmp_path, kind, end):
 @pytest.mark.report("C9")
 def test_lines_of_an_old_mac_are_three_prompts():
     (file,) = find_files(str(REPORTS / "prompts" / "mac_cr.txt"))
-    assert len(_prompts(list(read_file(file, lambda _: True)))) == 3
+    assert len(_prompts(_all(file))) == 3
 
 
 @pytest.mark.report("C9", "C14")
@@ -364,7 +368,7 @@ def test_a_store_that_does_not_answer_for_a_while_costs_no_row(s3_url, monkeypat
     Store(s3_url).put("many.jsonl", lines)
     (file,) = find_files(f"{s3_url}/many.jsonl")
     monkeypatch.setattr(patience.time, "sleep", lambda _: None)
-    rows = read_file(file, lambda _: True)
+    rows = (row for row, _ in read_file(file, lambda _: True))
     read = [next(rows)]
     away = iter([ConnectionError("away")] * 2)
     own = S3File.readinto

@@ -172,7 +172,7 @@ def test_every_kind_of_file_can_hold_prompts_that_change(tmp_path, kind):
             csv.writer(file).writerows([["prompt"], [json.dumps(ENTRIES)]])
     else:
         path.write_text(json.dumps({"prompt": ENTRIES} if kind == "jsonl" else ENTRIES) + "\n")
-    ((number, fields, reason),) = read_file(PromptFile(str(path), path.name), lambda name: True)
+    (((number, fields, reason), _),) = read_file(PromptFile(str(path), path.name), lambda name: True)
     row = PromptRow(f"{path.name}:{number}", json.loads(json.dumps(fields)), reason)
     spec = to_request(row, DEFAULTS, _refuse_unknown)
     assert (spec.prompt, spec.cues) == ("a red circle", (Cue(24, "a blue ring, 雨"),))
@@ -315,6 +315,33 @@ def test_other_columns_are_ignored(name):
     assert _request(**{name: "x"}) == _request()
 
 
+UNUSED = {"random_seed": 5, "guidance_scale": 7.5, "Seed": 3, "": 1, "a\tb": "x"}
+
+
+@pytest.mark.report("C10")
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "parquet"])
+def test_columns_that_are_not_used_are_named(tmp_path, kind):
+    path, fields = tmp_path / f"p.{kind}", {**UNUSED, "prompt": "a red circle", "seed": 1, "base.guidance_scale": 2.0}
+    if kind == "parquet":
+        pq.write_table(pa.table({name: [value] for name, value in fields.items()}), path)
+    elif kind == "csv":
+        with path.open("w", newline="") as file:
+            csv.writer(file).writerows([fields, fields.values()])
+    else:
+        path.write_text(json.dumps(fields) + "\n" + json.dumps({"prompt": "b", "seeds": 2, "nframes": 3}) + "\n")
+    first, *others = read_rows(str(path))
+    assert first.unused == ("random_seed", "guidance_scale", "''", r"'a\tb'", "Seed") and first.reason is None
+    for row in others:
+        assert row.unused == ("seeds",), "what looks like a mistake is an error"
+
+
+def test_few_of_many_columns_are_named(tmp_path):
+    names = [f"column {n} {'x' * 99}" for n in range(1000)]
+    (tmp_path / "p.jsonl").write_text(json.dumps({"prompt": "a", **dict.fromkeys(names, 1)}))
+    (row,) = read_rows(str(tmp_path))
+    assert len(row.unused) == 31 and row.unused[-1] == "..." and max(map(len, row.unused)) == 62
+
+
 def test_a_place_without_prompts_is_an_error_before_any_row(tmp_path):
     with pytest.raises(ValueError, match=rf"^prompts={tmp_path}: no such file"):
         read_rows(str(tmp_path))
@@ -331,10 +358,12 @@ def test_rows_of_all_files_come_in_order(tmp_path):
     rows = list(read_rows(str(tmp_path)))
     assert len(rows) == 3 * count + 2
     assert rows[:count] == [PromptRow(f"a/1.txt:{n + 1}", {"prompt": f"line {n}"}, None) for n in range(count)]
-    assert rows[2 * count - 1] == PromptRow(f"b.jsonl:{count}", {"prompt": "object 1499", "seed": 1499}, None)
+    assert rows[2 * count - 1] == PromptRow(
+        f"b.jsonl:{count}", {"prompt": "object 1499", "seed": 1499}, None, ("caption",)
+    )
     assert rows[2 * count].fields is None and str(rows[2 * count].reason).startswith("the line is not JSON")
     assert [row.fields for row in rows[2 * count + 1 : -1]] == [{"prompt": f"row {n}"} for n in range(count)]
-    assert rows[-1] == PromptRow("d.csv:2", {"prompt": "last", "promt": "x"}, None)
+    assert rows[-1] == PromptRow("d.csv:2", {"prompt": "last", "promt": "x"}, None, ("promt",))
 
 
 def test_reading_takes_little_memory_whatever_the_size_of_the_files(tmp_path):
