@@ -19,7 +19,7 @@ from longtake.pipelines.bulk.checks import PreparedJob, check_same
 from longtake.pipelines.bulk.folder import DATA_FILES, finish, forget, unpacked
 from longtake.pipelines.bulk.job import BulkJob
 from longtake.pipelines.bulk.paths import CHUNKS, SETTINGS
-from longtake.pipelines.bulk.progress import BulkProgress
+from longtake.pipelines.bulk.progress import BulkProgress, stopped
 from longtake.pipelines.bulk.records import Sample, Tally, tally_of
 from longtake.pipelines.bulk.resume import Resumption
 from longtake.pipelines.bulk.rows import Rows
@@ -62,7 +62,7 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
             finish(manifest, conf, shards)
             return tally
         rows = Rows(checker, survey, found)
-        with _started(prepared, rows, factories) as (ready, tracker):
+        with _started(prepared, rows, factories, received) as (ready, tracker):
             forget(manifest, found)  # not before there are actors to make the videos again
             progress = BulkProgress(tally)
             observe = _Observer(progress, tracker)
@@ -75,22 +75,23 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
                 rows.close()
                 observe.flush()
             if received.number is not None:
-                text = f"out={store}: {tally.finished} of {tally.total} videos are finished; run the same command again"
-                raise Stopped(text, received.number)
+                raise Stopped(stopped(str(store), tally), received.number)
         write_card(store, manifest, DATA_FILES[conf.format])
     return tally
 
 
 @contextmanager
 def _started(
-    prepared: PreparedJob, rows: Rows, factories: Factories | None
+    prepared: PreparedJob, rows: Rows, factories: Factories | None, received: Received
 ) -> Iterator[tuple[dict[str, Pool], Tracker]]:
     """The actors and the MLflow run of a job; the first rows are read meanwhile."""
     from longtake.pipelines.runners.stages import stage_factories  # torch: not for a job that is finished
 
     conf, store = prepared.conf, prepared.store
     factories = {**(factories or stage_factories(conf)), "writer": partial(BulkWriter, store)}
+    received.check(NOTHING_YET)
     connect(conf.ray)
+    received.check(NOTHING_YET)
     rows.start()
     with _tracked(conf, store, prepared.bundle_sha256) as tracker, pools(conf.ray, factories) as ready:
         yield ready, tracker

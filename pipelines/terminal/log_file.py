@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -61,9 +61,9 @@ def _descriptors_at(file: int) -> Iterator[dict[int, int]]:
 def _streams_at(log: TextIO, before: Mapping[int, int]) -> Iterator[TextIO]:
     """Points `sys.stderr` at the log, and `sys.stdout` outside the main thread; yields the stderr of before."""
     out, err = sys.stdout, sys.stderr
-    results = text_stream(before[1], out.encoding, lossy=False) if _descriptor(out) == 1 else out
+    results = text_stream(before[1], out.encoding, lossy=False, name="stdout") if _descriptor(out) == 1 else out
     lines = text_stream(before[2], err.encoding, lossy=True) if _descriptor(err) == 2 else err
-    sys.stdout, sys.stderr = _Results(results, log), log
+    sys.stdout, sys.stderr = Results(results, log), log
     try:
         yield lines
     finally:
@@ -91,14 +91,21 @@ def _flush(*streams: io.TextIOBase | TextIO) -> None:
             stream.flush()
 
 
-class _Results(io.TextIOBase):
-    """`sys.stdout` of a command: the main thread's go to `results`, those of other threads to the log."""
+class Results(io.TextIOBase):
+    """`sys.stdout` of a command: the main thread's lines go to `results`, those of other threads to the log.
+
+    `make_room` is called before a line, which may go to the same terminal as a status.
+    """
 
     def __init__(self, results: TextIO, log: TextIO) -> None:
         self._results, self._log = results, log
+        self.make_room: Callable[[], None] = lambda: None
 
     def write(self, text: str, /) -> int:
-        return self._stream.write(text)
+        stream = self._stream
+        if stream is self._results:
+            self.make_room()
+        return stream.write(text)
 
     def flush(self) -> None:
         self._stream.flush()

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 from datetime import datetime
 
 from longtake.pipelines.terminal.limit import LineLimit
-from longtake.pipelines.terminal.log_file import libraries_to, new_log_file
+from longtake.pipelines.terminal.log_file import Results, libraries_to, new_log_file
 from longtake.pipelines.terminal.progress import Progress, StatusLine, bar
 from longtake.pipelines.terminal.screen import Screen
 
@@ -41,20 +41,26 @@ def session(command: str, debug: bool = False) -> Iterator[None]:
                 named = not screen.is_empty
     finally:
         if not named:
-            path.unlink()
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
 def warnings_only() -> Iterator[None]:
     """For a command of one video, whose models run here: our warnings, and a bar if stderr is a terminal."""
-    screen = Screen(sys.stderr, sys.stderr.isatty())
-    with _own_lines(screen, logging.WARNING), _progress(screen) if screen.is_terminal else nullcontext():
-        yield
+    screen, out = Screen(sys.stderr, sys.stderr.isatty()), sys.stdout
+    sys.stdout = Results(out, out)
+    try:
+        with _own_lines(screen, logging.WARNING), _progress(screen) if screen.is_terminal else nullcontext():
+            yield
+    finally:
+        sys.stdout = out
 
 
 @contextmanager
 def _progress(screen: Screen) -> Iterator[None]:
     shown = Progress(lambda status: screen.status(bar(status)), REDRAW_S) if screen.is_terminal else Progress(_log)
+    assert isinstance(sys.stdout, Results), "our callers put it there"
+    sys.stdout.make_room = lambda: screen.status("")
     try:
         with shown:
             yield

@@ -3,11 +3,15 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from types import FrameType
+from typing import Any
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
+IMPORT_S = 30.0
+_postponed_s: dict[int, float] = {}  # when a signal came first that waits for the end of an import
 
 
 class Stopped(KeyboardInterrupt):
@@ -22,7 +26,9 @@ def catch_signals() -> "Received":
     """Makes both signals raise Stopped. Ctrl-C stays ignored in a command that a shell began so (`nohup`, `&`)."""
     received = Received()
 
-    def note(number: int, _: object) -> NoReturn:
+    def note(number: int, frame: FrameType | None) -> None:
+        if postponed(number, frame):
+            return
         received.number = number
         raise Stopped("", number)
 
@@ -38,9 +44,38 @@ class Received:
     number: int | None = None
     can_drain = False  # for noted_signals: there is work to wind down
 
+    def check(self, text: str) -> None:
+        """Raises Stopped after a signal whose exception a library has swallowed."""
+        if self.number is not None:
+            raise Stopped(text, self.number)
+
     def exit_code(self, stop: KeyboardInterrupt) -> int:
         """The code of the command that `stop` ended."""
         return getattr(stop, "exit_code", 128 + (self.number or signal.SIGINT))
+
+
+def postponed(number: int, frame: FrameType | None) -> bool:
+    """Whether a signal comes while something is imported: then it is sent again until that is over.
+
+    torch aborts the process when an exception crosses its initialization in C++. No import takes longer than IMPORT_S
+    without being stuck.
+    """
+    now = time.monotonic()
+    if not _is_importing(frame) or now - _postponed_s.setdefault(number, now) > IMPORT_S:
+        _postponed_s.pop(number, None)
+        return False
+    again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+    again.daemon = True  # it must not delay the end
+    again.start()
+    return True
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def end_at_once(code: int) -> None:
@@ -57,15 +92,18 @@ def noted_signals(text: str) -> Iterator[Received]:
     `text` is the Stopped of a signal before that.
     """
     received = Received()
+    before = {int(number): signal.getsignal(number) for number in STOPS}
 
-    def note(number: int, _: object) -> None:
+    def note(number: int, frame: FrameType | None) -> None:
+        if postponed(number, frame):
+            return
         received.number = number
         signal.signal(number, before[number])
         if not received.can_drain:
             raise Stopped(text, number)
 
     try:
-        with _handled(note) as before:
+        with _handled(note):
             yield received
     except KeyboardInterrupt as stop:
         if isinstance(stop, Stopped) or received.number is None:
@@ -86,16 +124,16 @@ def delayed_signals() -> Iterator[None]:
 
 
 @contextmanager
-def _handled(handle: Callable[[int, Any], None]) -> Iterator[dict[int, Any]]:
-    """Handles the signals that are not ignored; yields the handlers of before. Only the main thread is interrupted."""
-    before: dict[int, Any] = {}
+def _handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handles the signals that are not ignored. Only the main thread is interrupted."""
+    before = {}
     if threading.current_thread() is threading.main_thread():
-        wanted = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
-        before |= {int(number): signal.getsignal(number) for number in wanted}
+        before = {number: signal.getsignal(number) for number in STOPS}
     try:
-        for number in before:
-            signal.signal(number, handle)
-        yield before
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, handle)
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

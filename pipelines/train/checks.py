@@ -15,6 +15,9 @@ from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.train.settings import NEEDED, TrainConf
 
 BEGUN = "training.json"  # in `work`
+MEMORIES = ("cam", "apm")  # parts of a bundle
+# Of `memory`: a training may get longer, and what is measured and saved on the way is not what is trained.
+FREE = ("loop.steps", "loop.gate_every", "loop.checkpoint_s", "held_out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +66,10 @@ def record_begin(conf: TrainConf) -> None:
 
 
 def _begun_by(conf: TrainConf) -> dict[str, Any]:
-    """The settings that clips and checkpoints depend on: a restart must have the same."""
-    weights = {name: hash_of(bundle_path(conf.bundle) / name) for name in ("unet", "vae", "image_encoder")}
-    shape = ("base_frozen", "image_tokens", "condition_channels", "merger_head_dim")
-    own = {f"memory.{name}": flatten(conf.memory)[name] for name in shape}
+    """The settings that clips, checkpoints and the bundle depend on: a restart must have the same."""
+    started_from = () if conf.fresh else MEMORIES
+    weights = {name: hash_of(bundle_path(conf.bundle) / name) for name in (*NEEDED, *started_from)}
+    own = {f"memory.{name}": value for name, value in flatten(conf.memory).items() if name not in FREE}
     clips = {f"clips.{name}": value for name, value in flatten(conf.clips).items()}
     common = {name: getattr(conf, name) for name in ("manifest", "held_out", "fresh", "seed")}
     read: dict[str, Any] = json.loads(json.dumps({**common, **clips, **own, **weights}))  # as it will be read

@@ -89,6 +89,15 @@ def test_a_row_that_changed_is_refused_by_its_id(tmp_path, change):
     assert make_all(tmp_path) == []
 
 
+@pytest.mark.report("B1")
+def test_a_finished_row_that_became_invalid_is_refused_with_its_reason(tmp_path):
+    write(tmp_path, ROWS)
+    make_all(tmp_path)
+    write(tmp_path, [ROWS[0], {**ROWS[1], "num_frames": -4}, *ROWS[2:]])
+    with pytest.raises(ValueError, match=r"\(v1 from p.jsonl:2\); 1 invalid rows: p.jsonl:2: num_frames=-4"):
+        survey_of(tmp_path)[0].read()
+
+
 @pytest.mark.report("B1", "C11")
 def test_rows_that_left_the_prompts_are_refused_or_leave_the_dataset(tmp_path):
     lines = [f"circle {i}" for i in range(14)]

@@ -1,7 +1,10 @@
 """Signals end a command with the code of the signal, whatever a library does with them."""
 
+import importlib
 import os
 import signal
+import sys
+import time
 
 import pytest
 
@@ -80,3 +83,17 @@ def test_a_delayed_signal_comes_when_the_block_has_ended(number):
         os.kill(os.getpid(), number)
         done = True
     assert done and stop.value.exit_code == 128 + number
+
+
+@pytest.mark.report("B9")
+def test_a_signal_that_comes_during_an_import_ends_the_command_after_it(tmp_path, monkeypatch):
+    """An exception in the middle of the import of torch aborts the process, with code 134."""
+    text = "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nsum(range(1000))\nIS_WHOLE = True\n"
+    (tmp_path / "slow_library.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    received = catch_signals()
+    with pytest.raises(Stopped) as stop:
+        importlib.import_module("slow_library")
+        time.sleep(5)
+    assert received.exit_code(stop.value) == 143
+    assert sys.modules.pop("slow_library").IS_WHOLE

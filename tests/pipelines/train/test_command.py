@@ -1,6 +1,7 @@
 """`longtake train`, on clips of the moving-shapes world and on real ones, with networks that are not trained."""
 
 import json
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,7 @@ from longtake.pipelines.datasets.video_list import Listed, list_videos
 from longtake.pipelines.files.video_file import VideoWriter
 from longtake.pipelines.terminal.progress import Progress
 from longtake.pipelines.train import split as train_videos
-from longtake.pipelines.train.checks import check
+from longtake.pipelines.train.checks import check, record_begin
 from longtake.pipelines.train.clips import ClipEncoder, ClipFolder, clip_file, clip_starts
 from longtake.pipelines.train.command import memory_stage
 from longtake.pipelines.train.progress import watched
@@ -296,3 +297,17 @@ def test_progress_is_read_from_the_log(tmp_path, caplog):
 def test_videos_that_were_not_made_are_a_reason(random_bundle, tmp_path):
     encoder = ClipEncoder(str(random_bundle), tmp_path, CutParams(), 0, "cpu")
     assert encoder(Listed("a.mp4", "", reason="disk full", made=False))["reason"] == "it was not made: disk full"
+
+
+@pytest.mark.report("B1")
+def test_a_training_is_compared_with_all_that_its_weights_depend_on(videos, random_bundle, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(random_bundle, bundle)
+    conf = conf_of(videos, bundle, tmp_path)
+    record_begin(conf)
+    check(conf_of(videos, bundle, tmp_path, "memory.loop.steps=9", "memory.loop.gate_every=2"))
+    with pytest.raises(ValueError, match=r"other settings: memory.loop.learning_rate=.* \(now: 0.5\)$"):
+        check(conf_of(videos, bundle, tmp_path, "memory.loop.learning_rate=0.5"))
+    (bundle / "text_encoder" / "note.txt").write_text("other weights")
+    with pytest.raises(ValueError, match=r"other settings: text_encoder="):
+        check(conf)
