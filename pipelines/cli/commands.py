@@ -70,17 +70,13 @@ def enhance(args: argparse.Namespace) -> Work:
     _check_texts(bundle, spec, plan)
     fps = conf.video.fps or video.fps
     sound = Sound(video, fps)
-    said = [*video.notes, *sound.notes]
-    for note in said:
+    for note in (*video.notes, *sound.notes):
         logger.warning("%s: %s", args.video, note)
     _warn_if_stretched(args.video, video, conf.refiner)
 
     def work() -> None:
         with video:
             _record(partial(runner.stream, spec, plan=plan), plan, conf, fps, places, "reading", sound)
-        for note in sound.notes:
-            if note not in said:
-                logger.warning("%s: %s", args.video, note)
 
     return work
 
@@ -328,6 +324,8 @@ def _record(
     progress = VideoProgress(plan, conf.refiner.num_inference_steps, source)
     with doing(progress.status):
         report = record(stream, plan.num_frames, fps, places, progress.observe, sound)
+    for note in report.notes:
+        logger.warning("%s: %s", places.out, note)
     print(f"{places.out}: {report}")
     for path in (places.preview, places.contact_sheet):
         if path is not None:

@@ -13,6 +13,7 @@ from longtake.pipelines.datasets.video_list import VideoList, list_videos
 from longtake.pipelines.files.store import Store, refuse_ray_copy
 from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.train.settings import NEEDED, TrainConf
+from longtake.pipelines.train.split import check_same
 
 BEGUN = "training.json"  # in `work`
 MEMORIES = ("cam", "apm")  # parts of a bundle
@@ -47,8 +48,6 @@ def check(conf: TrainConf) -> PreparedTraining:
     changed = [f"{key}={was} (now: {now.get(key)})" for key, was in before.items() if was != now.get(key)]
     if changed:
         raise ValueError(f"work={conf.work} holds a training with other settings: {'; '.join(changed)}")
-    from longtake.pipelines.train.split import check_same
-
     check_same(conf.folder, videos)
     # After everything cheaper: torch and transformers take seconds.
     from longtake.models.stages.bundle import CLASSES, check_tensors, load_bundle

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from longtake.models.domain.checks import FieldError
 from longtake.models.domain.prompt import Cue, never_shown
 from longtake.models.stages.bundle import Bundle
 from longtake.pipelines.config.conf import for_video
@@ -54,7 +55,7 @@ class RequestChecker:
         width, height = self._size(request)
         prompt, cues = request.prompt
         base = self.conf.base
-        return Take(
+        take = Take(
             id=new_id(),
             owner=owner,
             model=self.model,
@@ -73,6 +74,12 @@ class RequestChecker:
             created_at=int(time.time()),
             transient=transient,
         )
+        self._check_sizes(take)
+        try:
+            self._check_cost(take)
+        except FieldError as error:
+            raise self._too_costly(error, request) from None
+        return take
 
     def remixed(self, source: Take, prompt: str, cues: tuple[Cue, ...]) -> Take:
         """A take with the request of `source` and another prompt."""
@@ -94,9 +101,7 @@ class RequestChecker:
 
     def check(self, take: Take) -> Findings:
         """What the client should know. Raises ApiError for a take that can never be made. Loads no network."""
-        self._check_frames(take.num_frames)
-        self._check_steps(take.num_inference_steps or 0)
-        self._check_size(take.width, take.height)
+        self._check_sizes(take)
         try:
             self._check_cost(take)
             spec = take.spec
@@ -142,6 +147,18 @@ class RequestChecker:
     def _check_cost(self, take: Take) -> None:
         steps = (take.num_inference_steps or self.conf.base.num_inference_steps) + self.conf.refiner.num_inference_steps
         self.conf.serve.check_cost(take.width, take.height, take.num_frames, steps)
+
+    def _check_sizes(self, take: Take) -> None:
+        self._check_frames(take.num_frames)
+        self._check_steps(take.num_inference_steps or 0)
+        self._check_size(take.width, take.height)
+
+    def _too_costly(self, error: FieldError, request: VideoRequest) -> ApiError:
+        """The refusal of a length, as it was sent."""
+        if request.num_frames is not None:
+            return from_value_error(error)
+        _, _, rule = error.problem.partition(": ")
+        return invalid(f"seconds={request.seconds or DEFAULT_SECONDS}: {rule}", "seconds")
 
     def _check_frames(self, num_frames: int) -> None:
         limit = self.conf.serve.max_frames

@@ -17,11 +17,12 @@ from longtake.models.toy_world.world import sample_scene
 from longtake.models.training.memory import MemoryStage
 from longtake.models.training.params import LoopParams, MemoryParams
 from longtake.models.video.frames import to_uint8
+from longtake.models.video.reader import VideoReader
 from longtake.pipelines.__main__ import main
 from longtake.pipelines.datasets.video_list import Listed, list_videos
 from longtake.pipelines.files.video_file import VideoWriter
 from longtake.pipelines.terminal.progress import Progress
-from longtake.pipelines.train import split as train_videos
+from longtake.pipelines.train import clips as clip_module
 from longtake.pipelines.train.checks import check, record_begin
 from longtake.pipelines.train.clips import ClipEncoder, ClipFolder, clip_file, clip_starts
 from longtake.pipelines.train.command import memory_stage
@@ -74,7 +75,7 @@ def cutting_of(conf):
 
 def test_a_video_is_cut_into_clips_and_what_cannot_be_is_a_reason(clips, videos):
     folder, said = clips
-    assert [said[f"{i}.mp4"]["clips"] for i in range(6)] == [2, 2, 2, 0, 0, 0]
+    assert [said[f"{i}.mp4"]["reason"] is None for i in range(6)] == [True] * 3 + [False] * 3
     assert said["3.mp4"]["reason"] == "it has 20 frames: a clip needs 32 (clips.stride=1)"
     assert said["4.mp4"]["reason"] == "it has no caption: a column prompt, text or caption"
     assert "5.mp4" in said["5.mp4"]["reason"] or "Invalid data" in said["5.mp4"]["reason"]
@@ -83,7 +84,7 @@ def test_a_video_is_cut_into_clips_and_what_cannot_be_is_a_reason(clips, videos)
 
 def test_a_clip_holds_what_the_networks_will_see(clips, videos, random_bundle):
     pool = ClipFolder(files_of(clips, videos))
-    assert ClipFolder.count(files_of(clips, videos)[0][0]) == 2
+    assert ClipFolder.about(files_of(clips, videos)[0][0]) == (2, None)
     assert len(pool) == 6 and [pool.clip(row)["start"] for row in range(4)] == [0, 8, 0, 8]
     batch = pool.batch(np.array([1, 4]))
     assert batch.latents.shape == (2, 16, 4, 4, 4) and batch.condition.shape == (2, 8, 32, 32, 3)
@@ -98,7 +99,7 @@ def test_the_condition_is_decoded_from_noisy_latents_of_the_first_frames(videos,
             str(random_bundle), tmp_path / f"{noise}", CutParams(per_video=1, latent_noise=noise), 0, "cpu"
         )
         (tmp_path / f"{noise}").mkdir()
-        assert encoder(video)["clips"] == 1
+        assert encoder(video) == {"reason": None}
         batch = ClipFolder([(clip_file(tmp_path / f"{noise}", video), 1)]).batch(np.array([0]))
         true = to_uint8(vae.decode(batch.latents[0, :8].float()).sample).astype(int)
         decoded[noise] = np.abs(true - batch.condition[0]).max()
@@ -178,35 +179,57 @@ def test_real_videos_end_in_a_bundle_with_a_memory_of_its_own(random_bundle, tmp
 def test_too_few_videos_that_give_clips_are_refused_with_a_reason(videos, random_bundle, tmp_path, monkeypatch):
     (tmp_path / "metadata.csv").write_text(f"path,prompt\n{videos}/3.mp4,red\n{videos}/0.mp4,red\n")
     conf = conf_of(tmp_path, random_bundle, tmp_path / "work")
-    monkeypatch.setattr(train_videos, "encode_clips", in_this_process)
+    monkeypatch.setattr(clip_module, "encode_clips", in_this_process)
     with pytest.raises(ValueError, match=r"has 1 usable videos, but at least 2 are needed.*3.mp4: it has 20 frames"):
         prepare(cutting_of(conf), check(conf).videos)
 
 
 def in_this_process(videos, *about):
     encoder = ClipEncoder(*about)
-    return [(video, encoder(video)) for video in videos]
+    return [(video, encoder(video)["reason"]) for video in videos]
 
 
 def test_a_video_keeps_its_side_and_another_caption_is_another_clip(
     videos, clips, random_bundle, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train_videos, "encode_clips", in_this_process)
+    monkeypatch.setattr(clip_module, "encode_clips", in_this_process)
     conf = conf_of(videos, random_bundle, tmp_path / "work", "held_out=0.9")
     train, held_out = prepare(cutting_of(conf), check(conf).videos)
     assert len(train) >= 1 and len(held_out) >= 1 and len(train) + len(held_out) == 3
     rows = [json.loads(line) for line in (tmp_path / "work" / "videos.jsonl").read_text().splitlines()]
     assert [row["clips"] for row in rows] == [2, 2, 2, 0, 0, 0] and rows[3]["reason"].startswith("it has 20 frames")
-    monkeypatch.setattr(train_videos, "encode_clips", None)
+    monkeypatch.setattr(clip_module, "encode_clips", None)
     assert prepare(cutting_of(conf), []) == (train, held_out)  # decided once
     one = list_videos(str(videos))[0]
     others = (replace(one, prompt="other"), replace(one, version="1 bytes, 0"))
     assert len({clip_file(tmp_path, video) for video in (one, *others)}) == 3
 
 
+class NotedReader(VideoReader):
+    def __init__(self, source):
+        super().__init__(source)
+        self.notes = ["it is transparent: white; shows through"]
+
+
+@pytest.mark.report("C1")
+def test_what_an_interrupted_cutting_left_keeps_its_notes_or_goes(videos, random_bundle, tmp_path, monkeypatch):
+    conf = conf_of(videos, random_bundle, tmp_path / "work")
+    listed, folder = list_videos(str(videos)), tmp_path / "work" / "clips"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(clip_module, "VideoReader", NotedReader)
+    in_this_process(listed[:1], conf.bundle, folder, conf.clips, conf.seed, "cpu")
+    monkeypatch.undo()
+    (folder / "a.parquet.12.part").write_bytes(b"")
+    monkeypatch.setattr(clip_module, "encode_clips", in_this_process)
+    prepare(cutting_of(conf), listed)
+    rows = [json.loads(line) for line in (tmp_path / "work" / "videos.jsonl").read_text().splitlines()]
+    assert [row["notes"] for row in rows] == ["it is transparent: white, shows through", *[None] * 5]
+    assert not list(folder.glob("*.part"))
+
+
 @pytest.mark.report("B1", "C11")
 def test_a_training_does_not_go_on_with_another_list_of_videos(videos, clips, random_bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_videos, "encode_clips", in_this_process)
+    monkeypatch.setattr(clip_module, "encode_clips", in_this_process)
     conf = conf_of(videos, random_bundle, tmp_path / "work")
     listed = check(conf).videos
     prepare(cutting_of(conf), listed)
