@@ -94,11 +94,11 @@ class RequestChecker:
 
     def check(self, take: Take) -> Findings:
         """What the client should know. Raises ApiError for a take that can never be made. Loads no network."""
-        self._check_frames(take.num_frames)
-        self._check_steps(take.num_inference_steps or 0)
-        self._check_size(take.width, take.height)
+        self._check_multiple(take.width, take.height)
+        base, refiner = self.conf.base, self.conf.refiner
+        steps = take.num_inference_steps or base.num_inference_steps
         try:
-            self._check_cost(take)
+            self.conf.serve.check(take.width, take.height, take.num_frames, steps, refiner.num_inference_steps)
             spec = take.spec
             self._check_texts(spec.texts, len(spec.cues))
             plan = plan_for(for_video(self.conf, spec.settings), spec)
@@ -139,27 +139,17 @@ class RequestChecker:
             if len(text) > limit:
                 raise invalid(f"{name} has {len(text)} characters: at most {limit} are allowed", name)
 
-    def _check_cost(self, take: Take) -> None:
-        steps = (take.num_inference_steps or self.conf.base.num_inference_steps) + self.conf.refiner.num_inference_steps
-        self.conf.serve.check_cost(take.width, take.height, take.num_frames, steps)
-
-    def _check_frames(self, num_frames: int) -> None:
-        limit = self.conf.serve.max_frames
-        if num_frames > limit:
-            raise invalid(f"num_frames={shown(num_frames)}: must be at most {limit}", "num_frames")
-
-    def _check_steps(self, steps: int) -> None:
-        limit = self.conf.serve.max_steps
-        if steps > limit:
-            raise invalid(f"num_inference_steps={shown(steps)}: must be at most {limit}", "num_inference_steps")
-
     def _size(self, request: VideoRequest) -> tuple[int, int]:
         """(width, height). Raises ApiError."""
         width, height = request.width, request.height
         if request.size is not None:
             if width is not None or height is not None:
                 raise invalid("size cannot be combined with width and height", "size")
-            self._check_size(*request.size, "size")
+            self._check_multiple(*request.size, "size")
+            try:
+                self.conf.serve.check_size(*request.size, "size")
+            except ValueError as error:
+                raise from_value_error(error) from None
             return request.size
         if (width is None) != (height is None):
             missing = "width" if width is None else "height"
@@ -168,7 +158,7 @@ class RequestChecker:
             return self.conf.refiner.width, self.conf.refiner.height
         return width, height
 
-    def _check_size(self, width: int, height: int, name: str | None = None) -> None:
+    def _check_multiple(self, width: int, height: int, name: str | None = None) -> None:
         """`name` is the field that holds both sides."""
         multiple = self.size_multiple
         rule = f"must be a positive multiple of {multiple}"
@@ -177,10 +167,6 @@ class RequestChecker:
                 raise invalid(f"{side}={shown(value)}: {rule}", side)
             if value % multiple or value < multiple:
                 raise invalid(f"{name}={width}x{height}: the {side} {rule}", name)
-        try:
-            self.conf.serve.check_size(width, height, name)
-        except ValueError as error:
-            raise from_value_error(error) from None
 
 
 def seconds_of(num_frames: int, fps: int) -> str:
