@@ -36,6 +36,9 @@ Frame = UInt8[np.ndarray, "h w 3"]
 # FFmpeg's own decoders of these drop the transparency of WebM.
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
+# `io_open` is not asked for streams of a network, which an .sdp names.
+_NO_NETWORK = {"protocol_whitelist": "none"}
+
 
 class _Nameless:
     """A file as FFmpeg gets it. With a name it would believe the ending of that more than what is inside."""
@@ -101,11 +104,15 @@ class VideoReader:
         with ExitStack() as stack:
             try:
                 if isinstance(self._source, str | PathLike):
-                    file: BinaryIO = stack.enter_context(Path(self._source).open("rb"))
+                    path = Path(self._source)
+                    if path.exists() and not path.is_file() and not path.is_dir():  # it may never end, or never begin
+                        raise self._error("it is a pipe or a device, and a video is read twice: it must be a file")
+                    file: BinaryIO = stack.enter_context(path.open("rb"))
                 else:
                     file = self._source
                 file.seek(0)
-                container: InputContainer = stack.enter_context(av.open(_Nameless(file), "r", io_open=_refuse))
+                opened = av.open(_Nameless(file), "r", io_open=_refuse, options=_NO_NETWORK)
+                container: InputContainer = stack.enter_context(opened)
             except (av.FFmpegError, OSError) as error:
                 raise self._error(f"cannot be read as a video ({error.strerror or error})") from None
             streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]

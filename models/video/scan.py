@@ -16,8 +16,10 @@ from av.video.stream import VideoStream
 from longtake.models.video.colour import describe
 from longtake.models.video.picture import PIXEL_ASPECTS, is_transparent, picture, shown_size, side_data, turn_of
 
-_WITH_LENGTH = {"mov", "matroska", "avi", "flv", "asf"}  # in their headers; of others FFmpeg has a guess
+_WITH_LENGTH = {"mov", "matroska", "avi", "flv", "asf", "mxf"}  # in their headers; of others FFmpeg has a guess
 _CUT_S = 0.5  # less is rounding
+_PICTURES = {"gif", "apng"}  # animated: delays, and no frame rate
+_FASTEST_S, _SLOWED_S = 0.015, 0.1  # browsers show pictures with shorter delays at this one
 
 
 @dataclass(slots=True)
@@ -31,6 +33,8 @@ class Scan:
     rates: tuple[Fraction | None, ...] = ()  # of the header
     size: tuple[int, int] = (0, 0)  # of the first upright picture
     num_interlaced: int = 0
+    _is_picture: bool = False
+    _num_slowed: int = 0
     _num_corrupt: int = 0
     _first_aspect: Fraction | None = None
     _transparent: bool = False
@@ -42,7 +46,10 @@ class Scan:
 
     def begin(self, container: InputContainer, stream: VideoStream) -> None:
         """Notes of the header."""
-        self.rates = stream.average_rate, stream.guessed_rate
+        self._is_picture = container.format.name in _PICTURES
+        self.rates = () if self._is_picture else (stream.average_rate, stream.guessed_rate)
+        if container.format.name == "mjpeg" or container.format.name.endswith("_pipe"):
+            self._say(f"it has no frame rate: {float(stream.average_rate or 0):.5g} fps assumed")
         others = [one for one in container.streams.video if one is not stream]
         videos = sum(not one.disposition & Disposition.attached_pic for one in others)
         if videos:
@@ -52,6 +59,8 @@ class Scan:
             self._say(f"its pixel aspect is not credible: {_ratio(aspect)}, so square pixels are assumed")
         if container.duration and _WITH_LENGTH & set(container.format.name.split(",")):
             self._header_s = container.duration / 1_000_000
+        if container.format.name == "avi" and stream.average_rate:  # of one that was cut the duration is a guess
+            self._header_s = max(self._header_s or 0.0, float(stream.frames / stream.average_rate))
 
     def see(self, packet: "Packet[Any]") -> None:
         """The next packet of any stream."""
@@ -66,8 +75,10 @@ class Scan:
         if not self.times:
             self._try(frame, stream)
         base = frame.time_base or stream.time_base or Fraction(1, 90_000)
-        self.times.append(None if frame.pts is None else float(frame.pts * base))
-        self.lengths.append(float(frame.duration * base) if frame.duration else None)
+        self._take_time(
+            None if frame.pts is None else float(frame.pts * base),
+            float(frame.duration * base) if frame.duration else None,
+        )
         self.num_interlaced += frame.interlaced_frame
         self._num_corrupt += frame.is_corrupt
         self._transparent = self._transparent or is_transparent(frame)
@@ -85,6 +96,14 @@ class Scan:
             self._say("it is tilted: turned to the nearest quarter")
         for line in [*lines, *_of_side_data(frame, stream)]:
             self._say(line)
+
+    def _take_time(self, time: float | None, length: float | None) -> None:
+        if self._is_picture and length and (length < _FASTEST_S or self._num_slowed):
+            time = (self.times[-1] or 0.0) + (self.lengths[-1] or 0.0) if self.times else time
+            self._num_slowed += length < _FASTEST_S
+            length = _SLOWED_S if length < _FASTEST_S else length
+        self.times.append(time)
+        self.lengths.append(length)
 
     def _pixel_aspect(self, stream: VideoStream) -> Fraction | None:
         """That of the container, until the codec changes its own in the middle, as broadcasts do."""
@@ -115,6 +134,9 @@ class Scan:
         if len(self._sizes) > 1:
             (width, height), num_others = self.size, len(self.times) - self._sizes[self.size]
             lines.append(f"its size changes: {num_others} of {len(self.times)} frames fitted into {width}x{height}")
+        if self._num_slowed:
+            slowed = f"{self._num_slowed} of {len(self.times)} frames"
+            lines.append(f"its delays are too short: {slowed} shown for {_SLOWED_S:g} s, as in browsers")
         if self._transparent:
             lines.append("it is transparent: white shows through")
         if self.num_interlaced:

@@ -1,4 +1,4 @@
-"""Prompt files, read row by row: .parquet, .jsonl (or .ndjson), .csv and .txt; all but parquet also as .gz.
+"""Prompt files, read row by row: .parquet, .jsonl (or .ndjson), .csv, .tsv and .txt; all but parquet also as .gz.
 
 An unreadable row becomes a reason, and the rows after it are read. Nulls, NaN and dates of tables become what JSON can
 hold. A file that cannot be read at all is refused before the first row.
@@ -13,17 +13,15 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal
 from glob import has_magic
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
-import numpy as np
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 from fsspec.core import url_to_fs
 
-from longtake.pipelines.datasets.prompt_text import text_lines
+from longtake.pipelines.datasets.prompt_text import csv_text, json_of, plain_value, text_lines
 
 # Line or row, from 1; its fields, None if it cannot be read; the reason why it is no row of prompts, if it is none.
 Read = tuple[int, dict[str, Any] | None, str | None]
@@ -135,9 +133,9 @@ def _jsonl(file: BinaryIO, _: Keep) -> Iterator[Read]:
     for number, line in enumerate(text_lines(file), 1):
         if line.strip():
             try:
-                fields = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield number, None, f"the line is not JSON: {error}"
+                fields = json_of(line)
+            except ValueError as error:
+                yield number, None, str(error)
                 continue
             if isinstance(fields, dict):
                 yield number, fields, None
@@ -146,10 +144,10 @@ def _jsonl(file: BinaryIO, _: Keep) -> Iterator[Read]:
 
 
 def _csv(file: BinaryIO, _: Keep) -> Iterator[Read]:
-    rows = csv.reader(text_lines(file, keep_ends=True), strict=True)
-    names = next(rows)
+    table = csv_text(file, ["prompt"], strict=True)
+    rows, names = table.rows, table.names
     while True:
-        number = rows.line_num + 1
+        number = table.num_lines + rows.line_num + 1
         try:
             values = next(rows, None)
         except csv.Error as error:
@@ -180,11 +178,11 @@ def _parquet(file: BinaryIO, keep: Keep) -> Iterator[Read]:
             ) from None
         for fields in rows:
             number += 1
-            yield number, {name: _plain(value) for name, value in fields.items()}, None
+            yield number, {name: plain_value(value) for name, value in fields.items()}, None
 
 
 def _csv_header(file: BinaryIO) -> list[str]:
-    return next(csv.reader(text_lines(file, keep_ends=True)), [])
+    return csv_text(file, ["prompt"]).names
 
 
 def _parquet_header(file: BinaryIO) -> list[str]:
@@ -197,16 +195,14 @@ READERS: dict[str, Callable[[BinaryIO, Keep], Iterator[Read]]] = {
     ".jsonl": _jsonl,
     ".ndjson": _jsonl,
     ".csv": _csv,
+    ".tsv": _csv,
     ".txt": _txt,
 }
-HEADERS: dict[str, Callable[[BinaryIO], list[str]]] = {".parquet": _parquet_header, ".csv": _csv_header}
-
-
-def _plain(value: Any) -> Any:
-    """A number of a table as Python has it: decimals and half floats too."""
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    return value.item() if isinstance(value, np.generic) else value
+HEADERS: dict[str, Callable[[BinaryIO], list[str]]] = {
+    ".parquet": _parquet_header,
+    ".csv": _csv_header,
+    ".tsv": _csv_header,
+}
 
 
 def _fault(name: str, value: Any) -> str | None:

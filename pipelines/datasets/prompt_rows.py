@@ -190,7 +190,11 @@ def _default_id(source: str, said: object) -> str:
 
 def _prompts(value: Any) -> tuple[str, tuple[Cue, ...]]:
     """The prompt and the cues of a row."""
-    prompt, cues = read_prompt(_cleaned(read_prompt_text(value) if isinstance(value, str) else value))
+    if isinstance(value, str):
+        text, value = value, read_prompt_text(value)
+        if value is text and re.match(r"\s*\[\s*\{\s*['\"](from_frame|prompt)\b", text):
+            raise ValueError(f"prompt={reprlib.repr(text)}: a list must be JSON, with double quotes")
+    prompt, cues = read_prompt(_cleaned(value))
     for i, cue in enumerate(cues, 1):
         _plain(f"prompt[{i}].prompt", cue.prompt)
     return _plain("prompt", prompt), cues

@@ -59,15 +59,23 @@ def find_videos(place: Place) -> Found:
         return Found(place.at(path.rpartition("/")[0]), {path.rpartition("/")[2]: fs.info(path)}, None)
     base, pattern = (path, "**") if fs.isdir(path) else _split(fs, path)
     if not pattern:
-        raise FileNotFoundError("no such file or folder")
+        there = bool(path) and fs.exists(path)
+        raise FileNotFoundError("it is a pipe or a device, not a file" if there else "no such file or folder")
     rule = re.compile(glob_translate(pattern))
     found = fs.find(base, maxdepth=None if "**" in pattern else pattern.count("/") + 1, detail=True)
     names = {file.removeprefix(f"{base}/" if base else ""): info for file, info in sorted(found.items())}
     files = {name: info for name, info in names.items() if rule.match(name)}
-    pipes = {name for name, info in files.items() if info["type"] == "other" and not info.get("islink")}
-    kinds = _kinds(place.at(base), [name for name in files if name not in pipes]) | dict.fromkeys(pipes, "no file")
+    others = {
+        name for name, info in files.items() if info["type"] == "other" and _is_no_file(place.at(base), name, info)
+    }
+    kinds = _kinds(place.at(base), [name for name in files if name not in others]) | dict.fromkeys(others, "no file")
     tried = {name: info for name, info in files.items() if kinds[name] is None}
     return Found(place.at(base), tried, _line(kinds.values()))
+
+
+def _is_no_file(base: Place, name: str, info: Mapping[str, Any]) -> bool:
+    """Whether it is a pipe, a device, or a link to a folder. A link that leads nowhere is a file that is missing."""
+    return not info.get("islink") or base.fs.isdir(f"{base.path}/{name}")
 
 
 def _split(fs: AbstractFileSystem, path: str) -> tuple[str, str]:

@@ -25,10 +25,10 @@ from longtake.pipelines.config.loader import from_plain
 from longtake.pipelines.datasets.manifest import FOLDER, Manifest, VideoRow
 from longtake.pipelines.datasets.places import Place, place_of, protocol_of
 from longtake.pipelines.datasets.video_files import NUM_REQUESTS, VIDEOS, find_videos
-from longtake.pipelines.datasets.video_tables import TABLES, read_table, whole_number
+from longtake.pipelines.datasets.video_tables import NAMES, TABLES, read_table, whole_number
 from longtake.pipelines.files.store import Store
 
-NAMES, CAPTIONS = ("path", "file_name"), ("prompt", "text", "caption")  # columns of a table, the first that has a value
+CAPTIONS = ("prompt", "text", "caption")  # columns of a table, the first that has a value
 CHANGES = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "CRC", "created")  # of file systems
 
 
@@ -193,7 +193,10 @@ def _of_row(folder: Place, place: str, row: Mapping[str, Any] | str) -> Listed:
         columns = ", ".join(map(str, row)) or "none"
         return Listed(place, "", reason=f"it has no path and no file_name; its columns are {columns}")
     prompt = next((shown(str(row[key])) for key in CAPTIONS if key in row), None)
-    known: dict[str, Any] = {"id": shown(str(row["id"])) if "id" in row else None, "prompt": prompt}
+    known: dict[str, Any] = {"id": _id(row["id"]) if "id" in row else None, "prompt": prompt}
+    column = next((key for key in CAPTIONS if key in row), "prompt")
+    if not isinstance(row.get(column, ""), str | int | float):
+        return Listed(shown(name), "", id=known["id"], reason=f"{column}={row[column]!r:.60} is not a text")
     seed = whole_number(row["seed"]) if "seed" in row else None
     if "seed" in row and seed is None:
         return Listed(shown(name), "", **known, reason=f"seed={row['seed']!r} is not a whole number")
@@ -201,7 +204,15 @@ def _of_row(folder: Place, place: str, row: Mapping[str, Any] | str) -> Listed:
     return Listed(shown(name), url, **known, seed=seed)
 
 
+def _id(value: object) -> str:
+    """Tables write 3 as 3.0 where another row has none."""
+    number = whole_number(value) if isinstance(value, float) else None
+    return shown(str(value if number is None else number))
+
+
 def _with_version(video: Listed) -> Listed:
+    if not video.url:
+        return video
     with suppress(Exception):  # a file that is missing says so when it is opened
         place = place_of(video.url)
         return replace(video, version=_version(place.fs.info(place.path)))

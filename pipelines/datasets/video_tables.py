@@ -6,7 +6,6 @@ is a reason, and the rows after it are read.
 
 import csv
 import io
-import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
@@ -15,9 +14,10 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from longtake.pipelines.datasets.prompt_text import text_lines
+from longtake.pipelines.datasets.prompt_text import DELIMITERS, csv_text, json_of, plain_value, text_lines
 
 TABLES = (".parquet", ".csv", ".tsv", ".jsonl", ".ndjson")
+NAMES = ("path", "file_name")  # columns of a file's place, the first that has a value
 NUM_CHARS = 2**30  # in a cell of a .csv, whose reader allows 131,072 by default
 
 TableRow = Mapping[str, Any] | str  # the cells that are not blank, by their column, or the reason for their absence
@@ -27,9 +27,9 @@ def read_table(name: str, data: bytes) -> Iterator[TableRow]:
     """The rows of a table, whose kind is the ending of `name`. Raises ValueError for a file that is no such table."""
     kind = PurePosixPath(name).suffix.lower()
     if kind == ".parquet":
-        rows: Iterator[TableRow] = iter(pq.read_table(pa.BufferReader(data)).to_pylist())
+        rows: Iterator[TableRow] = _parquet(data)
     elif kind in (".csv", ".tsv"):
-        rows = _csv(io.BytesIO(data), "\t" if kind == ".tsv" else ",")
+        rows = _with_long_cells(_csv(io.BytesIO(data), "\t" if kind == ".tsv" else DELIMITERS))
     else:
         rows = _jsonl(io.BytesIO(data))
     return (row if isinstance(row, str) else {k: v for k, v in row.items() if not _blank(v)} for row in rows)
@@ -45,11 +45,37 @@ def whole_number(value: object) -> int | None:
         return None
 
 
-def _csv(file: BinaryIO, delimiter: str) -> Iterator[TableRow]:
-    csv.field_size_limit(NUM_CHARS)
-    rows = csv.reader(text_lines(file, keep_ends=True), delimiter=delimiter)
-    names = next(rows, [])
-    for values in rows:
+def _parquet(data: bytes) -> Iterator[TableRow]:
+    file = pq.ParquetFile(pa.BufferReader(data))
+    _checked(file.schema_arrow.names)
+    return iter([plain_value(row) for row in file.read().to_pylist()])
+
+
+def _checked(names: list[str]) -> list[str]:
+    if twice := next((name for name in names if name and names.count(name) > 1), None):
+        raise ValueError(f"it has two columns {twice}; its columns are: {', '.join(names)}")
+    return names
+
+
+def _with_long_cells(rows: Iterator[TableRow]) -> Iterator[TableRow]:
+    before = csv.field_size_limit(NUM_CHARS)  # of the whole process
+    try:
+        return iter(list(rows))
+    finally:
+        csv.field_size_limit(before)
+
+
+def _csv(file: BinaryIO, delimiters: str) -> Iterator[TableRow]:
+    table = csv_text(file, NAMES, delimiters, strict=True)
+    names = _checked(table.names)
+    while True:
+        try:
+            values = next(table.rows, None)
+        except csv.Error as error:
+            yield f"line {table.num_lines + table.rows.line_num} and what belongs to it is not valid CSV: {error}"
+            continue
+        if values is None:
+            return
         if len(values) > len(names):
             yield f"it has {len(values)} cells, the header {len(names)}: a cell with a comma needs quotes"
         elif values:
@@ -61,9 +87,9 @@ def _jsonl(file: BinaryIO) -> Iterator[TableRow]:
         if not line.strip():
             continue
         try:
-            fields = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            yield f"the line is not JSON: {error}"
+            fields = json_of(line)
+        except ValueError as error:
+            yield str(error)
             continue
         yield fields if isinstance(fields, dict) else 'the line is not a JSON object such as {"path": "a.mp4"}'
 

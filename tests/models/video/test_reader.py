@@ -1,8 +1,10 @@
 import io
 import os
 import shutil
+import time
 import weakref
 
+import av
 import pytest
 from PIL import Image
 
@@ -55,6 +57,35 @@ def test_the_delays_of_an_animated_picture_count_the_last_one_too():
         pictures[0].save(file, kind, save_all=True, append_images=pictures[1:], duration=[100, 300, 100, 2000])
         frames, reader = _read(file)
         assert reader.fps == 10 and which(frames) == [0, 1, 1, 1, 2, *[3] * 20]
+
+
+@pytest.mark.report("C1")
+@pytest.mark.parametrize(("delay", "fps"), [(1, 10), (2, 50), (5, 20)])
+def test_delays_that_no_browser_shows_are_those_of_browsers(delay, fps):
+    data = bytearray(_gif(4))
+    for at in [at for at in range(len(data)) if data[at : at + 3] == b"\x21\xf9\x04"]:
+        data[at + 4 : at + 6] = bytes([delay, 0])
+    frames, reader = _read(io.BytesIO(data))
+    assert reader.fps == fps and which(frames) == [0, 1, 2, 3]
+    slowed = "its delays are too short: 4 of 4 frames shown for 0.1 s, as in browsers"
+    assert reader.notes == ([slowed] if delay == 1 else [])
+
+
+def _gif(count):
+    pictures = [Image.fromarray(frame) for frame in levels(count)]
+    file = io.BytesIO()
+    pictures[0].save(file, "gif", save_all=True, append_images=pictures[1:], duration=100)
+    return file.getvalue()
+
+
+@pytest.mark.report("C1")
+def test_a_raw_stream_has_the_rate_of_its_header_or_says_which_one_is_assumed():
+    _, reader = _read(video(levels(20), "h264", "libx264", rate=50))
+    assert (reader.fps, reader.num_frames) == (50, 20) and reader.notes == [
+        "its frames have no timestamps: 50 fps assumed"
+    ]
+    _, reader = _read(video(levels(20), "mjpeg", "mjpeg", "yuvj420p", rate=50))
+    assert (reader.fps, reader.notes) == (25, ["it has no frame rate: 25 fps assumed"])
 
 
 def test_a_stream_without_times_is_read_at_25_frames_per_second_and_says_so():
@@ -124,6 +155,16 @@ def test_a_playlist_is_no_video_and_what_it_names_is_not_opened(tmp_path, text):
             VideoReader(tmp_path / "list.m3u8")
 
 
+@pytest.mark.report("C15")
+def test_a_description_of_a_session_opens_no_socket(tmp_path):
+    session = "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\n"
+    (tmp_path / "a.sdp").write_text(f"{session}m=video 5004 RTP/AVP 96\na=rtpmap:96 H264/90000\n")
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=r"a\.sdp: cannot be read as a video"):
+        VideoReader(tmp_path / "a.sdp")
+    assert time.monotonic() - began < 5
+
+
 def test_the_file_of_a_caller_stays_open_and_one_that_was_opened_here_is_closed(tmp_path):
     file = video(levels(3))
     _read(file)
@@ -133,6 +174,13 @@ def test_the_file_of_a_caller_stays_open_and_one_that_was_opened_here_is_closed(
     with VideoReader(tmp_path / "a.mkv") as reader:
         next(reader.frames())
     assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+@pytest.mark.report("C15")
+def test_a_pipe_is_refused_before_anybody_writes_to_it(tmp_path):
+    os.mkfifo(tmp_path / "a.mp4")
+    with pytest.raises(ValueError, match=r"a\.mp4: it is a pipe or a device, and a video is read twice"):
+        VideoReader(tmp_path / "a.mp4")
 
 
 def test_what_cannot_seek_is_refused():
@@ -156,6 +204,16 @@ def test_a_file_that_was_cut_has_the_frames_that_decode_and_says_so(container):
     assert 20 < len(frames) < 40
     assert any(note.startswith(("it ends early", "it is damaged")) for note in reader.notes)
     assert _read(io.BytesIO(data))[1].notes == []
+
+
+@pytest.mark.report("C21")
+@pytest.mark.parametrize(("container", "codec"), [("avi", "mpeg4"), ("mxf", "mpeg2video")])
+def test_a_file_that_was_cut_between_two_frames_says_so(container, codec):
+    data = video(noise(48), container, codec, rate=25).getvalue()
+    with av.open(io.BytesIO(data)) as whole:
+        places = [packet.pos for packet in whole.demux(video=0) if packet.size]
+    frames, reader = _read(io.BytesIO(data[: places[20]]))
+    assert 15 < len(frames) <= 20 and any("its header says 1.9 s" in note for note in reader.notes)
 
 
 @pytest.mark.report("C21")

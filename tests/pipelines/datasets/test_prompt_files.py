@@ -88,7 +88,7 @@ def test_a_name_with_brackets_is_no_glob_when_there_is_such_a_file(tmp_path):
         (
             {"a.txt": b"one", "b.json": b"{}"},
             "",
-            r"b.json is not a prompt file \(.parquet, .jsonl, .ndjson, .csv, .txt;",
+            r"b.json is not a prompt file \(.parquet, .jsonl, .ndjson, .csv, .tsv, .txt;",
         ),
         ({"a.parquet.gz": b""}, "", "a.parquet.gz is not a prompt file .*; all but parquet also .gz"),
         ({"a.txt": b"one", "a.csv": b"prompt"}, "", "a.csv and a.txt would give their rows the same ids; rename one"),
@@ -205,9 +205,9 @@ def test_columns_of_parquet_keep_their_names_and_missing_values(tmp_path):
 
 
 def test_a_column_of_parquet_of_another_type_is_a_reason_in_each_row(tmp_path):
-    rows = _rows(tmp_path / "a.parquet", _parquet({"prompt": [b"a", None], "id": ["x", "y"]}))
+    rows = _rows(tmp_path / "a.parquet", _parquet({"prompt": [b"\xff", None], "id": ["x", "y"]}))
     assert rows == [
-        (1, {"id": "x"}, "prompt=b'a' is neither a text nor a number, but of the type bytes"),
+        (1, {"id": "x"}, "prompt=b'\\xff' is neither a text nor a number, but of the type bytes"),
         (2, {"prompt": None, "id": "y"}, None),
     ]
 

@@ -72,3 +72,22 @@ def test_a_file_that_is_named_is_tried_whatever_its_ending(tmp_path):
 )
 def test_the_first_bytes_tell_text_sound_and_stills_from_videos(head, ending, kind):
     assert kind_of(head, ending) == kind
+
+
+@pytest.mark.report("C15")
+def test_pipes_and_links_to_folders_are_no_files(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"\0")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "round").symlink_to(".")
+    (tmp_path / "lost.mp4").symlink_to("nowhere.mp4")
+    found = find_videos(place_of(str(tmp_path)))
+    assert set(found.files) == {"a.mp4", "lost.mp4"} and found.passed_over == (
+        "2 files passed over, no videos by name or content: 2 no file"
+    )
+    for name, reason in (
+        ("pipe.mp4", "a pipe or a device"),
+        ("lost.mp4", "no such file"),
+        ("none.mp4", "no such file"),
+    ):
+        with pytest.raises(FileNotFoundError, match=reason):
+            find_videos(place_of(str(tmp_path / name)))
