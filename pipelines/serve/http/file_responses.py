@@ -12,8 +12,8 @@ from fastapi.responses import Response
 
 from longtake.models.domain.span import Span
 from longtake.pipelines.serve.http.byte_ranges import Read, range_response
-from longtake.pipelines.serve.http.errors import not_found
 from longtake.pipelines.serve.http.video_service import VideoService
+from longtake.pipelines.serve.http.video_states import lacks
 from longtake.pipelines.serve.library.paths import path_of
 from longtake.pipelines.serve.library.takes import Take
 
@@ -34,8 +34,8 @@ async def joined_response(
     full_paths = [path_of(take.id, path) for path in paths]
     try:
         sizes = await asyncio.gather(*(asyncio.to_thread(store.size, path) for path in full_paths))
-    except FileNotFoundError:  # deleted a moment ago
-        raise not_found(take.id) from None
+    except FileNotFoundError:  # deleted a moment ago, or lost
+        raise lacks(service.find(take.id, take.owner), f"its {name}") from None
     starts = [0, *accumulate(sizes)]
 
     async def read(part: Span) -> AsyncIterator[bytes]:

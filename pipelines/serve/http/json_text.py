@@ -23,7 +23,8 @@ class SentNumber(float):
 
 def begins_as_json(body: bytes) -> bool:
     """Whether a body of unknown type can only be JSON: no form begins with a brace or a bracket."""
-    return body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
+    start = body[:64].decode(json.detect_encoding(body), errors="replace")
+    return start.removeprefix("\ufeff").lstrip()[:1] in ("{", "[")
 
 
 def parse_object(text: str | bytes) -> dict[str, Any]:

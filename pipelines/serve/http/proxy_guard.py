@@ -1,7 +1,7 @@
 """What Serve's proxy answers by itself, in our form: the replica's answers are marked, all others are replaced.
 
 1. Paths of the proxy (`/-/routes`, `/-/healthz`) do not exist: they would be past all checks. Serve asks its proxy
-   through an actor's method.
+   through an actor's method. Nor does `*`, which has no route, however long a client waits.
 2. While no replica answers, the answer is 503: before the first deployment, while the endpoint stops, after
    `serve delete`, when a replica dies. Serve says 404 in some of these cases, and a client would give its video up.
 3. A WebSocket whose replica dies is closed with SERVICE_RESTART, not as if all were well. A response is cut.
@@ -36,7 +36,7 @@ class ProxyGuard:
             await self._app(scope, receive, send)
             return
         client = _Client(receive, send)
-        if scope["path"].startswith(PROXY_PATHS):
+        if scope["path"].startswith(PROXY_PATHS) or not scope["path"].startswith("/"):
             refusal = ApiError(404, "not_found", "No such URL.")
         else:
             refusal = ApiError(503, "service_unavailable", "The endpoint is starting or stopping.", retry_after_s=5)

@@ -10,19 +10,17 @@ from typing import Any, TypeVar
 
 from fastapi import Request
 from pydantic import ValidationError
-from starlette.datastructures import FormData, UploadFile
-from starlette.exceptions import HTTPException
 
 from longtake.models.domain.prompt import read_prompt_text
 from longtake.pipelines.serve.http.errors import ApiError, from_validation, invalid
-from longtake.pipelines.serve.http.json_text import begins_as_json, parse_object
+from longtake.pipelines.serve.http.form_body import Fields, read_multipart, read_urlencoded
+from longtake.pipelines.serve.http.json_text import SentNumber, begins_as_json, parse_object
 from longtake.pipelines.serve.http.schema import RequestModel
 
 R = TypeVar("R", bound=RequestModel)
 JSON = "application/json"
 FORM, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 VAGUE = ("", "text/plain", "application/octet-stream", FORM)  # what clients send that were told no type
-MAX_FIELDS = 300
 _KEY = re.compile(r"([^\[\]]+)(\[\])?(?:\[([^\[\]]+)\])?")
 
 
@@ -43,7 +41,8 @@ async def read_body(request: Request, kind: type[R]) -> R:
         problem = f"={media[:80]}: must be" if media else " is missing: send"
         message = f"Content-Type{problem} {JSON}, {MULTIPART} or {FORM}"
         raise ApiError(415, "unsupported_media_type", message, "Content-Type")
-    return _validated(_fields(await _form(request)), kind, form=True)
+    read = read_urlencoded if media == FORM else read_multipart
+    return _validated(_fields(await read(request)), kind, form=True)
 
 
 def from_json(text: str | bytes, kind: type[R]) -> R:
@@ -63,18 +62,9 @@ def _validated(fields: dict[str, Any], kind: type[R], form: bool) -> R:
         raise from_validation(error.errors(include_url=False), list(kind.model_fields)) from None
 
 
-async def _form(request: Request) -> FormData:
-    try:
-        return await request.form(max_files=1, max_fields=MAX_FIELDS)
-    except HTTPException as error:
-        raise invalid(f"The form cannot be read: {error.detail}", None, "invalid_form") from None
-
-
-def _fields(form: FormData) -> dict[str, Any]:
+def _fields(form: Fields) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    for key, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            raise invalid(f"{key[:80]}: files are not accepted", key[:80], "unknown_parameter")
+    for key, value in form:
         if value or "[]" in key:  # a list has no absent values: the next one would take its place
             _put(fields, key, value)
     if isinstance(fields.get("prompt"), str):
@@ -105,4 +95,7 @@ def _duplicate_field(name: str) -> ApiError:
 
 
 def _number(text: str) -> Any:
-    return int(text) if re.fullmatch(r"[0-9]{1,9}", text) else text
+    """A frame of a schedule: whole, or as one that JSON would hold."""
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return int(text)
+    return SentNumber(text) if re.fullmatch(r"[0-9]{1,9}\.0*", text) else text

@@ -5,6 +5,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from longtake.models.domain.checks import FieldError
 from longtake.models.domain.prompt import Cue, never_shown
 from longtake.models.stages.bundle import Bundle
 from longtake.pipelines.config.conf import for_video
@@ -54,7 +55,7 @@ class RequestChecker:
         width, height = self._size(request)
         prompt, cues = request.prompt
         base = self.conf.base
-        return Take(
+        take = Take(
             id=new_id(),
             owner=owner,
             model=self.model,
@@ -73,6 +74,11 @@ class RequestChecker:
             created_at=int(time.time()),
             transient=transient,
         )
+        try:
+            self._check_limits(take)
+        except FieldError as error:
+            raise self._as_sent(error, request) from None
+        return take
 
     def remixed(self, source: Take, prompt: str, cues: tuple[Cue, ...]) -> Take:
         """A take with the request of `source` and another prompt."""
@@ -94,11 +100,8 @@ class RequestChecker:
 
     def check(self, take: Take) -> Findings:
         """What the client should know. Raises ApiError for a take that can never be made. Loads no network."""
-        self._check_multiple(take.width, take.height)
-        base, refiner = self.conf.base, self.conf.refiner
-        steps = take.num_inference_steps or base.num_inference_steps
         try:
-            self.conf.serve.check(take.width, take.height, take.num_frames, steps, refiner.num_inference_steps)
+            self._check_limits(take)
             spec = take.spec
             self._check_texts(spec.texts, len(spec.cues))
             plan = plan_for(for_video(self.conf, spec.settings), spec)
@@ -138,6 +141,20 @@ class RequestChecker:
         for name, text in texts.items():
             if len(text) > limit:
                 raise invalid(f"{name} has {len(text)} characters: at most {limit} are allowed", name)
+
+    def _check_limits(self, take: Take) -> None:
+        """Raises FieldError, and ApiError."""
+        self._check_multiple(take.width, take.height)
+        base, refiner = self.conf.base.num_inference_steps, self.conf.refiner.num_inference_steps
+        steps = take.num_inference_steps or base
+        self.conf.serve.check(take.width, take.height, take.num_frames, steps, refiner)
+
+    def _as_sent(self, error: FieldError, request: VideoRequest) -> ApiError:
+        """The refusal of a value, by the field that was sent."""
+        if error.field != "num_frames" or request.num_frames is not None:
+            return from_value_error(error)
+        _, _, rule = error.problem.partition(": ")
+        return invalid(f"seconds={request.seconds or DEFAULT_SECONDS}: {rule}", "seconds")
 
     def _size(self, request: VideoRequest) -> tuple[int, int]:
         """(width, height). Raises ApiError."""

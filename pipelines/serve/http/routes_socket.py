@@ -50,6 +50,14 @@ async def stream_socket(socket: WebSocket, service: Service, owner: Owner) -> No
         return
 
 
+@router.get("/v1/stream", include_in_schema=False)
+async def no_socket() -> None:
+    """The address is right, the protocol is not."""
+    refusal = ApiError(426, "upgrade_required", "/v1/stream is a WebSocket: connect to it with ws:// or wss://.")
+    refusal.headers |= {"Upgrade": "websocket", "Connection": "Upgrade"}
+    raise refusal
+
+
 async def _serve(socket: WebSocket, service: VideoService, owner: str) -> None:
     take = await _start(socket, service, owner)
     sending = asyncio.create_task(_send_events(socket, service, take))

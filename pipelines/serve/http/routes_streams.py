@@ -81,8 +81,8 @@ async def sync_video(request: Request, service: Service, owner: Owner) -> Respon
 )
 async def stream_video(request: Request, take: OwnTake, service: Service, from_fragment: FromFragment = 0) -> Response:
     """Fragmented mp4 from the first fragment on, each as soon as it is final; every client gets the same bytes. If
-    the video fails or is deleted meanwhile, the connection ends before the last chunk of the response. A finished video
-    is a file, which supports range requests."""
+    the video has failed, or fails or is deleted meanwhile, the connection ends before the last chunk of the response. A
+    finished video is a file, which supports range requests."""
     return await _stream(request, service, take, FRAGMENT, from_fragment)
 
 
@@ -140,19 +140,21 @@ async def follow_events(
 
 async def _stream(request: Request, service: VideoService, take: Take, kind: Kind, first: int) -> Response:
     name, num_parts = ("fragment", num_segments(take)) if kind == FRAGMENT else ("chunk", num_chunks(take))
-    require_part(take, name, first, num_parts + 1)  # first == num_parts: the client has all, and gets an empty response
+    if first != num_parts:  # else the client has all, and gets an empty response
+        require_part(take, name, first, num_parts)
     if take.is_active and service.engine.live(take.id) is None:
         take = service.find(take.id, take.owner)  # it may have ended meanwhile
         if take.is_active:  # the engine starts, stops or has failed: the fragments so far are not the whole video
             raise unavailable(service.engine.state)
-    if take.is_active:
+    count = 0 if take.is_active else await num_fragments(service, take, kind)
+    is_part = take.error is not None and first < count  # the rest will never be there: it ends as if it failed now
+    if take.is_active or is_part:
         check_match(request, None)
         if request.method == "HEAD":
             return head_of_stream(MP4)
         whole = _whole(service, take, fragments(service, take, kind, first))
         return LiveResponse(service.places.take(take.owner, VIDEO), whole, MP4)
-    count = await num_fragments(service, take, kind)
-    if count == 0 or first > count:
+    if count == 0 or first > count or take.error is not None:
         raise lacks(take, f"{name} {first}")
     names = [name_of(kind, index) for index in range(first, count)]
     return await joined_response(request, service, take, names, MP4, f"{kind}-{first}")

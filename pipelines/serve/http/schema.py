@@ -51,6 +51,11 @@ class ClientRequest(RequestModel):
     timeout: Any = Field(None, description=IGNORED)
     response_format: Any = Field(None, description=IGNORED)
 
+    @property
+    def warnings(self) -> list[str]:
+        """What this says that would change the video if it stood elsewhere."""
+        return ["extra_body is ignored: its fields belong beside prompt."] if self.extra_body else []
+
 
 class VideoRequest(ClientRequest):
     """A new video. Give `size` or `width` and `height`, and `seconds` or `num_frames`."""

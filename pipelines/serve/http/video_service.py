@@ -48,7 +48,7 @@ class VideoService:
         A transient video belongs to one connection and is deleted when that closes early.
         """
         take = self.checker.new_take(request, owner, transient)
-        return await self._submit(take, lambda: self.engine.submit(take))
+        return await self._submit(take, lambda: self.engine.submit(take), request.warnings)
 
     async def check(self, request: VideoRequest, owner: str) -> VideoCheck:
         """What `create` would make of a request. Raises the ApiErrors that it would raise for an invalid one."""
@@ -57,7 +57,7 @@ class VideoService:
             found = await asyncio.to_thread(self.checker.check, take)
         return VideoCheck(
             unknown_words=found.unknown_words,
-            warnings=found.warnings,
+            warnings=[*request.warnings, *found.warnings],
             num_frames=take.num_frames,
             fps=take.fps,
             seconds=seconds_of(take.num_frames, take.fps),
@@ -70,7 +70,7 @@ class VideoService:
     async def remix(self, source: Take, request: RemixRequest) -> Submitted:
         """Queues the same video with another prompt. Raises ApiError."""
         take = self.checker.remixed(source, *request.prompt)
-        return await self._submit(take, lambda: self.engine.submit(take))
+        return await self._submit(take, lambda: self.engine.submit(take), request.warnings)
 
     async def extend(self, request: ExtensionRequest, owner: str) -> Submitted:
         """Queues a longer version of a completed video. Raises ApiError."""
@@ -78,7 +78,7 @@ class VideoService:
         require_completed(source, "its file", "video.id")
         take = self.checker.extension(source, request)
         more = take.num_frames - source.num_frames
-        return await self._submit(take, lambda: self.engine.extend(source, request.prompt, more))
+        return await self._submit(take, lambda: self.engine.extend(source, request.prompt, more), request.warnings)
 
     async def check_prompt(self, take: Take, prompt: str) -> None:
         """Checks another prompt for `take`. Raises ApiError."""
@@ -150,16 +150,16 @@ class VideoService:
             warnings=warnings or [],
         )
 
-    async def _submit(self, take: Take, submit: Callable[[], Take]) -> Submitted:
+    async def _submit(self, take: Take, submit: Callable[[], Take], warnings: list[str]) -> Submitted:
         """Runs to its end even if the request is cancelled: half a submission would leave a video without an owner."""
-        task = asyncio.create_task(self._submit_now(take, submit))
+        task = asyncio.create_task(self._submit_now(take, submit, warnings))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             task.add_done_callback(self._discard_transient)
             raise
 
-    async def _submit_now(self, take: Take, submit: Callable[[], Take]) -> Submitted:
+    async def _submit_now(self, take: Take, submit: Callable[[], Take], warnings: list[str]) -> Submitted:
         async with self._submitting:
             found = await asyncio.to_thread(self.checker.check, take)
             self._check_room(take.owner)
@@ -167,7 +167,7 @@ class VideoService:
         prompt = f" prompt={take.prompt!r}" if self.conf.serve.log_prompts else ""
         size = f"{take.width}x{take.height}"
         logger.info("video queued id=%s frames=%d size=%s%s", take.id, take.num_frames, size, prompt)
-        return take, found.warnings
+        return take, [*warnings, *found.warnings]
 
     def _discard_transient(self, task: "asyncio.Task[Submitted]") -> None:
         if not task.cancelled() and task.exception() is None and task.result()[0].transient:

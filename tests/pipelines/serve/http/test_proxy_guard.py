@@ -67,7 +67,7 @@ def test_an_error_of_the_proxy_is_a_500_in_our_form():
     assert refusal(answers(app))[:2] == (500, "internal_error")
 
 
-@pytest.mark.parametrize("path", ["/-/routes", "/-/healthz", "/-/", "/-/anything"])
+@pytest.mark.parametrize("path", ["/-/routes", "/-/healthz", "/-/", "/-/anything", "*"])
 @pytest.mark.parametrize("kind", ["http", "websocket"])
 def test_paths_of_the_proxy_itself_do_not_exist(path, kind):
     assert refusal(answers(says(200), path, kind))[:2] == (404, "not_found")

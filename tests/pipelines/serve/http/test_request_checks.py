@@ -263,6 +263,17 @@ def test_forms_can_hold_a_schedule_and_a_reference():
     assert reference.json()["video"] == {"id": "video_x"}
 
 
+@pytest.mark.report("A14")
+def test_the_cost_names_the_length_as_it_was_sent():
+    dear = {"width": 1280, "height": 720, "num_inference_steps": 50, "fps": 1}
+    for length in ({"seconds": "399.5"}, {"num_frames": 400}, {}):
+        (name, value), *_ = *length.items(), ("seconds", "4")
+        checker = RequestChecker(load_serve(overrides=[*LIMITS, "serve.max_cost=1000000"]), ToyBundle(), 16)
+        with pytest.raises(ApiError) as error:
+            checker.new_take(VideoRequest(prompt=PROMPT, **dear, **length), "")
+        assert error.value.param == name and error.value.message.startswith(f"{name}={value}: 1280x720 pixels x ")
+
+
 def test_a_prompt_that_only_looks_like_a_list_stays_a_text():
     assert post(data={"prompt": "[a red circle"}).json()["prompt"] == "[a red circle"
     assert post(data={"prompt": "[1]"}).json()["prompt"] == "[1]"

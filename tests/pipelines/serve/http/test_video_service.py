@@ -5,7 +5,7 @@ import pytest
 from longtake.pipelines.config import loader
 from longtake.pipelines.serve.library.takes import Status
 from longtake.pipelines.serve.settings import load_serve
-from tests.support.http_asks import Desk
+from tests.support.http_asks import Desk, refusal
 
 
 @pytest.fixture
@@ -86,3 +86,17 @@ def test_a_list_goes_on_after_a_video_that_was_deleted_meanwhile(desk, order):
 def test_other_parameters_of_a_list_are_refused_in_words(desk, query):
     error = desk.get(f"/v1/videos?{query}").json()["error"]
     assert error["param"] == query.partition("=")[0] and "Input" not in error["message"], error
+
+
+@pytest.mark.report("A16")
+def test_the_address_of_the_websocket_says_that_it_is_one(desk):
+    answer = desk.get("/v1/stream")
+    assert refusal(answer) == (426, "upgrade_required") and answer.headers["upgrade"] == "websocket"
+
+
+@pytest.mark.report("C20")
+def test_fields_in_a_place_where_they_do_nothing_are_named(desk):
+    fields = {"prompt": "a circle", "extra_body": {"seed": 3}}
+    (warning,) = desk.ask("POST", "/v1/videos/check", json=fields).json()["warnings"]
+    assert warning == "extra_body is ignored: its fields belong beside prompt."
+    assert not desk.ask("POST", "/v1/videos/check", json={**fields, "extra_body": {}}).json()["warnings"]

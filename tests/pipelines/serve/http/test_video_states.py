@@ -31,13 +31,36 @@ def test_a_video_that_ended_before_its_first_frame_has_failed(desk, path, code):
 @pytest.mark.report("A9")
 def test_the_finished_part_of_a_failed_video_can_be_watched_and_the_rest_has_failed(desk):
     at = f"/v1/videos/{desk.add(Status.FAILED, fragments=2).id}"
-    assert desk.get(f"{at}/stream").content == b"00000001" and desk.get(f"{at}/hls/1.m4s").content == b"0001"
+    assert desk.get(f"{at}/hls/1.m4s").content == b"0001"
     end = "1.m4s\n#EXT-X-GAP\n#EXTINF:3.000000,\n2.m4s\n#EXT-X-ENDLIST\n"
     assert desk.get(f"{at}/hls/playlist.m3u8").text.endswith(end), "not as if two segments were all"
-    for path in ("hls/2.m4s", "previews/3", "stream?from_fragment=3", *FILES):
+    for path in ("hls/2.m4s", "previews/3", "stream?from_fragment=2", "stream?from_fragment=3", *FILES):
         assert refusal(desk.get(f"{at}/{path}")) == FAILED, path
     for path in ("hls/3.m4s", "previews/6", "stream?from_fragment=4", "preview?from_fragment=7"):
         assert refusal(desk.get(f"{at}/{path}")) == NOT_FOUND, path
+
+
+@pytest.mark.report("A8")
+@pytest.mark.parametrize("path", ["stream", "preview", "stream?from_fragment=1"])
+def test_the_finished_part_of_a_failed_video_does_not_look_whole(desk, path):
+    """The response is cut after it. A client that has all of it is told that the rest has failed."""
+    at = f"/v1/videos/{desk.add(Status.FAILED, fragments=2).id}/{path}"
+    with pytest.raises(RuntimeError, match="the response has started"):
+        desk.get(at)
+    head = desk.ask("HEAD", at)
+    assert head.status_code == 200 and "content-length" not in head.headers
+
+
+@pytest.mark.report("A3")
+def test_a_video_that_has_lost_a_file_is_still_there(desk):
+    answer = desk.get(f"/v1/videos/{desk.add(fragments=3).id}/content?variant=thumbnail")
+    assert refusal(answer) == NOT_FOUND and "has lost its thumbnail.jpg" in answer.json()["error"]["message"]
+
+
+@pytest.mark.report("A14")
+def test_a_refusal_of_a_part_says_how_many_there_are(desk):
+    answer = desk.get(f"/v1/videos/{desk.add(fragments=3).id}/stream?from_fragment=4")
+    assert "has 3 fragments: there is no fragment 4" in answer.json()["error"]["message"]
 
 
 @pytest.mark.report("A9")
