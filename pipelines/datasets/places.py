@@ -73,5 +73,7 @@ def protocol_of(text: str) -> str | None:
 
 
 def _local(path: str) -> Place:
+    if not path:  # of an unset variable; it would be the working directory
+        raise ValueError("it names no path")
     path = path if os.path.lexists(path) else os.path.expanduser(path)
     return Place(LocalFileSystem(), os.path.abspath(path))

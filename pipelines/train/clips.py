@@ -67,7 +67,10 @@ class ClipEncoder:
         check_length(self._tokenizer, video.prompt or "", self._limit)
         spread = np.arange(CLIP_FRAMES) * self._params.stride
         with video.local() as path, path.open("rb") as source, VideoReader(source) as reader:
-            starts = clip_starts(reader.num_frames, self._params)
+            try:
+                starts = clip_starts(reader.num_frames, self._params)
+            except ValueError as error:  # it may be short because it is damaged
+                raise ValueError("; ".join([str(error), *reader.notes])) from None
             needed = {start + int(offset) for start in starts for offset in spread}
             # Only needed frames are kept, small: a long video does not fit into memory.
             kept = {n: self._small(frame) for n, frame in enumerate(reader.frames()) if n in needed}

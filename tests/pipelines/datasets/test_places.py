@@ -44,3 +44,10 @@ def test_a_place_that_cannot_be_read_is_refused_in_one_line(manifest, tmp_path, 
     with pytest.raises(ValueError, match="^manifest=") as refused:
         list_videos(manifest)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.report("B11")
+@pytest.mark.parametrize("text", ["", "file://", "local://"])
+def test_an_empty_path_is_not_the_working_directory(text):
+    with pytest.raises(ValueError, match="names no path"):
+        place_of(text)
