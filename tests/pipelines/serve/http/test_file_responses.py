@@ -41,10 +41,10 @@ def test_files_are_asked_for_their_sizes_together(desk, monkeypatch):
     assert time.monotonic() - began < 0.85
 
 
-def test_a_file_that_was_deleted_a_moment_ago_is_a_video_that_is_not_there(desk):
+def test_a_file_that_is_lost_is_not_there(desk):
     take = desk.add(fragments=3)
     desk.takes.store.delete(path_of(take.id, fragment_name(1)))
-    assert refusal(desk.get(f"/v1/videos/{take.id}/stream")) == (404, "video_not_found")
+    assert refusal(desk.get(f"/v1/videos/{take.id}/stream")) == (404, "not_found")
 
 
 def test_a_browser_asks_whether_the_page_has_changed(desk):
