@@ -1,5 +1,6 @@
 """What a first look at a video keeps."""
 
+import gc
 import tracemalloc
 from fractions import Fraction
 
@@ -17,6 +18,7 @@ def test_a_first_look_keeps_less_than_100_bytes_of_each_frame():
         with reader.opened() as (container, stream):
             for frame in reader._decoded(container, stream):
                 scan.take(frame, stream)
+        gc.collect()
         try:
             return tracemalloc.get_traced_memory()[0]
         finally:
