@@ -256,7 +256,7 @@ class Takes:
         sizes = Counter[str]()
         for take in self.all():
             sizes[take.owner] += 0 if take.id in gone else take.size_bytes
-        oldest_last = sorted(ended, key=lambda take: take.completed_at or 0, reverse=True)
+        oldest_last = sorted(ended, key=lambda take: (take.completed_at or 0, take.ordinal), reverse=True)
         left: dict[str, list[Take]] = {}
         for take in oldest_last:
             if take.id not in gone:
