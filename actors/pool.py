@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Sequence
 from typing import Any, TypeAlias
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError, RayError
 
 logger = logging.getLogger(__name__)
 Handle: TypeAlias = Any  # of an actor: Ray's own type does not list an actor's methods
@@ -111,7 +111,7 @@ class Pool:
             if time.monotonic() - self._alive_s > timeout_s:
                 text = f"no {self.name} actor has worked for {timeout_s:.0f} s, the last error: {reason(error)}"
                 raise RuntimeError(text) from None
-            if "ActorDied" in type(error).__name__:  # for good: its machine or its placement is gone
+            if isinstance(error, ActorDiedError):  # for good: its machine or its placement is gone
                 logger.warning("%s actor %d cannot restart where it was: starting another one", self.name, index)
                 self._actors[index] = self._make(index)
             self._ask_for_proof(index)

@@ -1,6 +1,7 @@
 """Errors that name a field, its value and the rule that the value breaks."""
 
 import reprlib
+from typing import Any
 
 _shown = reprlib.Repr()
 _shown.maxstring = _shown.maxother = 120  # values come from requests and may be long
@@ -34,3 +35,11 @@ def require_count(field: str, value: object) -> None:
     """Raises FieldError unless `value` is a whole number of at least 1."""
     holds = isinstance(value, int) and not isinstance(value, bool) and value >= 1
     require(holds, field, value, "must be a whole number of at least 1")
+
+
+def exact(value: object) -> Any:
+    """A whole number that is written as a float, as an integer; any other value as it is.
+
+    From 2**53 on a float may stand for another number than the one that was meant.
+    """
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value

@@ -11,7 +11,7 @@
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import repeat
-from os import PathLike
+from os import SEEK_END, PathLike
 from pathlib import Path
 from typing import BinaryIO
 
@@ -110,6 +110,8 @@ class VideoReader:
                     file: BinaryIO = stack.enter_context(path.open("rb"))
                 else:
                     file = self._source
+                if file.seek(0, SEEK_END) == 0:
+                    raise self._error("it is empty")
                 file.seek(0)
                 opened = av.open(_Nameless(file), "r", io_open=_refuse, options=_NO_NETWORK)
                 container: InputContainer = stack.enter_context(opened)

@@ -30,7 +30,7 @@ BEFORE_S = 0.1  # sound of before the first frame that is kept, unheard: decoder
 
 
 class Sound:
-    """How the audio streams of a video go along. `notes` says what does not, or changes: complete after `tracks`."""
+    """How the audio streams of a video go along. `notes` says what does not, or changes."""
 
     def __init__(self, reader: VideoReader, fps: float | Fraction) -> None:
         """`fps` is the rate at which the frames of `reader` will play: at another one the sound stays behind."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from longtake.pipelines.ablation.settings import AblateConf
 from longtake.pipelines.config.paths import CONF
-from longtake.pipelines.datasets.prompt_text import text_lines
+from longtake.pipelines.files.text_lines import text_lines
 
 HELD_OUT = CONF / "held_out.txt"
 

@@ -22,7 +22,7 @@ from longtake.pipelines.bulk.checks import PreparedJob, check_same
 from longtake.pipelines.bulk.folder import DATA_FILES, finish, forget, unpacked
 from longtake.pipelines.bulk.job import BulkJob
 from longtake.pipelines.bulk.paths import CHUNKS, SETTINGS
-from longtake.pipelines.bulk.progress import BulkProgress
+from longtake.pipelines.bulk.progress import BulkProgress, stopped
 from longtake.pipelines.bulk.records import Sample, Tally, tally_of
 from longtake.pipelines.bulk.resume import Resumption
 from longtake.pipelines.bulk.rows import Rows
@@ -37,7 +37,7 @@ from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
 from longtake.pipelines.terminal.exit_codes import Refused
 from longtake.pipelines.terminal.progress import counts, doing
-from longtake.pipelines.terminal.signals import STOPS, Stopped
+from longtake.pipelines.terminal.signals import STOPS, Stopped, postponed
 from longtake.pipelines.tracking.job_run import job_run
 from longtake.pipelines.tracking.tracker import Tracker
 
@@ -68,7 +68,9 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
 
         stages = factories or stage_factories(conf)
         rows = Rows(checker, survey, found)
+        signals.check()
         connect(conf.ray)
+        signals.check()
         rows.start()
         with (
             _tracked(conf, store, bundle_sha256) as tracker,
@@ -86,8 +88,7 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
                 rows.close()
                 observe.flush()
             if signals.received is not None:
-                text = f"out={store}: {tally.finished} of {tally.total} videos are finished; run the same command again"
-                raise Stopped(text, signals.received)
+                raise Stopped(stopped(str(store), tally), signals.received)
         write_card(store, manifest, DATA_FILES[conf.format])
     return tally
 
@@ -148,6 +149,11 @@ class _Signals:
     received: int | None = None
     can_drain: bool = False  # there is work to wind down; until then a signal ends the job at once
 
+    def check(self) -> None:
+        """Raises Stopped after a signal whose exception a library has swallowed."""
+        if self.received is not None:
+            raise Stopped(NOTHING_YET, self.received)
+
 
 def _stopping(store: Store, lock: FolderLock, signals: _Signals) -> bool:
     """Whether to shut down cleanly. Raises RuntimeError when the folder is lost."""
@@ -163,6 +169,8 @@ def _stop_signals() -> Iterator[_Signals]:
     before: dict[int, Any] = {}
 
     def note(number: int, frame: FrameType | None) -> None:
+        if postponed(number, frame):
+            return
         signals.received = number
         signal.signal(number, before[number])
         if not signals.can_drain:

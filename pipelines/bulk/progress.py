@@ -65,6 +65,13 @@ def summary(out: str, tally: Tally) -> str:
     return f"{out}: {', '.join(parts)}{again}"
 
 
+def stopped(out: str, tally: Tally) -> str:
+    """What there is of a job that was told to stop."""
+    failed = tally.failed + tally.failed_before
+    but = f", {failed} rows failed" if failed else ""
+    return f"out={out}: {tally.finished - failed} of {tally.total} videos are finished{but}; run the same command again"
+
+
 def exit_code(tally: Tally) -> ExitCode:
     """The exit code of a job that has ended."""
     return ExitCode.SOME_FAILED if tally.failed + tally.failed_before else ExitCode.DONE

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from longtake.pipelines.config.conf import Conf, load
 from longtake.pipelines.config.provenance import hash_of
-from longtake.pipelines.datasets.manifest import Manifest, VideoRow, read_cues
+from longtake.pipelines.datasets.manifest import FOLDER, Manifest, VideoRow, read_cues
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.bundle_limits import bundle_path
 
@@ -17,7 +17,7 @@ def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoR
 
     Raises ValueError for an unknown id, for a video that failed, and for a bundle with other weights.
     """
-    row = Manifest(Store(out)).find(video_id)
+    row = _row(out, video_id)
     if row.status != "done" or row.settings is None:
         raise ValueError(f"id={video_id!r}: its video was never made ({row.reason})")
     settings = tuple(json.loads(row.settings).items())
@@ -27,6 +27,17 @@ def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoR
         rule = f"has the hash {bundle_hash[:12]}, but the video was made with {row.bundle_sha256}"
         raise ValueError(f"bundle={conf.bundle} {rule}")
     return row, conf
+
+
+def _row(out: str, video_id: str) -> VideoRow:
+    store = Store(out, patience_s=0)
+    try:
+        files = store.list(FOLDER)
+    except Exception as error:  # unknown protocol, package, bucket, credentials: each library has its own
+        raise ValueError(f"manifest={store}: it cannot be read ({str(error) or type(error).__name__})") from error
+    if not files:
+        raise ValueError(f"manifest={store}: no bulk job has written there")
+    return Manifest(store).find(video_id)
 
 
 def remake(row: VideoRow, conf: Conf, out: Path) -> bool:

@@ -52,7 +52,8 @@ class Survey:
             raise ValueError(f"prompts={self._conf.prompts}: no row can be made: {self.invalid() or 'there is none'}")
         found = resume(finished, _numpy(self.ids), _numpy(self.requests), self._conf.changed, self._conf.retry_failed)
         if self._conf.changed is Changed.REFUSE and len(found.outdated):
-            raise ValueError(f"prompts={self._conf.prompts}: {self.outdated(found)}. {ADVICE}")
+            invalid = f"; {self.num_invalid} invalid rows: {self.invalid()}" if self.num_invalid else ""
+            raise ValueError(f"prompts={self._conf.prompts}: {self.outdated(found)}{invalid}. {ADVICE}")
         return found
 
     def invalid(self) -> str:

@@ -66,18 +66,11 @@ def enhance(args: argparse.Namespace) -> Work:
     _check_texts(bundle, spec, plan)
     fps = conf.video.fps or video.fps
     sound = Sound(video, fps)
-    said = [*video.notes, *sound.notes]
-    for note in said:
+    for note in (*video.notes, *sound.notes):
         _warn(f"{args.video}: {note}")
     _warn_if_stretched(args.video, video, conf.refiner)
-
-    def work() -> None:
-        _record(partial(runner.stream, spec, plan=plan), plan, conf, fps, places, "reading", sound)
-        for note in sound.notes:
-            if note not in said:
-                _warn(f"{args.video}: {note}")
-
-    return work
+    stream = partial(runner.stream, spec, plan=plan)
+    return lambda: _record(stream, plan, conf, fps, places, "reading", sound)
 
 
 def plan(args: argparse.Namespace) -> Work:
@@ -327,6 +320,8 @@ def _record(
 
     with Progress(plan, conf.refiner.num_inference_steps, source) as progress:
         report = record(stream, plan.num_frames, fps, places, progress.observe, sound)
+    for note in report.notes:
+        _warn(f"{places.out}: {note}")
     print(f"{places.out}: {report}")
     for path in (places.preview, places.contact_sheet):
         if path is not None:

@@ -75,6 +75,7 @@ class Report:
     width: int
     first_segment_s: float
     seconds: float
+    notes: Sequence[str] = ()  # of the writer
 
     @property
     def frames_per_second(self) -> float:
@@ -102,7 +103,8 @@ def record(
     """
     began, first_segment_s = perf_counter(), 0.0
     with ExitStack() as files:
-        refined = _Reel(num_frames, files.enter_context(VideoWriter(places.out, fps, keep_partial=True, sound=sound)))
+        writer = files.enter_context(VideoWriter(places.out, fps, keep_partial=True, sound=sound))
+        refined = _Reel(num_frames, writer)
         low = _Reel(num_frames)
         if places.preview is not None:
             low.writer = files.enter_context(VideoWriter(places.preview, fps, keep_partial=True))
@@ -124,7 +126,7 @@ def record(
             raise
     if places.contact_sheet is not None:
         save_sheet(places.contact_sheet, sorted(refined.kept), low.kept, refined.kept)
-    return Report(num_frames, *refined.size, first_segment_s, perf_counter() - began)
+    return Report(num_frames, *refined.size, first_segment_s, perf_counter() - began, writer.notes)
 
 
 @contextmanager

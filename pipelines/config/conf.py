@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from longtake.models.domain.checks import FieldError
+from longtake.models.domain.checks import FieldError, exact
 from longtake.models.domain.plan import PlanParams
 from longtake.models.domain.prompt import Settings, Value
 from longtake.models.domain.scheduler import SchedulerParams
@@ -101,8 +101,7 @@ def settings_from_columns(columns: Mapping[str, object]) -> Settings:
 def _plain_value(key: str, value: object) -> Value:
     if isinstance(value, str):
         return parse_value(Conf, key, value)
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return int(value)
+    value = exact(value)
     if isinstance(value, list | tuple):
         return tuple(_plain_value(f"{key}[{i}]", item) for i, item in enumerate(value))
     if value is None or isinstance(value, bool | int | float):

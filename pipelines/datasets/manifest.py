@@ -15,7 +15,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any, get_args, get_type_hints
@@ -122,11 +122,8 @@ class Manifest:
         waiting = list(self._records())
         batches = []
         for path in self._part_paths():
-            file = self._open(path)
-            # Of a part from an earlier release the hashes are computed, from all its columns.
-            columns = WHAT if "request_sha256" in file.schema_arrow.names else None
-            for batch in file.iter_batches(1000, columns=columns):
-                batches.append(_finished(batch.to_pylist() if columns else map(asdict, map(_with_hash, _rows(batch)))))
+            for batch in self._open(path).iter_batches(1000, columns=WHAT):
+                batches.append(_finished(batch.to_pylist()))
         return Finished([*batches, _finished(map(asdict, waiting))])
 
     def forget(self, ids: Digests) -> None:
@@ -144,9 +141,8 @@ class Manifest:
 
     def having(self, ids: Digests) -> Iterator[VideoRow]:
         """The rows of these ids, by their digests, in any order."""
-        for row in self.rows():
-            if np.isin(digests_of([row.id]), ids).all():
-                yield row
+        wanted = Ids([ids])
+        return (row for row in self.rows() if row.id in wanted)
 
     def rows(self) -> Iterator[VideoRow]:
         """All rows, each id once: part after part, then the records in the order of the job."""
@@ -177,8 +173,7 @@ class Manifest:
         """All rows in parts, or these columns of them: about 1 KB of memory for a whole row."""
         parts = (self._open(path).read(columns) for path in self._part_paths())
         empty = SCHEMA.empty_table() if columns is None else SCHEMA.empty_table().select(columns)
-        # A part from an earlier release may lack a column.
-        return pa.concat_tables([empty, *parts], promote_options="default")
+        return pa.concat_tables([empty, *parts])
 
     def find(self, id: str) -> VideoRow:
         """The row of an id. Raises ValueError, with the id and the manifest, if there is none."""
@@ -211,7 +206,7 @@ class Manifest:
             if data is not None:
                 row = json.loads(data)
                 row["finished_at"] = datetime.fromisoformat(row["finished_at"])
-                yield _with_hash(VideoRow(**row))
+                yield VideoRow(**row)
 
     def _digests(self, part: str) -> Digests:
         return digests_of(self._open(part).read(["id"])["id"].to_pylist())
@@ -266,15 +261,10 @@ def _finished(rows: Iterable[Mapping[str, Any]]) -> Columns:
     found = list(rows)
     return (
         digests_of(row["id"] for row in found),
-        digests_of(row["request_sha256"] for row in found),
+        digests_of(row["request_sha256"] or "" for row in found),
         np.fromiter((row["ordinal"] for row in found), np.int64),
         np.fromiter((row["status"] == "failed" for row in found), bool),
     )
-
-
-def _with_hash(row: VideoRow) -> VideoRow:
-    """A row that an earlier release recorded has no hash."""
-    return row if row.request_sha256 else replace(row, request_sha256=request_hash(row))
 
 
 def _rows(table: pa.Table | pa.RecordBatch) -> Iterator[VideoRow]:

@@ -4,14 +4,23 @@ A text is a path, whatever characters it has (`a::b.mp4`, `10:30.mkv`, `take#2.m
 (`s3://`). `::` chains file systems only behind one that stands on another (`zip://*.mp4::s3://b/a.zip`).
 """
 
+import io
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
 
 from fsspec import AbstractFileSystem
 from fsspec.core import get_filesystem_class, url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from longtake.pipelines.files.patience import Patience
+
+T = TypeVar("T")
+
+BLOCK = 1 << 16  # bytes of one read
 CACHES = ("simplecache", "filecache", "blockcache", "cached")
 ON_ANOTHER = ("zip", "tar", "libarchive", "dir", "reference", *CACHES)
 
@@ -27,7 +36,7 @@ class Place:
     @property
     def url(self) -> str:
         """The text with which `place_of` finds the place again."""
-        if isinstance(self.fs, LocalFileSystem):
+        if self._is_local:
             return self.path
         if not self.chain:
             return str(self.fs.unstrip_protocol(self.path))
@@ -43,9 +52,52 @@ class Place:
 
     def below(self, name: str) -> "Place":
         """A place in this folder; `name` may be absolute."""
-        if isinstance(self.fs, LocalFileSystem):
+        if self._is_local:
             return self.at(os.path.normpath(os.path.join(self.path or "/", name)))
         return self.at(f"{self.path}/{name}")
+
+    def open(self) -> BinaryIO:
+        """The file, to be read; waits for a store that does not answer. Raises OSError."""
+        if self._is_local:
+            return Path(self.path).open("rb")
+        return io.BufferedReader(_Patient(self, self.patiently(lambda: self.fs.open(self.path, "rb"))), BLOCK)
+
+    def patiently(self, call: Callable[[], T]) -> T:
+        """The answer of the file system to a call; waits for a store that does not answer."""
+        return call() if self._is_local else Patience(self.url).call(call)
+
+    @property
+    def _is_local(self) -> bool:
+        return isinstance(self.fs, LocalFileSystem)
+
+
+class _Patient(io.RawIOBase):
+    """A file in a store. A read that fails is repeated from where it began."""
+
+    def __init__(self, place: Place, file: Any) -> None:
+        self._place, self._file = place, file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return int(self._place.patiently(lambda: self._file.seek(offset, whence)))
+
+    def readinto(self, buffer: Any) -> int:
+        begin = self._file.tell()
+        return int(self._place.patiently(lambda: self._read(begin, buffer)))
+
+    def _read(self, begin: int, buffer: Any) -> int:
+        if self._file.tell() != begin:
+            self._file.seek(begin)
+        return int(self._file.readinto(buffer))
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def place_of(text: str) -> Place:

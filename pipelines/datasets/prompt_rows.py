@@ -20,9 +20,11 @@ from hashlib import blake2b, sha256
 from typing import Any
 from unicodedata import category
 
+from longtake.models.domain.checks import exact
 from longtake.models.domain.prompt import Cue, PromptSpec, Settings, read_prompt, read_prompt_text
 from longtake.pipelines.config.conf import settings_from_columns
 from longtake.pipelines.datasets.prompt_files import PromptFile, find_files, read_file
+from longtake.pipelines.datasets.tables import is_blank, whole
 
 COLUMNS = ("prompt", "id", "negative_prompt", "num_frames", "seed")
 
@@ -38,9 +40,6 @@ MEANT = {
 }
 GUESSED = {"prompt": "prompt", "negativeprompt": "negative_prompt", "numframes": "num_frames"}
 
-# How tables that are written as text spell an absent number.
-ABSENT = frozenset(("nan", "nat", "none", "null", "na", "n/a", "<na>"))
-
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:
@@ -53,7 +52,7 @@ class PromptRow:
 
 @dataclass(frozen=True, slots=True)
 class RowDefaults:
-    """RowDefaults for columns that a row leaves out. The seed is that of the job: see `to_request`."""
+    """Values for columns that a row leaves out. The seed is that of the job: see `to_request`."""
 
     num_frames: int
     negative_prompt: str
@@ -77,7 +76,7 @@ def digest_id(row: PromptRow) -> str:
 def own_id(row: PromptRow) -> str | None:
     """The id that a row names itself, or None. Raises ValueError for an invalid one."""
     value = (row.fields or {}).get("id")
-    return None if _is_blank(value) else _id(value)
+    return None if is_blank(value) else _id(value)
 
 
 def to_request(
@@ -94,13 +93,13 @@ def to_request(
     if row.fields is None or row.reason is not None:
         raise ValueError(row.reason)
     _check_names(row.fields)
-    fields = {name: value for name, value in row.fields.items() if not _is_blank(value)}
+    fields = {name: value for name, value in row.fields.items() if not is_blank(value)}
     settings = settings_from_columns({name: value for name, value in fields.items() if "." in name})
     if settings:
         check_settings(settings)
     prompt, cues = _prompts(fields.get("prompt", ""))
     negative_prompt = _plain("negative_prompt", fields["negative_prompt"]) if "negative_prompt" in fields else None
-    num_frames, seed = _whole(fields, "num_frames"), _whole(fields, "seed")
+    num_frames, seed = whole(fields, "num_frames"), whole(fields, "seed")
     if "id" in fields:
         video_id = _id(fields["id"])
     else:
@@ -152,30 +151,18 @@ def _check_names(fields: Mapping[str, Any]) -> None:
             raise ValueError(f"{name}={reprlib.repr(value)}: no such column; did you mean {suggestion}?")
 
 
-def _is_blank(value: Any) -> bool:
-    return value is None or value != value or (isinstance(value, str) and not value.strip())  # NaN differs from itself
-
-
 def _cleaned(value: Any) -> Any:
     """Lists and mappings without blank values: tables fill the fields that an entry lacks."""
     if isinstance(value, list):
         entries = [_cleaned(entry) for entry in value]
-        return [entry for entry in entries if not _is_blank(entry) and entry != {}]
+        return [entry for entry in entries if not is_blank(entry) and entry != {}]
     if isinstance(value, dict):
-        return {name: _exact(entry) for name, entry in value.items() if not _is_blank(entry)}
+        return {name: exact(entry) for name, entry in value.items() if not is_blank(entry)}
     return value
 
 
-def _exact(value: Any) -> Any:
-    """A whole number that a table holds as a float, as an integer; any other value as it is.
-
-    From 2**53 on a float may stand for another number than the one that was meant.
-    """
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
-
-
 def _id(value: Any) -> str:
-    value = _exact(value)
+    value = exact(value)
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise ValueError(f"id={reprlib.repr(value)}: must be a string or a whole number")
     if any(category(letter) in ("Cc", "Cs") for letter in str(value)):
@@ -206,24 +193,6 @@ def _plain(name: str, text: Any) -> str:
     if "\0" in text:
         raise ValueError(f"{name}={reprlib.repr(text)}: must have no NUL character")
     return text
-
-
-def _whole(fields: Mapping[str, Any], name: str) -> int | None:
-    """A whole number, also as a table may hold it: "80", "80.0", 80.0. None for an absent one."""
-    value = _exact(fields.get(name))
-    if isinstance(value, str):
-        text = value.strip()
-        if text.lower() in ABSENT:
-            return None
-        if re.fullmatch(r"[+-]?\d{1,19}(\.0*)?", text):
-            digits, point, _ = text.partition(".")
-            value = _exact(float(text)) if point else int(digits)
-    if isinstance(value, float) and value.is_integer():
-        rule = "as a float it must be less than 2**53, for larger ones are rounded; write it as an integer"
-        raise ValueError(f"{name}={reprlib.repr(fields[name])}: {rule}")
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-        raise ValueError(f"{name}={reprlib.repr(fields[name])}: must be a whole number")
-    return value
 
 
 def _seed(job_seed: int, video_id: str) -> int:

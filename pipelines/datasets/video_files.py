@@ -17,8 +17,8 @@ from fsspec import AbstractFileSystem
 from fsspec.utils import glob_translate
 
 from longtake.pipelines.datasets.places import Place
+from longtake.pipelines.files.store import NUM_REQUESTS
 
-NUM_REQUESTS = 16
 CONTROLS = re.compile(r"[\0-\x08\x0e-\x1a\x1c-\x1f]")  # that text does not have
 HEAD = 4096  # bytes that tell text and still pictures from videos
 
@@ -107,7 +107,7 @@ def _kind_by_name(name: str) -> str | None:
 
 def _kind_by_bytes(base: Place, name: str) -> str | None:
     try:
-        head: bytes = base.fs.cat_file(f"{base.path}/{name}", 0, HEAD)
+        head: bytes = base.patiently(lambda: base.fs.cat_file(f"{base.path}/{name}", 0, HEAD))
     except Exception:  # it cannot be read: its row will say so
         return None
     return kind_of(head, PurePosixPath(name).suffix.lower())

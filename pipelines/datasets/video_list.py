@@ -20,15 +20,16 @@ from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
+from longtake.models.domain.checks import exact
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.pipelines.config.loader import from_plain
 from longtake.pipelines.datasets.manifest import FOLDER, Manifest, VideoRow
 from longtake.pipelines.datasets.places import Place, place_of, protocol_of
-from longtake.pipelines.datasets.video_files import NUM_REQUESTS, VIDEOS, find_videos
-from longtake.pipelines.datasets.video_tables import NAMES, TABLES, read_table, whole_number
-from longtake.pipelines.files.store import Store
+from longtake.pipelines.datasets.tables import TABLES, is_blank, read_table, whole
+from longtake.pipelines.datasets.video_files import VIDEOS, find_videos
+from longtake.pipelines.files.store import NUM_REQUESTS, Store
 
-CAPTIONS = ("prompt", "text", "caption")  # columns of a table, the first that has a value
+NAMES, CAPTIONS = ("path", "file_name"), ("prompt", "text", "caption")  # columns of a table, the first that has a value
 CHANGES = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "CRC", "created")  # of file systems
 
 
@@ -80,7 +81,7 @@ class Listed:
             return
         with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
             copy = Path(folder, f"video{Path(self.member or place.path).suffix}")
-            with place.fs.open(place.path, "rb") as file, copy.open("wb") as target:
+            with place.open() as file, copy.open("wb") as target:
                 if self.member is None:
                     shutil.copyfileobj(file, target, 1 << 22)
                 else:
@@ -174,18 +175,23 @@ def _not_named(folder: Place, table: str, videos: Iterable[Listed]) -> list[str]
 def _of_table(table: Place) -> list[Listed]:
     """A video for each row. Raises ValueError if no row names a file."""
     folder, _, name = table.path.rpartition("/")
-    rows = [_of_row(table.at(folder), f"{name}, row {number}", row) for number, row in
-            enumerate(read_table(name, table.fs.cat_file(table.path)), 1)]  # fmt: skip
+    with table.open() as file:
+        read = list(read_table(file, PurePosixPath(name).suffix.lower(), NAMES).rows)
+    rows = [
+        _of_row(table.at(folder), f"{name}, row {number}", fields, reason)
+        for number, (_, fields, reason) in enumerate(read, 1)
+    ]
     if rows and not any(video.url for video in rows):
         raise ValueError(f"no row can be used; {rows[0].path}: {rows[0].reason}")
     with ThreadPoolExecutor(NUM_REQUESTS) as pool:
         return list(pool.map(_with_version, rows))
 
 
-def _of_row(folder: Place, place: str, row: Mapping[str, Any] | str) -> Listed:
+def _of_row(folder: Place, place: str, fields: Mapping[str, Any] | None, reason: str | None) -> Listed:
     """The video of a row; with a reason, and named by its `place`, if the row cannot be used."""
-    if isinstance(row, str):
-        return Listed(place, "", reason=row)
+    if fields is None:
+        return Listed(place, "", reason=reason)
+    row = {name: value for name, value in fields.items() if not is_blank(value)}
     name = next((row[key] for key in NAMES if key in row), None)
     if name is not None and not isinstance(name, str):
         return Listed(place, "", reason=f"path={name!r:.60} is not a text")
@@ -193,21 +199,16 @@ def _of_row(folder: Place, place: str, row: Mapping[str, Any] | str) -> Listed:
         columns = ", ".join(map(str, row)) or "none"
         return Listed(place, "", reason=f"it has no path and no file_name; its columns are {columns}")
     prompt = next((shown(str(row[key])) for key in CAPTIONS if key in row), None)
-    known: dict[str, Any] = {"id": _id(row["id"]) if "id" in row else None, "prompt": prompt}
+    known: dict[str, Any] = {"id": shown(str(exact(row["id"]))) if "id" in row else None, "prompt": prompt}
     column = next((key for key in CAPTIONS if key in row), "prompt")
     if not isinstance(row.get(column, ""), str | int | float):
         return Listed(shown(name), "", id=known["id"], reason=f"{column}={row[column]!r:.60} is not a text")
-    seed = whole_number(row["seed"]) if "seed" in row else None
-    if "seed" in row and seed is None:
-        return Listed(shown(name), "", **known, reason=f"seed={row['seed']!r} is not a whole number")
+    try:
+        seed = whole(row, "seed")
+    except ValueError as error:
+        return Listed(shown(name), "", **known, reason=str(error))
     url = name if protocol_of(name) else folder.below(name).url
     return Listed(shown(name), url, **known, seed=seed)
-
-
-def _id(value: object) -> str:
-    """Tables write 3 as 3.0 where another row has none."""
-    number = whole_number(value) if isinstance(value, float) else None
-    return shown(str(value if number is None else number))
 
 
 def _with_version(video: Listed) -> Listed:
@@ -215,7 +216,7 @@ def _with_version(video: Listed) -> Listed:
         return video
     with suppress(Exception):  # a file that is missing says so when it is opened
         place = place_of(video.url)
-        return replace(video, version=_version(place.fs.info(place.path)))
+        return replace(video, version=_version(place.patiently(lambda: place.fs.info(place.path))))
     return video
 
 

@@ -7,6 +7,7 @@ its own, a worker has one at a time, and after ATTEMPTS it is given up while the
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from longtake.pipelines.datasets.video_list import Listed
@@ -21,11 +22,12 @@ def map_videos(
     args: tuple[Any, ...],
     num_workers: int,
     num_gpus: int = 0,
-) -> Iterator[tuple[Listed, dict[str, Any] | None]]:
-    """Each video with the row that `build(*args)(video)` returns, in order of completion, on the cluster in use.
+) -> Iterator[tuple[Listed, dict[str, Any] | str]]:
+    """Each video with the row that `build(*args)(video)` returns, or the reason why there is none, in order of
+    completion, on the cluster in use.
 
-    Each of up to `num_workers` processes, which have a CPU and `num_gpus` each, calls `build` once. Videos without a
-    row, because their worker DIED, come last.
+    Each of up to `num_workers` processes, which have a CPU and `num_gpus` each, calls `build` once. Videos whose worker
+    DIED come last.
     """
     import ray.data
 
@@ -53,7 +55,7 @@ def map_videos(
     for row in rows.iter_rows():
         yield lost.pop(int(row["number"])), json.loads(row["row"])
     for video in lost.values():
-        yield video, None
+        yield video, DIED
 
 
 def _attempts() -> dict[str, int]:
@@ -62,11 +64,21 @@ def _attempts() -> dict[str, int]:
 
 
 class _Worker:
-    """A worker object as Ray Data calls it. Rows travel as JSON: their columns may differ from video to video."""
+    """A worker object as Ray Data calls it. Rows travel as JSON: their columns may differ from video to video.
+
+    It raises nothing: Ray Data would drop the video, as if its worker had died.
+    """
 
     def __init__(self, build: Callable[..., Callable[[Listed], Mapping[str, Any]]], args: tuple[Any, ...]) -> None:
-        self._work = build(*args)
+        self._build = partial(build, *args)
+        self._work: Callable[[Listed], Mapping[str, Any]] | None = None
 
     def __call__(self, batch: Mapping[str, Any]) -> dict[str, Any]:
-        rows = [json.dumps(self._work(Listed.of_text(item))) for item in batch["item"]]
-        return {"number": batch["number"], "row": rows}
+        return {"number": batch["number"], "row": [self._row(item) for item in batch["item"]]}
+
+    def _row(self, item: str) -> str:
+        try:
+            self._work = self._work or self._build()
+            return json.dumps(self._work(Listed.of_text(item)))
+        except Exception as error:  # each library has its own
+            return json.dumps(f"its worker failed: {type(error).__name__}: {' '.join(str(error).split())}"[:500])

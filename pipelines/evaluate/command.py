@@ -7,13 +7,13 @@ import logging
 import math
 import os
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from longtake.models.metrics.catalog import CATALOG
+from longtake.models.video.notes import count_kinds
 from longtake.pipelines.config.loader import flatten
 from longtake.pipelines.datasets.video_list import Listed, VideoList, list_videos
 from longtake.pipelines.evaluate.results import DONE, FAILED, Evaluation, MetricRow, failed_row
@@ -70,10 +70,9 @@ class Outcome:
         return [", ".join(part for part in parts if part), *self._noted(), *self.passed_over]
 
     def _noted(self) -> list[str]:
-        """A line on what was left out of videos, guessed or converted. A note is its kind, a colon, numbers."""
-        noted = [{note.partition(": ")[0] for note in row["notes"].split("; ")} for row in self.rows if row["notes"]]
-        kinds = Counter(kind for kinds in noted for kind in kinds).most_common()
-        said = ", ".join(f"{count} x {kind}" for kind, count in kinds)
+        """A line on what was left out of videos, guessed or converted."""
+        noted = [row["notes"] for row in self.rows if row["notes"]]
+        said = ", ".join(f"{count} x {kind}" for kind, count in count_kinds(noted).most_common())
         return [f"{len(noted)} with notes, on the page and in the column notes: {said}"] if noted else []
 
 
@@ -114,7 +113,7 @@ def run(prepared: PreparedEvaluation) -> Outcome:
     evaluation.begin(prepared.settings)
     work = resume(prepared.videos, evaluation.rows(["path", "status", "made_from"]), conf.retry_failed)
     _report(prepared, work)
-    evaluation.forget(lambda row: (row["path"], row["made_from"]) in work.outdated)
+    evaluation.forget(work.outdated)
     evaluation.add([failed_row(video, video.reason or "") for video in work.not_made])
     with job_run(conf.tracking, store, "run.json", "evaluate", flatten(conf)) as tracker:
         if work.left:
@@ -125,9 +124,9 @@ def run(prepared: PreparedEvaluation) -> Outcome:
         seconds = time.monotonic() - began
         note = f"{len(work.left)} videos measured in {seconds:.0f} s on {prepared.num_workers} workers"
         with doing("writing the page"):
-            page = write_report(store, rows, note, videos)
+            page = write_report(evaluation, rows, note, videos)
         tracker.metrics(summary(rows))
-        tracker.table([{key: row[key] for key in row if not key.startswith("curve_")} for row in rows], "figures")
+        tracker.table(rows, "figures")
         tracker.artifact(page.encode(), "report/index.html")
     return Outcome(rows, work.num_there, work.num_failed_before, prepared.videos.notes)
 
@@ -154,11 +153,11 @@ def _report(prepared: PreparedEvaluation, work: Resume) -> None:
 
 def _measured(prepared: PreparedEvaluation, videos: Sequence[Listed]) -> Iterator[MetricRow]:
     """Rows in order of completion."""
-    from longtake.pipelines.datasets.video_workers import DIED, map_videos
+    from longtake.pipelines.datasets.video_workers import map_videos
     from longtake.pipelines.evaluate.measurer import Measurer
 
     for video, row in map_videos(videos, Measurer, (prepared.conf,), prepared.num_workers):
-        yield failed_row(video, DIED) if row is None else row
+        yield failed_row(video, row) if isinstance(row, str) else row
 
 
 def _collect(evaluation: Evaluation, rows: Iterator[MetricRow], total: int, tracker: Tracker) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from longtake.models.metrics.bootstrap import interval
 from longtake.models.metrics.catalog import CATALOG, Better, Entry
 from longtake.pipelines.evaluate.pages import copy_video, render
-from longtake.pipelines.evaluate.results import DONE, SCHEMA, Evaluation, MetricRow, video_of
+from longtake.pipelines.evaluate.results import DONE, Evaluation, MetricRow, video_of
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.terminal.exit_codes import Refused
 
@@ -20,7 +20,6 @@ Key = tuple[str, int]  # prompt and seed
 Table = Mapping[Key, MetricRow]
 NUM_SHOWN = 6  # pairs whose videos are on the page
 MIN_PAIRS = 6  # for a verdict: the interval of fewer is as wide as chance
-COLUMNS = [name for name in SCHEMA.names if not name.startswith("curve_")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ def check(folders: Sequence[str], options: Mapping[str, str]) -> Comparison:
 def compare(comparison: Comparison) -> Iterator[str]:
     """Writes differences.json and index.html; yields lines that report the pairs found."""
     folders = comparison.folders
-    every = [evaluation.rows(COLUMNS) for evaluation in comparison.evaluations]
+    every = [evaluation.rows() for evaluation in comparison.evaluations]
     tables = [_by_key(rows) for rows in every]
     shared = sorted(set.intersection(*map(set, tables)))
     if not shared:

@@ -7,10 +7,11 @@ import numpy as np
 import torch
 
 from longtake.models.metrics.measure import measure
+from longtake.models.video.notes import notes_text
 from longtake.models.video.reader import VideoReader
 from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.evaluate.networks import flow_name, load_clip, load_flow
-from longtake.pipelines.evaluate.results import failed_row, known_columns
+from longtake.pipelines.evaluate.results import DONE, failed_row, known_columns
 from longtake.pipelines.evaluate.settings import EvaluateConf
 from longtake.pipelines.runners.stages import quiet
 
@@ -32,13 +33,13 @@ class Measurer:
         except Exception as error:  # each library has its own; one broken video must not end the evaluation
             reason = " ".join(str(error).split()) or type(error).__name__
             return failed_row(video, reason[:500], time.process_time() - began)
-        return {**known_columns(video), "status": "done", **measured, "seconds": round(time.process_time() - began, 3)}
+        return {**known_columns(video), "status": DONE, **measured, "seconds": round(time.process_time() - began, 3)}
 
     def _measured(self, video: Listed) -> dict[str, Any]:
         about: dict[str, Any] = {"prompt": video.prompt, "borders": video.borders, "clip": self._clip}
         # An open file: of a copy the name would tell nobody anything.
         with video.local() as path, path.open("rb") as file, VideoReader(file) as reader:
             found = measure(reader.frames(), float(reader.fps), self._flow, size=self._size, **about)
-            notes = "; ".join(reader.notes) or None
+            notes = notes_text(reader.notes)
         curves = {f"curve_{name}": curve.astype(np.float32).tolist() for name, curve in found.curves.items()}
         return {"notes": notes, **found.values, **curves}

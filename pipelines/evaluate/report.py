@@ -11,7 +11,7 @@ from longtake.models.metrics.catalog import BY_NAME, CATALOG, Better, Entry
 from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.evaluate.pages import copy_video, render
 from longtake.pipelines.evaluate.pictures import curve, histogram
-from longtake.pipelines.evaluate.results import DONE, FAILED, NOT_MADE, MetricRow
+from longtake.pipelines.evaluate.results import DONE, FAILED, NOT_MADE, Evaluation, MetricRow
 from longtake.pipelines.files.store import Store
 
 JUDGES = ("mawe_code", "seam_ratio", "drift_color", "clip_score")  # the metrics that choose the best and the worst
@@ -43,21 +43,27 @@ class Card:
     curves: list[tuple[str, Markup]]
 
 
-def write_report(store: Store, rows: Sequence[MetricRow], note: str, videos: Mapping[str, Listed]) -> str:
+def write_report(evaluation: Evaluation, rows: Sequence[MetricRow], note: str, videos: Mapping[str, Listed]) -> str:
     """Writes index.html and copies of the videos on it; returns the page. `videos` are by the `made_from` of rows."""
-    shown = [videos[row["made_from"]] for _, some in chosen(rows) for row in some]
-    page = report(rows, note, _copied(store, shown))
-    store.put("index.html", page.encode())
+    shown = [row["made_from"] for _, some in chosen(rows) for row in some]
+    files = _copied(evaluation.store, [videos[one] for one in shown])
+    page = report(rows, note, files, evaluation.curves(shown))
+    evaluation.store.put("index.html", page.encode())
     return page
 
 
-def report(rows: Sequence[MetricRow], note: str, files: Mapping[str, str]) -> str:
-    """The page as HTML; `files` maps the path of a video to its copy, for the videos that are shown."""
+def report(rows: Sequence[MetricRow], note: str, files: Mapping[str, str], curves: Mapping[str, MetricRow]) -> str:
+    """The page as HTML; `files` maps the path of a video to its copy, for the videos that are shown.
+
+    `curves` are theirs, by the `made_from` of rows.
+    """
     good, failed, not_made = ([row for row in rows if row["status"] == kind] for kind in (DONE, FAILED, NOT_MADE))
     missing = f", {len(not_made)} not made by the bulk job" if not_made else ""
     flows = ", ".join(sorted({row["flow"] for row in good})) or "none"
-    groups = [(title, [_card(row, files[row["path"]]) for row in some if row["path"] in files])
-              for title, some in chosen(rows)]  # fmt: skip
+    groups = [
+        (title, [_card(row, files[row["path"]], curves[row["made_from"]]) for row in some if row["path"] in files])
+        for title, some in chosen(rows)
+    ]
     return render(
         "report.html.j2",
         title="Evaluation",
@@ -110,12 +116,12 @@ def _lines(rows: Sequence[MetricRow]) -> Iterator[MetricSummary]:
             yield MetricSummary(entry, mean, low, high, len(known) - len(finite), picture)
 
 
-def _card(row: MetricRow, file: str) -> Card:
+def _card(row: MetricRow, file: str, curves: MetricRow) -> Card:
     return Card(
         title=str(row["prompt"] or row["path"]),
         path=row["path"],
         file=file,
         facts=[(BY_NAME[n].title, row[n]) for n in (*JUDGES, "scuts", "flow_std") if row[n] is not None],
-        curves=[(title, curve(row[f"curve_{name}"], title)) for name, title in CURVES.items()
-                if row.get(f"curve_{name}")],
+        curves=[(title, curve(curves[f"curve_{name}"], title)) for name, title in CURVES.items()
+                if curves[f"curve_{name}"]],
     )  # fmt: skip

@@ -9,10 +9,11 @@ when a row is out of date, and measured again.
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from longtake.pipelines.datasets.video_list import Listed, shown
@@ -37,6 +38,7 @@ SCHEMA = pa.schema(
         *(pa.field(f"curve_{name}", pa.list_(pa.float32())) for name in CURVES),
     ]
 )
+COLUMNS = [name for name in SCHEMA.names if not name.startswith("curve_")]
 
 MetricRow = dict[str, Any]
 
@@ -85,27 +87,30 @@ class Evaluation:
         table = pa.table({name: [row.get(name) for row in rows] for name in SCHEMA.names}, SCHEMA)
         self._write(f"metrics/part-{number:06d}.parquet", table)
 
-    def rows(self, columns: Sequence[str] | None = None) -> list[MetricRow]:
-        """All rows, ordered by path."""
-        rows: list[MetricRow] = []
-        for match in self._parts():
-            part = pq.ParquetFile(pa.BufferReader(self.store.get(match[0])))
-            there = [name for name in columns or SCHEMA.names if name in part.schema_arrow.names]
-            # A part of an earlier release may lack a column.
-            rows += [dict.fromkeys(columns or SCHEMA.names) | row for row in part.read(there).to_pylist()]
+    def rows(self, columns: Sequence[str] = COLUMNS) -> list[MetricRow]:
+        """All rows, ordered by path; without their curves, which grow with the length of a video."""
+        rows = [row for match in self._parts() for row in self._open(match).read(columns).to_pylist()]
         return sorted(rows, key=lambda row: row["path"])
 
-    def forget(self, outdated: Callable[[MetricRow], bool]) -> None:
-        """Removes rows, which `outdated` gets without their curves."""
-        names = [name for name in SCHEMA.names if not name.startswith("curve_")]
-        for match in self._parts():
-            table = pq.read_table(pa.BufferReader(self.store.get(match[0])))
-            rows = table.select([name for name in names if name in table.column_names]).to_pylist()
-            kept = [number for number, row in enumerate(rows) if not outdated(dict.fromkeys(names) | row)]
-            if not kept:
+    def curves(self, made_from: Collection[str]) -> dict[str, MetricRow]:
+        """The curves of a few rows, by their `made_from`."""
+        wanted = pc.field("made_from").isin(list(made_from))
+        columns = ["made_from", *(f"curve_{name}" for name in CURVES)]
+        tables = (self._open(match).read(columns).filter(wanted) for match in self._parts())
+        return {row["made_from"]: row for table in tables for row in table.to_pylist()}
+
+    def forget(self, made_from: Collection[str]) -> None:
+        """Removes rows."""
+        for match in self._parts() if made_from else ():
+            table = self._open(match).read()
+            kept = table.filter(~pc.field("made_from").isin(list(made_from)))
+            if not len(kept):
                 self.store.delete(match[0])
-            elif len(kept) < len(rows):
-                self._write(match[0], table.take(kept))
+            elif len(kept) < len(table):
+                self._write(match[0], kept)
+
+    def _open(self, match: re.Match[str]) -> pq.ParquetFile:
+        return pq.ParquetFile(pa.BufferReader(self.store.get(match[0])))
 
     def _write(self, part: str, table: pa.Table) -> None:
         sink = pa.BufferOutputStream()

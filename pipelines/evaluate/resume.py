@@ -16,11 +16,11 @@ from longtake.pipelines.evaluate.results import FAILED, NOT_MADE, MetricRow
 
 @dataclass(frozen=True, slots=True)
 class Resume:
-    """The work of a run. `outdated` holds the `made_from` of rows that go, None for those of an earlier release."""
+    """The work of a run."""
 
     left: list[Listed]  # to be measured
     not_made: list[Listed]
-    outdated: set[tuple[str, str | None]]  # path and `made_from`
+    outdated: set[str]  # the `made_from` of rows that go
     num_there: int  # measured by an earlier run
     num_failed_before: int
     notes: list[str]  # a line each
@@ -29,11 +29,12 @@ class Resume:
 def resume(videos: Sequence[Listed], rows: Sequence[MetricRow], retry_failed: bool = False) -> Resume:
     """`rows` have path, status and made_from."""
     listed, paths = {video.digest for video in videos}, {video.path for video in videos}
-    current = [row for row in rows if row["made_from"] in listed and row["status"] != NOT_MADE]
-    again = [row for row in current if retry_failed and row["status"] == FAILED]
     not_made = [row for row in rows if row["status"] == NOT_MADE]
-    changed = [row for row in rows if row["made_from"] not in listed and row["path"] in paths and row not in not_made]
-    gone = [row for row in rows if row["path"] not in paths and row not in not_made]
+    measured = [row for row in rows if row["status"] != NOT_MADE]
+    current = [row for row in measured if row["made_from"] in listed]
+    again = [row for row in current if retry_failed and row["status"] == FAILED]
+    changed = [row for row in measured if row["made_from"] not in listed and row["path"] in paths]
+    gone = [row for row in measured if row["path"] not in paths]
     kept = {row["made_from"] for row in current} - {row["made_from"] for row in again}
     failed = sum(row["status"] == FAILED and row["made_from"] in kept for row in current)
     notes = []
@@ -44,7 +45,7 @@ def resume(videos: Sequence[Listed], rows: Sequence[MetricRow], retry_failed: bo
     return Resume(
         left=[video for video in videos if video.made and video.digest not in kept],
         not_made=[video for video in videos if not video.made],
-        outdated={(row["path"], row["made_from"]) for row in (*changed, *again, *not_made)},
+        outdated={row["made_from"] for row in (*changed, *again, *not_made)},
         num_there=len(kept) - failed,
         num_failed_before=failed,
         notes=notes,

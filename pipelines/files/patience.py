@@ -17,7 +17,8 @@ FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 10.0
 
 # Answers, not outages: asking again gives the same. FileExistsError is one of a creation, which the caller expects.
 FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
-FINAL_NUMBERS = (errno.ENOSYS, errno.ENOTSUP, errno.EINVAL, errno.ENOSPC)
+# EBUSY is that of s3fs for a file that changed.
+FINAL_NUMBERS = (errno.ENOSYS, errno.ENOTSUP, errno.EINVAL, errno.ENOSPC, errno.EBUSY)
 TEMPORARY_NAMES = ("Timeout", "Connection", "Disconnected", "Unavailable", "SlowDown", "Throttl", "HTTPClientError")
 
 

@@ -27,7 +27,10 @@ from longtake.models.video.sound import Sound
 
 
 class VideoWriter:
-    """`with VideoWriter(path, fps=8) as writer: writer.write(segment.frames)`; the first frames decide the size."""
+    """`with VideoWriter(path, fps=8) as writer: writer.write(segment.frames)`; the first frames decide the size.
+
+    `notes` is complete at the end: a line on sound that could not be written.
+    """
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class VideoWriter:
         if self.path.is_dir():
             raise IsADirectoryError(f"cannot write {self.path}: it is a folder")
         self.fps, self.keep_partial, self.sound = fps, keep_partial, sound
+        self.notes: list[str] = []
         self._encoder: Mp4Encoder | None = None
         self._refused = False
         self._part = self.path.with_name(f".{self.path.name}.part")
@@ -92,7 +96,7 @@ class VideoWriter:
         except (av.FFmpegError, ValueError, OSError) as error:
             if self.sound is None:
                 raise
-            self.sound.notes.append(f"its sound is left out: {error}")
+            self.notes.append(f"its sound is left out: {error}")
             return plain(fragments)
 
     def _put(self, file: FileIO, data: bytes, durable: bool = False) -> None:

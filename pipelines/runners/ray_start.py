@@ -13,7 +13,7 @@ from longtake.pipelines.terminal.exit_codes import Refused
 # FOLDER/session_2026-11-28_19-45-03_123456_4194304/sockets/plasma_store has to fit into the 107 bytes of an address.
 MAX_FOLDER_BYTES = 107 - len("/session_2026-11-28_19-45-03_123456_4194304/sockets/plasma_store")
 MIN_FREE_BYTES = 64 << 20  # for the logs and sockets of a session
-PATIENCE_S = 10.0  # for a cluster that is just starting
+ANSWER_S = 10.0  # for a cluster that is just starting
 SHORT = Path("/tmp/ray")
 
 
@@ -63,7 +63,7 @@ def why_no_start(error: BaseException, folder: Path, timeout_s: float) -> str:
     return f"Ray cannot start here: {text[:300]} ({hint})"
 
 
-def check_answers(address: str, setting: str, patience_s: float = PATIENCE_S) -> None:
+def check_answers(address: str, setting: str, patience_s: float = ANSWER_S) -> None:
     """Raises Refused if nothing listens at host:port; Ray itself would wait for minutes, deaf to signals."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():

@@ -40,7 +40,7 @@ from longtake.pipelines.terminal.progress import doing
 from longtake.pipelines.terminal.signals import own_signals
 
 NAME = "longtake"
-PATIENCE_S = 5.0  # for an object store that does not answer: requests wait meanwhile
+STORE_PATIENCE_S = 5.0  # for an object store that does not answer: requests wait meanwhile
 STOP_S = 10.0  # beyond `drain_s`, for the rest of a shutdown
 
 
@@ -58,7 +58,7 @@ class Endpoint:
     def __init__(self, conf: ServeConf, factories: Factories | None = None) -> None:
         """`factories` replace the bundle's stages in tests."""
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-        self._conf, self._takes = conf, Takes(Store(conf.serve.takes, PATIENCE_S))
+        self._conf, self._takes = conf, Takes(Store(conf.serve.takes, STORE_PATIENCE_S))
         self._engine = Engine(conf, self._takes, factories)
         self._app = create_app(self._engine, self._takes, conf)
         self._engine.start()

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -44,8 +44,8 @@ def libraries_to(path: Path) -> Iterator[TextIO]:
     root = logging.getLogger()
     level = root.level
     try:
-        results = text_stream(saved[1], out.encoding, lossy=False) if _descriptor(out) == 1 else out
-        sys.stdout = _Results(results, log)
+        results = text_stream(saved[1], out.encoding, lossy=False, name="stdout") if _descriptor(out) == 1 else out
+        sys.stdout = Results(results, log)
         lines = text_stream(saved[2], err.encoding, lossy=True) if _descriptor(err) == 2 else err
         sys.stderr = log
         for stream in (out, err):
@@ -68,14 +68,21 @@ def libraries_to(path: Path) -> Iterator[TextIO]:
             os.dup2(old, number)
 
 
-class _Results(io.TextIOBase):
-    """`sys.stdout` of a command: the main thread's go to `results`, those of other threads to the log."""
+class Results(io.TextIOBase):
+    """`sys.stdout` of a command: the main thread's lines go to `results`, those of other threads to the log.
+
+    `make_room` is called before a line, which may go to the same terminal as a status.
+    """
 
     def __init__(self, results: TextIO, log: TextIO) -> None:
         self._results, self._log = results, log
+        self.make_room: Callable[[], None] = lambda: None
 
     def write(self, text: str, /) -> int:
-        return self._stream.write(text)
+        stream = self._stream
+        if stream is self._results:
+            self.make_room()
+        return stream.write(text)
 
     def flush(self) -> None:
         self._stream.flush()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from longtake.pipelines.terminal.limit import LineLimit
-from longtake.pipelines.terminal.log_file import libraries_to, new_log_file
+from longtake.pipelines.terminal.log_file import Results, libraries_to, new_log_file
 from longtake.pipelines.terminal.progress import Progress, Status, bar
 from longtake.pipelines.terminal.screen import Screen
 
@@ -30,6 +30,8 @@ def session(command: str, debug: bool = False) -> Iterator[None]:
         progress = (
             Progress(lambda status: screen.status(bar(status)), REDRAW_S) if screen.is_terminal else Progress(_log)
         )
+        assert isinstance(sys.stdout, Results), "libraries_to puts it there"
+        sys.stdout.make_room = lambda: screen.status("")
         with progress:
             try:
                 yield

@@ -3,11 +3,15 @@
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from types import FrameType
+from typing import Any
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
+IMPORT_S = 30.0
+_postponed_s: dict[int, float] = {}  # when a signal came first that waits for the end of an import
 
 
 class Stopped(KeyboardInterrupt):
@@ -22,7 +26,9 @@ def catch_signals() -> "Received":
     """Makes both signals raise Stopped. Ctrl-C stays ignored in a command that a shell began so (`nohup`, `&`)."""
     received = Received()
 
-    def note(number: int, _: object) -> NoReturn:
+    def note(number: int, frame: FrameType | None) -> None:
+        if postponed(number, frame):
+            return
         received.number = number
         raise Stopped("", number)
 
@@ -40,6 +46,30 @@ class Received:
     def exit_code(self, stop: KeyboardInterrupt) -> int:
         """The code of the command that `stop` ended."""
         return getattr(stop, "exit_code", 128 + (self.number or signal.SIGINT))
+
+
+def postponed(number: int, frame: FrameType | None) -> bool:
+    """Whether a signal comes while something is imported: then it is sent again until that is over.
+
+    torch aborts the process when an exception crosses its initialization in C++. No import takes longer than IMPORT_S
+    without being stuck.
+    """
+    now = time.monotonic()
+    if not _is_importing(frame) or now - _postponed_s.setdefault(number, now) > IMPORT_S:
+        _postponed_s.pop(number, None)
+        return False
+    again = threading.Timer(0.05, os.kill, (os.getpid(), number))
+    again.daemon = True  # it must not delay the end
+    again.start()
+    return True
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def end_at_once(code: int) -> None:

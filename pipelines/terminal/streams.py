@@ -9,30 +9,33 @@ from typing import Any, TextIO
 ESCAPES = "backslashreplace"  # a terminal that is ASCII shows `\u4e2d` where the name of a file has a sign
 
 
+NAMES = {1: "stdout", 2: "stderr"}
+
+
 class _Reader(io.FileIO):
     """A descriptor whose reader may leave, as `head` does: what it does not read is dropped.
 
     `lossy` drops what cannot be written for any reason: the lines of a job must not end it when their disk is full.
     """
 
-    def __init__(self, descriptor: int, lossy: bool) -> None:
+    def __init__(self, descriptor: int, lossy: bool, name: str) -> None:
         super().__init__(descriptor, "w", closefd=False)
-        self._lossy = lossy
+        self._lossy, self._name = lossy, name
 
     def write(self, data: Any, /) -> int:
         try:
             return super().write(data)
         except BrokenPipeError:
             return len(data)
-        except OSError:
+        except OSError as error:
             if not self._lossy:
-                raise
+                raise OSError(error.errno, error.strerror, self._name) from None
             return len(data)
 
 
-def text_stream(descriptor: int, encoding: str, lossy: bool) -> TextIO:
-    """A stream of text that is written line by line."""
-    file = io.BufferedWriter(_Reader(descriptor, lossy))
+def text_stream(descriptor: int, encoding: str, lossy: bool, name: str = "") -> TextIO:
+    """A stream of text that is written line by line; errors say `name`."""
+    file = io.BufferedWriter(_Reader(descriptor, lossy, name or NAMES.get(descriptor, "")))
     return io.TextIOWrapper(file, encoding, ESCAPES, line_buffering=True)
 
 
@@ -63,7 +66,7 @@ def finish(code: int) -> int:
         sys.stdout.flush()
     except (OSError, ValueError) as error:
         if code == 0:
-            print(f"longtake: error: stdout: {error}", file=sys.stderr)
+            print(f"longtake: error: {error}", file=sys.stderr)
             code = 1
     sys.stdout = None  # else Python would try again at its end, and exit with 120
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

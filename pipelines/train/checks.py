@@ -13,8 +13,12 @@ from longtake.pipelines.datasets.video_list import VideoList, list_videos
 from longtake.pipelines.files.store import Store, refuse_ray_copy
 from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.train.settings import NEEDED, TrainConf
+from longtake.pipelines.train.split import check_same
 
 BEGUN = "training.json"  # in `work`
+MEMORIES = ("cam", "apm")  # parts of a bundle
+# Of `memory`: a training may get longer, and what is measured and saved on the way is not what is trained.
+FREE = ("loop.steps", "loop.gate_every", "loop.checkpoint_s", "held_out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +48,6 @@ def check(conf: TrainConf) -> PreparedTraining:
     changed = [f"{key}={was} (now: {now.get(key)})" for key, was in before.items() if was != now.get(key)]
     if changed:
         raise ValueError(f"work={conf.work} holds a training with other settings: {'; '.join(changed)}")
-    from longtake.pipelines.train.split import check_same
-
     check_same(conf.folder, videos)
     # After everything cheaper: torch and transformers take seconds.
     from longtake.models.stages.bundle import CLASSES, check_tensors, load_bundle
@@ -63,10 +65,10 @@ def record_begin(conf: TrainConf) -> None:
 
 
 def _begun_by(conf: TrainConf) -> dict[str, Any]:
-    """The settings that clips and checkpoints depend on: a restart must have the same."""
-    weights = {name: hash_of(bundle_path(conf.bundle) / name) for name in ("unet", "vae", "image_encoder")}
-    shape = ("base_frozen", "image_tokens", "condition_channels", "merger_head_dim")
-    own = {f"memory.{name}": flatten(conf.memory)[name] for name in shape}
+    """The settings that clips, checkpoints and the bundle depend on: a restart must have the same."""
+    started_from = () if conf.fresh else MEMORIES
+    weights = {name: hash_of(bundle_path(conf.bundle) / name) for name in (*NEEDED, *started_from)}
+    own = {f"memory.{name}": value for name, value in flatten(conf.memory).items() if name not in FREE}
     clips = {f"clips.{name}": value for name, value in flatten(conf.clips).items()}
     common = {name: getattr(conf, name) for name in ("manifest", "held_out", "fresh", "seed")}
     read: dict[str, Any] = json.loads(json.dumps({**common, **clips, **own, **weights}))  # as it will be read

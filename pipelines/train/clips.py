@@ -7,8 +7,6 @@ continue. Trainers draw any clip by its number: a resumed training draws the sam
 Shapes: t frames of the target, f condition frames, c h w latent channels, rows, columns, H W pixels, e embedding.
 """
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -28,13 +26,15 @@ from longtake.models.nets.text import check_length
 from longtake.models.stages.bundle import load_bundle
 from longtake.models.training.memories import CLIP_FRAMES, CONDITION, TARGET, MemoryBatch
 from longtake.models.video.frames import to_float, to_uint8, upscale
+from longtake.models.video.notes import notes_text
 from longtake.models.video.reader import VideoReader
 from longtake.pipelines.datasets.video_list import Listed
-from longtake.pipelines.datasets.video_workers import DIED, map_videos
+from longtake.pipelines.datasets.video_workers import map_videos
 from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.runners.stages import quiet
 from longtake.pipelines.train.settings import NEEDED, CutParams
 
+NOTES = "notes"  # in the metadata of a file: `notes_text` of its video
 ARRAYS = ("latents", "condition", "anchor", "anchor_frame")
 
 
@@ -53,14 +53,15 @@ class ClipEncoder:
         self._size = rows * factor(self._vae), columns * factor(self._vae)
 
     def __call__(self, video: Listed) -> dict[str, Any]:
-        """{"clips", "reason", "notes"}; a video without clips has a reason, and the others continue."""
+        """{"reason"}: why the video has no clips, or None. Everything else is in its file."""
         try:
-            return self._write(video)
+            self._write(video)
         except Exception as error:  # each library has its own
-            return _no_clips(" ".join(str(error).split()) or type(error).__name__)
+            return {"reason": " ".join(str(error).split()) or type(error).__name__}
+        return {"reason": None}
 
     @torch.inference_mode()
-    def _write(self, video: Listed) -> dict[str, Any]:
+    def _write(self, video: Listed) -> None:
         video.check()
         if not (video.prompt or "").strip():
             raise ValueError("it has no caption: a column prompt, text or caption")
@@ -74,15 +75,14 @@ class ClipEncoder:
             needed = {start + int(offset) for start in starts for offset in spread}
             # Only needed frames are kept, small: a long video does not fit into memory.
             kept = {n: self._small(frame) for n, frame in enumerate(reader.frames()) if n in needed}
-            notes = "; ".join(reader.notes) or None
+            schema = SCHEMA.with_metadata({NOTES: notes_text(reader.notes) or ""})
         target = clip_file(self._folder, video)
         part = target.with_name(f"{target.name}.{os.getpid()}.part")
-        with pq.ParquetWriter(part, SCHEMA, compression="zstd") as writer:
+        with pq.ParquetWriter(part, schema, compression="zstd") as writer:
             for start in starts:
                 clip = np.stack([kept[start + int(offset)] for offset in spread])
                 writer.write_table(self._table(clip, video, start), row_group_size=1)
         part.replace(target)
-        return {"clips": len(starts), "reason": None, "notes": notes}
 
     def _small(self, frame: UInt8[np.ndarray, "h0 w0 3"]) -> UInt8[np.ndarray, "H W 3"]:
         small: UInt8[np.ndarray, "H W 3"] = to_uint8(upscale(_cropped(frame[None], *self._size), *self._size))[0]
@@ -103,10 +103,6 @@ class ClipEncoder:
         return pa.table(columns, SCHEMA)
 
 
-def _no_clips(reason: str) -> dict[str, Any]:
-    return {"clips": 0, "reason": reason, "notes": None}
-
-
 SCHEMA = pa.schema(
     [("path", pa.string()), ("start", pa.int64()), ("caption", pa.string())]
     + [column for name in ARRAYS for column in ((name, pa.binary()), (f"{name}_shape", pa.list_(pa.int64())))]
@@ -124,23 +120,19 @@ def clip_starts(num_frames: int, params: CutParams) -> list[int]:
 
 def clip_file(folder: Path, video: Listed) -> Path:
     """The file for the clips of a video; another caption, or another version of the video, has another file."""
-    about = json.dumps([video.url, video.member, video.prompt, video.version])
-    return folder / f"{hashlib.sha256(about.encode()).hexdigest()[:24]}.parquet"
+    return folder / f"{video.digest}.parquet"
 
 
 def encode_clips(
     videos: Sequence[Listed], bundle: str, folder: Path, params: CutParams, seed: int, device: str
-) -> Iterator[tuple[Listed, dict[str, Any]]]:
-    """Each video with the row of ClipEncoder, as videos are done, from workers of the cluster this process has joined.
-
-    A video that kills its worker gets a reason like any other.
-    """
+) -> Iterator[tuple[Listed, str | None]]:
+    """Each video with the reason why it has no clips, or None, from workers of the cluster this process has joined."""
     import ray
 
     there = ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1)  # type: ignore[no-untyped-call]
     about = (bundle, folder, params, seed, device)
     for video, row in map_videos(videos, ClipEncoder, about, int(there), num_gpus=1 if device == "cuda" else 0):
-        yield video, _no_clips(DIED) if row is None else row
+        yield video, row if isinstance(row, str) else row["reason"]
 
 
 class ClipFolder:
@@ -150,9 +142,12 @@ class ClipFolder:
         self._places = [(file, row) for file, count in files for row in range(count)]
 
     @staticmethod
-    def count(file: Path) -> int:
-        """The number of clips in a file."""
-        return int(pq.ParquetFile(file).num_row_groups)
+    def about(file: Path) -> tuple[int, str | None]:
+        """The number of clips in a file, and the notes of its video; none without a file."""
+        if not file.exists():
+            return 0, None
+        about = pq.read_metadata(file)
+        return about.num_row_groups, (about.metadata or {}).get(NOTES.encode(), b"").decode() or None
 
     def __len__(self) -> int:
         return len(self._places)

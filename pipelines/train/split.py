@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from longtake.models.video.notes import count_kinds
 from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.terminal.progress import counts, doing
-from longtake.pipelines.train.clips import ClipFolder, clip_file, encode_clips
 from longtake.pipelines.train.settings import CutParams
 
 logger = logging.getLogger(__name__)
@@ -60,10 +60,8 @@ def check_same(folder: Path, videos: Sequence[Listed]) -> None:
     store = Store(folder)
     if not store.exists(VIDEOS):
         return
-    rows = _read(store)
-    known = all("made_from" in row for row in rows)  # an earlier release wrote the paths alone
-    before = {(row["path"], row["made_from"] if known else "") for row in rows}
-    now = {(video.path, _made_from(video) if known else "") for video in videos}
+    before = {(row["path"], row["made_from"]) for row in _read(store)}
+    now = {(video.path, _made_from(video)) for video in videos}
     changed = sorted({path for path, _ in before ^ now})
     if changed:
         names = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
@@ -86,9 +84,7 @@ def _made_from(video: Listed) -> str:
 def _report(rows: Sequence[dict[str, Any]]) -> None:
     """Says how many videos give clips, why others give none, and what was guessed or converted."""
     without = Counter(row["reason"] for row in rows if not row["clips"])
-    noted: Counter[str] = Counter()
-    for row in rows:  # a note is its kind, a colon, numbers
-        noted.update({note.partition(": ")[0] for note in (row.get("notes") or "").split("; ") if note})
+    noted = count_kinds(row["notes"] for row in rows)
     logger.info("%d of %d videos give clips; %s lists all", len(rows) - without.total(), len(rows), VIDEOS)
     for texts, what in ((without, "without clips"), (noted, "with a note")):
         for text, count in texts.most_common(NUM_SAID):
@@ -98,22 +94,27 @@ def _report(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _cut(cutting: Cutting, videos: Sequence[Listed]) -> list[dict[str, Any]]:
-    """A row for every video; clips of an earlier attempt are kept."""
+    """A row for every video; clips of an earlier attempt are kept, files that it left incomplete are not."""
+    # Not above: it imports torch and transformers, and checks of a training need none of them.
+    from longtake.pipelines.train.clips import ClipFolder, clip_file, encode_clips
+
     folder = cutting.folder / "clips"
     folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob("*.part"):
+        left.unlink()
     missing = [video for video in videos if not clip_file(folder, video).exists()]
-    told: dict[Listed, dict[str, Any]] = {}
+    reasons: dict[Listed, str | None] = {}
     if missing:
         about = (cutting.bundle, folder, cutting.clips, cutting.seed, cutting.device)
-        with doing(lambda seconds: counts(len(told), len(missing), "videos cut into clips", seconds)):
-            for video, row in encode_clips(missing, *about):
-                told[video] = row
+        with doing(lambda seconds: counts(len(reasons), len(missing), "videos cut into clips", seconds)):
+            for video, reason in encode_clips(missing, *about):
+                reasons[video] = reason
     rows = []
     for video in videos:
-        file, row = clip_file(folder, video), told.get(video, {})
-        count = ClipFolder.count(file) if file.exists() else 0
-        own = {"path": video.path, "file": file.name, "clips": count, "reason": row.get("reason")}
-        rows.append({**own, "notes": row.get("notes"), "made_from": _made_from(video)})
+        file = clip_file(folder, video)
+        count, notes = ClipFolder.about(file)
+        own = {"path": video.path, "file": file.name, "clips": count, "reason": reasons.get(video)}
+        rows.append({**own, "notes": notes, "made_from": _made_from(video)})
     return rows
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 from pathlib import Path
 
+from longtake.pipelines.files.text_lines import text_lines
+
 MIN_CHARS = 16
 _KEY = re.compile(r"[A-Za-z0-9._~+/=-]+")  # fits into a header and into a cookie
 MAX_BUCKETS = 10_000
@@ -38,11 +40,12 @@ def read_keys(path: str | None) -> Keys:
     if path is None:
         return Keys()
     try:
-        lines = Path(path).read_text("utf-8").splitlines()
+        with Path(path).open("rb") as file:
+            lines = list(text_lines(file))
     except OSError as error:
         raise ValueError(f"serve.keys_file={path} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ValueError(f"serve.keys_file={path} is not a text file in UTF-8") from None
+    except ValueError as error:
+        raise ValueError(f"serve.keys_file={path}: {error}") from None
     keys = {number: text for number, line in enumerate(lines, 1) if (text := line.partition("#")[0].strip())}
     if not keys:
         raise ValueError(f"serve.keys_file={path} has no key: put one on a line, such as `openssl rand -hex 32` makes")

@@ -27,7 +27,7 @@ from longtake.pipelines.serve.library.takes import Status, Take
 
 router = APIRouter(prefix="/v1/videos/{video_id}/hls", tags=["Streams"])
 PLAYLIST = "application/vnd.apple.mpegurl"
-PATIENCE_S = 20.0  # a player waits this long for the first fragment
+FIRST_FRAGMENT_S = 20.0  # a player waits this long for the first fragment
 Index = Annotated[int, Path(ge=0)]
 
 
@@ -69,7 +69,7 @@ async def hls_segment(request: Request, take: OwnTake, service: Service, index: 
 async def _wait_for_first(service: VideoService, take: Take) -> None:
     source = fragments(service, take)
     try:
-        await asyncio.wait_for(anext(source, None), PATIENCE_S)
+        await asyncio.wait_for(anext(source, None), FIRST_FRAGMENT_S)
     except TimeoutError:
         return
     finally:

@@ -150,20 +150,7 @@ def read_take(data: bytes) -> Take:
     if not isinstance(values, dict):
         raise ValueError("it is not a JSON object")
     known = {field.name for field in fields(Take)}
-    values |= _old_settings(values.get("settings", []))
     return from_plain(Take, {name: value for name, value in values.items() if name in known})
-
-
-def _old_settings(texts: object) -> dict[str, object]:
-    """Fields that older records kept in `settings`, as texts such as "base.num_inference_steps=8"."""
-    names = {SETTING_KEYS[name]: name for name in ("num_inference_steps", "guidance_scale")}
-    found: dict[str, object] = {}
-    for text in texts if isinstance(texts, list) else [texts]:
-        key, _, value = str(text).partition("=")
-        if key not in names:
-            raise ValueError(f"settings={text}: it is neither {' nor '.join(names)}")
-        found[names[key]] = json.loads(value)
-    return found
 
 
 class Takes:

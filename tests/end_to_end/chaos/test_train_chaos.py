@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 
 from longtake.models.toy_world.render import render
 from longtake.models.toy_world.world import sample_scene
+from longtake.pipelines.datasets.video_workers import DIED
 from longtake.pipelines.files.video_file import VideoWriter
 from tests.end_to_end.chaos.test_chaos import kill_tree, own_env
 
@@ -100,7 +101,7 @@ def test_a_video_that_kills_its_worker_costs_that_video_alone(clips, random_bund
     end(start(clips, random_bundle, tmp_path, "memory.loop.steps=2", "memory.loop.batch=2", PYTHONPATH=path))
     rows = {row["path"]: row for row in map(json.loads, (tmp_path / "work/videos.jsonl").read_text().splitlines())}
     assert [rows[f"{i}.mp4"]["clips"] for i in range(6)] == [2, 0, 2, 2, 2, 2]
-    assert rows["1.mp4"]["reason"] == "no worker had an answer in 3 attempts"
+    assert rows["1.mp4"]["reason"] == DIED
     attempts = len(kills.read_text())  # one character each
     assert attempts == 3
     figure(videos=len(rows), gave_clips=sum(row["clips"] > 0 for row in rows.values()), attempts=attempts)

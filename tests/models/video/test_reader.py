@@ -227,7 +227,7 @@ def test_damage_in_the_middle_is_left_out_and_its_time_is_kept():
     assert "repeated frames" in reader.notes[1]
 
 
-@pytest.mark.parametrize("data", [b"", b"this is no video\n" * 50, bytes(5000)])
+@pytest.mark.parametrize("data", [b"this is no video\n" * 50, bytes(5000)])
 def test_without_any_frame_there_is_one_clear_error(data, tmp_path):
     (tmp_path / "a.mp4").write_bytes(data)
     for source, name in ((tmp_path / "a.mp4", str(tmp_path / "a.mp4")), (io.BytesIO(data), "")):
@@ -269,3 +269,10 @@ def test_pictures_are_not_kept():
     for frame in VideoReader(video(levels(30))).frames():
         seen.append(weakref.ref(frame))
         assert sum(one() is not None for one in seen) <= 2
+
+
+def test_an_empty_file_is_empty(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    for source, name in ((tmp_path / "a.mp4", rf"{tmp_path}/a.mp4: "), (io.BytesIO(), "")):
+        with pytest.raises(ValueError, match=f"^{name}it is empty$"):
+            VideoReader(source)

@@ -109,7 +109,7 @@ def test_black_frames_always_stop_a_video_and_another_seed_may_help(ray_cluster,
     assert (tally.done, tally.failed) == (1, 1)
     row = manifest_of(tmp_path / "plain").loc["v1"]
     assert row.reason == black and tried(row) == [{"seed": 1, "reason": black}]
-    how = ("num_frames=40", "quality.on_failure=reseed")
+    how = ("num_frames=40", "quality.on_failure=reseed", "quality.max_scuts=40")  # as many as there are frames
     assert run_job(prompts_in(tmp_path, ODD), tmp_path / "reseed", *how, spoil="black").done == 1
     assert [attempt["reason"] for attempt in tried(check_reseeded(tmp_path, tmp_path / "reseed"))] == [black] * 3 + [
         None

@@ -3,7 +3,7 @@
 import pytest
 
 from longtake.pipelines.bulk import progress as bulk_progress
-from longtake.pipelines.bulk.progress import BulkProgress, exit_code, status, summary
+from longtake.pipelines.bulk.progress import BulkProgress, exit_code, status, stopped, summary
 from longtake.pipelines.bulk.records import Tally
 
 
@@ -52,6 +52,13 @@ def test_the_end_counts_every_row_and_hides_no_failure(tally, text, code):
     line = summary("/data/out", tally)
     assert line.startswith("/data/out: ") and text in line
     assert exit_code(tally) == code
+
+
+@pytest.mark.report("B2")
+def test_a_job_that_is_stopped_does_not_count_failed_rows_as_videos():
+    text = stopped("/data/out", Tally(total=9, skipped=2, failed_before=1, done=1, failed=2))
+    assert text == "out=/data/out: 3 of 9 videos are finished, 3 rows failed; run the same command again"
+    assert "failed" not in stopped("/data/out", Tally(total=9, done=1))
 
 
 @pytest.mark.xdist_group("ray")

@@ -12,7 +12,7 @@ from longtake.pipelines.api import Longtake, write_mp4
 from longtake.pipelines.bulk.regenerate import find, remake
 from longtake.pipelines.config.conf import load
 from longtake.pipelines.config.provenance import hash_of, video_settings
-from longtake.pipelines.datasets.manifest import Manifest, VideoRow, cues_text
+from longtake.pipelines.datasets.manifest import Manifest, VideoRow, cues_text, request_hash
 from longtake.pipelines.files.store import Store
 
 PROMPT, CUES = "a large red circle moves right", (Cue(16, "a small blue ring bounces"),)
@@ -50,6 +50,7 @@ def made(random_bundle, tmp_path_factory):
         encode_s=1.0,
         finished_at=datetime.now(UTC),
     )
+    row = replace(row, request_sha256=request_hash(row))
     Manifest(Store(folder)).record(row)
     return folder, row
 
@@ -77,3 +78,17 @@ def test_a_video_that_failed_or_has_other_weights_cannot_be_made_again(made):
         find(str(folder), "b")
     with pytest.raises(ValueError, match="the video was made with 0000"):
         find(str(folder), "c")
+
+
+@pytest.mark.report("B11")
+@pytest.mark.parametrize(
+    ("place", "says"),
+    [
+        ("nothing here", r"^manifest=/.*nothing here: no bulk job has written there$"),
+        ("foo://bucket", r"^manifest=foo://bucket: it cannot be read \(Protocol not known: foo\)$"),
+    ],
+)
+def test_a_place_without_a_manifest_is_named(place, says, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=says):
+        find(place, "a")

@@ -13,7 +13,7 @@ from longtake.pipelines.bulk.rows import Rows
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.bulk.survey import Survey
 from longtake.pipelines.bulk.video import BulkVideo
-from longtake.pipelines.datasets.manifest import Manifest, VideoRow
+from longtake.pipelines.datasets.manifest import Manifest
 from longtake.pipelines.files.store import Store
 from tests.support.places import REPORTS
 
@@ -87,6 +87,15 @@ def test_a_row_that_changed_is_refused_by_its_id(tmp_path, change):
     assert make_all(tmp_path, "changed=keep") == [] and "circle 1" in prompts_of(tmp_path)
     assert make_all(tmp_path, "changed=remake") == ["v1"] and len(prompts_of(tmp_path)) == 4
     assert make_all(tmp_path) == []
+
+
+@pytest.mark.report("B1")
+def test_a_finished_row_that_became_invalid_is_refused_with_its_reason(tmp_path):
+    write(tmp_path, ROWS)
+    make_all(tmp_path)
+    write(tmp_path, [ROWS[0], {**ROWS[1], "num_frames": -4}, *ROWS[2:]])
+    with pytest.raises(ValueError, match=r"\(v1 from p.jsonl:2\); 1 invalid rows: p.jsonl:2: num_frames=-4"):
+        survey_of(tmp_path)[0].read()
 
 
 @pytest.mark.report("B1", "C11")
@@ -169,14 +178,3 @@ def test_a_finished_job_is_surveyed_without_loading_a_model(tmp_path, monkeypatc
     make_all(tmp_path)
     monkeypatch.setitem(sys.modules, "longtake.pipelines.runners.stages", None)  # an import of it raises
     assert survey_of(tmp_path)[0].read().is_kept.all()
-
-
-def test_a_dataset_of_an_earlier_release_is_compared_by_its_columns(tmp_path):
-    write(tmp_path, ROWS)
-    make_all(tmp_path)
-    manifest = Manifest(Store(tmp_path / "out"))
-    rows = [replace(row, request_sha256=None) for row in manifest.rows()]
-    manifest.store.remove("manifest")
-    for row in rows:
-        manifest.record(VideoRow(**{name: getattr(row, name) for name in VideoRow.__dataclass_fields__}))
-    assert make_all(tmp_path) == []

@@ -8,8 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from s3fs.core import S3File
 
 from longtake.pipelines.datasets.prompt_files import PromptFile, Read, find_files, read_file
+from longtake.pipelines.files.store import Store
 from tests.support.places import REPORTS
 
 
@@ -93,14 +95,18 @@ def test_a_name_with_brackets_is_no_glob_when_there_is_such_a_file(tmp_path):
         ({"a.parquet.gz": b""}, "", "a.parquet.gz is not a prompt file .*; all but parquet also .gz"),
         ({"a.txt": b"one", "a.csv": b"prompt"}, "", "a.csv and a.txt would give their rows the same ids; rename one"),
         ({"a.csv": b"Prompt,seed\n"}, "", "a.csv has no column prompt; its columns are: Prompt, seed"),
-        ({"a.csv": b""}, "a.csv", "a.csv has no column prompt; its columns are: none"),
-        ({"a.csv": b"prompt,id,id\n"}, "", "a.csv has two columns with the same name; its columns are: prompt, id, id"),
+        ({"a.csv": b""}, "a.csv", "a.csv cannot be read: it is empty"),
+        (
+            {"a.csv": b"prompt,id,id\n"},
+            "",
+            "a.csv cannot be read: it has two columns id; its columns are: prompt, id, id",
+        ),
         (
             {"a.csv": b"prompt\xe9\n"},
             "",
             r"a.csv cannot be read: line 1 is not text in UTF-8 \(byte 0xe9\); save it as",
         ),
-        ({"a.csv": b"prompt," + b"x" * 140_000}, "", "a.csv cannot be read: field larger than"),
+        ({"a.csv": b"prompt," + b"x" * 1_100_000}, "", "a.csv cannot be read: .* field larger than"),
         ({"a.csv.gz": gzip.compress(b"prompt")[:-9]}, "", "a.csv.gz cannot be read: "),
         ({"a.csv.gz": b"prompt"}, "", "a.csv.gz cannot be read: Not a gzipped file"),
         ({"a.parquet": b"no parquet"}, "", "a.parquet cannot be read: .*Parquet"),
@@ -173,7 +179,7 @@ def test_a_bad_row_of_csv_is_a_reason_and_the_next_row_is_read(tmp_path):
     assert rows == [
         (2, {"prompt": "two\r\nlines", "seed": "1"}, None),
         (5, None, "the row has 2 columns, the header 3"),
-        (6, None, "the row has 4 columns, the header 3"),
+        (6, None, "the row has 4 columns, the header 3: a cell with a comma needs quotes"),
         (7, None, "the row is not valid CSV: ',' expected after '\"'"),
         (8, {"prompt": "other columns may hold anything", "seed": "2"}, None),
         (9, None, "the row is not valid CSV: unexpected end of data"),
@@ -181,8 +187,9 @@ def test_a_bad_row_of_csv_is_a_reason_and_the_next_row_is_read(tmp_path):
 
 
 def test_a_field_of_csv_without_end_does_not_fill_the_memory(tmp_path):
-    rows = _rows(tmp_path / "a.csv", b'prompt\n"' + b"a\n" * 70_000)
-    assert rows[0] == (2, None, "the row is not valid CSV: field larger than field limit (131072)")
+    rows = _rows(tmp_path / "a.csv", b'prompt\n"' + b"a\n" * 600_000)
+    reason = "the row is not valid CSV: field larger than field limit (1048576), and takes the lines to 524290 along"
+    assert rows[0] == (2, None, reason)
 
 
 def test_each_line_of_txt_is_a_prompt(tmp_path):
@@ -340,3 +347,36 @@ def test_a_text_of_parquet_that_is_no_text_is_refused_with_its_rows(tmp_path):
     broken = pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, 1], np.int32)), pa.py_buffer(b"\xe9"))
     with pytest.raises(ValueError, match="^a.parquet: a text of the rows 1 to 1 is not UTF-8"):
         _rows(tmp_path / "a.parquet", _parquet({"prompt": broken}))
+
+
+@pytest.mark.report("C3", "C15")
+def test_a_path_with_colons_is_a_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a::b.txt").write_text("one")
+    assert _names("a::b.txt") == _names(f"{tmp_path}/a::b.txt") == ["a::b.txt"]
+
+
+@pytest.mark.report("B7")
+def test_a_store_that_does_not_answer_for_a_while_costs_no_row(s3_url, monkeypatch):
+    from longtake.pipelines.files import patience
+
+    lines = b"".join(json.dumps({"prompt": f"{n} {'x' * 300}"}).encode() + b"\n" for n in range(1_000))
+    Store(s3_url).put("many.jsonl", lines)
+    (file,) = find_files(f"{s3_url}/many.jsonl")
+    monkeypatch.setattr(patience.time, "sleep", lambda _: None)
+    rows = read_file(file, lambda _: True)
+    read = [next(rows)]
+    away = iter([ConnectionError("away")] * 2)
+    own = S3File.readinto
+
+    def readinto(self, buffer):
+        if error := next(away, None):
+            own(self, bytearray(100))  # its place is another one now
+            raise error
+        return own(self, buffer)
+
+    monkeypatch.setattr(S3File, "readinto", readinto)
+    read += rows
+    assert next(away, None) is None
+    assert [number for number, _, _ in read] == list(range(1, 1_001))
+    assert [fields["prompt"].split()[0] for _, fields, _ in read] == [str(n) for n in range(1_000)]

@@ -180,8 +180,8 @@ def test_a_row_that_cannot_be_used_is_a_reason_and_the_others_are_listed(tmp_pat
     reasons = sorted(video.reason for video in list_videos(str(tmp_path / "list.csv")) if video.reason)
     assert [reason.split(":")[0] for reason in reasons] == [
         "it has no path and no file_name; its columns are prompt, seed",
-        "seed=' too' is not a whole number",
-        "seed='x' is not a whole number",
+        "seed=' too'",
+        "seed='x'",
     ]
     (tmp_path / "list.jsonl").write_text('{"path": "a.mp4"}\n{"path":\n[1]\n')
     assert [video.path for video in list_videos(str(tmp_path / "list.jsonl"))] == [

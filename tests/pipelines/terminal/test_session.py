@@ -1,6 +1,7 @@
 """What libraries print goes to a file; our lines and results stay. In processes of their own: pytest takes noise."""
 
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -51,3 +52,25 @@ def test_with_debug_everything_is_on_the_terminal(tmp_path):
     ran = run(tmp_path, "--debug")
     assert all(f"noise of {noise}" in ran.stderr + ran.stdout for noise in NOISE)
     assert list(tmp_path.iterdir()) == []
+
+
+STATUS = r"""
+import time
+from longtake.pipelines.terminal.progress import doing
+from longtake.pipelines.terminal.session import session
+with session("test"):
+    with doing("making videos"):
+        time.sleep(2)
+    print("the result")
+"""
+
+
+@pytest.mark.report("B3", "B16")
+def test_a_result_on_a_terminal_has_a_line_of_its_own(tmp_path):
+    ours, theirs = pty.openpty()
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", STATUS], env=env, stdout=theirs, stderr=theirs, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert "making videos, 1 s" in shown and "\r\x1b[Kthe result\r\n" in shown

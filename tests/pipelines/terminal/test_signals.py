@@ -1,7 +1,10 @@
 """Signals end a command with the code of the signal, whatever a library does with them."""
 
+import importlib
 import os
 import signal
+import sys
+import time
 
 import pytest
 
@@ -43,3 +46,17 @@ def test_a_library_cannot_take_the_signals_while_it_starts():
             os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(Stopped):
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.report("B9")
+def test_a_signal_that_comes_during_an_import_ends_the_command_after_it(tmp_path, monkeypatch):
+    """An exception in the middle of the import of torch aborts the process, with code 134."""
+    text = "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\nsum(range(1000))\nIS_WHOLE = True\n"
+    (tmp_path / "slow_library.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    received = catch_signals()
+    with pytest.raises(Stopped) as stop:
+        importlib.import_module("slow_library")
+        time.sleep(5)
+    assert received.exit_code(stop.value) == 143
+    assert sys.modules.pop("slow_library").IS_WHOLE

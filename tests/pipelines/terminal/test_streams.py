@@ -30,3 +30,9 @@ def test_every_character_can_be_printed_in_every_encoding(encoding):
 def test_a_reader_that_left_is_no_failure(end):
     ran = run(f'set -o pipefail; "$PY" -c "import time; time.sleep(.2); $PROGRAM" {end}')
     assert ran.returncode == 0 and "Traceback" not in ran.stderr
+
+
+@pytest.mark.report("B8")
+def test_a_result_that_cannot_be_written_is_one_line_that_names_stdout():
+    ran = run('"$PY" -m longtake.pipelines plan --num-frames 40 >/dev/full')
+    assert ran.returncode == 1 and "No space left on device: 'stdout'" in ran.stderr and "Traceback" not in ran.stderr

@@ -12,5 +12,5 @@ def test_a_video_that_is_too_short_because_it_was_cut_says_both(random_bundle, t
     (tmp_path / "a.mkv").write_bytes(data[: len(data) // 2])
     encoder = ClipEncoder(str(random_bundle), tmp_path, CutParams(), 0, "cpu")
     row = encoder(Listed("a.mkv", str(tmp_path / "a.mkv"), prompt="a red circle"))
-    assert row["clips"] == 0 and row["reason"].startswith("it has 2")
+    assert row["reason"].startswith("it has 2")
     assert "a clip needs 32" in row["reason"] and "; it ends early: after " in row["reason"]

@@ -1,6 +1,7 @@
 """`longtake train`, on clips of the moving-shapes world and on real ones, with networks that are not trained."""
 
 import json
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,12 +17,13 @@ from longtake.models.toy_world.world import sample_scene
 from longtake.models.training.memory import MemoryStage
 from longtake.models.training.params import LoopParams, MemoryParams
 from longtake.models.video.frames import to_uint8
+from longtake.models.video.reader import VideoReader
 from longtake.pipelines.__main__ import main
 from longtake.pipelines.datasets.video_list import Listed, list_videos
 from longtake.pipelines.files.video_file import VideoWriter
 from longtake.pipelines.terminal.progress import Progress
-from longtake.pipelines.train import split as train_videos
-from longtake.pipelines.train.checks import check
+from longtake.pipelines.train import clips as clip_module
+from longtake.pipelines.train.checks import check, record_begin
 from longtake.pipelines.train.clips import ClipEncoder, ClipFolder, clip_file, clip_starts
 from longtake.pipelines.train.command import memory_stage
 from longtake.pipelines.train.progress import watched
@@ -73,7 +75,7 @@ def cutting_of(conf):
 
 def test_a_video_is_cut_into_clips_and_what_cannot_be_is_a_reason(clips, videos):
     folder, said = clips
-    assert [said[f"{i}.mp4"]["clips"] for i in range(6)] == [2, 2, 2, 0, 0, 0]
+    assert [said[f"{i}.mp4"]["reason"] is None for i in range(6)] == [True] * 3 + [False] * 3
     assert said["3.mp4"]["reason"] == "it has 20 frames: a clip needs 32 (clips.stride=1)"
     assert said["4.mp4"]["reason"] == "it has no caption: a column prompt, text or caption"
     assert "5.mp4" in said["5.mp4"]["reason"] or "Invalid data" in said["5.mp4"]["reason"]
@@ -82,7 +84,7 @@ def test_a_video_is_cut_into_clips_and_what_cannot_be_is_a_reason(clips, videos)
 
 def test_a_clip_holds_what_the_networks_will_see(clips, videos, random_bundle):
     pool = ClipFolder(files_of(clips, videos))
-    assert ClipFolder.count(files_of(clips, videos)[0][0]) == 2
+    assert ClipFolder.about(files_of(clips, videos)[0][0]) == (2, None)
     assert len(pool) == 6 and [pool.clip(row)["start"] for row in range(4)] == [0, 8, 0, 8]
     batch = pool.batch(np.array([1, 4]))
     assert batch.latents.shape == (2, 16, 4, 4, 4) and batch.condition.shape == (2, 8, 32, 32, 3)
@@ -97,7 +99,7 @@ def test_the_condition_is_decoded_from_noisy_latents_of_the_first_frames(videos,
             str(random_bundle), tmp_path / f"{noise}", CutParams(per_video=1, latent_noise=noise), 0, "cpu"
         )
         (tmp_path / f"{noise}").mkdir()
-        assert encoder(video)["clips"] == 1
+        assert encoder(video) == {"reason": None}
         batch = ClipFolder([(clip_file(tmp_path / f"{noise}", video), 1)]).batch(np.array([0]))
         true = to_uint8(vae.decode(batch.latents[0, :8].float()).sample).astype(int)
         decoded[noise] = np.abs(true - batch.condition[0]).max()
@@ -177,35 +179,57 @@ def test_real_videos_end_in_a_bundle_with_a_memory_of_its_own(random_bundle, tmp
 def test_too_few_videos_that_give_clips_are_refused_with_a_reason(videos, random_bundle, tmp_path, monkeypatch):
     (tmp_path / "metadata.csv").write_text(f"path,prompt\n{videos}/3.mp4,red\n{videos}/0.mp4,red\n")
     conf = conf_of(tmp_path, random_bundle, tmp_path / "work")
-    monkeypatch.setattr(train_videos, "encode_clips", in_this_process)
+    monkeypatch.setattr(clip_module, "encode_clips", in_this_process)
     with pytest.raises(ValueError, match=r"has 1 usable videos, but at least 2 are needed.*3.mp4: it has 20 frames"):
         prepare(cutting_of(conf), check(conf).videos)
 
 
 def in_this_process(videos, *about):
     encoder = ClipEncoder(*about)
-    return [(video, encoder(video)) for video in videos]
+    return [(video, encoder(video)["reason"]) for video in videos]
 
 
 def test_a_video_keeps_its_side_and_another_caption_is_another_clip(
     videos, clips, random_bundle, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(train_videos, "encode_clips", in_this_process)
+    monkeypatch.setattr(clip_module, "encode_clips", in_this_process)
     conf = conf_of(videos, random_bundle, tmp_path / "work", "held_out=0.9")
     train, held_out = prepare(cutting_of(conf), check(conf).videos)
     assert len(train) >= 1 and len(held_out) >= 1 and len(train) + len(held_out) == 3
     rows = [json.loads(line) for line in (tmp_path / "work" / "videos.jsonl").read_text().splitlines()]
     assert [row["clips"] for row in rows] == [2, 2, 2, 0, 0, 0] and rows[3]["reason"].startswith("it has 20 frames")
-    monkeypatch.setattr(train_videos, "encode_clips", None)
+    monkeypatch.setattr(clip_module, "encode_clips", None)
     assert prepare(cutting_of(conf), []) == (train, held_out)  # decided once
     one = list_videos(str(videos))[0]
     others = (replace(one, prompt="other"), replace(one, version="1 bytes, 0"))
     assert len({clip_file(tmp_path, video) for video in (one, *others)}) == 3
 
 
+class NotedReader(VideoReader):
+    def __init__(self, source):
+        super().__init__(source)
+        self.notes = ["it is transparent: white; shows through"]
+
+
+@pytest.mark.report("C1")
+def test_what_an_interrupted_cutting_left_keeps_its_notes_or_goes(videos, random_bundle, tmp_path, monkeypatch):
+    conf = conf_of(videos, random_bundle, tmp_path / "work")
+    listed, folder = list_videos(str(videos)), tmp_path / "work" / "clips"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(clip_module, "VideoReader", NotedReader)
+    in_this_process(listed[:1], conf.bundle, folder, conf.clips, conf.seed, "cpu")
+    monkeypatch.undo()
+    (folder / "a.parquet.12.part").write_bytes(b"")
+    monkeypatch.setattr(clip_module, "encode_clips", in_this_process)
+    prepare(cutting_of(conf), listed)
+    rows = [json.loads(line) for line in (tmp_path / "work" / "videos.jsonl").read_text().splitlines()]
+    assert [row["notes"] for row in rows] == ["it is transparent: white, shows through", *[None] * 5]
+    assert not list(folder.glob("*.part"))
+
+
 @pytest.mark.report("B1", "C11")
 def test_a_training_does_not_go_on_with_another_list_of_videos(videos, clips, random_bundle, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_videos, "encode_clips", in_this_process)
+    monkeypatch.setattr(clip_module, "encode_clips", in_this_process)
     conf = conf_of(videos, random_bundle, tmp_path / "work")
     listed = check(conf).videos
     prepare(cutting_of(conf), listed)
@@ -296,3 +320,17 @@ def test_progress_is_read_from_the_log(tmp_path, caplog):
 def test_videos_that_were_not_made_are_a_reason(random_bundle, tmp_path):
     encoder = ClipEncoder(str(random_bundle), tmp_path, CutParams(), 0, "cpu")
     assert encoder(Listed("a.mp4", "", reason="disk full", made=False))["reason"] == "it was not made: disk full"
+
+
+@pytest.mark.report("B1")
+def test_a_training_is_compared_with_all_that_its_weights_depend_on(videos, random_bundle, tmp_path):
+    bundle = tmp_path / "bundle"
+    shutil.copytree(random_bundle, bundle)
+    conf = conf_of(videos, bundle, tmp_path)
+    record_begin(conf)
+    check(conf_of(videos, bundle, tmp_path, "memory.loop.steps=9", "memory.loop.gate_every=2"))
+    with pytest.raises(ValueError, match=r"other settings: memory.loop.learning_rate=.* \(now: 0.5\)$"):
+        check(conf_of(videos, bundle, tmp_path, "memory.loop.learning_rate=0.5"))
+    (bundle / "text_encoder" / "note.txt").write_text("other weights")
+    with pytest.raises(ValueError, match=r"other settings: text_encoder="):
+        check(conf)

@@ -101,6 +101,11 @@ def test_a_file_of_keys_is_checked_line_by_line(tmp_path):
         path.write_text(text)
         with pytest.raises(ValueError, match=f"serve.keys_file=.*{said}"):
             read_keys(str(path))
+    path.write_bytes(f"{KEY}  # a\u2028b\r{OTHER}\n".encode("utf-8-sig"))
+    assert None not in (read_keys(str(path)).owner(KEY), read_keys(str(path)).owner(OTHER))
+    path.write_bytes(KEY.encode() + b"\xe4")
+    with pytest.raises(ValueError, match="serve.keys_file=.*line 1 is not text in UTF-8"):
+        read_keys(str(path))
     with pytest.raises(ValueError, match="serve.keys_file=.*/missing cannot be read"):
         read_keys(str(tmp_path / "missing"))
 

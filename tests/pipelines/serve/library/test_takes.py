@@ -263,31 +263,6 @@ def test_the_settings_of_a_take_are_all_in_its_spec():
     assert take_of(num_inference_steps=20, guidance_scale=3.0).spec.settings == (*base, *own)
 
 
-def test_a_record_of_before_that_keeps_its_settings_as_texts_is_read():
-    record = json.loads(write_take(FULL))
-    del record["num_inference_steps"], record["guidance_scale"]
-    texts = ["base.num_inference_steps=20", "base.guidance_scale=3.0"]
-    take = read_take(json.dumps({**record, "settings": texts}).encode())
-    assert take == replace(FULL, num_inference_steps=20, guidance_scale=3.0)
-    assert read_take(json.dumps({**record, "settings": []}).encode()) == replace(FULL, guidance_scale=None)
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        ["refiner.strength=0.5"],
-        ["base.guidance_scale=x"],
-        ["base.guidance_scale=true"],
-        ["base.guidance_scale"],
-        7,
-        None,
-    ],
-)
-def test_a_record_of_before_with_other_settings_is_refused(settings):
-    with pytest.raises(ValueError):
-        read_take(json.dumps({**json.loads(write_take(FULL)), "settings": settings}).encode())
-
-
 def test_what_bytes_depend_on_has_a_name_of_its_own():
     conf = Conf()
     other = replace(conf, refiner=replace(conf.refiner, strength=0.5))

@@ -1,0 +1,197 @@
+"""Tables and lists as people and their tools write them: .parquet, .jsonl (or .ndjson), .csv, .tsv and .txt.
+
+Prompts and lists of videos are read here, by the same rules. An unreadable row becomes a reason, and the rows after it
+are read. Blank lines, and blanks around the names of a .csv, mean nothing. NaN and blank texts are absent values.
+"""
+
+import csv
+import json
+import re
+import reprlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from longtake.models.domain.checks import exact
+from longtake.pipelines.files.text_lines import text_lines
+
+TABLES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
+KINDS = (*TABLES, ".txt")
+
+# Of the .csv that spreadsheets write where a comma is the decimal point, and of copied tables.
+DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
+NUM_CHARS = 2**20  # at most, in a cell of a .csv: a quote that is not closed must not fill the memory
+
+# How tables that are written as text spell an absent number.
+ABSENT = frozenset(("nan", "nat", "none", "null", "na", "n/a", "<na>"))
+
+# Line or row, from 1; its fields, None if it cannot be read; the reason why it cannot be read, or None.
+Read = tuple[int, dict[str, Any] | None, str | None]
+Keep = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """`columns` are those of the header; `rows` are read as they are taken."""
+
+    columns: Sequence[str]
+    rows: Iterator[Read]
+
+
+def read_table(file: BinaryIO, kind: str, wanted: Sequence[str], keep: Keep = lambda _: True) -> Table:
+    """The table of a file with the ending `kind`; of a parquet file the columns that `keep` selects.
+
+    Its header has one of the `wanted` columns; each line of a .txt is the first of them. Raises ValueError, here or
+    while rows are taken, for a file that is no such table or cannot be read to its end.
+    """
+    if kind == ".parquet":
+        return _parquet(file, keep)
+    if kind in DELIMITERS:
+        return _csv(file, wanted, DELIMITERS[kind])
+    return Table(wanted, _jsonl(file, wanted[0]) if kind in (".jsonl", ".ndjson") else _txt(file, wanted[0]))
+
+
+def is_blank(value: Any) -> bool:
+    return value is None or value != value or (isinstance(value, str) and not value.strip())  # NaN differs from itself
+
+
+def whole(fields: Mapping[str, Any], name: str) -> int | None:
+    """A whole number, also as a table may hold it: "80", "80.0", 80.0. None for an absent one."""
+    value = exact(fields.get(name))
+    if isinstance(value, str):
+        text = value.strip()
+        if not text or text.lower() in ABSENT:
+            return None
+        if re.fullmatch(r"[+-]?\d{1,19}(\.0*)?", text):
+            digits, point, _ = text.partition(".")
+            value = exact(float(text)) if point else int(digits)
+    if isinstance(value, float) and value.is_integer():
+        rule = "as a float it must be less than 2**53, for larger ones are rounded; write it as an integer"
+        raise ValueError(f"{name}={reprlib.repr(fields[name])}: {rule}")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ValueError(f"{name}={reprlib.repr(fields[name])}: must be a whole number")
+    return value
+
+
+def _csv(file: BinaryIO, wanted: Sequence[str], delimiters: str) -> Table:
+    csv.field_size_limit(NUM_CHARS)  # of the whole process, so before each file
+    lines, head, num_lines = text_lines(file, keep_ends=True), "", 0
+    for line in lines:
+        num_lines += 1
+        head = head + line if head.strip() else line
+        if (head.strip() and head.count('"') % 2 == 0) or len(head) > NUM_CHARS:
+            break
+    if not head.strip():
+        raise ValueError("it is empty")
+    try:
+        headers = [[name.strip() for name in next(csv.reader([head], delimiter=one))] for one in delimiters]
+    except csv.Error as error:
+        raise ValueError(f"its header is not valid CSV: {error}") from None
+    found = next((i for i, header in enumerate(headers) if set(header) & set(wanted)), 0)
+    rows = csv.reader(lines, delimiter=delimiters[found], strict=True)
+    return Table(_unique(headers[found]), _csv_rows(rows, headers[found], num_lines))
+
+
+def _csv_rows(rows: Any, names: Sequence[str], num_above: int) -> Iterator[Read]:
+    while True:
+        number = num_above + rows.line_num + 1
+        try:
+            values = next(rows, None)
+        except csv.Error as error:
+            last = num_above + rows.line_num
+            lost = f", and takes the lines to {last} along" if last > number else ""
+            yield number, None, f"the row is not valid CSV: {error}{lost}"
+            continue
+        if values is None:
+            return
+        if values and len(values) != len(names):
+            hint = ": a cell with a comma needs quotes" if len(values) > len(names) else ""
+            yield number, None, f"the row has {len(values)} columns, the header {len(names)}{hint}"
+        elif values:
+            yield number, dict(zip(names, values, strict=True)), None
+
+
+def _jsonl(file: BinaryIO, example: str) -> Iterator[Read]:
+    for number, line in enumerate(text_lines(file), 1):
+        if line.strip():
+            try:
+                fields = _json(line)
+            except ValueError as error:
+                yield number, None, f"the line is not JSON: {error}"
+                continue
+            if isinstance(fields, dict):
+                yield number, fields, None
+            else:
+                yield number, None, f'the line is not a JSON object such as {{"{example}": "..."}}'
+
+
+def _json(line: str) -> Any:
+    """Raises ValueError with the reason, also for a name that stands there twice."""
+    try:
+        return json.loads(line, object_pairs_hook=_object)
+    except json.JSONDecodeError as error:
+        advice = "a file that is one list or object is not read: write one object a line"
+        whole_file = f" ({advice})" if line.strip() in "[{" else ""
+        raise ValueError(f"{error.msg}, at character {error.pos + 1}{whole_file}") from None
+    except RecursionError as error:
+        raise ValueError(error) from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands in it twice")
+    return fields
+
+
+def _txt(file: BinaryIO, name: str) -> Iterator[Read]:
+    for number, line in enumerate(text_lines(file), 1):
+        if text := line.strip():
+            yield number, {name: text}, None
+
+
+def _parquet(file: BinaryIO, keep: Keep) -> Table:
+    if not file.read(1):
+        raise ValueError("it is empty")
+    table = pq.ParquetFile(file)
+    names = _unique(table.schema_arrow.names)
+    return Table(names, _parquet_rows(table, [name for name in names if keep(name)]))
+
+
+def _parquet_rows(table: pq.ParquetFile, columns: Sequence[str]) -> Iterator[Read]:
+    number = 0
+    for batch in table.iter_batches(1000, columns=columns):
+        try:
+            rows = batch.to_pylist()
+        except UnicodeDecodeError as error:
+            place = f"the rows {number + 1} to {number + len(batch)}"
+            raise ValueError(f"a text of {place} is not UTF-8: {error}") from None
+        for fields in rows:
+            number += 1
+            yield number, {name: _plain(value) for name, value in fields.items()}, None
+
+
+def _unique(names: Sequence[str]) -> Sequence[str]:
+    if twice := next((name for name in names if name and names.count(name) > 1), None):
+        raise ValueError(f"it has two columns {twice}; its columns are: {', '.join(names)}")
+    return names
+
+
+def _plain(value: Any) -> Any:
+    """A value of a table as Python has it: decimals, half floats, and texts that a tool wrote as bytes too."""
+    if isinstance(value, list):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, bytes):
+        with suppress(UnicodeDecodeError):
+            return value.decode()
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return value.item() if isinstance(value, np.generic) else value
