@@ -36,13 +36,14 @@ def run() -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    streams.escape_unknown()
     received = catch_signals()
     checking = True
     try:
-        work = _check(argv)
-        checking = False
-        return work() or ExitCode.DONE
+        args = _arguments(argv)
+        with commands.watched(args):
+            work: commands.Work = args.command(args)
+            checking = False
+            return work() or ExitCode.DONE
     except KeyboardInterrupt as stop:
         words = ["stopped", *map(str, stop.args), *_notes(stop)]
         return _report(": ".join(words), received.exit_code(stop))
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _report(f"error: {kind}{error}", ExitCode.INVALID if invalid else ExitCode.FAILED)
 
 
-def _check(argv: list[str]) -> commands.Work:
+def _arguments(argv: list[str]) -> argparse.Namespace:
     # argparse takes no settings after options (`PROMPT --out FILE a.b=1`), but returns the words that it does not know.
     args, rest = _parser().parse_known_args(argv)
     for word in rest:
@@ -64,8 +65,7 @@ def _check(argv: list[str]) -> commands.Work:
                 f"{word!r} is neither an option nor section.key=value; a prompt of several words needs quotes"
             )
     args.overrides = rest
-    command: Callable[[argparse.Namespace], commands.Work] = args.command
-    return command(args)
+    return args
 
 
 def _notes(error: BaseException) -> list[str]:
@@ -182,7 +182,7 @@ def _command(names: Any, name: str, run: Callable[[argparse.Namespace], commands
     parser: _Parser = names.add_parser(
         name, help=summary, description=f"{summary}.".capitalize(), epilog=SETTINGS, allow_abbrev=False
     )
-    parser.set_defaults(command=run)
+    parser.set_defaults(command=run, name=name)
     parser.add_argument(
         "--config", type=_path, metavar="YAML", help="file with settings (default: the one for this command in conf/)"
     )

@@ -73,12 +73,17 @@ class Longtake:
         for note in reader.notes:
             logger.warning("%s: %s", video, note)
         spec = PromptSpec("take", prompt, negative_prompt, num_frames or reader.num_frames, seed)
-        return self._run(build_enhancer(self.conf, self.bundle, reader), spec, observe)
+        return _closing(reader, self._run(build_enhancer(self.conf, self.bundle, reader), spec, observe))
 
     def _run(self, runner: LocalRunner, spec: PromptSpec, observe: Observe | None) -> Iterator[Segment]:
         plan = plan_for(self.conf, spec)
         check_texts(self.bundle, spec)
         return runner.stream(spec, observe, plan)
+
+
+def _closing(reader: VideoReader, segments: Iterator[Segment]) -> Iterator[Segment]:
+    with reader:
+        yield from segments
 
 
 def load(

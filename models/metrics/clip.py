@@ -27,13 +27,6 @@ class Clip:
     text_encoder: Any
     tokenizer: Any
 
-    def images(self, frames: UInt8[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "t e"]:
-        """Embeddings of length 1, one per frame."""
-        embedder = Embedder(self)
-        for frame in frames:
-            embedder.add(frame)
-        return embedder.finish()
-
     @torch.inference_mode()
     def text(self, prompt: str) -> Float[np.ndarray, " e"]:
         """The prompt's embedding, of length 1. A prompt that is too long for the model is cut off."""

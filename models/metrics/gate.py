@@ -1,6 +1,6 @@
 """Metrics of a video while it is made: a fold over its chunks, in memory that does not grow with them.
 
-    scuts     cuts, as `scuts` counts them over the whole video; one is known two frames after it. 0.., lower is better
+    scuts     cuts, as in the whole video; one is known two frames after it. 0.., lower is better
     motion    mean absolute difference of consecutive frames, of the stillest chunk. 0-1, higher is livelier
     drift     Euclidean distance between the mean colour statistics (mean and standard deviation of each channel, 0-1)
               of a chunk and of the first one, of the chunk farthest away. 0.., lower is better
@@ -14,14 +14,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from scenedetect import FrameTimecode
-from scenedetect.detectors import AdaptiveDetector
 
 from longtake.models.metrics.change import frame_differences
 from longtake.models.metrics.drift import color_statistics
 from longtake.models.metrics.quality import GateFigures
-
-FPS = 8.0  # the detector wants one, and counts in frames
+from longtake.models.metrics.scuts import CutCounter
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,32 +26,27 @@ class GateState:
     """The metrics after some chunks, and the state for the next one."""
 
     figures: GateFigures
-    detector: AdaptiveDetector
+    cuts: CutCounter
     last: UInt8[np.ndarray, "1 h w c"]
     first_colors: Float[np.ndarray, " 6"]
 
 
 def measure(before: GateState | None, frames: UInt8[np.ndarray, "t h w c"]) -> GateState:
     """The measurement `before` with at least one further frame; `before` is None at the start, and is not changed."""
-    detector = AdaptiveDetector() if before is None else deepcopy(before.detector)
+    cuts = CutCounter() if before is None else deepcopy(before.cuts)
+    for frame in frames:
+        cuts.add(frame)
     known = before.figures if before is not None else GateFigures(0, 0, None, 0.0)
     joined = frames if before is None else np.concatenate([before.last, frames])
     colors = color_statistics(frames).mean(0)
     first_colors = colors if before is None else before.first_colors
     figures = GateFigures(
         num_frames=known.num_frames + len(frames),
-        scuts=known.scuts + _cuts(detector, known.num_frames, frames),
+        scuts=cuts.num_cuts,
         motion=_least(known.motion, frame_differences(joined)),
         drift=max(known.drift, float(np.linalg.norm(colors - first_colors))),
     )
-    return GateState(figures, detector, frames[-1:].copy(), first_colors)
-
-
-def _cuts(detector: AdaptiveDetector, start: int, frames: UInt8[np.ndarray, "t h w c"]) -> int:
-    """Cuts that `detector` finds on; as with `scuts`, it takes BGR."""
-    times = (FrameTimecode(start + i, fps=FPS) for i in range(len(frames)))
-    bgr = (np.ascontiguousarray(frame[..., ::-1]) for frame in frames)
-    return sum(len(detector.process_frame(time, frame)) for time, frame in zip(times, bgr, strict=True))
+    return GateState(figures, cuts, frames[-1:].copy(), first_colors)
 
 
 def _least(motion: float | None, differences: Float[np.ndarray, " n"]) -> float | None:

@@ -25,7 +25,7 @@ class OnFailure(StrEnum):
 class QualityParams:
     """Limits on the low-resolution frames; None is no limit. A video within them is refined."""
 
-    max_scuts: int | None = None  # scene cuts, as `scuts` of models/metrics/scuts.py counts them
+    max_scuts: int | None = None  # scene cuts: see models/metrics/scuts.py
     min_motion: float | None = None  # mean difference of consecutive frames in the stillest chunk, 0-1
     max_drift: float | None = None  # distance of a chunk's colours from those of the first: see models/metrics/gate.py
     on_failure: OnFailure = OnFailure.FAIL

@@ -14,25 +14,18 @@ class CutCounter:
 
     def __init__(self, fps: float = 8.0) -> None:
         self._detector, self._fps = AdaptiveDetector(), fps
-        self._num_frames = self._num_cuts = 0
+        self._num_frames = 0
+        self.num_cuts = 0  # so far: one is known two frames after it
 
     def add(self, frame: UInt8[np.ndarray, "h w c"]) -> None:
         """The next frame."""
         bgr = np.ascontiguousarray(frame[..., ::-1])  # as the detector expects it
-        self._num_cuts += len(self._detector.process_frame(self._time(), bgr))
+        self.num_cuts += len(self._detector.process_frame(self._time(), bgr))
         self._num_frames += 1
 
     def finish(self) -> int:
         """The number of cuts in all frames."""
-        return self._num_cuts + len(self._detector.post_process(self._time()))
+        return self.num_cuts + len(self._detector.post_process(self._time()))
 
     def _time(self) -> FrameTimecode:
         return FrameTimecode(self._num_frames, fps=self._fps)
-
-
-def scuts(frames: UInt8[np.ndarray, "t h w c"], fps: float = 8.0) -> int:
-    """The cuts of a whole video."""
-    counter = CutCounter(fps)
-    for frame in frames:
-        counter.add(frame)
-    return counter.finish()

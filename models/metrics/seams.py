@@ -6,7 +6,6 @@ Shapes: t frames, h w rows and columns, c channels, n = t - 1 pairs of consecuti
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -35,12 +34,6 @@ def flow_jumps(lengths: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """The difference of each pair's motion (mean flow length, pixels) from the mean of its two neighbours."""
     before, after = np.append(lengths[:1], lengths[:-1]), np.append(lengths[1:], lengths[-1:])
     return np.asarray(np.abs(lengths - (before + after) / 2))
-
-
-def feature_differences(frames: UInt8[np.ndarray, "t h w c"]) -> Float[np.ndarray, " t-1"]:
-    """`feature_difference` of consecutive frames."""
-    pairs = pairwise(map(features, frames))
-    return np.array([feature_difference(before, after) for before, after in pairs], np.float32)
 
 
 def feature_difference(before: Features, after: Features) -> float:

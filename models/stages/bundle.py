@@ -6,7 +6,8 @@
     refiner/ refiner_scheduler/                             the enhancer
     refiner_vae/ refiner_text_encoder/ refiner_tokenizer/   only where they are not the base model's
 
-Of `models`, only this file and `files.py` open files. Weights are safetensors; a pickle is never opened.
+Of `models`, only this file, `files.py` and the readers of videos (`video/reader.py`, `video/mp4.py`) open files.
+Weights are safetensors; a pickle is never opened.
 """
 
 from collections.abc import Callable, Mapping, Sequence

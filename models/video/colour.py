@@ -19,9 +19,10 @@ TRANSFERS |= {10: "log316", 11: "iec61966-2-4", 12: "bt1361e", 13: "iec61966-2-1
 TRANSFERS |= {16: "smpte2084", 17: "smpte428", 18: "arib-std-b67"}
 PRIMARIES = {1: "bt709", 4: "bt470m", 5: "bt470bg", 6: "smpte170m", 7: "smpte240m", 8: "film", 9: "bt2020"}
 PRIMARIES |= {10: "smpte428", 11: "smpte431", 12: "smpte432", 22: "ebu3213"}
-MATRICES = {8: "ycgco", 10: "bt2020c", 11: "smpte2085", 12: "chroma-derived-nc", 13: "chroma-derived-c", 14: "ictcp"}
-MATRICES |= {15: "ipt-c2", 16: "ycgco-re", 17: "ycgco-ro"}
+MATRICES = {8: "ycgco", 11: "smpte2085", 12: "chroma-derived-nc", 13: "chroma-derived-c", 14: "ictcp", 15: "ipt-c2"}
+MATRICES |= {16: "ycgco-re", 17: "ycgco-ro"}  # of these no pixels can be made
 
+BT2020_CONSTANT = 10  # a matrix with constant luminance
 PQ, HLG = 16, 18
 _USUAL_TRANSFERS = {0, 1, 2, 3, 6, 7, 11, 12, 13, 14, 15}  # 0, 2 and 3 say nothing
 _USUAL_PRIMARIES = {0, 1, 2, 3, 5, 6, 7, 22}
@@ -46,7 +47,7 @@ def is_usual(transfer: int, primaries: int) -> bool:
 
 def describe(transfer: int, primaries: int, matrix: int) -> list[str]:
     """What is done with such colours, a line each; nothing for usual ones. Raises ValueError for unknown matrices."""
-    if matrix in MATRICES and matrix != 10:
+    if matrix in MATRICES:
         raise ValueError(f"its colour matrix is {MATRICES[matrix]}, which cannot be converted")
     lines = []
     if not is_usual(transfer, primaries):
@@ -54,7 +55,7 @@ def describe(transfer: int, primaries: int, matrix: int) -> list[str]:
         tags += [PRIMARIES[primaries]] if primaries in _XY and primaries != 1 else []
         tags += ["bt2020 assumed"] if _assumed(transfer, primaries) != primaries else []
         lines.append(f"its colours are converted: {', '.join(tags)} to SDR in BT.709")
-    unknown = [] if matrix != 10 else ["matrix bt2020c"]
+    unknown = ["matrix bt2020c"] if matrix == BT2020_CONSTANT else []
     if transfer not in _USUAL_TRANSFERS and transfer not in _LIGHT:
         unknown.append(f"transfer {TRANSFERS.get(transfer, transfer)}")
     if primaries not in _USUAL_PRIMARIES and primaries not in _XY:

@@ -128,7 +128,7 @@ class VideoReader:
 
     def _pictures(self) -> Iterator[Frame]:
         with self.opened() as (container, stream):
-            decoded = self._decoded(container, stream, Scan())
+            decoded = self._decoded(container, stream)
             whole = deinterlaced(decoded) if self._interlaced else decoded
             left = zip(self._counts, self._aspects, strict=True)
             for frame, (count, aspect) in zip(whole, left, strict=False):
@@ -138,28 +138,36 @@ class VideoReader:
             if next(left, None) is not None:
                 raise self._error("it changed while it was read")
 
-    def _decoded(self, container: InputContainer, stream: VideoStream, scan: Scan) -> Iterator[VideoFrame]:
+    def _decoded(
+        self, container: InputContainer, stream: VideoStream, scan: Scan | None = None
+    ) -> Iterator[VideoFrame]:
         """At least one frame. Parts that do not decode, and packets of all streams, are reported to `scan`."""
-        decoder, errors = _decoder(stream), scan.errors
-        num_frames = 0
+        decoder, num_frames, reason = _decoder(stream), 0, ""
+
+        def fail(error: av.FFmpegError) -> None:
+            nonlocal reason
+            reason = reason or str(error.strerror)
+            if scan is not None:
+                scan.fail(error)
+
         try:
             for packet in container.demux():
-                scan.see(packet)
+                if scan is not None:
+                    scan.see(packet)
                 if packet.stream is not stream:  # the last packet of each stream has no index
                     continue
                 try:
                     frames = decoder.decode(packet)
                 except av.FFmpegError as error:
-                    errors.append(error)
+                    fail(error)
                     continue
                 num_frames += len(frames)
                 yield from frames
         except av.FFmpegError as error:  # the container breaks off: the video ends here
-            errors.append(error)
+            fail(error)
         if num_frames == 0:
-            reason = errors[0].strerror if errors else "it is empty"
             webp = "; FFmpeg reads no animated WebP" if container.format.name == "webp_pipe" else ""
-            raise self._error(f"no frame can be decoded ({reason}{webp})")
+            raise self._error(f"no frame can be decoded ({reason or 'it is empty'}{webp})")
 
     def _error(self, reason: str) -> ValueError:
         named = f"{self._source}: " if isinstance(self._source, str | PathLike) else ""

@@ -8,13 +8,15 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Colorspace, Interpolation
 from jaxtyping import Int32, UInt8, UInt16
 
+from longtake.models.video.colour import BT2020_CONSTANT
+
 # BT.709 to limited-range Y Cb Cr in units of 2^-16: the luma weights times 219, the chroma weights times 224, over 255.
 # Each row is rounded so that white is exactly 235 and every grey exactly 128.
 _YCBCR = np.array([[11966, 40254, 4064], [-6596, -22188, 28784], [28784, -26145, -2639]], dtype=np.int32)
 _OFFSET = np.array([16, 128, 128], dtype=np.int32) * 65536 + 32768
 _SWSCALE = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT | Interpolation.BITEXACT
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
-_NEAREST = {3: _UNSPECIFIED, 10: 9}  # a reserved number, and BT.2020 with constant luminance: swscale refuses both
+_NEAREST = {3: _UNSPECIFIED, BT2020_CONSTANT: 9}  # swscale refuses a reserved number, and constant luminance
 
 
 def rgb_to_yuv420p(rgb: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h*3//2 w"]:

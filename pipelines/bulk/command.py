@@ -8,15 +8,12 @@ Kill it at any moment and run the same command again: finished videos stay, the 
 """
 
 import logging
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
-from types import FrameType
-from typing import Any
 
+from longtake.actors.pool import Pool
 from longtake.pipelines.bulk.checked_rows import RowChecker
 from longtake.pipelines.bulk.checks import PreparedJob, check_same
 from longtake.pipelines.bulk.folder import DATA_FILES, finish, forget, unpacked
@@ -37,7 +34,7 @@ from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
 from longtake.pipelines.terminal.exit_codes import Refused
 from longtake.pipelines.terminal.progress import counts, doing
-from longtake.pipelines.terminal.signals import STOPS, Stopped, postponed
+from longtake.pipelines.terminal.signals import Received, Stopped, noted_signals
 from longtake.pipelines.tracking.job_run import job_run
 from longtake.pipelines.tracking.tracker import Tracker
 
@@ -53,7 +50,7 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
     """
     conf, store, bundle_sha256 = prepared.conf, prepared.store, prepared.bundle_sha256
     logger.info("out=%s", store)  # whole: a relative path is one of the machine where this runs
-    with exclusive(store) as lock, _stop_signals() as signals:
+    with exclusive(store) as lock, noted_signals(NOTHING_YET) as received:
         manifest, checker = Manifest(store), RowChecker(conf, bundle_sha256)
         survey = Survey(conf, checker, manifest)
         store.sweep()
@@ -64,33 +61,40 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
             forget(manifest, found)
             finish(manifest, conf, shards)
             return tally
-        from longtake.pipelines.runners.stages import stage_factories  # torch: not for a job that is finished
-
-        stages = factories or stage_factories(conf)
         rows = Rows(checker, survey, found)
-        signals.check()
-        connect(conf.ray)
-        signals.check()
-        rows.start()
-        with (
-            _tracked(conf, store, bundle_sha256) as tracker,
-            pools(conf.ray, {**stages, "writer": partial(BulkWriter, store)}) as ready,
-        ):
+        with _started(prepared, rows, factories, received) as (ready, tracker):
+            forget(manifest, found)  # not before there are actors to make the videos again
             progress = BulkProgress(tally)
             observe = _Observer(progress, tracker)
-            forget(manifest, found)  # not before there are actors to make the videos again
             job = BulkJob(conf, ready, rows, tally, shards, set(store.list(CHUNKS)), observe)
             try:
-                signals.can_drain = True
+                received.can_drain = True
                 with doing(progress.status):
-                    job.run(lambda: _stopping(store, lock, signals))
+                    job.run(lambda: _stopping(store, lock, received))
             finally:
                 rows.close()
                 observe.flush()
-            if signals.received is not None:
-                raise Stopped(stopped(str(store), tally), signals.received)
+            if received.number is not None:
+                raise Stopped(stopped(str(store), tally), received.number)
         write_card(store, manifest, DATA_FILES[conf.format])
     return tally
+
+
+@contextmanager
+def _started(
+    prepared: PreparedJob, rows: Rows, factories: Factories | None, received: Received
+) -> Iterator[tuple[dict[str, Pool], Tracker]]:
+    """The actors and the MLflow run of a job; the first rows are read meanwhile."""
+    from longtake.pipelines.runners.stages import stage_factories  # torch: not for a job that is finished
+
+    conf, store = prepared.conf, prepared.store
+    factories = {**(factories or stage_factories(conf)), "writer": partial(BulkWriter, store)}
+    received.check(NOTHING_YET)
+    connect(conf.ray)
+    received.check(NOTHING_YET)
+    rows.start()
+    with _tracked(conf, store, prepared.bundle_sha256) as tracker, pools(conf.ray, factories) as ready:
+        yield ready, tracker
 
 
 def _look(prepared: PreparedJob, survey: Survey) -> Resumption:
@@ -144,49 +148,8 @@ def _tracked(conf: BulkConf, store: Store, bundle_sha256: str) -> Iterator[Track
         yield tracker
 
 
-@dataclass(slots=True)
-class _Signals:
-    """SIGTERM (`ray job stop`) or Ctrl-C."""
-
-    received: int | None = None
-    can_drain: bool = False  # there is work to wind down; until then a signal ends the job at once
-
-    def check(self) -> None:
-        """Raises Stopped after a signal whose exception a library has swallowed."""
-        if self.received is not None:
-            raise Stopped(NOTHING_YET, self.received)
-
-
-def _stopping(store: Store, lock: FolderLock, signals: _Signals) -> bool:
+def _stopping(store: Store, lock: FolderLock, received: Received) -> bool:
     """Whether to shut down cleanly. Raises RuntimeError when the folder is lost."""
     if lock.lost:
         raise RuntimeError(f"out={store}: another job took over the folder, as this one stopped renewing its lease")
-    return signals.received is not None
-
-
-@contextmanager
-def _stop_signals() -> Iterator[_Signals]:
-    """Catches the first signal; a second one ends the process as usual."""
-    signals = _Signals()
-    before: dict[int, Any] = {}
-
-    def note(number: int, frame: FrameType | None) -> None:
-        if postponed(number, frame):
-            return
-        signals.received = number
-        signal.signal(number, before[number])
-        if not signals.can_drain:
-            raise Stopped(NOTHING_YET, number)
-
-    if threading.current_thread() is threading.main_thread():
-        wanted = [number for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN]
-        before = {int(number): signal.signal(number, note) for number in wanted}
-    try:
-        yield signals
-    except KeyboardInterrupt as stop:
-        if isinstance(stop, Stopped) or signals.received is None:
-            raise
-        raise Stopped(NOTHING_YET, signals.received) from None  # Ray made another exception of it
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return received.number is not None

@@ -7,7 +7,7 @@ from typing import Any
 from longtake.pipelines.bulk.records import Tally
 from longtake.pipelines.runners.ray_metrics import RayMetrics
 from longtake.pipelines.terminal.exit_codes import ExitCode
-from longtake.pipelines.terminal.progress import Status, counts, duration
+from longtake.pipelines.terminal.progress import StatusLine, counts, duration
 
 STILL_S = 30.0  # without any event: then the status says so
 GAUGES = {
@@ -39,12 +39,12 @@ class BulkProgress:
         self._moved_s = self._now()
         self._metrics.show({name: getattr(self._tally, name) for name in (*GAUGES, *COUNTERS)})
 
-    def status(self, seconds: float) -> Status:
+    def status(self, seconds: float) -> StatusLine:
         """The status of a job that has run for `seconds`."""
         return status(self._tally, seconds, self._now() - self._moved_s)
 
 
-def status(tally: Tally, seconds: float, still_s: float = 0.0) -> Status:
+def status(tally: Tally, seconds: float, still_s: float = 0.0) -> StatusLine:
     """The progress in words, with one time left; `still_s` is the time since the last event."""
     earlier = tally.skipped + tally.failed_before
     notes = [f"{tally.failed} failed", f"{tally.in_flight} in progress"]

@@ -74,7 +74,7 @@ class Survey:
             self._check(row, finished)
         if not self._can_begin:
             raise ValueError(
-                f"prompts={self._conf.prompts}: no row can be made: {self.invalid if self.invalid.num else 'there is none'}"
+                f"prompts={self._conf.prompts}: no row can be made: {str(self.invalid) or 'there is none'}"
             )
         found = resume(finished, _numpy(self.ids), _numpy(self.requests), self._conf.changed, self._conf.retry_failed)
         if self._conf.changed is Changed.REFUSE and len(found.outdated):

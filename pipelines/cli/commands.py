@@ -6,8 +6,9 @@ Imports are in the functions, and the cheap checks come first: most refusals nee
 """
 
 import argparse
-import sys
+import logging
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
     from longtake.models.stages.params import RefinerParams
     from longtake.models.video.reader import VideoReader
     from longtake.models.video.sound import Sound
-    from longtake.pipelines.cli.video_recorder import Places, Stream
+    from longtake.pipelines.cli.video_recorder import OutputPaths, Stream
     from longtake.pipelines.config.conf import Conf
     from longtake.pipelines.terminal.exit_codes import ExitCode
 
+logger = logging.getLogger(__name__)
 Work = Callable[[], "ExitCode | None"]  # None: done
 
+JOBS = ("bulk", "serve", "evaluate", "train", "ablate")
+VIDEOS = ("generate", "enhance")
 IDLE_POOLS = ("ray.base", "ray.refiner", "ray.writer")  # of commands that start none of them
 
 
@@ -39,7 +43,7 @@ def generate(args: argparse.Namespace) -> Work:
         from longtake.pipelines.runners.stages import build_texts
 
         _check_texts(build_texts(conf), spec, plan)
-        return _watched(args, "generate", lambda: _record_on_ray(spec, plan, conf, places))
+        return lambda: _record_on_ray(spec, plan, conf, places)
     from longtake.pipelines.runners.stages import build_bundle, build_generator
 
     bundle = build_bundle(conf)
@@ -67,10 +71,14 @@ def enhance(args: argparse.Namespace) -> Work:
     fps = conf.video.fps or video.fps
     sound = Sound(video, fps)
     for note in (*video.notes, *sound.notes):
-        _warn(f"{args.video}: {note}")
+        logger.warning("%s: %s", args.video, note)
     _warn_if_stretched(args.video, video, conf.refiner)
-    stream = partial(runner.stream, spec, plan=plan)
-    return lambda: _record(stream, plan, conf, fps, places, "reading", sound)
+
+    def work() -> None:
+        with video:
+            _record(partial(runner.stream, spec, plan=plan), plan, conf, fps, places, "reading", sound)
+
+    return work
 
 
 def plan(args: argparse.Namespace) -> Work:
@@ -96,7 +104,7 @@ def bulk(args: argparse.Namespace) -> Work:
         print(summary(str(prepared.store), tally))
         return exit_code(tally)
 
-    return _watched(args, "bulk", work)
+    return work
 
 
 def regenerate(args: argparse.Namespace) -> Work:
@@ -131,7 +139,7 @@ def serve(args: argparse.Namespace) -> Work:
 
         serve_forever(conf)
 
-    return _watched(args, "serve", work)
+    return work
 
 
 def evaluate(args: argparse.Namespace) -> Work:
@@ -154,7 +162,7 @@ def evaluate(args: argparse.Namespace) -> Work:
         print(f"see {prepared.evaluation.store}/index.html")
         return ExitCode.SOME_FAILED if outcome.failed else ExitCode.DONE
 
-    return _watched(args, "evaluate", work)
+    return work
 
 
 def _compare(args: argparse.Namespace) -> Work:
@@ -184,7 +192,7 @@ def train(args: argparse.Namespace) -> Work:
 
         print(run(prepared))
 
-    return _watched(args, "train", work)
+    return work
 
 
 def ablate(args: argparse.Namespace) -> Work:
@@ -198,19 +206,16 @@ def ablate(args: argparse.Namespace) -> Work:
 
         print(run(jobs))
 
-    return _watched(args, "ablate", work)
+    return work
 
 
-def _watched(args: argparse.Namespace, command: str, work: Work) -> Work:
-    """The work with our lines and its progress on the terminal, and what libraries print in a log file."""
+def watched(args: argparse.Namespace) -> AbstractContextManager[None]:
+    """What is seen of a command meanwhile, its check included: much is read and loaded there."""
+    from longtake.pipelines.terminal.session import session, warnings_only
 
-    def watched() -> "ExitCode | None":
-        from longtake.pipelines.terminal.session import session
-
-        with session(command, args.debug):
-            return work()
-
-    return watched
+    if args.name in JOBS or getattr(args, "runner", None) == "ray":
+        return session(args.name, args.debug)
+    return warnings_only() if args.name in VIDEOS else nullcontext()
 
 
 def _spec(args: argparse.Namespace, num_frames: int) -> "PromptSpec":
@@ -237,11 +242,11 @@ def _cues(options: "list[list[str]]") -> "tuple[Cue, ...]":
     return tuple(sorted(cues, key=lambda cue: cue.from_frame))
 
 
-def _places(args: argparse.Namespace, source: Path | None = None) -> "Places":
-    from longtake.pipelines.cli.video_recorder import Places
+def _places(args: argparse.Namespace, source: Path | None = None) -> "OutputPaths":
+    from longtake.pipelines.cli.video_recorder import OutputPaths
     from longtake.pipelines.files.store import refuse_ray_copy
 
-    places = Places(args.out, getattr(args, "preview", None), getattr(args, "contact_sheet", None))
+    places = OutputPaths(args.out, getattr(args, "preview", None), getattr(args, "contact_sheet", None))
     refuse_ray_copy("out", places.out)
     places.check(source)
     return places
@@ -279,24 +284,21 @@ def _check_texts(bundle: "Bundle", spec: "PromptSpec", plan: "Plan") -> None:
 
     unknown = check_texts(bundle, spec)
     if unknown:
-        _warn(f"the bundle does not know these words: {', '.join(dict.fromkeys(unknown))}")
+        logger.warning("the bundle does not know these words: %s", ", ".join(dict.fromkeys(unknown)))
     for cue in never_shown(spec, plan):
-        _warn(f"--prompt-at {cue.from_frame} has no effect: no chunk begins before the next prompt or the end")
+        shown = "no chunk begins before the next prompt or the end"
+        logger.warning("--prompt-at %d has no effect: %s", cue.from_frame, shown)
 
 
 def _warn_if_stretched(path: Path, video: "VideoReader", refiner: "RefinerParams") -> None:
     if abs(video.width * refiner.height / (video.height * refiner.width) - 1) > 0.02:
-        _warn(
-            f"{path} is {video.width}x{video.height} and will be stretched to {refiner.width}x{refiner.height}; "
-            "set refiner.width=W refiner.height=H to keep its aspect ratio"
+        logger.warning(
+            "%s is %dx%d and will be stretched to %dx%d; set refiner.width=W refiner.height=H to keep its aspect ratio",
+            *(path, video.width, video.height, refiner.width, refiner.height),
         )
 
 
-def _warn(message: str) -> None:
-    print(f"longtake: warning: {' '.join(message.split())}", file=sys.stderr)  # a name may have a line break
-
-
-def _record_on_ray(spec: "PromptSpec", plan: "Plan", conf: "Conf", places: "Places") -> None:
+def _record_on_ray(spec: "PromptSpec", plan: "Plan", conf: "Conf", places: "OutputPaths") -> None:
     from longtake.pipelines.runners.ray_cluster import connect
     from longtake.pipelines.runners.ray_runner import running
     from longtake.pipelines.runners.stages import stage_factories
@@ -311,17 +313,19 @@ def _record(
     plan: "Plan",
     conf: "Conf",
     fps: float | Fraction,
-    places: "Places",
+    places: "OutputPaths",
     source: str,
     sound: "Sound | None" = None,
 ) -> None:
-    from longtake.pipelines.cli.progress_bars import Progress
+    from longtake.pipelines.cli.video_progress import VideoProgress
     from longtake.pipelines.cli.video_recorder import record
+    from longtake.pipelines.terminal.progress import doing
 
-    with Progress(plan, conf.refiner.num_inference_steps, source) as progress:
+    progress = VideoProgress(plan, conf.refiner.num_inference_steps, source)
+    with doing(progress.status):
         report = record(stream, plan.num_frames, fps, places, progress.observe, sound)
     for note in report.notes:
-        _warn(f"{places.out}: {note}")
+        logger.warning("%s: %s", places.out, note)
     print(f"{places.out}: {report}")
     for path in (places.preview, places.contact_sheet):
         if path is not None:

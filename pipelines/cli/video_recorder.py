@@ -2,10 +2,8 @@
 
 import io
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -23,17 +21,17 @@ from longtake.models.video.sound import Sound
 from longtake.pipelines.files.encoding import visible_frames
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.files.video_file import VideoWriter
+from longtake.pipelines.terminal.signals import delayed_signals
 
 Observe = Callable[[Task, Any], None]
 Stream = Callable[[Observe], Iterator[Segment]]
 Frame = UInt8[np.ndarray, "h w c"]
 Numbered = Mapping[int, Frame] | Sequence[Frame]  # frame i is at [i]
-STOPS = (signal.SIGINT, signal.SIGTERM)
 PICTURES = (".png", ".jpg", ".jpeg")
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class OutputPaths:
     """The paths of the files."""
 
     out: Path
@@ -93,7 +91,7 @@ def record(
     stream: Stream,
     num_frames: int,
     fps: float | Fraction,
-    places: Places,
+    places: OutputPaths,
     observe: Observe | None = None,
     sound: Sound | None = None,
 ) -> Report:
@@ -118,7 +116,7 @@ def record(
         try:
             for segment in stream(watch):
                 first_segment_s = first_segment_s or perf_counter() - began
-                with _undisturbed():
+                with delayed_signals():  # a segment is completely in the file
                     refined.take(segment)
         except KeyboardInterrupt as stop:
             if refined.num_frames:
@@ -127,23 +125,6 @@ def record(
     if places.contact_sheet is not None:
         save_sheet(places.contact_sheet, sorted(refined.kept), low.kept, refined.kept)
     return Report(num_frames, *refined.size, first_segment_s, perf_counter() - began, writer.notes)
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Delays Ctrl-C and kill until a segment is completely in the file."""
-    if threading.current_thread() is not threading.main_thread():  # no other thread is ever interrupted
-        yield
-        return
-    came: list[int] = []
-    handlers = {stop: signal.signal(stop, lambda number, _: came.append(number)) for stop in STOPS}
-    try:
-        yield
-    finally:
-        for stop, handler in handlers.items():
-            signal.signal(stop, handler)
-        for number in came[:1]:
-            signal.raise_signal(number)
 
 
 class _Reel:

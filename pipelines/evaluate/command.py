@@ -17,10 +17,10 @@ from longtake.models.video.notes import count_kinds
 from longtake.pipelines.config.loader import flatten
 from longtake.pipelines.datasets.video_list import Listed, VideoList, list_videos
 from longtake.pipelines.evaluate.results import DONE, FAILED, Evaluation, MetricRow, failed_row
-from longtake.pipelines.evaluate.resume import Resume, resume
+from longtake.pipelines.evaluate.resume import EvaluationWork, resume
 from longtake.pipelines.evaluate.settings import EvaluateConf, measurement_settings
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.terminal.progress import Status, counts, doing
+from longtake.pipelines.terminal.progress import StatusLine, counts, doing
 from longtake.pipelines.tracking.job_run import job_run
 from longtake.pipelines.tracking.tracker import Tracker
 
@@ -44,7 +44,7 @@ class PreparedEvaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class EvaluationSummary:
     """The rows of the videos that are listed, and how they came about."""
 
     rows: list[MetricRow]
@@ -101,7 +101,7 @@ def check(conf: EvaluateConf) -> PreparedEvaluation:
     return PreparedEvaluation(conf, evaluation, videos, now)
 
 
-def run(prepared: PreparedEvaluation) -> Outcome:
+def run(prepared: PreparedEvaluation) -> EvaluationSummary:
     """Measures the videos that have no row yet, and writes the report."""
     from longtake.pipelines.evaluate.report import write_report
     from longtake.pipelines.runners.ray_cluster import connect
@@ -128,7 +128,7 @@ def run(prepared: PreparedEvaluation) -> Outcome:
         tracker.metrics(summary(rows))
         tracker.table(rows, "figures")
         tracker.artifact(page.encode(), "report/index.html")
-    return Outcome(rows, work.num_there, work.num_failed_before, prepared.videos.notes)
+    return EvaluationSummary(rows, work.num_there, work.num_failed_before, prepared.videos.notes)
 
 
 def summary(rows: Sequence[MetricRow]) -> dict[str, float]:
@@ -142,7 +142,7 @@ def summary(rows: Sequence[MetricRow]) -> dict[str, float]:
     return means
 
 
-def _report(prepared: PreparedEvaluation, work: Resume) -> None:
+def _report(prepared: PreparedEvaluation, work: EvaluationWork) -> None:
     """Says what will be done."""
     for note in (*prepared.videos.notes, *work.notes):
         logger.info("%s", note)
@@ -166,7 +166,7 @@ def _collect(evaluation: Evaluation, rows: Iterator[MetricRow], total: int, trac
     written = tracked = time.monotonic()
     count = failed = 0
 
-    def status(seconds: float) -> Status:
+    def status(seconds: float) -> StatusLine:
         return counts(count, total, "videos measured", seconds, notes=f"{failed} failed" if failed else "")
 
     try:

@@ -15,7 +15,7 @@ from longtake.pipelines.evaluate.results import FAILED, NOT_MADE, MetricRow
 
 
 @dataclass(frozen=True, slots=True)
-class Resume:
+class EvaluationWork:
     """The work of a run."""
 
     left: list[Listed]  # to be measured
@@ -26,7 +26,7 @@ class Resume:
     notes: list[str]  # a line each
 
 
-def resume(videos: Sequence[Listed], rows: Sequence[MetricRow], retry_failed: bool = False) -> Resume:
+def resume(videos: Sequence[Listed], rows: Sequence[MetricRow], retry_failed: bool = False) -> EvaluationWork:
     """`rows` have path, status and made_from."""
     listed, paths = {video.digest for video in videos}, {video.path for video in videos}
     not_made = [row for row in rows if row["status"] == NOT_MADE]
@@ -42,7 +42,7 @@ def resume(videos: Sequence[Listed], rows: Sequence[MetricRow], retry_failed: bo
         notes.append(f"{_videos(changed)} changed since their rows were made (file, prompt or seed): measured again")
     if gone:
         notes.append(f"{_videos(gone)} no longer listed: their rows stay in the parquet files, and are not on the page")
-    return Resume(
+    return EvaluationWork(
         left=[video for video in videos if video.made and video.digest not in kept],
         not_made=[video for video in videos if not video.made],
         outdated={row["made_from"] for row in (*changed, *again, *not_made)},

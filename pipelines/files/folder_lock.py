@@ -117,8 +117,12 @@ class _LeaseFile:
 
     @classmethod
     def of(cls, data: bytes) -> "_LeaseFile":
-        fields = json.loads(data)
-        return cls(fields["token"], fields["renewed_s"], Owner.of(fields.get("owner")))
+        """Raises ValueError for a file that no job wrote."""
+        try:
+            fields = json.loads(data)
+            return cls(fields["token"], fields["renewed_s"], Owner.of(fields.get("owner")))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"it is not the lease of a job ({type(error).__name__}: {error})") from None
 
 
 class _Lease:
@@ -126,6 +130,8 @@ class _Lease:
 
     def __init__(self, store: Store, times: LeaseTimes) -> None:
         self._store, self._times = store, times
+        # Renewals are repeated here, and the end of a process waits for no outage: the lease expires by itself.
+        self._hasty = Store(store.url, patience_s=0)
         self.token = secrets.token_hex(16)
 
     def take(self, refusal: str) -> None:
@@ -135,14 +141,14 @@ class _Lease:
             alive = None if seen.owner is None else seen.owner.is_alive()
             if alive:
                 raise Refused(f"{refusal}{_by(seen.owner)}")
-            if alive is None:
-                self._watch(seen, seen_s, refusal)
-            who = f" of {seen.owner}" if seen.owner else ""
-            logger.warning("%s: taking over the lease%s, which is no longer renewed", self._store, who)
-            seen, seen_s = self._try(dead=seen), time.monotonic()
+            dead = alive is False or self._is_dead(seen, seen_s, refusal)
+            if dead:
+                who = f" of {seen.owner}" if seen.owner else ""
+                logger.warning("%s: taking over the lease%s, which is no longer renewed", self._store, who)
+            seen, seen_s = self._try(seen if dead else None), time.monotonic()
 
-    def _watch(self, seen: _LeaseFile, seen_s: float, refusal: str) -> None:
-        """Returns when the lease is dead or given back; Refused when it is renewed."""
+    def _is_dead(self, seen: _LeaseFile, seen_s: float, refusal: str) -> bool:
+        """Waits until the lease is dead, or given back: False. Raises Refused when it is renewed."""
         age = max(0.0, min(time.time() - seen.renewed_s, self._times.dead_s))  # clocks may differ
         until = seen_s + self._times.dead_s - age
         logger.info("%s: %s was there %s ago and may be gone: waiting up to %s for a sign of life",
@@ -150,22 +156,23 @@ class _Lease:
         with doing(f"waiting for a sign of life of {seen.owner or 'another job'} in {self._store}"):
             while time.monotonic() < until:
                 time.sleep(min(self._times.look_s, max(0.0, until - time.monotonic())))
-                now = self._read()
+                now = _read(self._store)
                 if now is None:
-                    return
+                    return False
                 if now != seen:
                     raise Refused(f"{refusal}{_by(now.owner)}")
+        return True
 
     def _try(self, dead: _LeaseFile | None) -> _LeaseFile | None:
         """Takes a folder that is free, or whose lease is `dead`. Returns another holder, None if it is ours now."""
         if self._store.create(LEASE, self._content()):
             return None
-        holder = self._read()
+        holder = _read(self._store)
         if holder is not None and holder.token != self.token and holder != dead:
             return holder
         self._store.put(LEASE, self._content())
         time.sleep(self._times.settle_s)
-        holder = self._read()
+        holder = _read(self._store)
         return None if holder is None or holder.token == self.token else holder
 
     def keep(self, lock: FolderLock, ended: threading.Event) -> None:
@@ -179,25 +186,33 @@ class _Lease:
             logger.error("%s: another process has taken over the folder", self._store)
 
     def give_back(self) -> None:
-        with suppress(Exception):  # the store cannot be reached: the lease expires by itself
-            holder = self._read()
+        try:
+            holder = _read(self._hasty)
             if holder is not None and holder.token == self.token:
-                self._store.delete(LEASE)
+                self._hasty.delete(LEASE)
+        except Exception as error:  # the store cannot be reached
+            logger.warning("%s: the lease could not be given back and expires by itself: %s", self._store, error)
 
     def _renew(self) -> bool:
         """False when another process holds the folder: rule 4."""
-        holder = self._read()
+        holder = _read(self._hasty)
         if holder is None:  # deleted by hand, or taken over and given back since
-            return self._store.create(LEASE, self._content())
+            return self._hasty.create(LEASE, self._content())
         if holder.token == self.token:
-            self._store.put(LEASE, self._content())
+            self._hasty.put(LEASE, self._content())
         return holder.token == self.token
 
     def _content(self) -> bytes:
         ours = {"token": self.token, "renewed_s": time.time(), "owner": this_process().plain()}
         return json.dumps(ours).encode()
 
-    def _read(self) -> _LeaseFile | None:
-        with suppress(FileNotFoundError):
-            return _LeaseFile.of(self._store.get(LEASE))
-        return None
+
+def _read(store: Store) -> _LeaseFile | None:
+    """Raises Refused for a file that is no lease: deleting it is up to people."""
+    with suppress(FileNotFoundError):
+        data = store.get(LEASE)
+        try:
+            return _LeaseFile.of(data)
+        except ValueError as error:
+            raise Refused(f"{store}/{LEASE}: {error}; delete it if no job writes there") from None
+    return None

@@ -2,9 +2,11 @@
 
 import errno
 import logging
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from longtake.pipelines.terminal.progress import doing, duration
@@ -36,43 +38,67 @@ def may_pass(error: Exception) -> bool:
     return any(name in kind.__name__ for kind in type(error).__mro__ for name in TEMPORARY_NAMES)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Patience:
-    """Repeats calls to one store for at most `patience_s`."""
+    """Repeats calls to one store for at most `patience_s`. An outage is two lines, however many threads wait."""
 
     store: str
     patience_s: float = PATIENCE_S
     now: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _num_waiting: int = 0
+    _away_s: float | None = None  # since when
 
     def call(self, call: Callable[[], T]) -> T:
         """The result of `call`. Raises its last error, and at once an error that is an answer."""
         try:
             return call()
         except Exception as error:
-            if not may_pass(error):
+            if not self.patience_s or not may_pass(error):
                 raise
-            return self._again(call, error)
+            with self._waiting(error):
+                return self._again(call)
 
-    def _again(self, call: Callable[[], T], error: Exception) -> T:
+    def _again(self, call: Callable[[], T]) -> T:
         began, pause = self.now(), FIRST_PAUSE_S
-        logger.warning("%s does not answer (%s): trying again for up to %s",
-                       self.store, _short(error), duration(self.patience_s))  # fmt: skip
-        with doing(f"waiting for {self.store}, which does not answer"):
-            while True:
-                self.sleep(pause)
-                try:
-                    result = call()
-                except Exception as again:
-                    if not may_pass(again):
-                        raise
-                    if self.now() - began + pause > self.patience_s:
-                        away = f"{self.store} did not answer for {duration(self.now() - began)}"
-                        raise OSError(errno.ETIMEDOUT, f"{away} ({_short(again)})") from None
-                    pause = min(2 * pause, MAX_PAUSE_S)
-                else:
-                    logger.warning("%s answers again after %s", self.store, duration(self.now() - began))
-                    return result
+        while True:
+            self.sleep(pause)
+            try:
+                result = call()
+            except Exception as error:
+                if not may_pass(error):
+                    raise
+                pause = min(2 * pause, MAX_PAUSE_S)
+                if self.now() - began + pause > self.patience_s:
+                    away = f"{self.store} did not answer for {duration(self.now() - began)}"
+                    raise OSError(errno.ETIMEDOUT, f"{away} ({_short(error)})") from None
+            else:
+                self._answered()
+                return result
+
+    @contextmanager
+    def _waiting(self, error: Exception) -> Iterator[None]:
+        with self._lock:
+            self._num_waiting += 1
+            first = self._away_s is None
+            self._away_s = self.now() if self._away_s is None else self._away_s
+        if first:
+            logger.warning("%s does not answer (%s): trying again for up to %s",
+                           self.store, _short(error), duration(self.patience_s))  # fmt: skip
+        try:
+            with doing(f"waiting for {self.store}, which does not answer"):
+                yield
+        finally:
+            with self._lock:
+                self._num_waiting -= 1
+                self._away_s = self._away_s if self._num_waiting else None
+
+    def _answered(self) -> None:
+        with self._lock:
+            away_s, self._away_s = self._away_s, None
+        if away_s is not None:
+            logger.warning("%s answers again after %s", self.store, duration(self.now() - away_s))
 
 
 def _short(error: Any) -> str:

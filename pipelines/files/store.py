@@ -49,10 +49,10 @@ class Store:
         # Absolute: a process with another working directory may open it.
         self.local_path = _local_path(url) if is_local else None
         self.url = str(self.local_path) if is_local else url
-        self._patience_s = patience_s
+        self._patience = Patience(self.url, patience_s)
 
     def __reduce__(self) -> tuple[type["Store"], tuple[str, float]]:
-        return Store, (self.url, self._patience_s)
+        return Store, (self.url, self._patience.patience_s)
 
     def __str__(self) -> str:
         return self.url
@@ -190,7 +190,7 @@ class Store:
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """Rule 5; a local folder answers at once or never."""
-        return call() if self.local_path is not None else Patience(self.url, self._patience_s).call(call)
+        return call() if self.local_path is not None else self._patience.call(call)
 
     @cached_property
     def _place(self) -> tuple[AbstractFileSystem, str]:

@@ -3,11 +3,12 @@
 import logging
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import ray
 
 logger = logging.getLogger(__name__)
+JOIN_S = 5.0
 LOOK_S = 5.0  # Ray itself needs 15 s to declare a machine dead
 
 
@@ -24,21 +25,28 @@ def watched_machines() -> Iterator[None]:
     """Logs machines that come and go meanwhile."""
     ended = threading.Event()
     # A daemon: it must not keep a process that ends.
-    threading.Thread(target=_watch, args=(ended,), name="machines", daemon=True).start()
+    thread = threading.Thread(target=_watch, args=(ended,), name="machines", daemon=True)
+    thread.start()
     try:
         yield
     finally:
         ended.set()
+        thread.join(JOIN_S)  # before Ray ends, which it asks
 
 
 def _watch(ended: threading.Event) -> None:
     before: dict[str, str] | None = None
+    failed = False
     while not ended.is_set():
-        with suppress(Exception):  # the cluster is closing, or does not answer now
+        try:
             now = _living()
             for line in changes(now if before is None else before, now):
                 logger.warning("%s", line)
-            before = now
+            before, failed = now, False
+        except Exception as error:  # the cluster is closing, or does not answer now
+            if not failed and not ended.is_set():
+                logger.warning("the machines of the cluster are unknown for now: %s", error)
+            failed = True
         ended.wait(LOOK_S)
 
 

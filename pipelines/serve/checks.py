@@ -9,6 +9,13 @@ from longtake.pipelines.runners.bundle_limits import limits_of
 from longtake.pipelines.serve.http.keys import read_keys
 from longtake.pipelines.serve.settings import ServeConf
 
+SETTINGS = {  # in place of the fields of a request
+    "width": "refiner.width",
+    "height": "refiner.height",
+    "num_inference_steps": "base.num_inference_steps",
+    "num_frames": "even num_frames",
+}
+
 
 def check(conf: ServeConf) -> None:
     """Raises ValueError, naming field, value and rule, for an endpoint that could not start."""
@@ -20,16 +27,11 @@ def check(conf: ServeConf) -> None:
 
 def _check_defaults(conf: ServeConf) -> None:
     """A request that names only a prompt has to be within the limits."""
-    size, steps = conf.refiner, conf.base.num_inference_steps
+    refiner, steps = conf.refiner, conf.base.num_inference_steps
     try:
-        conf.serve.check_size(size.width, size.height)
+        conf.serve.check(refiner.width, refiner.height, 1, steps, refiner.num_inference_steps)
     except FieldError as error:
-        raise FieldError(f"refiner.{error.field}", error.problem) from None
-    if steps > conf.serve.max_steps:
-        raise FieldError.of(
-            "base.num_inference_steps", steps, f"must be at most serve.max_steps={conf.serve.max_steps}"
-        )
-    conf.serve.check_cost(size.width, size.height, 1, steps + size.num_inference_steps)
+        raise FieldError(SETTINGS[error.field], error.problem) from None
 
 
 def check_port(conf: ServeConf) -> ServeConf:

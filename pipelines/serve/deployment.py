@@ -39,6 +39,7 @@ from longtake.pipelines.serve.settings import ServeConf, load_serve
 from longtake.pipelines.terminal.progress import doing
 from longtake.pipelines.terminal.signals import own_signals
 
+logger = logging.getLogger(__name__)
 NAME = "longtake"
 STORE_PATIENCE_S = 5.0  # for an object store that does not answer: requests wait meanwhile
 STOP_S = 10.0  # beyond `drain_s`, for the rest of a shutdown
@@ -113,15 +114,17 @@ def serve_forever(conf: ServeConf, factories: Factories | None = None) -> None:
     """
     os.environ.setdefault(PROXY_CALLBACK, f"{proxy_middleware.__module__}.{proxy_middleware.__name__}")
     connect(conf.ray)
+    ready = False
     try:
         with doing("starting Ray Serve"), own_signals():
             start(conf)
         run(conf, factories)
+        ready = True
         print(url_of(conf), flush=True)
         while True:
             time.sleep(3600)
     finally:
-        _stop(conf)
+        _stop(conf, ready)
 
 
 def start(conf: ServeConf) -> None:
@@ -173,13 +176,17 @@ def _wait_until_ready(handle: "DeploymentHandle[Any]", url: str, timeout_s: floa
     raise RuntimeError(f"the endpoint was not ready within ray.start_timeout_s={timeout_s:g} s")
 
 
-def _stop(conf: ServeConf) -> None:
+def _stop(conf: ServeConf, ready: bool) -> None:
     """Saves running work, then stops the replica, and Ray if this process started it."""
-    with suppress(Exception):  # the endpoint may have failed or never started
-        handle = serve.get_app_handle(NAME)
-        handle.drain.remote().result(timeout_s=conf.serve.drain_s + STOP_S)
-    with suppress(Exception):
-        serve.delete(NAME)
+    try:
+        try:
+            handle = serve.get_app_handle(NAME)
+            handle.drain.remote().result(timeout_s=conf.serve.drain_s + STOP_S)
+        finally:
+            serve.delete(NAME)
+    except Exception as error:
+        if ready:  # else the reason why it is not has been raised
+            logger.warning("the endpoint did not stop in order; videos go on from what is stored: %s", error)
     if conf.ray.address is None:  # started here; Serve ends with it
         ray.shutdown()
 

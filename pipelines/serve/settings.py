@@ -88,8 +88,14 @@ class ServeParams:
         rule = f"a frame may have at most {self.max_pixels} pixels (serve.max_pixels)"
         require(width * height <= self.max_pixels, field, value, rule)
 
-    def check_cost(self, width: int, height: int, num_frames: int, num_steps: int) -> None:
-        """Raises FieldError for a video with too many pixels x frames x steps; `num_steps` are those of both stages."""
+    def check(self, width: int, height: int, num_frames: int, base_steps: int, refiner_steps: int) -> None:
+        """Raises FieldError, for width, height, num_frames or num_inference_steps, for a video beyond a limit."""
+        rule = f"must be at most {self.max_frames} (serve.max_frames)"
+        require(num_frames <= self.max_frames, "num_frames", num_frames, rule)
+        rule = f"must be at most {self.max_steps} (serve.max_steps)"
+        require(base_steps <= self.max_steps, "num_inference_steps", base_steps, rule)
+        self.check_size(width, height)
+        num_steps = base_steps + refiner_steps
         cost = width * height * num_frames * num_steps
         rule = (
             f"{width}x{height} pixels x {num_frames} frames x {num_steps} steps are {cost}, and at most "

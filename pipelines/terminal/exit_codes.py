@@ -15,4 +15,4 @@ class ExitCode(IntEnum):
 
 
 class Refused(ValueError):
-    """A request that turns out to be impossible after its work has begun, such as a folder that another job holds."""
+    """Found impossible after the check and before any work: another job holds the folder, Ray does not start."""

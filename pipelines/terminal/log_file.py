@@ -6,11 +6,11 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from longtake.pipelines.terminal.exit_codes import Refused
 from longtake.pipelines.terminal.streams import text_stream
@@ -35,37 +35,60 @@ def libraries_to(path: Path) -> Iterator[TextIO]:
 
     What the main thread prints on `sys.stdout` is the result of the command, and stays. Ray prints there from threads.
     """
+    # Never closed, nor are the duplicates below: handlers of libraries and late lines of threads keep their numbers,
+    # and would write into the next file that gets them.
     file = os.open(path, os.O_WRONLY | os.O_APPEND)
-    out, err = sys.stdout, sys.stderr
-    saved = {number: os.dup(number) for number in (1, 2)}
     log = text_stream(file, "utf-8", lossy=True)
-    handler = logging.StreamHandler(log)
-    handler.setFormatter(FORMAT)
-    root = logging.getLogger()
-    level = root.level
-    try:
-        results = text_stream(saved[1], out.encoding, lossy=False, name="stdout") if _descriptor(out) == 1 else out
-        sys.stdout = Results(results, log)
-        lines = text_stream(saved[2], err.encoding, lossy=True) if _descriptor(err) == 2 else err
-        sys.stderr = log
-        for stream in (out, err):
-            with suppress(OSError, ValueError):
-                stream.flush()
-        for number in saved:
-            os.dup2(file, number)
-        root.addHandler(handler)
-        root.setLevel(logging.INFO)
+    with _descriptors_at(file) as before, _streams_at(log, before) as lines, _root_logger_at(log):
         yield lines
+
+
+@contextmanager
+def _descriptors_at(file: int) -> Iterator[dict[int, int]]:
+    """Points the descriptors 1 and 2 at the file; yields duplicates of what they were."""
+    before = {number: os.dup(number) for number in (1, 2)}
+    _flush(sys.stdout, sys.stderr)
+    try:
+        for number in before:
+            os.dup2(file, number)
+        yield before
+    finally:
+        for number, old in before.items():
+            os.dup2(old, number)
+
+
+@contextmanager
+def _streams_at(log: TextIO, before: Mapping[int, int]) -> Iterator[TextIO]:
+    """Points `sys.stderr` at the log, and `sys.stdout` outside the main thread; yields the stderr of before."""
+    out, err = sys.stdout, sys.stderr
+    results = text_stream(before[1], out.encoding, lossy=False, name="stdout") if _descriptor(out) == 1 else out
+    lines = text_stream(before[2], err.encoding, lossy=True) if _descriptor(err) == 2 else err
+    sys.stdout, sys.stderr = Results(results, log), log
+    try:
+        yield lines
+    finally:
+        _flush(sys.stdout, log)
+        sys.stdout, sys.stderr = out, err
+
+
+@contextmanager
+def _root_logger_at(log: TextIO) -> Iterator[None]:
+    root, handler = logging.getLogger(), logging.StreamHandler(log)
+    handler.setFormatter(FORMAT)
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.INFO)
+    try:
+        yield
     finally:
         root.removeHandler(handler)
         root.setLevel(level)
-        for stream in (sys.stdout, log):
-            with suppress(OSError, ValueError):
-                stream.flush()
-        sys.stdout, sys.stderr = out, err
-        # The duplicates stay open: a late line of a thread would land in the next file with their numbers.
-        for number, old in saved.items():
-            os.dup2(old, number)
+
+
+def _flush(*streams: io.TextIOBase | TextIO) -> None:
+    for stream in streams:
+        with suppress(OSError, ValueError):
+            stream.flush()
 
 
 class Results(io.TextIOBase):
@@ -92,6 +115,10 @@ class Results(io.TextIOBase):
 
     def fileno(self) -> int:
         return 1  # for children: the log
+
+    @property
+    def buffer(self) -> BinaryIO:
+        return self._stream.buffer
 
     @property
     def encoding(self) -> str:  # type: ignore[override]

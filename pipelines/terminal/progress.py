@@ -7,6 +7,7 @@ The innermost `doing` is shown, before the first one "starting": libraries take 
 as in the notebooks and the tests, nothing is.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,18 +16,19 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+logger = logging.getLogger(__name__)
 FIRST_S = 1.0  # what is over within a second needs no line
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
+class StatusLine:
     """A text and, if known, the share that is done (0..1)."""
 
     text: str
     share: float | None = None
 
 
-What = str | Callable[[float], str | Status]  # of the seconds since it began
+What = str | Callable[[float], str | StatusLine]  # of the seconds since it began
 
 
 @dataclass(slots=True, eq=False)
@@ -41,12 +43,15 @@ class _Stack:
 
     def __init__(self) -> None:
         self._activities: list[_Activity] = []
+        self._lock = threading.Lock()
 
     def push(self, activity: _Activity) -> None:
-        self._activities = [*(one for one in self._activities if not one.passes), activity]
+        with self._lock:
+            self._activities = [*(one for one in self._activities if not one.passes), activity]
 
     def remove(self, activity: _Activity) -> None:
-        self._activities = [one for one in self._activities if one is not activity]
+        with self._lock:
+            self._activities = [one for one in self._activities if one is not activity]
 
     @property
     def top(self) -> _Activity | None:
@@ -71,7 +76,7 @@ class Progress:
     """Calls `show` with the present status every `every_s` seconds; for a new activity after FIRST_S."""
 
     def __init__(
-        self, show: Callable[[Status], None], every_s: float = 5.0, now: Callable[[], float] = time.monotonic
+        self, show: Callable[[StatusLine], None], every_s: float = 5.0, now: Callable[[], float] = time.monotonic
     ) -> None:
         self._show, self._every_s, self._now = show, every_s, now
         self._shown: _Activity | None = None
@@ -103,25 +108,31 @@ class Progress:
         self._thread.join(1)
 
     def _run(self) -> None:
+        failed: _Activity | None = None
         while not self._ended.wait(0.25):
-            self.tick()
+            try:
+                self.tick()
+            except Exception as error:  # a status reads files that other processes write
+                if failed is not self._shown:
+                    logger.warning("the progress is unknown for now: %s", error, exc_info=True)
+                failed = self._shown
 
 
-def describe(what: What, seconds: float) -> Status:
+def describe(what: What, seconds: float) -> StatusLine:
     """The status of an activity that has lasted for `seconds`."""
     if isinstance(what, str):
-        return Status(f"{what}, {duration(seconds)}")
+        return StatusLine(f"{what}, {duration(seconds)}")
     status = what(seconds)
-    return Status(status) if isinstance(status, str) else status
+    return StatusLine(status) if isinstance(status, str) else status
 
 
-def counts(done: int, total: int | None, unit: str, seconds: float, earlier: int = 0, notes: str = "") -> Status:
+def counts(done: int, total: int | None, unit: str, seconds: float, earlier: int = 0, notes: str = "") -> StatusLine:
     """`done` of `total`, notes, and the time left at the speed so far. `earlier` of `done` took no time of this run."""
     here = done - earlier
     left = None if total is None or here <= 0 else (total - done) * seconds / here
     parts = [f"{done} {unit}" if total is None else f"{done}/{total} {unit}", notes]
     parts += ["" if left is None or done == total else f"{duration(left)} left"]
-    return Status(", ".join(part for part in parts if part), done / total if total else None)
+    return StatusLine(", ".join(part for part in parts if part), done / total if total else None)
 
 
 def duration(seconds: float) -> str:
@@ -132,7 +143,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def bar(status: Status, width: int = 20) -> str:
+def bar(status: StatusLine, width: int = 20) -> str:
     """The status with a bar before it, if its share is known."""
     if status.share is None:
         return status.text

@@ -10,8 +10,11 @@ CLEAR = "\r\x1b[K"
 class Screen:
     """Any thread may write: a line never lands in the status."""
 
-    def __init__(self, stream: TextIO, is_terminal: bool) -> None:
+    def __init__(self, stream: TextIO, is_terminal: bool, first: str = "") -> None:
+        """The line `first` is written before anything else, and not at all if there is nothing else."""
         self._stream, self.is_terminal = stream, is_terminal
+        self._first = first
+        self.is_empty = True
         self._lock = threading.Lock()
         self._status = ""
 
@@ -27,5 +30,6 @@ class Screen:
                 self._write(CLEAR + self._status)
 
     def _write(self, text: str) -> None:
-        self._stream.write(text)
+        self._stream.write(f"{self._first}\n{text}" if self.is_empty and self._first else text)
+        self.is_empty = False
         self._stream.flush()

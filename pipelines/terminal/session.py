@@ -2,13 +2,14 @@
 
 import logging
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import datetime
 
 from longtake.pipelines.terminal.limit import LineLimit
 from longtake.pipelines.terminal.log_file import Results, libraries_to, new_log_file
-from longtake.pipelines.terminal.progress import Progress, Status, bar
+from longtake.pipelines.terminal.progress import Progress, StatusLine, bar
 from longtake.pipelines.terminal.screen import Screen
 
 OWN = logging.getLogger("longtake")
@@ -18,42 +19,56 @@ REDRAW_S = 0.5  # of the status on a terminal
 
 @contextmanager
 def session(command: str, debug: bool = False) -> Iterator[None]:
-    """Shows the lines of our loggers and what goes on (`progress.doing`). With `debug` also those of libraries."""
+    """Shows the lines of our loggers and what goes on (`progress.doing`). With `debug` also those of libraries.
+
+    The log file is named before the first other line. Progress has one after a second, so a command that is refused
+    sooner has the line of its refusal only, and leaves no file.
+    """
     if debug:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
         with Progress(_log):
             yield
         return
     path = new_log_file(command)
-    with libraries_to(path) as lines, _own_lines(Screen(lines, lines.isatty())) as screen:
-        logger.info("what libraries print is in %s", path)
-        progress = (
-            Progress(lambda status: screen.status(bar(status)), REDRAW_S) if screen.is_terminal else Progress(_log)
-        )
-        assert isinstance(sys.stdout, Results), "libraries_to puts it there"
-        sys.stdout.make_room = lambda: screen.status("")
-        with progress:
+    named = False
+    try:
+        with libraries_to(path) as lines:
+            screen = Screen(lines, lines.isatty(), _stamped(time.time(), f"what libraries print is in {path}"))
             try:
-                yield
+                with _own_lines(screen, logging.INFO), _progress(screen):
+                    yield
             finally:
-                screen.status("")
+                named = not screen.is_empty
+    finally:
+        if not named:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
-def bar_on_terminal() -> Iterator[None]:
-    """A bar for commands without a session, if stderr is a terminal."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    screen = Screen(sys.stderr, is_terminal=True)
-    with Progress(lambda status: screen.status(bar(status)), REDRAW_S):
-        try:
+def warnings_only() -> Iterator[None]:
+    """For a command of one video, whose models run here: our warnings, and a bar if stderr is a terminal."""
+    screen, out = Screen(sys.stderr, sys.stderr.isatty()), sys.stdout
+    sys.stdout = Results(out, out)
+    try:
+        with _own_lines(screen, logging.WARNING), _progress(screen) if screen.is_terminal else nullcontext():
             yield
-        finally:
-            screen.status("")
+    finally:
+        sys.stdout = out
 
 
-def _log(status: Status) -> None:
+@contextmanager
+def _progress(screen: Screen) -> Iterator[None]:
+    shown = Progress(lambda status: screen.status(bar(status)), REDRAW_S) if screen.is_terminal else Progress(_log)
+    assert isinstance(sys.stdout, Results), "our callers put it there"
+    sys.stdout.make_room = lambda: screen.status("")
+    try:
+        with shown:
+            yield
+    finally:
+        screen.status("")  # the thread has ended: it draws no more
+
+
+def _log(status: StatusLine) -> None:
     logger.info("%s", status.text)
 
 
@@ -67,17 +82,20 @@ class _Lines(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text = self._limit.text(record)
         if text is not None:
-            when = datetime.fromtimestamp(record.created)
-            self._screen.line(f"{when:%Y-%m-%d %H:%M:%S} {' '.join(text.split())}")
+            self._screen.line(_stamped(record.created, text))
+
+
+def _stamped(seconds: float, text: str) -> str:
+    return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S} {' '.join(text.split())}"
 
 
 @contextmanager
-def _own_lines(screen: Screen) -> Iterator[Screen]:
+def _own_lines(screen: Screen, lowest: int) -> Iterator[None]:
     handler, level = _Lines(screen), OWN.level
     OWN.addHandler(handler)
-    OWN.setLevel(logging.INFO)
+    OWN.setLevel(lowest)
     try:
-        yield screen
+        yield
     finally:
         OWN.removeHandler(handler)
         OWN.setLevel(level)

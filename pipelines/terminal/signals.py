@@ -42,6 +42,12 @@ class Received:
     """The last signal. Ray and other libraries in C turn every exception of a handler into a bare KeyboardInterrupt."""
 
     number: int | None = None
+    can_drain = False  # for noted_signals: there is work to wind down
+
+    def check(self, text: str) -> None:
+        """Raises Stopped after a signal whose exception a library has swallowed."""
+        if self.number is not None:
+            raise Stopped(text, self.number)
 
     def exit_code(self, stop: KeyboardInterrupt) -> int:
         """The code of the command that `stop` ended."""
@@ -77,6 +83,60 @@ def end_at_once(code: int) -> None:
     for number in STOPS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: os._exit(code))
+
+
+@contextmanager
+def noted_signals(text: str) -> Iterator[Received]:
+    """Notes the first signal; a second one has its usual effect, and so has the first until `can_drain` is set.
+
+    `text` is the Stopped of a signal before that.
+    """
+    received = Received()
+    before = {int(number): signal.getsignal(number) for number in STOPS}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if postponed(number, frame):
+            return
+        received.number = number
+        signal.signal(number, before[number])
+        if not received.can_drain:
+            raise Stopped(text, number)
+
+    try:
+        with _handled(note):
+            yield received
+    except KeyboardInterrupt as stop:
+        if isinstance(stop, Stopped) or received.number is None:
+            raise
+        raise Stopped(text, received.number) from None  # Ray made another exception of it
+
+
+@contextmanager
+def delayed_signals() -> Iterator[None]:
+    """Delays both signals until the block has ended."""
+    came: list[int] = []
+    try:
+        with _handled(lambda number, _: came.append(number)):
+            yield
+    finally:
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
+@contextmanager
+def _handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handles the signals that are not ignored. Only the main thread is interrupted."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.getsignal(number) for number in STOPS}
+    try:
+        for number, handler in before.items():
+            if handler is not signal.SIG_IGN:
+                signal.signal(number, handle)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -50,13 +50,6 @@ def protect() -> None:
         setattr(sys, name, text_stream({"stdout": 1, "stderr": 2}[name], encoding, lossy))
 
 
-def escape_unknown() -> None:
-    """Shows the characters that the encodings of stdout and stderr lack as escapes."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=ESCAPES)
-
-
 def finish(code: int) -> int:
     """The exit code of a process that has printed its last: 1 in place of 0 if its output could not be written.
 

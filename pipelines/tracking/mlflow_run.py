@@ -123,7 +123,7 @@ def begin_run(
         run = client.create_run(experiment_id, began_ms, {KEY_TAG: key}, name)
         if resumed:
             logger.warning("tracking: experiment %s has no run with key %s: starting a new one", experiment, key)
-    logger.info("tracking key=%s run=%s store=%s", key, run.info.run_id, masked(uri))
+    logger.info("tracked as MLflow run %s in %s", run.info.run_name or run.info.run_id, masked(uri))
     return MlflowRun(client, run, _monitors() if system_metrics else ())
 
 

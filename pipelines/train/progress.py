@@ -3,12 +3,13 @@
 import json
 import logging
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from longtake.pipelines.terminal.progress import Status, counts, doing
+from longtake.pipelines.terminal.progress import StatusLine, counts, doing
 
 logger = logging.getLogger(__name__)
 GATE = "gate/"  # begins the names of losses on held-out clips
@@ -31,18 +32,21 @@ class _Watch:
     def __init__(self, log: Path, steps: int) -> None:
         self._log, self._steps = log, steps
         self._place = 0
+        self._lock = threading.Lock()  # the progress thread reads, and the main one at the end
         earlier = self._added()
         self._first = self._step = int(earlier[-1]["step"]) if earlier else 0
         self._loss: float | None = None
 
-    def status(self, seconds: float) -> Status:
+    def status(self, seconds: float) -> StatusLine:
         self.read()
         loss = "the workers are starting" if self._loss is None else f"loss {self._loss:.3g}"
         return counts(self._step, self._steps, "steps", seconds, self._first, loss)
 
     def read(self) -> None:
         """Takes in what was added; a line for the held-out losses."""
-        for row in self._added():
+        with self._lock:
+            added = self._added()
+        for row in added:
             self._step, self._loss = int(row["step"]), row.get("loss", self._loss)
             gates: dict[str, list[float]] = {}
             for name in (name for name in row if name.startswith(GATE)):  # gate/no_cam_950: at noise level 950

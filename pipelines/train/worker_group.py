@@ -63,28 +63,11 @@ def run_group(
     `folder` is shared by all workers. Raises ValueError as a worker raises it, or for more workers than a cluster of
     fixed size has room for, since Ray would wait for them for ever; RuntimeError for anything else.
     """
-    import ray.cloudpickle
     import ray.train
-    from ray.train.torch import TorchConfig, TorchTrainer
 
-    kind = "GPU" if device == "cuda" else "CPU"
-    available = ray.cluster_resources().get(kind, 0.0)  # type: ignore[no-untyped-call]
-    if available < size and not may_grow:
-        raise ValueError(f"workers={size} need one {kind} each, but the cluster has {available:g}")
-    logging.getLogger("ray.train").setLevel(logging.ERROR)
-    run = ray.train.RunConfig(
-        name=uuid.uuid4().hex,  # a run of the same name would be resumed
-        storage_path=str(folder.resolve() / "ray"),
-        failure_config=ray.train.FailureConfig(max_failures=max_failures),
-    )
-    trainer: Any = TorchTrainer(
-        _enter,
-        # As bytes: Ray Train's controller would unpickle it too, and import everything it needs for nothing.
-        train_loop_config={"work": ray.cloudpickle.dumps(work), "device": device},  # type: ignore[no-untyped-call]
-        scaling_config=ray.train.ScalingConfig(num_workers=size, use_gpu=device == "cuda"),
-        torch_config=TorchConfig(backend="nccl" if device == "cuda" else "gloo"),
-        run_config=run,
-    )
+    if not may_grow:
+        _check_room(size, device)
+    trainer = _trainer(size, device, work, folder / "ray", max_failures)
     try:
         with restored_signals():
             trainer.fit()
@@ -97,6 +80,36 @@ def run_group(
         if isinstance(reason, ValueError):
             raise reason from None
         raise RuntimeError(f"{type(reason).__name__}: {reason}") from error
+
+
+def _check_room(size: int, device: str) -> None:
+    import ray
+
+    kind = "GPU" if device == "cuda" else "CPU"
+    available = ray.cluster_resources().get(kind, 0.0)  # type: ignore[no-untyped-call]
+    if available < size:
+        raise ValueError(f"workers={size} need one {kind} each, but the cluster has {available:g}")
+
+
+def _trainer(size: int, device: str, work: Callable[[WorkerGroup], None], records: Path, max_failures: int) -> Any:
+    """Ray Train's part, which keeps its own `records`."""
+    import ray.cloudpickle
+    import ray.train
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    logging.getLogger("ray.train").setLevel(logging.ERROR)
+    return TorchTrainer(
+        _enter,
+        # As bytes: Ray Train's controller would unpickle it too, and import everything it needs for nothing.
+        train_loop_config={"work": ray.cloudpickle.dumps(work), "device": device},  # type: ignore[no-untyped-call]
+        scaling_config=ray.train.ScalingConfig(num_workers=size, use_gpu=device == "cuda"),
+        torch_config=TorchConfig(backend="nccl" if device == "cuda" else "gloo"),
+        run_config=ray.train.RunConfig(
+            name=uuid.uuid4().hex,  # a run of the same name would be resumed
+            storage_path=str(records.resolve()),
+            failure_config=ray.train.FailureConfig(max_failures=max_failures),
+        ),
+    )
 
 
 def _enter(config: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """The Python API and the command line on real networks with untrained weights."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -64,6 +66,22 @@ def test_a_video_that_exists_is_refined_whole(longtake, tmp_path):
     write_mp4(longtake.stream(PROMPT, num_frames=18), source)
     write_mp4(longtake.enhance(source, PROMPT), tmp_path / "out.mp4")
     assert np.stack(list(decode(tmp_path / "out.mp4"))).shape == (18, 32, 32, 3)
+
+
+def test_a_video_is_closed_when_its_stream_is_left(longtake, tmp_path):
+    def is_open():
+        return any(str(source) == os.readlink(f"/proc/self/fd/{name}") for name in descriptors())
+
+    def descriptors():
+        return [name for name in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{name}")]
+
+    source = tmp_path / "in.mp4"
+    write_mp4(longtake.stream(PROMPT, num_frames=100), source)
+    stream = longtake.enhance(source, PROMPT)
+    next(stream)
+    assert is_open()
+    stream.close()
+    assert not is_open()
 
 
 @pytest.mark.report("C6")

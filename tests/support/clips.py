@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from longtake.models.diffusion.noise import rng_for
+from longtake.models.metrics.scuts import CutCounter
 
 
 def texture(size=128, grain=8, seed=0):
@@ -37,3 +38,11 @@ def real_clip(name, width, height):
     with av.open(str(path)) as container:
         frames = container.decode(video=0)
         return np.stack([frame.to_ndarray(format="rgb24", width=width, height=height) for frame in frames])
+
+
+def scuts(frames, fps=8.0):
+    """The cuts of a whole video."""
+    counter = CutCounter(fps)
+    for frame in frames:
+        counter.add(frame)
+    return counter.finish()

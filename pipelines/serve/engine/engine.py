@@ -160,6 +160,7 @@ class Engine:
             else:
                 self._queue.remove(take_id)
             self._end(take, CANCELLED)
+            self._show_queue()
         return self._takes.get(take_id)
 
     @_in_thread

@@ -105,7 +105,7 @@ class AccessControl:
     def _count(self, name: str) -> None:
         wait_s = self._limiter.wait_s(name)
         if wait_s:
-            whose = f"this {name}" if name.startswith("address ") else "this key" if name else "this endpoint"
+            whose = f"this {name}" if name.startswith("address ") else "this key"
             message = f"The limit of {whose} is {self._params.requests_per_minute} requests per minute."
             raise ApiError(429, "rate_limit_exceeded", message, retry_after_s=wait_s)
 

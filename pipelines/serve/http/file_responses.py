@@ -33,7 +33,7 @@ async def joined_response(
     store = service.takes.store
     full_paths = [path_of(take.id, path) for path in paths]
     try:
-        sizes = [await asyncio.to_thread(store.size, path) for path in full_paths]
+        sizes = await asyncio.gather(*(asyncio.to_thread(store.size, path) for path in full_paths))
     except FileNotFoundError:  # deleted a moment ago, or lost
         raise lacks(service.find(take.id, take.owner), f"its {name}") from None
     starts = [0, *accumulate(sizes)]

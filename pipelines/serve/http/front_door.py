@@ -57,13 +57,12 @@ class FrontDoor(HttpToolsProtocol):
             self.app = self.app.app
         self._refusal: ApiError | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._is_silent = True  # nothing was ever sent
         self._begin()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._wait()
-        if len(self._incomplete) > MAX_INCOMPLETE:
-            next(iter(self._incomplete))._cut()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -72,9 +71,8 @@ class FrontDoor(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refusal is not None:  # rule 4
             return
-        if self._timer is None:
-            self._wait()
         self._is_silent = False
+        self._wait()
         self._num_raw += len(data)
         super().data_received(data)
         if self._num_raw > MAX_HEAD_BYTES and self._refusal is None:  # a header, or trailer, that has not ended yet
@@ -94,6 +92,7 @@ class FrontDoor(HttpToolsProtocol):
     # Callbacks of the parser.
 
     def on_message_begin(self) -> None:
+        self._wait()  # it may have come together with the end of the one before
         self._begin()
         super().on_message_begin()
 
@@ -137,8 +136,12 @@ class FrontDoor(HttpToolsProtocol):
         self._head_complete = False
 
     def _wait(self) -> None:
-        self._incomplete[self], self._is_silent = None, True
+        if self._timer is not None:
+            return
+        self._incomplete[self] = None
         self._timer = self.loop.call_later(RECEIVE_S, self._late)
+        if len(self._incomplete) > MAX_INCOMPLETE:
+            next(iter(self._incomplete))._cut()
 
     def _stop_waiting(self) -> None:
         self._incomplete.pop(self, None)

@@ -74,11 +74,10 @@ class RequestChecker:
             created_at=int(time.time()),
             transient=transient,
         )
-        self._check_sizes(take)
         try:
-            self._check_cost(take)
+            self._check_limits(take)
         except FieldError as error:
-            raise self._too_costly(error, request) from None
+            raise self._as_sent(error, request) from None
         return take
 
     def remixed(self, source: Take, prompt: str, cues: tuple[Cue, ...]) -> Take:
@@ -101,9 +100,8 @@ class RequestChecker:
 
     def check(self, take: Take) -> Findings:
         """What the client should know. Raises ApiError for a take that can never be made. Loads no network."""
-        self._check_sizes(take)
         try:
-            self._check_cost(take)
+            self._check_limits(take)
             spec = take.spec
             self._check_texts(spec.texts, len(spec.cues))
             plan = plan_for(for_video(self.conf, spec.settings), spec)
@@ -144,31 +142,19 @@ class RequestChecker:
             if len(text) > limit:
                 raise invalid(f"{name} has {len(text)} characters: at most {limit} are allowed", name)
 
-    def _check_cost(self, take: Take) -> None:
-        steps = (take.num_inference_steps or self.conf.base.num_inference_steps) + self.conf.refiner.num_inference_steps
-        self.conf.serve.check_cost(take.width, take.height, take.num_frames, steps)
+    def _check_limits(self, take: Take) -> None:
+        """Raises FieldError, and ApiError."""
+        self._check_multiple(take.width, take.height)
+        base, refiner = self.conf.base.num_inference_steps, self.conf.refiner.num_inference_steps
+        steps = take.num_inference_steps or base
+        self.conf.serve.check(take.width, take.height, take.num_frames, steps, refiner)
 
-    def _check_sizes(self, take: Take) -> None:
-        self._check_frames(take.num_frames)
-        self._check_steps(take.num_inference_steps or 0)
-        self._check_size(take.width, take.height)
-
-    def _too_costly(self, error: FieldError, request: VideoRequest) -> ApiError:
-        """The refusal of a length, as it was sent."""
-        if request.num_frames is not None:
+    def _as_sent(self, error: FieldError, request: VideoRequest) -> ApiError:
+        """The refusal of a value, by the field that was sent."""
+        if error.field != "num_frames" or request.num_frames is not None:
             return from_value_error(error)
         _, _, rule = error.problem.partition(": ")
         return invalid(f"seconds={request.seconds or DEFAULT_SECONDS}: {rule}", "seconds")
-
-    def _check_frames(self, num_frames: int) -> None:
-        limit = self.conf.serve.max_frames
-        if num_frames > limit:
-            raise invalid(f"num_frames={shown(num_frames)}: must be at most {limit}", "num_frames")
-
-    def _check_steps(self, steps: int) -> None:
-        limit = self.conf.serve.max_steps
-        if steps > limit:
-            raise invalid(f"num_inference_steps={shown(steps)}: must be at most {limit}", "num_inference_steps")
 
     def _size(self, request: VideoRequest) -> tuple[int, int]:
         """(width, height). Raises ApiError."""
@@ -176,7 +162,11 @@ class RequestChecker:
         if request.size is not None:
             if width is not None or height is not None:
                 raise invalid("size cannot be combined with width and height", "size")
-            self._check_size(*request.size, "size")
+            self._check_multiple(*request.size, "size")
+            try:
+                self.conf.serve.check_size(*request.size, "size")
+            except ValueError as error:
+                raise from_value_error(error) from None
             return request.size
         if (width is None) != (height is None):
             missing = "width" if width is None else "height"
@@ -185,7 +175,7 @@ class RequestChecker:
             return self.conf.refiner.width, self.conf.refiner.height
         return width, height
 
-    def _check_size(self, width: int, height: int, name: str | None = None) -> None:
+    def _check_multiple(self, width: int, height: int, name: str | None = None) -> None:
         """`name` is the field that holds both sides."""
         multiple = self.size_multiple
         rule = f"must be a positive multiple of {multiple}"
@@ -194,10 +184,6 @@ class RequestChecker:
                 raise invalid(f"{side}={shown(value)}: {rule}", side)
             if value % multiple or value < multiple:
                 raise invalid(f"{name}={width}x{height}: the {side} {rule}", name)
-        try:
-            self.conf.serve.check_size(width, height, name)
-        except ValueError as error:
-            raise from_value_error(error) from None
 
 
 def seconds_of(num_frames: int, fps: int) -> str:

@@ -18,7 +18,7 @@ from longtake.pipelines.serve.http.byte_ranges import check_match
 from longtake.pipelines.serve.http.dependencies import OwnTake, Service
 from longtake.pipelines.serve.http.file_responses import MP4, bytes_response
 from longtake.pipelines.serve.http.live_feed import FRAGMENT, fragments, read_fragment
-from longtake.pipelines.serve.http.route_docs import file_of
+from longtake.pipelines.serve.http.openapi import file_of
 from longtake.pipelines.serve.http.stream_places import EVENTS
 from longtake.pipelines.serve.http.stream_response import head_of_stream
 from longtake.pipelines.serve.http.video_service import VideoService

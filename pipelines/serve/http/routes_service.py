@@ -11,9 +11,9 @@ from longtake.pipelines.serve.http.access import COOKIE
 from longtake.pipelines.serve.http.dependencies import Owner, Service
 from longtake.pipelines.serve.http.errors import ApiError, unavailable
 from longtake.pipelines.serve.http.keys import Keys
+from longtake.pipelines.serve.http.openapi import body_of, refusals
 from longtake.pipelines.serve.http.request_body import read_body
 from longtake.pipelines.serve.http.request_checks import DEFAULT_SECONDS
-from longtake.pipelines.serve.http.route_docs import body_of, refusals
 from longtake.pipelines.serve.http.schema import Defaults, Health, Limits, LoginRequest, Model, ModelList
 from longtake.pipelines.serve.http.video_service import VideoService, plan_sizes
 

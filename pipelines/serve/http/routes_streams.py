@@ -22,8 +22,8 @@ from longtake.pipelines.serve.http.live_feed import (
     num_fragments,
     server_sent_events,
 )
+from longtake.pipelines.serve.http.openapi import body_of, file_of, refusals
 from longtake.pipelines.serve.http.request_body import read_body
-from longtake.pipelines.serve.http.route_docs import body_of, file_of, refusals
 from longtake.pipelines.serve.http.schema import VideoRequest
 from longtake.pipelines.serve.http.stream_places import EVENTS, VIDEO
 from longtake.pipelines.serve.http.stream_response import LiveResponse, first_item, head_of_stream

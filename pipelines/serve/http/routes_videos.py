@@ -8,8 +8,8 @@ from fastapi.responses import Response
 from longtake.pipelines.serve.http.dependencies import Owner, OwnTake, Service
 from longtake.pipelines.serve.http.errors import ApiError
 from longtake.pipelines.serve.http.file_responses import file_response
+from longtake.pipelines.serve.http.openapi import body_of, file_of, refusals
 from longtake.pipelines.serve.http.request_body import read_body
-from longtake.pipelines.serve.http.route_docs import body_of, file_of, refusals
 from longtake.pipelines.serve.http.schema import (
     ExtensionRequest,
     RemixRequest,

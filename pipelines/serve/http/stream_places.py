@@ -31,7 +31,7 @@ class StreamPlaces:
         free = self._num_places * VIDEO - self._held.total()
         if free < cost:
             raise _refusal(f"All {self._num_places} streams of this endpoint are taken")
-        if owner and self._held[owner] + cost > free:
+        if owner and not has_share(self._held[owner], cost, free):
             held = f"it has {self._open[owner]} connections open"
             raise _refusal(f"This key has its share of the {self._num_places} streams of this endpoint: {held}")
         self._held[owner] += cost
@@ -55,6 +55,11 @@ class StreamPlace:
         if self._is_open:
             self._is_open = False
             self._places.give_back(self._owner, self._cost)
+
+
+def has_share(held: int, wanted: int, free: int) -> bool:
+    """Whether one that holds some of a common stock can have more of it: no more than is left free for the others."""
+    return held + wanted <= free
 
 
 def _refusal(message: str) -> ApiError:

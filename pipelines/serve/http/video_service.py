@@ -23,9 +23,9 @@ from longtake.pipelines.serve.http.schema import (
     VideoError,
     VideoRequest,
 )
-from longtake.pipelines.serve.http.stream_places import StreamPlaces
+from longtake.pipelines.serve.http.stream_places import StreamPlaces, has_share
 from longtake.pipelines.serve.http.video_states import require_completed
-from longtake.pipelines.serve.library.takes import NoSuchTake, Take, Takes
+from longtake.pipelines.serve.library.takes import NoSuchTake, Status, Take, Takes
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class VideoService:
             id=take.id,
             model=take.model,
             status=take.status.value,
-            queue_position=self.engine.queue_position(take.id),
+            queue_position=self.engine.queue_position(take.id) if take.status is Status.QUEUED else None,
             progress=take.progress,
             created_at=take.created_at,
             completed_at=take.completed_at,
@@ -181,7 +181,7 @@ class VideoService:
         params = self.conf.serve
         owners = [take.owner for take in self.takes.all() if take.is_active]
         running, free = owners.count(owner), params.in_flight + params.max_queued - len(owners)
-        if owner and (running >= params.max_running_per_key or 0 < free <= running):
+        if owner and (running >= params.max_running_per_key or (free > 0 and not has_share(running, 1, free))):
             message = f"This key has {running} unfinished videos, its share of this endpoint; retry in 10 s."
             raise ApiError(429, "too_many_videos", message, retry_after_s=10)
 

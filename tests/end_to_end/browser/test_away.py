@@ -5,7 +5,7 @@ import socket
 import pytest
 from starlette.responses import HTMLResponse, PlainTextResponse
 
-from longtake.pipelines.serve.http.errors import not_found, unavailable
+from longtake.pipelines.serve.http.errors import unavailable
 from tests.end_to_end.browser.page_kit import Front, served_at
 from tests.support.http_kit import running
 
@@ -56,12 +56,8 @@ def no_routes(path):
     return PlainTextResponse(f"Path '{path}' not found. Ping http://.../-/routes for available routes.", 404)
 
 
-def knows_nothing(path):
-    return (
-        not_found(path.split("/")[3]).response()
-        if path.startswith("/v1/videos/")
-        else unavailable("starting").response()
-    )
+def starts(path):
+    return unavailable("starting").response()
 
 
 @pytest.mark.report("A3")
@@ -91,7 +87,7 @@ def test_a_connection_that_is_lost_comes_back_by_itself(open_page, kit):
         page.tab.wait_for_function(says, arg="is away (status 404)")
         page.tab.click("#go")
         page.wait_text("make-error", "The endpoint is away (status 404).")
-        front.answer = knows_nothing
+        front.answer = starts
         page.tab.click("#trouble-now")
         page.tab.wait_for_function(says, arg="starting")
         front.answer = lambda path: HTMLResponse("<h1>Sign in to this network</h1>")

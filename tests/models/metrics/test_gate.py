@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from longtake.models.metrics.change import frame_differences
 from longtake.models.metrics.drift import color_statistics
 from longtake.models.metrics.gate import measure
-from longtake.models.metrics.scuts import scuts
+from tests.support.clips import scuts
 
 
 def texture(num_frames, seed=0, size=32):

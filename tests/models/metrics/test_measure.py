@@ -6,13 +6,12 @@ import psutil
 import pytest
 
 from longtake.models.metrics.change import frame_differences
-from longtake.models.metrics.clip import Clip, anchor_scores, clip_scores
+from longtake.models.metrics.clip import Clip, Embedder, anchor_scores, clip_scores
 from longtake.models.metrics.flow import dis
 from longtake.models.metrics.measure import measure
-from longtake.models.metrics.scuts import scuts
 from longtake.models.stages.bundle import load_bundle
 from longtake.pipelines.runners.bundle_limits import bundle_path
-from tests.support.clips import real_clip, still, texture, translating
+from tests.support.clips import real_clip, scuts, still, texture, translating
 
 COLUMNS = {
     "num_frames",
@@ -144,7 +143,10 @@ def test_a_clip_model_tells_the_right_prompt_from_a_wrong_one(clip):
 
 
 def test_scores_are_a_hundred_cosines(clip):
-    embeds = clip.images(still(3))
+    embedder = Embedder(clip)
+    for frame in still(3):
+        embedder.add(frame)
+    embeds = embedder.finish()
     assert np.allclose(np.linalg.norm(embeds, axis=1), 1, atol=1e-5)
     assert np.allclose(anchor_scores(embeds), 100, atol=1e-3)
     assert np.allclose(clip_scores(embeds, -embeds[0]), -100, atol=1e-3)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from longtake.models.metrics.scuts import scuts
 from longtake.models.toy_world.render import render
 from longtake.models.toy_world.world import sample_scene
+from tests.support.clips import scuts
 
 
 def video(*seeds, length=30):

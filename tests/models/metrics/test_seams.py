@@ -1,15 +1,20 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from longtake.models.metrics.change import frame_differences
-from longtake.models.metrics.seams import feature_differences, flow_jumps, over_rest
+from longtake.models.metrics.seams import feature_difference, features, flow_jumps, over_rest
 from tests.support.clips import texture, translating
 
 
 def ramp(levels):
     return np.repeat(np.asarray(levels, np.uint8), 4 * 4 * 3).reshape(len(levels), 4, 4, 3)
+
+
+def feature_differences(frames):
+    return np.array([feature_difference(*pair) for pair in pairwise(map(features, frames))])
 
 
 def seam_ratio(frames, borders):

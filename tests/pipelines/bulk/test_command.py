@@ -20,7 +20,6 @@ from longtake.models.domain.scheduler import Coupling, StageName
 from longtake.models.stages.params import RefinerParams
 from longtake.models.video.mp4 import decode
 from longtake.pipelines.api import write_mp4
-from longtake.pipelines.bulk import command
 from longtake.pipelines.bulk.checks import check
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.files.folder_lock import LEASE, LeaseTimes, exclusive
@@ -312,13 +311,3 @@ def test_frames_are_the_same_while_actors_are_killed(ray_cluster, tmp_path):
     for i, row in enumerate(manifest_of(tmp_path / "out").itertuples()):
         expected = local_bytes(tmp_path, PromptSpec("take", "a red circle", num_frames=40, seed=i))
         assert (tmp_path / "out" / row.path).read_bytes() == expected
-
-
-@pytest.mark.report("B9")
-def test_a_job_that_is_stopped_before_its_first_video_says_so_whatever_ray_makes_of_the_signal():
-    with pytest.raises(Stopped, match="no video was started") as stop, command._stop_signals():
-        try:
-            os.kill(os.getpid(), signal.SIGTERM)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt from None  # as Ray's `check_signals` does
-    assert stop.value.exit_code == 143

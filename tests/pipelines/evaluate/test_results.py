@@ -20,10 +20,14 @@ def test_the_columns_have_the_names_that_people_rely_on():
 
 
 def test_a_still_video_is_a_row_with_an_infinite_mawe(folder, tmp_path):
-    rows = measured(folder, tmp_path / "out").rows(SCHEMA.names)
+    evaluation = measured(folder, tmp_path / "out")
+    rows = evaluation.rows(SCHEMA.names)
     assert [math.isinf(row["mawe_code"]) for row in rows] == [False, False, True, False]
     assert rows[0]["ofs"] < rows[1]["ofs"] < rows[3]["ofs"] and rows[2]["stagnation"] == 1
     assert len(rows[0]["curve_flow"]) == 9 and rows[0]["clip_score"] is None
+    assert not any(name.startswith("curve_") for name in evaluation.rows()[0])  # the memory of all of them has no bound
+    (one,) = evaluation.curves([rows[1]["made_from"]]).values()
+    assert one["curve_flow"] == rows[1]["curve_flow"]
 
 
 def test_pandas_reads_an_evaluation(folder, tmp_path):

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from longtake.pipelines.datasets.video_list import Listed
-from longtake.pipelines.evaluate.command import Outcome
+from longtake.pipelines.evaluate.command import EvaluationSummary
 from longtake.pipelines.evaluate.results import SCHEMA, failed_row, known_columns
 from longtake.pipelines.evaluate.resume import resume
 
@@ -65,7 +65,7 @@ def test_the_summary_counts_what_was_measured_failed_now_failed_before_and_passe
 
     notes = ("its frame rate varies: at 30 fps; it is cut short", "its frame rate varies: at 25 fps")
     rows = [*(row("done", note) for note in notes), row("done"), row("failed"), row("failed"), row("not made")]
-    outcome = Outcome(rows, there=1, failed_before=1, passed_over=["2 files passed over"])
+    outcome = EvaluationSummary(rows, there=1, failed_before=1, passed_over=["2 files passed over"])
     assert outcome.lines() == [
         "2 videos measured now, 1 there already, 1 failed now, "
         "1 failed before (retry_failed=true measures them again), 1 not made by the bulk job",

@@ -217,3 +217,31 @@ def test_a_store_that_is_away_for_a_while_costs_a_warning(bucket, monkeypatch, c
             wait_until(lambda: "could not be renewed: no route to host" in caplog.text)
         wait_until(lambda: lease_of(bucket)["renewed_s"] > before)
         assert not hold.lost
+
+
+def test_a_job_ends_at_once_though_its_store_is_away(bucket, monkeypatch, caplog):
+    def away(*args):
+        raise ConnectionResetError("the store is away")
+
+    with exclusive(bucket, times=LeaseTimes(renew_s=60)):
+        monkeypatch.setattr(bucket._fs, "cat_file", away)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    assert "could not be given back and expires by itself: the store is away" in caplog.text
+
+
+def test_a_lease_that_is_given_back_meanwhile_is_not_called_dead(bucket, caplog):
+    write_lease(bucket, "ending", age_s=0, owner=ELSEWHERE)
+    ending = threading.Timer(0.5, bucket.delete, (LEASE,))
+    ending.start()
+    with exclusive(bucket, times=QUICK):
+        pass
+    ending.join()
+    assert "taking over" not in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"{}", b"[]", b"not JSON"])
+def test_a_file_that_is_no_lease_is_refused_by_name(bucket, content):
+    bucket.put(LEASE, content)
+    with pytest.raises(Refused, match=r"/\.lease: it is not the lease of a job .*; delete it"), exclusive(bucket):
+        pass

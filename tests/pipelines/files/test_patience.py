@@ -1,6 +1,8 @@
 """A store that does not answer is asked again for a while, by a fake clock."""
 
 import errno
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -71,3 +73,34 @@ def test_an_answer_is_not_asked_for_again(away, error):
 def test_what_may_pass():
     assert may_pass(ClientError(429)) and may_pass(ConnectionResetError()) and may_pass(TimeoutError())
     assert not may_pass(ValueError("x")) and not may_pass(OSError(errno.ENOSPC, "full"))
+
+
+def test_an_outage_is_two_lines_however_many_threads_wait(caplog):
+    asked, back = threading.Barrier(8), threading.Event()
+    patience = Patience("s3://videos/out", sleep=lambda _: back.wait(20))
+    first = threading.local()
+
+    def call():
+        if not getattr(first, "over", False):
+            first.over = True
+            asked.wait(20)
+            raise ConnectionResetError
+        return "answer"
+
+    def wait_until_all_wait():
+        while patience._num_waiting < 8:
+            pass
+        back.set()
+
+    with ThreadPoolExecutor(9) as pool:
+        answers = [pool.submit(patience.call, call) for _ in range(8)]
+        pool.submit(wait_until_all_wait).result(20)
+        assert [answer.result(20) for answer in answers] == ["answer"] * 8
+    assert ["does not answer" in line for line in caplog.messages] == [True, False]
+    assert "answers again" in caplog.messages[1]
+
+
+def test_without_patience_the_error_counts_at_once(caplog):
+    with pytest.raises(ConnectionResetError):
+        Patience("s3://videos/out", 0).call(lambda: (_ for _ in ()).throw(ConnectionResetError()))
+    assert caplog.messages == []

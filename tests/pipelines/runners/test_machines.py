@@ -1,8 +1,11 @@
 """Machines that come and go."""
 
+import threading
+
 import pytest
 
-from longtake.pipelines.runners.machines import changes
+from longtake.pipelines.runners import machines
+from longtake.pipelines.runners.machines import changes, watched_machines
 
 
 @pytest.mark.report("B6")
@@ -15,3 +18,18 @@ def test_each_machine_that_went_or_came_is_a_line():
         "machine gamma (10.0.0.3) joined the cluster",
     ]
     assert changes({"1": "a"}, {"1": "a"}) == []
+
+
+def test_a_cluster_that_does_not_answer_is_one_line_and_nothing_is_asked_after_the_end(monkeypatch, caplog):
+    asked = threading.Semaphore(0)
+
+    def no_answer():
+        asked.release()
+        raise RuntimeError("no answer")
+
+    monkeypatch.setattr(machines, "_living", no_answer)
+    monkeypatch.setattr(machines, "LOOK_S", 0.01)
+    with watched_machines():
+        assert all(asked.acquire(timeout=20) for _ in range(3))
+    assert caplog.messages == ["the machines of the cluster are unknown for now: no answer"]
+    assert "machines" not in [thread.name for thread in threading.enumerate()]

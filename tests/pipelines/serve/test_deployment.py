@@ -270,9 +270,10 @@ def test_an_impossible_endpoint_is_refused_in_one_line(refused, tmp_path, monkey
     assert "did you mean" in refused("serve.prot=1")
     # A request that names only a prompt would be refused.
     assert "refiner.width='4096x128': no side may exceed 2048" in refused("refiner.width=4096")
-    assert "base.num_inference_steps=9: must be at most serve.max_steps=8" in refused(
+    assert "base.num_inference_steps=9: must be at most 8 (serve.max_steps)" in refused(
         "base.num_inference_steps=9", "serve.max_steps=8"
     )
+    assert "error: even num_frames=1: 128x128 pixels x 1 frames x" in refused("serve.max_cost=1")
     assert "cancel_grace_s=-1.0 must be at least 0" in refused("serve.cancel_grace_s=-1")
 
 

@@ -1,8 +1,13 @@
 """What goes on is said on a clock, by a fake one here."""
 
+import sys
+import threading
+import time
+
 import pytest
 
-from longtake.pipelines.terminal.progress import Progress, Status, bar, counts, doing, duration
+from longtake.pipelines.terminal import progress
+from longtake.pipelines.terminal.progress import Progress, StatusLine, bar, counts, doing, duration
 
 
 @pytest.fixture
@@ -90,5 +95,50 @@ def test_durations_are_read_at_a_glance():
 
 
 def test_a_bar_is_as_long_as_the_share():
-    assert bar(Status("x", 0.5), 4) == "[##--] x"
-    assert bar(Status("x")) == "x"
+    assert bar(StatusLine("x", 0.5), 4) == "[##--] x"
+    assert bar(StatusLine("x")) == "x"
+
+
+@pytest.fixture
+def hasty_threads():
+    """Threads that take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("hasty_threads")
+def test_activities_of_many_threads_all_end():
+    def work():
+        for _ in range(500):
+            with doing("waiting"):
+                pass
+
+    threads = [threading.Thread(target=work) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert progress._stack.top is None
+
+
+def test_a_status_that_cannot_be_made_is_one_warning_and_the_next_one_is_shown(caplog):
+    shown, broken = [], [True]
+
+    def status(seconds):
+        if broken[0]:
+            raise OSError("half a line")
+        return "12/40 videos"
+
+    def wait_for(condition):
+        until = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+    with Progress(lambda line: shown.append(line.text), every_s=0.1), doing(status):
+        wait_for(lambda: caplog.messages)
+        broken[0] = False
+        wait_for(lambda: shown)
+    assert shown[0] == "12/40 videos" and len(caplog.messages) == 1 and "half a line" in caplog.messages[0]

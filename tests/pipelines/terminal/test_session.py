@@ -54,6 +54,30 @@ def test_with_debug_everything_is_on_the_terminal(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.report("A15")
+@pytest.mark.parametrize("seconds", [0, 1.5])
+def test_a_command_that_is_refused_at_once_has_one_line_and_a_slow_check_says_that_it_goes_on(tmp_path, seconds):
+    check = f"time.sleep({seconds}); raise ValueError('out=x: no')"
+    program = f"""
+import sys, time
+from longtake.pipelines.bulk import checks
+from longtake.pipelines.__main__ import run
+def check(conf):
+    {check}
+checks.check = check
+sys.exit(run())
+"""
+    command = [sys.executable, "-c", program, "bulk", "prompts=p.txt", f"out={tmp_path}/out"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
+    ran = subprocess.run(command, env=env, capture_output=True, text=True)
+    *before, last = ran.stderr.splitlines()
+    assert ran.returncode == 2 and last == "longtake: error: out=x: no"
+    if seconds:
+        assert "what libraries print is in" in before[0] and "starting, " in before[1]
+    assert len(list(tmp_path.glob("*.log"))) == bool(before)
+    assert seconds or before == [] or "starting, " in before[1]  # on a machine where imports take more than a second
+
+
 STATUS = r"""
 import time
 from longtake.pipelines.terminal.progress import doing

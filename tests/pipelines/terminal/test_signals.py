@@ -8,7 +8,15 @@ import time
 
 import pytest
 
-from longtake.pipelines.terminal.signals import STOPS, Received, Stopped, catch_signals, own_signals
+from longtake.pipelines.terminal.signals import (
+    STOPS,
+    Received,
+    Stopped,
+    catch_signals,
+    delayed_signals,
+    noted_signals,
+    own_signals,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +54,35 @@ def test_a_library_cannot_take_the_signals_while_it_starts():
             os.kill(os.getpid(), signal.SIGTERM)
     with pytest.raises(Stopped):
         os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.report("B9")
+def test_a_job_that_is_stopped_before_its_work_says_so_whatever_ray_makes_of_the_signal():
+    with pytest.raises(Stopped, match="no video was started") as stop, noted_signals("no video was started"):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None  # as Ray's `check_signals` does
+    assert stop.value.exit_code == 143
+
+
+def test_the_first_signal_is_noted_while_there_is_work_to_wind_down_and_the_second_ends_it():
+    catch_signals()
+    with pytest.raises(Stopped), noted_signals("nothing yet") as received:
+        received.can_drain = True
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert received.number == signal.SIGTERM
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_a_delayed_signal_comes_when_the_block_has_ended(number):
+    catch_signals()
+    done = False
+    with pytest.raises(Stopped) as stop, delayed_signals():
+        os.kill(os.getpid(), number)
+        done = True
+    assert done and stop.value.exit_code == 128 + number
 
 
 @pytest.mark.report("B9")

@@ -6,7 +6,7 @@ const FIRST_WAIT_S = 1, MAX_WAIT_S = 20;
 
 /**
  * A response that is no success. `message`, `code` and `param` come from the API; `code` is null in a response that is
- * not the API's, such as the 404 of a server that stops. `retryAfterS` is null without Retry-After.
+ * not the API's, such as that of a proxy in front of it. `retryAfterS` is null without Retry-After.
  */
 export class Refusal extends Error {
   constructor(status, error, retryAfterS = null) {
@@ -40,7 +40,7 @@ export class Offline extends Error {
 
 /** Sends a request and returns the JSON of the response, or null if it is empty. Throws Refusal or Offline. */
 export async function send(method, path, body) {
-  const response = await open(path, "application/json", body === undefined ? {method} : {
+  const response = await ask(path, "application/json", body === undefined ? {method} : {
     method,
     headers: {"Content-Type": "application/json"},
     body: JSON.stringify(body),
@@ -48,23 +48,7 @@ export async function send(method, path, body) {
   return response.status === 204 ? null : response.json().catch(() => { throw new Offline(); });
 }
 
-/** Whether the endpoint knows its videos: one that starts or stops may answer that there is none. */
-export async function isReady() {
-  const answer = await send("GET", "/health").catch(() => null);
-  return answer?.status === "ready";
-}
-
-/** The response of this media type. That a video is missing is believed when a ready endpoint says it again. */
-async function open(path, type, options) {
-  try {
-    return await ask(path, type, options);
-  } catch (error) {
-    if (!error.isMissing) throw error;
-    if (!(await isReady())) throw new Refusal(503, {message: "The endpoint is starting.", code: "not_ready"});
-    return ask(path, type, options);
-  }
-}
-
+/** The response of this media type. An endpoint that starts or stops says so, never that a video is missing. */
 async function ask(path, type, options) {
   let response;
   try {
@@ -99,8 +83,39 @@ export class Retries {
     for (const {wake} of this.#waiting.values()) wake();
   }
 
+  /**
+   * The result of `work({succeed, restart})`, called again after increasing waits while it is undefined or throws what
+   * is not final; null if `signal` aborts. It calls `succeed` when it has a response, and `restart` with each success
+   * that makes the waits short again.
+   */
+  async run(work, isFinal, signal) {
+    const key = Symbol();
+    let wait = FIRST_WAIT_S;
+    const step = {succeed: () => this.#succeed(key), restart: () => { wait = FIRST_WAIT_S; }};
+    try {
+      while (!signal.aborted) {
+        let error = null;
+        try {
+          const result = await work(step);
+          if (result !== undefined) return signal.aborted ? null : result;
+        } catch (reason) {
+          if (signal.aborted) break;
+          if (isFinal(reason)) throw reason;
+          error = reason;
+        }
+        // A stream that breaks off may be the end of a cancelled video. It is trouble if it cannot be opened again.
+        const isTrouble = error instanceof Refusal || error instanceof Offline || wait > FIRST_WAIT_S;
+        await this.#wait(key, error?.retryAfterS ?? wait, signal, isTrouble ? whyOf(error) : "");
+        wait = Math.min(MAX_WAIT_S, wait * 2);
+      }
+      return null;
+    } finally {
+      this.#clear(key);
+    }
+  }
+
   /** Resolves after `seconds`, on `wake()` or when `signal` aborts. */
-  async wait(key, seconds, signal, why) {
+  async #wait(key, seconds, signal, why) {
     const until = Date.now() + seconds * 1000;
     await new Promise((resolve) => {
       const timer = setTimeout(resolve, seconds * 1000);
@@ -109,17 +124,16 @@ export class Retries {
       this.#waiting.set(key, {until, why, wake});
       this.#notify();
     });
-    if (signal.aborted) this.clear(key);
   }
 
-  clear(key) {
+  #clear(key) {
     if (this.#waiting.delete(key)) this.#notify();
   }
 
   /** The request has a response. */
-  succeed(key) {
+  #succeed(key) {
     const wasAway = this.#first !== undefined;
-    this.clear(key);
+    this.#clear(key);
     if (wasAway && this.#first === undefined) this.onReturn();
   }
 
@@ -134,7 +148,7 @@ export class Retries {
 }
 
 /** Why a request is tried again, for the user. */
-export const whyOf = (error) => error instanceof Refusal ? error.message : "Connection lost.";
+const whyOf = (error) => error instanceof Refusal ? error.message : "Connection lost.";
 
 /**
  * Reads a stream and reconnects when it breaks. `path()` and `headers()` give the position, `take(bytes)` gets data.
@@ -142,32 +156,18 @@ export const whyOf = (error) => error instanceof Refusal ? error.message : "Conn
  * Throws each Refusal that is final.
  */
 async function readWithRetry({path, type, headers, take, begin, finished, signal, retries}) {
-  const key = Symbol();
-  let wait = FIRST_WAIT_S;
-  while (!signal.aborted) {
-    let error = null;
-    try {
-      begin();
-      const response = await open(path(), type, {headers: headers?.() ?? {}, signal});
-      retries.succeed(key);
-      if (response.status === 204) break;
-      const reader = response.body.getReader();
-      for (let part = await reader.read(); !part.done; part = await reader.read()) {
-        wait = FIRST_WAIT_S;
-        take(part.value);
-      }
-      if (await finished()) break;
-    } catch (reason) {
-      if (signal.aborted) break;
-      if (reason instanceof Refusal && reason.isFinal) throw reason;
-      error = reason;
+  await retries.run(async ({succeed, restart}) => {
+    begin();
+    const response = await ask(path(), type, {headers: headers?.() ?? {}, signal});
+    succeed();
+    if (response.status === 204) return true;
+    const reader = response.body.getReader();
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      restart();
+      take(part.value);
     }
-    // A stream that breaks off may be the end of a cancelled video. It is trouble if it cannot be opened again.
-    const isTrouble = error instanceof Refusal || error instanceof Offline || wait > FIRST_WAIT_S;
-    await retries.wait(key, error?.retryAfterS ?? wait, signal, isTrouble ? whyOf(error) : "");
-    wait = Math.min(MAX_WAIT_S, wait * 2);
-  }
-  retries.clear(key);
+    return (await finished()) || undefined;
+  }, (error) => error instanceof Refusal && error.isFinal, signal);
 }
 
 /** Calls `onFragment(bytes, index)` once for each fragment of `path`, from `first` on until `finished(count)`. */

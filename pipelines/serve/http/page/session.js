@@ -3,7 +3,7 @@
 import {copy, curl, watchCommand} from "./curl.js";
 import {$, countdown, setText} from "./dom.js";
 import {DRAFT, store, stored} from "./memory.js";
-import {Retries, send, whyOf} from "./net.js";
+import {Retries, send} from "./net.js";
 
 const SIGNED_IN = "longtake signed in";
 const needsKey = () => stored(SIGNED_IN, "localStorage") !== null;
@@ -68,23 +68,11 @@ export async function request(method, path, body) {
 
 /** A GET request, repeated until it succeeds. Throws each Refusal that is final; null if `signal` aborts. */
 export async function getWithRetry(path, signal = new AbortController().signal) {
-  const key = Symbol();
-  try {
-    for (let wait = 1; !signal.aborted; wait = Math.min(20, wait * 2)) {
-      try {
-        const answer = await request("GET", path);
-        retries.succeed(key);
-        return signal.aborted ? null : answer;
-      } catch (error) {
-        if (signal.aborted) break;
-        if (error.isFinal !== false) throw error; // or a fault of the page
-        await retries.wait(key, error.retryAfterS ?? wait, signal, whyOf(error));
-      }
-    }
-    return null;
-  } finally {
-    retries.clear(key);
-  }
+  return retries.run(async ({succeed}) => {
+    const answer = await request("GET", path);
+    succeed();
+    return answer;
+  }, (error) => error.isFinal !== false, signal); // a fault of the page is final too
 }
 
 /** Sends a change and shows the same request as a curl command. */

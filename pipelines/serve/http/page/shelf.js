@@ -1,7 +1,6 @@
 // Earlier videos, newest first.
 
 import {$, element, setText} from "./dom.js";
-import {isReady} from "./net.js";
 import {getWithRetry} from "./session.js";
 
 const PAGE = 12;
@@ -39,7 +38,6 @@ export class Shelf {
       return;
     }
     if (!list) return;
-    if (list.data.length === 0 && this.#cards.size > 0 && !(await isReady())) return; // it has not read them yet
     const known = new Set(list.data.map((video) => video.id));
     for (const [id, {item}] of this.#cards) {
       if (known.has(id)) continue;

@@ -218,13 +218,16 @@ def hanging(ray_cluster, tmp_path_factory):
 def test_those_behind_a_call_without_end_are_queued_and_go_on_soon_after_it_is_cancelled(hanging):
     engine, takes = hanging
     hangs, second, third = (engine.submit(take_of(24, prompt)) for prompt in ("hang", "a circle", "a star"))
-    live = engine.live(third.id)
     until(lambda: takes.get(hangs.id).status is Status.IN_PROGRESS)
     time.sleep(0.3)
     assert takes.get(second.id).status is takes.get(third.id).status is Status.QUEUED
     assert takes.get(second.id).started_at is None
     assert [engine.queue_position(take.id) for take in (hangs, second, third)] == [None, 1, 2]
     assert (engine.gauges()["running"], engine.gauges()["queued"]) == (1, 2)
+    engine.cancel(third.id)
+    assert engine.queue_position(third.id) is None, "at once"
+    third = engine.submit(take_of(24, "a star"))
+    live = engine.live(third.id)
     engine.delete(hangs.id)  # which cancels it first
     assert until(lambda: takes.get(second.id).status is not Status.QUEUED) < 0.5 + REBUILD_S
     for take in (second, third):

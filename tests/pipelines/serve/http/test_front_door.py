@@ -160,6 +160,29 @@ def test_connections_that_send_nothing_do_not_keep_others_out(door):
     wait_for(lambda: not front_door.FrontDoor._incomplete, 5)
 
 
+def test_half_requests_on_connections_that_had_a_whole_one_do_not_keep_others_out(door):
+    with ExitStack() as stack:
+        connections = []
+        for _ in range(20):
+            connection = stack.enter_context(closing(socket.create_connection(door)))
+            connection.sendall(f"{HEAD}\r\n".encode())
+            data = b""
+            while not data.endswith(b"}"):
+                data += connection.recv(65536)
+            connections.append(connection)
+        for connection in connections:
+            connection.sendall(b"GET /hea")
+        statuses = [answer(connection)[0] for connection in connections]
+    assert statuses.count(None) >= 12 and set(statuses) <= {None, 408}
+
+
+def test_half_a_request_in_the_same_packet_as_a_whole_one_is_late_too(door):
+    with closing(socket.create_connection(door)) as connection:
+        connection.sendall(f"{HEAD}\r\nGET /hea".encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        assert refusal(connection) == (408, "request_timeout")
+
+
 def test_ordinary_requests_pass(door):
     with httpx2.Client(base_url=f"http://{door[0]}:{door[1]}", timeout=30) as client:
         for _ in range(3):  # on one connection

@@ -40,6 +40,15 @@ def test_a_video_has_its_place_in_the_queue(desk, monkeypatch):
     assert desk.get(f"/v1/videos/{desk.add().id}").json()["queue_position"] is None
 
 
+@pytest.mark.report("A2")
+@pytest.mark.parametrize("status", [Status.IN_PROGRESS, Status.FAILED])
+def test_a_video_that_waits_no_longer_has_no_place(desk, monkeypatch, status):
+    """The places are those of the engine's last turn."""
+    take = desk.add(status)
+    monkeypatch.setattr(desk.engine, "queue_position", lambda take_id: 3)
+    assert desk.get(f"/v1/videos/{take.id}").json()["queue_position"] is None
+
+
 def test_a_check_names_unknown_words_and_queues_nothing(desk):
     before = desk.takes.all()
     prompt = [{"from_frame": 0, "prompt": "a red elephant"}, {"from_frame": 17, "prompt": "a pink elephant"},

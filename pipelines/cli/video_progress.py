@@ -1,16 +1,13 @@
 """Progress of one video: its chunks, the cells of its refiner, and one time left."""
 
-from contextlib import ExitStack
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.scheduler import StageName, Task
-from longtake.pipelines.terminal.progress import Status, doing, duration
-from longtake.pipelines.terminal.session import bar_on_terminal
+from longtake.pipelines.terminal.progress import StatusLine, duration
 
 
-class Progress:
+class VideoProgress:
     """Counts chunks of the base model, and cells (a window by a denoising step) of the refiner."""
 
     def __init__(self, plan: Plan, num_steps: int, source: str = "base model") -> None:
@@ -19,7 +16,6 @@ class Progress:
         self._total = {StageName.GENERATE: len(plan.chunks), StageName.REFINE: len(plan.windows) * (num_steps + 1)}
         self._done = dict.fromkeys(self._total, 0)
         self._final = 0
-        self._open = ExitStack()
 
     def observe(self, task: Task, output: Any) -> None:
         """For `runner.stream(spec, observe)`: called after every task."""
@@ -27,21 +23,11 @@ class Progress:
         if task.steps is not None and task.steps.start == self._num_steps:
             self._final += 1
 
-    def status(self, seconds: float) -> Status:
+    def status(self, seconds: float) -> StatusLine:
         """The status after `seconds`."""
         share = sum(self._done.values()) / sum(self._total.values())
         chunks, cells = ((self._done[stage], self._total[stage]) for stage in (StageName.GENERATE, StageName.REFINE))
         parts = [f"{self._source} {chunks[0]}/{chunks[1]} chunks", f"refiner {cells[0]}/{cells[1]} cells"]
         parts += [f"{self._final}/{self._num_segments} segments final"]
         parts += [f"{duration(seconds * (1 - share) / share)} left"] if 0 < share < 1 else []
-        return Status(", ".join(parts), share)
-
-    def __enter__(self) -> Self:
-        self._open.enter_context(bar_on_terminal())
-        self._open.enter_context(doing(self.status))
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._open.close()
+        return StatusLine(", ".join(parts), share)

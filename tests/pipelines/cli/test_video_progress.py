@@ -3,12 +3,12 @@
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.scheduler import StageName, Task
 from longtake.models.domain.span import Span
-from longtake.pipelines.cli.progress_bars import Progress
+from longtake.pipelines.cli.video_progress import VideoProgress
 
 
 def test_chunks_and_cells_are_counted_and_there_is_one_time_left():
     plan = Plan(24, PlanParams())
-    progress = Progress(plan, num_steps=4)
+    progress = VideoProgress(plan, num_steps=4)
     assert progress.status(0.0).text == "base model 0/2 chunks, refiner 0/5 cells, 0/1 segments final"
     progress.observe(Task("v", StageName.GENERATE, 0, None, ()), None)
     progress.observe(Task("v", StageName.REFINE, 0, Span(0, 3), ()), None)
