@@ -2,8 +2,8 @@
 
 done      it returned
 raised    it raised, and would raise again: the reason is for the user
-lost      the actor died, took too long or was given up: the same call may be made again
-missing   an argument died with a machine: must be made again first
+lost      the actor died, or the call took too long or was abandoned: the same call may be retried
+missing   an argument was lost with a machine: it has to be computed again first
 """
 
 import logging
@@ -78,8 +78,8 @@ class Calls:
         self._pools, self._timeout_s, self._patience_s = pools, timeout_s, patience_s
         self._running: dict[Any, Call] = {}
         self._usual = UsualTimes()
-        self._named: set[Any] = set()  # receipts of running calls whose slowness was logged
-        self._given_up: dict[Any, float] = {}  # calls that nobody waits for, and their latest end by `time.monotonic`
+        self._named: set[Any] = set()  # receipts of running calls that were logged as slow
+        self._given_up: dict[Any, float] = {}  # abandoned calls, and when each must have ended by `time.monotonic`
 
     def __len__(self) -> int:
         return len(self._running)
@@ -100,7 +100,7 @@ class Calls:
         self._running[receipt] = Call(subject, pool, index, carry, output, time.monotonic(), method)
 
     def give_up(self, unwanted: Callable[[Any], bool], grace_s: float) -> None:
-        """Running calls with an `unwanted` subject that do not end within `grace_s` are lost, and their actors killed.
+        """Gives running calls with an `unwanted` subject `grace_s` to end; then they are lost and their actors killed.
 
         Most calls end within seconds, and building an actor takes longer than that: hence the grace.
         """
@@ -145,11 +145,11 @@ class Calls:
         cause = getattr(error, "cause", None)
         if isinstance(error, MISSING) or isinstance(cause, MISSING):
             call.pool.give(call.actor)
-            logger.warning("what a call needs was lost with a machine: %s: %s", call, reason(error)[:300])
+            logger.warning("an argument of a call was lost with a machine: %s: %s", call, reason(error)[:300])
             return Outcome(call, Fate.MISSING, why=reason(error))
         if isinstance(error, LOST) and not isinstance(error, RayTaskError):
             call.pool.lost(call.actor)
-            logger.warning("call lost, its actor died and restarts: %s: %s", call, reason(error)[:300])
+            logger.warning("call lost, its actor died and is restarting: %s: %s", call, reason(error)[:300])
             return Outcome(call, Fate.LOST, why=reason(error))
         call.pool.give(call.actor)
         return Outcome(call, Fate.RAISED, why=reason(error), error=cause)
@@ -160,14 +160,14 @@ class Calls:
             if now - call.started_s > self._timeout_s:
                 why = f"it took longer than ray.task_timeout_s={self._timeout_s:g}"
             elif now > self._given_up.get(reference, now):
-                why = "its video was given up"
+                why = "its video no longer needs it"
             else:
                 continue
             del self._running[reference]
             self._named.discard(reference)
             self._given_up.pop(reference, None)
             seconds = now - call.started_s
-            logger.warning("call ended after %.0f s, its actor is restarted: %s: %s", seconds, call, why)
+            logger.warning("call stopped after %.0f s, its actor is restarting: %s: %s", seconds, call, why)
             call.pool.kill(call.actor)
             outcomes.append(Outcome(call, Fate.LOST, why=why))
         return outcomes
@@ -178,5 +178,5 @@ class Calls:
             kind, seconds = (call.pool, call.method), now - call.started_s
             if reference not in self._named and self._usual.is_slow(kind, seconds):
                 self._named.add(reference)
-                logger.warning("slow call, %.0f s so far, usually %.1f s: %s; lost after ray.task_timeout_s=%g",
+                logger.warning("slow call, %.0f s so far, usually %.1f s: %s; stopped at ray.task_timeout_s=%g",
                                seconds, self._usual.usual_s(kind), call, self._timeout_s)  # fmt: skip

@@ -26,7 +26,7 @@ class Pool:
         self._last_actor: dict[Hashable, int] = {}
         self._returning: dict[Any, int] = {}  # reference to a proof -> the actor it is about
         self._proofs: list[Any] = []  # of the first build
-        self._lost_s: dict[int, float] = {}  # when an actor was lost that is not back
+        self._lost_s: dict[int, float] = {}  # when each actor that is not back yet was lost
         self._alive_s = time.monotonic()
 
     @property

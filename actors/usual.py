@@ -1,13 +1,13 @@
-"""How long calls of a kind usually take, so that one that takes much longer can be named."""
+"""How long each kind of call usually takes, so that a much slower one can be reported."""
 
 from collections import defaultdict, deque
 from collections.abc import Hashable
 from statistics import median
 
 REMEMBERED = 50
-MIN_CALLS = 3  # before that nothing is usual
+MIN_CALLS = 3  # with fewer there is no usual time
 FACTOR = 3.0
-MIN_SLOW_S = 5.0  # three times a few milliseconds is no news
+MIN_SLOW_S = 5.0  # three times a few milliseconds is not worth a line
 
 
 class UsualTimes:

@@ -31,7 +31,7 @@ class Receipt:
     worker: str
     began_s: float
     ended_s: float
-    notes: tuple[str, ...] = ()  # what our own code warned of during the call: nobody reads the logs of an actor
+    notes: tuple[str, ...] = ()  # our own warnings during the call, because nobody reads an actor's logs
 
     @property
     def seconds(self) -> float:
@@ -66,7 +66,7 @@ class Worker:
 
 @contextmanager
 def _warnings() -> Iterator[list[str]]:
-    """Gathers the warnings of our loggers meanwhile."""
+    """Collects the warnings that our loggers emit inside the block."""
     notes: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: notes.append(record.getMessage())  # type: ignore[method-assign]

@@ -23,7 +23,7 @@ SETTINGS = "Every setting of the configuration can be given as section.key=value
 
 
 def run() -> int:
-    """The program: `main` in a process that ends with it."""
+    """Runs `main` as the program: the process ends with it."""
     streams.protect()
     try:
         code = main()

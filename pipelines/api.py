@@ -66,7 +66,7 @@ class Longtake:
     ) -> Iterator[Segment]:
         """Refined segments of an existing video, without its sound; all of its frames if `num_frames` is None.
 
-        `VideoReader(video)` of `longtake.models.video.reader` has its rate, and notes of what reading changes; these
+        `VideoReader(video)` of `longtake.models.video.reader` has its rate, and notes on what reading changes; these
         are logged as warnings. Raises ValueError naming the path and the reason if it cannot be read.
         """
         reader = VideoReader(video)

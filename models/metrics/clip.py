@@ -1,7 +1,7 @@
 """CLIP scores of frames. Any CLIP of transformers can be used; that of the tiny bundle knows only its own world.
 
 Scores are 100 times a cosine, as the paper's table has them (CLIP 31.73); higher is better. Figures of different CLIP
-models are never compared. Shapes: t frames, h w rows and columns, b batch, s pixels a side of what the encoder sees,
+models are never compared. Shapes: t frames, h w rows and columns, b batch, s side of the encoder's input in pixels,
 e embedding.
 """
 
@@ -39,7 +39,7 @@ class Clip:
 
 
 class Embedder:
-    """Embeddings of frames that come one by one. Those that wait for their batch are as small as the encoder sees."""
+    """Embeds frames that come one by one. Those that wait for their batch are kept at the encoder's input size."""
 
     def __init__(self, clip: Clip) -> None:
         self._encoder = clip.image_encoder
@@ -50,8 +50,8 @@ class Embedder:
     @torch.inference_mode()
     def add(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
         """The next frame."""
-        # Converted in one block for all frames: a large new one for each, between small ones that stay, fragments the
-        # heap (by 2.5 MB a frame of 640x360 with glibc, which is the size of its floats).
+        # One buffer for all frames: allocating a large one per frame, between small tensors that stay, fragments the
+        # heap (by 2.5 MB a frame of 640x360 with glibc, the size of its floats).
         if self._floats.shape != frame.shape:
             self._floats = torch.empty(frame.shape)
         self._floats.copy_(torch.from_numpy(np.array(frame))).div_(127.5).sub_(1)
@@ -61,7 +61,7 @@ class Embedder:
             self._embed()
 
     def finish(self) -> Float[np.ndarray, "t e"]:
-        """Embeddings of length 1, one per frame; there must be one at least."""
+        """Embeddings of length 1, one per frame; there must be at least one frame."""
         if self._waiting:
             self._embed()
         return np.asarray(normalize(torch.cat(self._embeds), dim=-1).cpu().numpy())

@@ -4,8 +4,8 @@
       ├─────► difference to the one before ──► flicker, stagnation, seam_ratio      scuts, drift of colour and sharpness
       └─────► CLIP embedding ──► clip_score, clip_anchor, drift_embedding
 
-Of a frame some numbers stay; only the last one is kept whole, and what CLIP sees of a few. So memory does not depend on
-the length of a video.
+Only a few numbers of each frame are kept, the last frame itself, and a few frames at CLIP's input size. So memory does
+not depend on the length of a video.
 Shapes: h w rows and columns, n = t - 1 pairs of consecutive frames, of t.
 """
 
@@ -48,7 +48,7 @@ def measure(
     `size` is the side, in pixels, at which flow is measured; `borders` are frames at which pieces of the video begin.
     Raises ValueError for less than two frames: nothing moves in one.
     """
-    # Features are needed at borders only, and whether one is inside a video is known at its end.
+    # Features are needed only at borders, but whether a border lies inside the video is known only at its end.
     tally = _Tally(flow, size, with_features=bool(borders))
     cuts, seen = CutCounter(fps), None if clip is None else Embedder(clip)
     shape: tuple[int, ...] = ()
@@ -86,7 +86,7 @@ class _Tally:
     differences: list[float] = field(default_factory=list)
     features: list[float] = field(default_factory=list)
     warps: list[warp.Warped] = field(default_factory=list)
-    _last: tuple[Frame, Frame, seams.Features] | None = None  # as it is, at `size`, and its features
+    _last: tuple[Frame, Frame, seams.Features] | None = None  # the frame, the frame at `size`, and its features
 
     def add(self, frame: Frame) -> None:
         # Bilinear, as the published code resizes.
@@ -129,7 +129,7 @@ class _Tally:
 
 
 def _seam(curve: Float[np.ndarray, " n"], borders: Sequence[int]) -> float | None:
-    """The curve at the borders over that elsewhere; None without the one or the other."""
+    """The curve at the borders divided by the curve elsewhere; None if there is nothing at one of the two."""
     inside = sorted({border for border in borders if 0 < border <= len(curve)})
     if not inside or len(inside) == len(curve):
         return None

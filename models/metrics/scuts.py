@@ -7,7 +7,7 @@ from scenedetect.detectors import AdaptiveDetector
 
 
 class CutCounter:
-    """Cuts that PySceneDetect's AdaptiveDetector finds with its default parameters in RGB frames, one by one.
+    """Counts cuts in RGB frames that come one by one, by PySceneDetect's AdaptiveDetector and its default parameters.
 
     One of these is a minimum of 15 frames between two cuts, so seams 8 frames apart are counted every other time.
     """

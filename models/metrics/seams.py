@@ -44,7 +44,8 @@ def feature_difference(before: Features, after: Features) -> float:
 def features(frame: UInt8[np.ndarray, "h w c"]) -> Features:
     """A frame after local contrast normalisation, at three scales.
 
-    Each place is its brightness minus that of its surroundings, over their contrast: lines and corners, no light.
+    Each value is a pixel's brightness minus that of its surroundings, divided by their contrast. This keeps lines and
+    corners and removes the lighting.
     """
     grey = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) / 255
     height, width = grey.shape

@@ -45,7 +45,7 @@ CLASSES: dict[str, Any] = {
 }
 
 
-CLIP_TOKENS = 77  # of a config that does not say, as in transformers' CLIPTextConfig
+CLIP_TOKENS = 77  # if a config does not say, as in transformers' CLIPTextConfig
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ class Bundle:
 
     @cached_property
     def _text_limits(self) -> dict[str, int]:
-        """Tokens that a text encoder takes, by its name; from its file, as it may not be loaded."""
+        """The number of tokens that each text encoder accepts; read from its config, because it may not be loaded."""
         names = [name.replace("tokenizer", "text_encoder") for name in self.parts if name.endswith("tokenizer")]
         return {name: _config(self.path / name).get("max_position_embeddings", CLIP_TOKENS) for name in names}
 

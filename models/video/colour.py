@@ -1,9 +1,9 @@
-"""Colours of any video as those of SDR video in BT.709, by the numbers of H.273 that frames are tagged with.
+"""Converts the colours of any video to SDR in BT.709, by the H.273 codes that its frames are tagged with.
 
-Transfers and primaries of ordinary SDR video are close enough to BT.709 that every player shows them unchanged, and so
-do we. Others go through light: 1 is the white of a page (203 cd/m2, BT.2408). Brighter light of HDR is compressed by
-its strongest channel, which keeps hues. Light and values of SDR correspond by the curve of sRGB (IEC 61966-2-1): values
-of a picture that was made SDR, then HDR, come back.
+The transfer functions and primaries of ordinary SDR video are so close to BT.709 that every player shows them
+unchanged, and so do we. All others are converted to linear light, in which 1 is the white of a page (203 cd/m2,
+BT.2408). Brighter HDR light is compressed by its strongest channel, which keeps hues. The sRGB curve (IEC 61966-2-1)
+turns light into SDR values, so an SDR picture that was converted to HDR comes back as it was.
 
 Shapes: h w rows and columns, 3 channels (red, green, blue).
 """
@@ -24,7 +24,7 @@ MATRICES |= {16: "ycgco-re", 17: "ycgco-ro"}  # of these no pixels can be made
 
 BT2020_CONSTANT = 10  # a matrix with constant luminance
 PQ, HLG = 16, 18
-_USUAL_TRANSFERS = {0, 1, 2, 3, 6, 7, 11, 12, 13, 14, 15}  # 0, 2 and 3 say nothing
+_USUAL_TRANSFERS = {0, 1, 2, 3, 6, 7, 11, 12, 13, 14, 15}  # 0, 2 and 3 are unspecified or reserved
 _USUAL_PRIMARIES = {0, 1, 2, 3, 5, 6, 7, 22}
 _D65 = (0.3127, 0.3290)
 _XY = {  # chromaticities of red, green, blue and white
@@ -36,7 +36,7 @@ _XY = {  # chromaticities of red, green, blue and white
 }
 _BRADFORD = np.array([[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]])
 _WHITE_NITS = 203.0
-_PEAK_NITS = 1000.0  # of nearly all HDR video; brighter light is cut
+_PEAK_NITS = 1000.0  # of nearly all HDR video; brighter light is clipped
 _KNEE = 0.75  # light below stays as it is; white becomes 240 of 255
 
 
@@ -46,7 +46,7 @@ def is_usual(transfer: int, primaries: int) -> bool:
 
 
 def describe(transfer: int, primaries: int, matrix: int) -> list[str]:
-    """What is done with such colours, a line each; nothing for usual ones. Raises ValueError for unknown matrices."""
+    """Lines on what is done with such colours; none for usual ones. Raises ValueError for unknown matrices."""
     if matrix in MATRICES:
         raise ValueError(f"its colour matrix is {MATRICES[matrix]}, which cannot be converted")
     lines = []
@@ -74,12 +74,12 @@ def to_sdr(rgb: UInt16[np.ndarray, "h w 3"], transfer: int, primaries: int) -> U
         light = light @ _to_bt709(primaries).T
     if transfer in (PQ, HLG):
         light = _compressed(light)
-    root = np.sqrt(np.clip(light, 0, 1))  # its 4096 steps are a tenth of a value at most, and no power is taken
+    root = np.sqrt(np.clip(light, 0, 1))  # its 4096 steps are at most a tenth of an 8-bit value; powers are slow
     return np.asarray(_VALUES[(root * 4095 + 0.5).astype(np.uint16)])
 
 
 def _assumed(transfer: int, primaries: int) -> int:
-    """HDR without known primaries is nearly always in those of BT.2020."""
+    """The primaries to assume: HDR without known ones nearly always uses those of BT.2020."""
     return 9 if transfer in (PQ, HLG) and primaries not in _XY else primaries
 
 
@@ -135,7 +135,7 @@ def _scene_to_display(scene: Float32[np.ndarray, "h w 3"], primaries: int) -> Fl
 
 
 def _compressed(light: Float32[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "h w 3"]:
-    """Light up to the peak in 0..1: unchanged up to the knee, then Reinhard's curve, extended so that it ends at 1."""
+    """Compresses light to 0..1: unchanged up to the knee, then Reinhard's curve, extended so that the peak gives 1."""
     # not .max(-1), which takes ten times longer over three values
     strongest = np.maximum(np.maximum(light[..., 0], light[..., 1]), np.maximum(light[..., 2], 1e-6))
     above = np.maximum(strongest - _KNEE, 0) / (1 - _KNEE)

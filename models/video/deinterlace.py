@@ -1,4 +1,4 @@
-"""Two half pictures of two moments, woven into one frame, as one whole picture of the first moment."""
+"""Deinterlacing: a frame woven from two half pictures of two moments becomes one picture of the first moment."""
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -7,11 +7,11 @@ from av.error import BlockingIOError, EOFError
 from av.filter import Graph
 from av.video.frame import VideoFrame
 
-SMALLEST = 3  # rows and columns, for the filter
+SMALLEST = 3  # rows and columns that the filter needs
 
 
 def deinterlaced(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
-    """As many frames: those that are flagged as interlaced pass FFmpeg's bwdif, others stay as they are."""
+    """The same number of frames: those flagged as interlaced go through FFmpeg's bwdif, others are unchanged."""
     graph, kind = None, None
     for number, frame in enumerate(frames):
         if min(frame.width, frame.height) < SMALLEST:
@@ -21,7 +21,7 @@ def deinterlaced(frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
             yield from _rest(graph)
             graph, kind = _graph(frame), (frame.width, frame.height, frame.format.name)
         assert graph is not None, "made above"
-        frame.pts, frame.time_base = number, Fraction(1, 25)  # the filter needs some; nobody reads them again
+        frame.pts, frame.time_base = number, Fraction(1, 25)  # the filter needs timestamps; nothing else reads them
         graph.vpush(frame)
         yield from _ready(graph)
     yield from _rest(graph)

@@ -136,7 +136,7 @@ def _room(packets: "Sequence[Packet[VideoStream]]") -> int:
 
 
 def _room_for_sound(num_frames: int, num_packets: Sequence[int]) -> int:
-    """What the index grows by with tracks of so many packets: a chunk ends where another track goes between."""
+    """Bytes that sound tracks of so many packets add to the index: a chunk ends where another track comes between."""
     counts = [num_frames, *num_packets]
     chunks = sum(min(count, sum(counts) - count) + 1 for count in counts) if num_packets else 0
     return 20 * chunks + sum(1024 + 16 * count for count in num_packets)
@@ -175,7 +175,7 @@ def _timescale(fps: Fraction) -> int:
 
 
 def decode(source: str | PathLike[str] | BinaryIO) -> Iterator[UInt8[np.ndarray, "h w c"]]:
-    """The frames of an mp4 that was made here, as they are. Videos of others need `reader.py`."""
+    """The frames of an mp4 that Longtake wrote, as they are. Any other video needs `reader.py`."""
     with ExitStack() as opened:
         file = opened.enter_context(Path(source).open("rb")) if isinstance(source, str | PathLike) else source
         container = opened.enter_context(av.open(file, "r"))

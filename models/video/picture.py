@@ -17,7 +17,7 @@ from jaxtyping import UInt8, UInt16
 from longtake.models.video.colour import is_usual, to_sdr
 from longtake.models.video.yuv import pixels_of
 
-GROUND = 255  # white shows through: the paper under a sticker
+GROUND = 255  # white, like the paper under a sticker
 PIXEL_ASPECTS = Fraction(1, 4), Fraction(4)  # real ones are from 0.5 to 2, others are broken headers
 SAME_SHAPE = 0.02
 
@@ -37,18 +37,18 @@ class Turn:
         return np.ascontiguousarray(upright[:, ::-1] if self.columns_reversed else upright)
 
     def size(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of the upright picture; or of the stored one, for those of an upright one."""
+        """Width and height after the turn. Given those of the upright picture, it returns those of the stored one."""
         return (height, width) if self.transposed else (width, height)
 
 
 def side_data(frame: VideoFrame, kind: Type, stream: VideoStream) -> bytes | None:
     """What FFmpeg keeps beside the pixels, if the frame has it."""
-    # PyAV 18.1 frees names inside it twice, a segmentation fault later on. Of all decoders these two give names.
+    # PyAV 18.1 frees names in side data twice, which causes a crash later. Only these two decoders give names.
     if stream.codec_context.name in ("png", "apng"):
         return None
     try:
         kept: Mapping[Any, Any] = frame.side_data
-    except ValueError:  # PyAV 18.1 names no side data at all when it does not know one of them, such as EXIF
+    except ValueError:  # PyAV 18.1 raises for all side data if it does not know one kind, such as EXIF
         return None
     return bytes(kept[kind]) if kind in kept else None
 
@@ -79,14 +79,14 @@ def shown_size(frame: VideoFrame, pixel_aspect: Fraction | None) -> tuple[int, i
 
 
 def is_transparent(frame: VideoFrame) -> bool:
-    """Whether any pixel lets the ground through."""
+    """Whether any pixel is not fully opaque."""
     return _has_alpha(frame) and bool((pixels_of(frame, "rgba")[..., 3] < 255).any())
 
 
 def picture(
     frame: VideoFrame, stream: VideoStream, pixel_aspect: Fraction | None, size: tuple[int, int] | None = None
 ) -> UInt8[np.ndarray, "h w c"]:
-    """The frame as RGB. With another shape than `size` (width, height) it gets black bars: circles stay circles."""
+    """The frame as RGB. If `size` (width, height) has another shape, black bars are added: circles stay circles."""
     turn, shown = turn_of(frame, stream), shown_size(frame, pixel_aspect)
     wanted = shown if size is None else turn.size(*size)
     scales = wanted[0] / shown[0], wanted[1] / shown[1]

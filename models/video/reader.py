@@ -1,10 +1,10 @@
-"""The frames of any video as people see them, at a constant rate: the one way in which videos are read.
+"""Reads any video as people see it, at a constant frame rate. All videos that users bring are read here.
 
-1. FFmpeg gets an open file and never a name: a colon or a % in it means nothing, and what a playlist refers to is
-   refused.
-2. A first pass decodes every frame and keeps its time alone: headers may be wrong. `time_grid.py` makes a rate of the
-   times. The second pass, `frames()`, makes pictures (`picture.py`) and holds one or two of them.
-3. Frames that do not decode are left out and said; a file without any frame is an error.
+1. FFmpeg gets an open file, never a name: so a colon or a % in a name has no special meaning, and files that a playlist
+   refers to are refused.
+2. A first pass decodes every frame but keeps only its time, because headers may be wrong. `time_grid.py` derives a rate
+   from the times. The second pass, `frames()`, makes pictures (`picture.py`) and holds one or two of them.
+3. Frames that do not decode are left out, with a note; a file without any frame is an error.
 4. `notes` has a line for everything that was dropped, guessed or converted. It is complete before `frames()`.
 """
 
@@ -41,7 +41,7 @@ _NO_NETWORK = {"protocol_whitelist": "none"}
 
 
 class _Nameless:
-    """A file as FFmpeg gets it. With a name it would believe the ending of that more than what is inside."""
+    """A file without a name: FFmpeg would trust the ending of a name more than the contents."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.read, self.seek, self.tell, self.seekable = file.read, file.seek, file.tell, file.seekable
@@ -50,15 +50,15 @@ class _Nameless:
 class VideoReader:
     """`with VideoReader(path) as reader: for frame in reader.frames(): ...`
 
-    Of what `frames()` gives: `fps` (a fraction), `num_frames`, `width` and `height`. `notes` are lines of text.
-    `start_s` is the time of the first frame by the clock of the file, and `keeps_clock` says whether the others follow
-    it.
+    `fps` (a fraction), `num_frames`, `width` and `height` describe what `frames()` yields. `notes` are lines of text.
+    `start_s` is the time of the first frame by the clock of the file, and `keeps_clock` says whether the other frames
+    follow that clock.
     """
 
     def __init__(self, source: Source) -> None:
-        """`source` is a path, or a binary file that can seek, which stays the caller's.
+        """`source` is a path, or a seekable binary file, which is not closed.
 
-        Reads it once. Raises ValueError with the reason, and with the path if there is one, without any frame.
+        Reads it once. Raises ValueError if it has no frame, with the reason and, if there is one, the path.
         """
         self._source = source
         self._reading: Iterator[Frame] = iter(())
@@ -79,9 +79,9 @@ class VideoReader:
         self._interlaced = scan.num_interlaced > 0
 
     def frames(self) -> Iterator[Frame]:
-        """Every frame: upright, square pixels, SDR in BT.709, on white, all of one size. They are for reading only.
+        """Every frame: upright, square pixels, SDR in BT.709, on white, all of one size. Do not write to them.
 
-        One iteration at a time: the one before ends.
+        Only one iteration runs at a time: a new call ends the one before.
         """
         self.close()
         self._reading = self._pictures()
@@ -123,7 +123,7 @@ class VideoReader:
             streams = [one for one in streams if getattr(one, "codec_context", None)]
             if not streams:
                 raise self._error("no decoder is known for its video stream")
-            # A picture for those who cannot play the video may come first, as in AVIF.
+            # A still picture for viewers that cannot play the video may come first, as in AVIF.
             yield container, next((stream for stream in streams if stream.frames != 1), streams[0])
 
     def _pictures(self) -> Iterator[Frame]:
@@ -184,4 +184,4 @@ def _decoder(stream: VideoStream) -> VideoCodecContext:
 
 
 def _refuse(url: str, *_: object) -> None:
-    raise OSError(f"it refers to {url}, and only the file itself is read")
+    raise OSError(f"it refers to {url}, but only the file itself is read")

@@ -1,4 +1,4 @@
-"""What a first look at every decoded frame finds: times, size, and all that has to be said about a video."""
+"""The first pass over every decoded frame of a video: times, size, and everything that deserves a note."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -16,7 +16,14 @@ from av.video.stream import VideoStream
 from longtake.models.video.colour import describe
 from longtake.models.video.picture import PIXEL_ASPECTS, is_transparent, picture, shown_size, side_data, turn_of
 
-_WITH_LENGTH = {"mov", "matroska", "avi", "flv", "asf", "mxf"}  # in their headers; of others FFmpeg has a guess
+_WITH_LENGTH = {
+    "mov",
+    "matroska",
+    "avi",
+    "flv",
+    "asf",
+    "mxf",
+}  # their headers have the length; for others FFmpeg guesses
 _CUT_S = 0.5  # less is rounding
 _PICTURES = {"gif", "apng"}  # animated: delays, and no frame rate
 _FASTEST_S, _SLOWED_S = 0.015, 0.1  # browsers show pictures with shorter delays at this one
@@ -54,10 +61,10 @@ class Scan:
         others = [one for one in container.streams.video if one is not stream]
         videos = sum(not one.disposition & Disposition.attached_pic for one in others)
         if videos:
-            self._say(f"it has more video streams: {videos} left out")
+            self._say(f"it has other video streams: {videos} left out")
         aspect = stream.sample_aspect_ratio
         if aspect and aspect != 1 and not PIXEL_ASPECTS[0] <= aspect <= PIXEL_ASPECTS[1]:
-            self._say(f"its pixel aspect is not credible: {_ratio(aspect)}, so square pixels are assumed")
+            self._say(f"its pixel aspect ratio is implausible: {_ratio(aspect)}, so square pixels are assumed")
         if container.duration and _WITH_LENGTH & set(container.format.name.split(",")):
             self._header_s = container.duration / 1_000_000
         if container.format.name == "avi" and stream.average_rate:  # of one that was cut the duration is a guess
@@ -113,7 +120,7 @@ class Scan:
         self.lengths.append(length)
 
     def _pixel_aspect(self, stream: VideoStream) -> Fraction | None:
-        """That of the container, until the codec changes its own in the middle, as broadcasts do."""
+        """The container's, until the codec's own changes in the middle of the video, as in broadcasts."""
         own = stream.codec_context.sample_aspect_ratio
         if not self.aspects:
             self._first_aspect = own
@@ -126,7 +133,7 @@ class Scan:
 
     @property
     def last_s(self) -> float | None:
-        """The length of the last frame, if lengths before it agree with the times: many are a guess from the header."""
+        """The length of the last frame, if earlier lengths agree with the times: many are guessed from the header."""
         pairs = [
             abs(after - before - length) <= 0.1 * (after - before) + 0.002  # clocks tick in ms
             for before, after, length in zip(self.times, self.times[1:], self.lengths, strict=False)
@@ -136,7 +143,7 @@ class Scan:
         return self.lengths[-1] if believed else None
 
     def notes(self) -> list[str]:
-        """What is dropped, guessed or converted, but for times. Each line: the kind, a colon, the numbers."""
+        """What is dropped, guessed or converted, except for times. Each line is a kind, a colon, and numbers."""
         lines = list(self._said)
         if len(self._sizes) > 1:
             (width, height), num_others = self.size, len(self.times) - self._sizes[self.size]
@@ -151,10 +158,10 @@ class Scan:
         if self.num_errors:
             lines.append(f"it is damaged: parts left out {self.num_errors}, the first one: {self.first_error}")
         if self._num_corrupt:
-            lines.append(f"it is damaged: {self._num_corrupt} of {len(self.times)} frames incomplete, and used")
+            lines.append(f"it is damaged: {self._num_corrupt} of {len(self.times)} frames incomplete, used anyway")
         length = self._end_s - min(self._begin_s, 0.0)
         if self._header_s and self._header_s - length > _CUT_S:
-            lines.append(f"it ends early: after {length:.1f} s, and its header says {self._header_s:.1f} s")
+            lines.append(f"it ends early: after {length:.1f} s, but its header says {self._header_s:.1f} s")
         return lines
 
     def _try(self, frame: VideoFrame, stream: VideoStream) -> None:

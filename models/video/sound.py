@@ -1,6 +1,6 @@
-"""The sound of a video, for an mp4 of frames that were made from it; and a line about all else that its file has.
+"""The sound of a video, for an mp4 whose frames were made from it, and a note on anything else in its file.
 
-Streams that players of mp4 take go as they are; others become AAC. Time 0 is the first frame of the video.
+Streams that mp4 players support are copied; others are converted to AAC. Time 0 is the first frame of the video.
 """
 
 from collections import Counter
@@ -26,14 +26,14 @@ AS_THEY_ARE = frozenset(("aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"))
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 AAC_LAYOUTS = ("mono", "stereo", "5.1")
 AAC_FRAME = 1024  # samples
-BEFORE_S = 0.1  # sound of before the first frame that is kept, unheard: decoders need some to begin
+BEFORE_S = 0.1  # sound before the first frame that is kept but not heard: decoders need some to start
 
 
 class Sound:
     """How the audio streams of a video go along. `notes` says what does not, or changes."""
 
     def __init__(self, reader: VideoReader, fps: float | Fraction) -> None:
-        """`fps` is the rate at which the frames of `reader` will play: at another one the sound stays behind."""
+        """`fps` is the rate at which the frames of `reader` will play; at any rate but their own, sound is left out."""
         self._reader = reader
         same = Fraction(fps).limit_denominator(1001) == reader.fps.limit_denominator(1001)
         self._goes_along = same and reader.keeps_clock
@@ -42,18 +42,18 @@ class Sound:
             begins = [_begin_s(stream) for stream in _known(container)]
             self.notes = _others(container, video)
         if names and not self._goes_along:
-            why = "the times of its frames are unknown" if same else f"its rate is {_text(reader.fps)} fps"
+            why = "the times of its frames are unknown" if same else f"the output is not at its {_text(reader.fps)} fps"
             self.notes.append(f"its sound is left out: {', '.join(names)}, because {why}")
         early = reader.start_s - min(begins, default=reader.start_s)
         if self._goes_along and early > BEFORE_S:
             self.notes.append(f"its sound before the first frame is left out: {early:.1f} s")
         changed = [name for name in names if name not in AS_THEY_ARE]
         if changed and self._goes_along:
-            self.notes.append(f"its sound is encoded as AAC: {', '.join(changed)} is not for mp4")
+            self.notes.append(f"its sound is converted to AAC: {', '.join(changed)} is not for mp4")
 
     @contextmanager
     def tracks(self, length_s: float) -> "Iterator[list[Track]]":
-        """The sound of the first seconds, to be put into an mp4 while this is open; all of it for the whole video."""
+        """The sound of the first `length_s`, all of it for the whole video; to be muxed while the block is open."""
         whole = length_s * self._reader.fps > self._reader.num_frames - 0.5
         with self._reader.opened() as (container, _):
             length_s = float("inf") if whole else length_s
@@ -62,7 +62,7 @@ class Sound:
 
 @dataclass(slots=True)
 class Track:
-    """One audio stream: its packets, moved so that the video begins at 0, and where they end."""
+    """One audio stream: its packets, shifted so that the video begins at 0, and where they end."""
 
     stream: AudioStream
     packets: "list[Packet[AudioStream]]"
@@ -70,7 +70,7 @@ class Track:
 
     @property
     def num_packets(self) -> int:
-        """At most, in the mp4."""
+        """The most packets that it can have in the mp4."""
         if self._goes_as_it_is:
             return len(self.packets)
         return int(self.length_s * AAC_RATES[-1] / AAC_FRAME) + 16
@@ -80,7 +80,7 @@ class Track:
         return _name(self.stream) in AS_THEY_ARE
 
     def packets_of(self, container: OutputContainer) -> "Iterator[Packet[Any]]":
-        """Adds a stream for the track at once, and gives its packets, in order."""
+        """Adds a stream for the track at once, and returns its packets in order."""
         out: Any
         if self._goes_as_it_is:
             out = container.add_stream_from_template(self.stream)
@@ -100,7 +100,7 @@ def _moved(packets: "list[Packet[AudioStream]]", out: AudioStream) -> "Iterator[
 
 
 def _as_aac(track: Track, out: Any) -> "Iterator[Packet[Any]]":
-    """Gaps become silence, so that sound and picture stay together."""
+    """Encodes a track. Gaps become silence, so that sound and picture stay in sync."""
     graph = Graph()
     filters = [
         graph.add_abuffer(template=track.stream, time_base=track.stream.time_base),
@@ -157,7 +157,7 @@ def _read(container: InputContainer, start_s: float, length_s: float) -> list[Tr
 
 
 def _others(container: InputContainer, video: VideoStream) -> list[str]:
-    """A line about what neither frames nor sound can keep."""
+    """A note on what is neither frames nor sound, and so is not in the output."""
     found: Counter[str] = Counter()
     known = _known(container)
     for stream in container.streams:

@@ -1,16 +1,16 @@
-"""A constant frame rate for frames that stand at any times: which frame shows when, by timestamps alone.
+"""A constant frame rate for frames at arbitrary times: which frame shows when, by timestamps alone.
 
     input      a         b  c                   d         last for: last_s
     grid       0    1    2    3    4    5    6    7    8
     output     a    a    b    c    c    c    c    d    d      counts = (2, 1, 4, 2)
 
-1. Times only go forward. A single one out of order is set between its neighbours; where a clock starts again, or rests
-   for longer than MAX_HOLD_S, the next frame follows after the usual step.
-2. A rate with which frame i is within half a frame of i / rate keeps every frame once: one of the header's if it fits,
-   else one of our own, within .3 (half a frame is what one lost frame makes of an average).
-3. Otherwise the lowest rate that shows frames within MAX_SHIFT_S, and at most MAX_LATE of them late or not at all, 240
-   at most. A frame is late when its place is taken by the one before it.
-4. A frame that is shown begins less than one frame from its time. The end of the last one counts as well.
+1. Times only go forward. A single time out of order is moved between its neighbours; where the clock restarts, or jumps
+   by more than MAX_HOLD_S, the next frame follows after the usual step.
+2. If some rate puts every frame i within half a frame of i / rate, each frame is shown once at that rate: a rate of the
+   header if it fits, else one of our own, within .3 of a frame (one lost frame shifts an average by half a frame).
+3. Otherwise the lowest rate, 240 at most, that shows frames within MAX_SHIFT_S of their times, and at most a share of
+   MAX_LATE late or not at all. A frame is late when the one before it has taken its place.
+4. A frame that is shown begins less than one frame from its time, and the last one ends less than one from its own.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ FALLBACK_FPS = Fraction(25)  # FFmpeg's own guess for a stream without a rate
 MIN_FPS, MAX_FPS = Fraction(1, 100), Fraction(1000)  # what an mp4 takes
 MAX_GRID_FPS = Fraction(240)
 MAX_HOLD_S = 3600.0
-MAX_SHIFT_S = 0.1  # of any frame at a low rate: half of its long frames would be seen
+MAX_SHIFT_S = 0.1  # of any frame: at a low rate, half a frame is long enough to be noticed
 MAX_LATE = 0.02  # share of the frames
 UNKNOWN_HOLD_S = 1.0  # at most, for a last frame of unknown length
 USUAL = tuple(
@@ -43,7 +43,7 @@ class TimeGrid:
     fps: Fraction
     counts: tuple[int, ...]  # 0 for a frame that is dropped
     notes: tuple[str, ...] = ()  # what was guessed, repeated and dropped, one line each
-    keeps_clock: bool = True  # a time of the output is one of the input: sound may go along
+    keeps_clock: bool = True  # times of the output are times of the input, so sound stays in sync
 
     @property
     def num_frames(self) -> int:
@@ -69,7 +69,7 @@ def time_grid(times: Sequence[float | None], last_s: float | None, header: Seque
     for rate in [*rates, *_usual((len(starts) - 1) / float(starts[-1]))]:
         if _fits(starts, last, rate, 0.5 if rate in rates else 0.3):
             if rates and rate != rates[0]:
-                notes.append(f"its header is wrong: {_text(rates[0])} fps there, {_text(rate)} fps by its timestamps")
+                notes.append(f"its header is wrong: {_text(rates[0])} fps, but {_text(rate)} fps by its timestamps")
             return TimeGrid(rate, (1,) * len(starts), tuple(notes), keeps_clock)
     rate, counts, changes = _variable(starts, last, rates)
     return TimeGrid(rate, counts, (*notes, changes), keeps_clock)
@@ -79,7 +79,7 @@ def _single(last_s: float | None, rates: Sequence[Fraction]) -> TimeGrid:
     """One frame for as long as the file says, whatever rate a header may give."""
     if last_s and not any(abs(rate * last_s - 1) < 0.1 for rate in rates[:1]):
         wrong = (
-            [f"its header is wrong: {_text(rates[0])} fps there, its only frame lasts {last_s:.3g} s"] if rates else []
+            [f"its header is wrong: {_text(rates[0])} fps, but its only frame lasts {last_s:.3g} s"] if rates else []
         )
         return TimeGrid(_limited(1 / last_s), (1,), tuple(wrong))
     notes = () if rates else (f"it has no frame rate: {_text(FALLBACK_FPS)} fps assumed",)

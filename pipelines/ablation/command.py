@@ -34,7 +34,7 @@ Judge = Callable[[str, Frames], dict[str, bool]]  # (prompt, frames) -> further 
 
 
 def run(jobs: Sequence[Job], judge: Judge | None = None) -> str:
-    """Makes and measures the missing videos, writes the results, and says what they are and where."""
+    """Makes and measures the missing videos and writes the results. Returns a line on what they are and where."""
     conf = jobs[0].conf
     there = num_measured(jobs)
     rows = measured(jobs, judge)

@@ -49,7 +49,7 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
     Raises Stopped after SIGTERM or Ctrl-C, RuntimeError when it cannot go on. Finished videos stay in either case.
     """
     conf, store, bundle_sha256 = prepared.conf, prepared.store, prepared.bundle_sha256
-    logger.info("out=%s", store)  # whole: a relative path is one of the machine where this runs
+    logger.info("out=%s", store)  # in full: a relative path depends on the machine where this runs
     with exclusive(store) as lock, noted_signals(NOTHING_YET) as received:
         manifest, checker = Manifest(store), RowChecker(conf, bundle_sha256)
         survey = Survey(conf, checker, manifest)
@@ -63,7 +63,7 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
             return tally
         rows = Rows(checker, survey, found)
         with _started(prepared, rows, factories, received) as (ready, tracker):
-            forget(manifest, found)  # not before there are actors to make the videos again
+            forget(manifest, found)  # only once there are actors to make the videos again
             progress = BulkProgress(tally)
             observe = _Observer(progress, tracker)
             job = BulkJob(conf, ready, rows, tally, shards, set(store.list(CHUNKS)), observe)
@@ -98,7 +98,7 @@ def _started(
 
 
 def _look(prepared: PreparedJob, survey: Survey) -> Resumption:
-    """Reads all prompts and says what is left to make. Raises Refused for what can never be, and for changed rows."""
+    """Reads all prompts and says what is left to make. Raises Refused if nothing can be made, or for changed rows."""
     try:
         check_same(prepared)  # again: another job may have run here since
         with doing(lambda seconds: counts(survey.num_rows, None, "rows", seconds, notes="reading the prompts")):

@@ -1,4 +1,4 @@
-"""The folder of a job between its runs: what is deleted first, what an interrupted run left to be packed, the end."""
+"""A job's folder before and after its run: deletes outdated videos, packs what an interrupted run left, finishes."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from longtake.pipelines.bulk.settings import BulkConf, Format
 from longtake.pipelines.datasets.layouts import delete_videos, loose_shards, pack_shard, write_card, write_metadata
 from longtake.pipelines.datasets.manifest import Manifest
 
-# What Hugging Face's `load_dataset` reads of the folder.
+# The files that Hugging Face's `load_dataset` reads in the folder.
 DATA_FILES = {
     Format.MP4: "manifest/*.parquet",
     Format.WEBDATASET: "shards/*.tar",
@@ -19,7 +19,7 @@ DATA_FILES = {
 def forget(manifest: Manifest, found: Resumption) -> None:
     """Deletes the videos that are made again or have no row any more, then the rows of all that is forgotten.
 
-    After a kill in between they are found changed or gone again.
+    If the process is killed in between, the next run finds them changed or gone again.
     """
     finished = found.finished
     videos = found.forgotten & ~finished.failed
@@ -38,7 +38,7 @@ def unpacked(manifest: Manifest, conf: BulkConf, found: Resumption) -> Counter[i
 
 
 def finish(manifest: Manifest, conf: BulkConf, shards: Iterable[int]) -> None:
-    """Ends a job of which every row is finished; most often there is nothing left to do."""
+    """Finishes a job whose rows are all finished; usually there is nothing left to do."""
     manifest.compact()
     for shard in shards:
         pack_shard(manifest.store, manifest, shard, conf.shard_size)

@@ -49,18 +49,18 @@ def status(tally: Tally, seconds: float, still_s: float = 0.0) -> StatusLine:
     earlier = tally.skipped + tally.failed_before
     notes = [f"{tally.failed} failed", f"{tally.in_flight} in progress"]
     notes += [f"{tally.chunks} chunks", f"{tally.windows} windows", f"{tally.frames / max(seconds, 1e-3):.2f} frames/s"]
-    notes += [f"nothing has ended for {duration(still_s)}"] if still_s > STILL_S else []
+    notes += [f"nothing has finished for {duration(still_s)}"] if still_s > STILL_S else []
     return counts(tally.finished, tally.total, "videos", seconds, earlier, ", ".join(notes))
 
 
 def summary(out: str, tally: Tally) -> str:
-    """The end of a job in one line: every row of its prompts is in one of the counts."""
-    again = "; retry_failed=true makes failed ones again" if tally.failed + tally.failed_before else ""
+    """The result of a job in one line: every row of its prompts is in one of the counts."""
+    again = "; retry_failed=true tries failed ones again" if tally.failed + tally.failed_before else ""
     parts = [f"{tally.done} videos made", f"{tally.failed} failed"]
     parts += [f"{tally.failed_before} failed in an earlier run"] if tally.failed_before else []
     parts += [f"{tally.skipped} already finished"]
     parts += [f"{tally.outdated} kept although their rows changed or are gone"] if tally.outdated else []
-    parts += [f"{tally.flagged} break a limit of quality"] if tally.flagged else []
+    parts += [f"{tally.flagged} break a quality limit"] if tally.flagged else []
     parts += [f"{tally.unknown} with words that the bundle does not know"] if tally.unknown else []
     return f"{out}: {', '.join(parts)}{again}"
 

@@ -29,7 +29,7 @@ class Tally:
     total: int = 0  # rows of the prompts
     skipped: int = 0  # videos finished by an earlier run
     failed_before: int = 0  # rows that failed in an earlier run
-    outdated: int = 0  # finished videos that stay though their rows changed or are gone
+    outdated: int = 0  # finished videos that are kept although their rows changed or are gone
     done: int = 0
     failed: int = 0
     rejected: int = 0  # seeds whose video was stopped for its quality

@@ -1,11 +1,11 @@
-"""What a job has to do: its rows beside those that earlier runs have finished.
+"""What a job has to do: its rows compared with those that earlier runs have finished.
 
 1. A finished row is recognized by its id. It is up to date if it was made from what its row asks for now.
 2. A finished video whose row asks for something else is *changed*; one whose id no row has any more is *gone*. The
-   setting `changed` decides about both. Failed rows of either kind are forgotten: nothing finished is lost with them.
-   Where videos would be lost by a typing error, `survey.py` refuses the job.
+   setting `changed` decides about both. Failed rows of either kind are forgotten: no finished video is lost with them.
+   Where a typing error would cost videos, `survey.py` refuses the job.
 3. A row that stays finished keeps its place in the job (its ordinal). The others take the free places in the order of
-   the prompts. So no two rows have the same place, and it is the same when a job is killed and started again.
+   the prompts. So no two rows have the same place, and a job that is killed and started again gives the same ones.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The rows of a bulk job that are left to make, read in a thread a few ahead."""
+"""The rows of a bulk job that are left to make, read a few ahead in a thread."""
 
 import threading
 from queue import Empty, Full, Queue
@@ -22,7 +22,7 @@ class Rows:
         self.exhausted = False
 
     def start(self) -> None:
-        """Begins to read."""
+        """Starts reading."""
         threading.Thread(target=self._read, name="rows", daemon=True).start()  # a daemon: it must not delay the exit
 
     def next(self) -> BulkVideo | VideoRow | None:

@@ -27,7 +27,7 @@ class Format(StrEnum):
 class Changed(StrEnum):
     """What happens to finished videos whose rows ask for something else now, or are gone."""
 
-    REFUSE = "refuse"  # the job, naming them
+    REFUSE = "refuse"  # refuse the job, naming them
     REMAKE = "remake"  # the former are made again, the latter deleted
     KEEP = "keep"  # they stay as they are
 
@@ -65,7 +65,7 @@ class BulkConf(Conf):
             raise ValueError(f"drain_s={self.drain_s} must be at least 0")
         if self.shard_size != SHARD_SIZE and self.format is not Format.WEBDATASET:
             raise ValueError(
-                f"shard_size={self.shard_size} has no effect with format={self.format}: a webdataset has shards"
+                f"shard_size={self.shard_size} has no effect with format={self.format}: only a webdataset has shards"
             )
         if self.previews and self.format is Format.WEBDATASET:
             raise ValueError("previews=true: a webdataset holds only videos; choose format=mp4 or videofolder")
@@ -86,8 +86,8 @@ def job_settings(conf: BulkConf, bundle_sha256: str) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Settings that changed, as `key=then (now: value)`. The places of the bundle and of the prompts may change,
-    and the version: weights and rows are compared by what they are."""
+    """Settings that changed, as `key=then (now: value)`. The paths of the bundle and of the prompts may change,
+    and so may the version: weights and rows are compared by their contents."""
     free = {"longtake", "bundle", "prompts"}
     keys = [key for key in {**before, **now} if key not in free and before.get(key) != now.get(key)]
     return [f"{key}={before.get(key)} (now: {now.get(key)})" for key in keys]

@@ -1,4 +1,4 @@
-"""A first reading of all prompts, before anything is started: what is finished, what changed, what is left to make."""
+"""A first reading of all prompts, before anything starts: what is finished, what changed, and what is left to make."""
 
 from array import array
 from itertools import islice
@@ -15,8 +15,8 @@ from longtake.pipelines.datasets.prompt_rows import MORE, NUM_UNUSED
 NAMED = 10  # ids in a message
 REASONS = 3
 ADVICE = (
-    "Use the earlier prompts or another out; or changed=remake, which makes changed videos again and deletes those "
-    "without a row; or changed=keep, which leaves both as they are"
+    "Use the earlier prompts or another out, or set changed=remake to make changed videos again and delete those "
+    "without a row, or changed=keep to leave both as they are"
 )
 
 
@@ -64,7 +64,7 @@ class Survey:
         return number < self.num_rows and (self.ids[number], self.requests[number]) == (row.id, row.request)
 
     def read(self) -> Resumption:
-        """Raises ValueError for prompts that cannot be read, of which no row can be made, or that changed."""
+        """Raises ValueError if the prompts cannot be read, no row can be made, or finished videos are outdated."""
         finished = self._manifest.finished()
         for row in self._checker.read():
             self.ids.append(row.id)
@@ -94,8 +94,8 @@ class Survey:
         return ", ".join(sorted(self._unused, key=MORE.__eq__))  # which is stable
 
     def outdated(self, found: Resumption) -> str:
-        """The videos that are changed or gone in words, with their first ids."""
-        kinds = ((found.changed, "made from something else"), (found.gone, "named by no row any more"))
+        """The changed and gone videos in words, with the first ids of each."""
+        kinds = ((found.changed, "no longer what the prompts ask for"), (found.gone, "no longer in the prompts"))
         return " and ".join(self._counted(found, flags, what) for flags, what in kinds if flags.any())
 
     def _counted(self, found: Resumption, flags: Flags, what: str) -> str:
@@ -106,8 +106,10 @@ class Survey:
         return f"{videos} {what} ({', '.join(names)}{', ...' if count > NAMED else ''})"
 
     def _check(self, row: CheckedRow, finished: Finished) -> None:
-        """Notes whether a row can be made. Texts are checked up to the first that can, for that takes a tokenizer, and
-        with changed=remake those of all new rows."""
+        """Notes whether a row can be made.
+
+        Prompts are checked up to the first good one, as that takes a tokenizer; with changed=remake, all new ones are.
+        """
         record, place = row.record, finished.find(row.record.id)
         is_new = place is None or int(finished.requests[place]) != row.request
         is_video = place is not None and not finished.failed[place]

@@ -186,7 +186,7 @@ def requested_row(
 
 
 def invalid_row(video_id: str, row: PromptRow, why: str) -> VideoRow:
-    """The manifest's row of an invalid row of prompts. Its hash is that of the row as it stands in the file."""
+    """The manifest's row of an invalid row of prompts. Its hash is that of the row as written in the file."""
     prompt = (row.fields or {}).get("prompt")
     said = dumps(["invalid", row.fields, row.reason], sort_keys=True)
     invalid = VideoRow(

@@ -54,7 +54,7 @@ def generate(args: argparse.Namespace) -> Work:
 
 
 def enhance(args: argparse.Namespace) -> Work:
-    _refuse_idle(args, ("base", "ray"), "VIDEO takes the place of the base model, and the refiner runs in this process")
+    _refuse_idle(args, ("base", "ray"), "VIDEO replaces the base model, and the refiner runs in this process")
     from longtake.models.video.reader import VideoReader
     from longtake.models.video.sound import Sound
 

@@ -95,7 +95,7 @@ def record(
     observe: Observe | None = None,
     sound: Sound | None = None,
 ) -> Report:
-    """Runs `stream(observe)` to its end and writes every segment as it becomes final; `sound` goes along.
+    """Runs `stream(observe)` to its end and writes every segment as it becomes final, with `sound`.
 
     After an exception, Ctrl-C included, the videos hold the final segments so far, and there is no contact sheet.
     """

@@ -1,4 +1,4 @@
-"""Finished rows of a job in a few bytes each: which ids there are, what each was made from, and its place."""
+"""The finished rows of a job in a few bytes each: their ids, what they were made from, and their places."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
@@ -11,7 +11,7 @@ Columns = tuple[Digests, Digests, NDArray[np.int64], NDArray[np.bool_]]
 
 
 def digest_of(text: str) -> int:
-    """64 bits of a text's hash. Two of a million texts share them with a probability of 3e-8."""
+    """64 bits of a text's hash. The probability that any two of a million texts share them is 3e-8."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 

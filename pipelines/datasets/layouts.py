@@ -25,7 +25,7 @@ from longtake.pipelines.datasets.names import member_name
 from longtake.pipelines.files.store import Store
 
 CARD = "README.md"
-SIGNATURE = "Videos made from text by Longtake."  # of a card that we may write again
+SIGNATURE = "Videos made from text by Longtake."  # marks a card that we may overwrite
 
 # They differ from run to run, and so stay out of files that are compared byte by byte.
 TIMES = ("generate_s", "refine_s", "encode_s", "attempts", "finished_at")
@@ -43,7 +43,7 @@ def file_of(path: str) -> str:
 
 
 def loose_shards(store: Store) -> set[int]:
-    """The shards for which videos wait."""
+    """The shards that have videos waiting to be packed."""
     found = (re.match(r"videos/(\d{6,})/", path) for path in store.list("videos"))
     return {int(match[1]) for match in found if match}
 
@@ -51,7 +51,7 @@ def loose_shards(store: Store) -> set[int]:
 def pack_shard(store: Store, manifest: Manifest, shard: int, size: int) -> int:
     """Writes a shard with all its finished videos, then deletes the loose files. Returns the number of videos.
 
-    A shard that has these videos, and no others, is left alone.
+    A shard that already has exactly these videos is left alone.
     """
     loose = set(store.list(_waiting(_tar(shard))))
     found = manifest.between(range(shard * size, (shard + 1) * size))
@@ -125,7 +125,7 @@ def _add_video(tar: tarfile.TarFile, row: VideoRow, before: tarfile.TarFile, sto
     video = store.get(file) if file in loose else _read(before, f"{name}.mp4")
     fields = {name: "" if value is None else value for name, value in plain_fields(row).items()}
     _add(tar, f"{name}.mp4", video)
-    # Hugging Face's reader takes the types of the first five rows for all: a null there refuses a later text.
+    # Hugging Face's reader infers types from the first five rows: if they have nulls, it refuses text later.
     _add(tar, f"{name}.json", json.dumps(fields, sort_keys=True).encode())
     _add(tar, f"{name}.txt", row.prompt.encode() if row.prompt else b"")
 
@@ -162,8 +162,8 @@ def write_metadata(store: Store, manifest: Manifest) -> int:
 def write_card(store: Store, manifest: Manifest, data_files: str) -> None:
     """Writes the dataset card by which Hugging Face's `load_dataset` finds the rows of the folder.
 
-    Its description changes with the rows: the cache of `load_dataset` is keyed by the card, not by the files. Another
-    README.md, of the user, stays.
+    Its description changes with the rows: the cache of `load_dataset` is keyed by the card, not by the files. A
+    README.md that the user wrote is left alone.
     """
     if store.exists(CARD) and SIGNATURE not in store.get(CARD).decode(errors="replace"):
         return

@@ -64,7 +64,7 @@ class VideoRow:
     bundle_sha256: str | None = None
     settings: str | None = None  # JSON: every parameter that the frames depend on, by dotted key
     request_sha256: str | None = None  # of all that the row of prompts asked for: `request_hash`
-    unknown_words: str | None = None  # of its prompts, separated by blanks: the bundle has no token for them
+    unknown_words: str | None = None  # of its prompts, separated by spaces: the bundle has no token for them
     unused_columns: str | None = None  # of its row of prompts, separated by commas: they changed nothing
     generate_s: float | None = None
     refine_s: float | None = None
@@ -128,9 +128,9 @@ class Manifest:
         return Finished([*batches, _finished(map(asdict, waiting))])
 
     def forget(self, ids: Digests) -> None:
-        """Deletes the rows of these ids, by their digests: nothing of them is finished any more.
+        """Deletes the rows of these ids, given as digests: they no longer count as finished.
 
-        No other process may compact meanwhile.
+        No other process may compact the manifest at the same time.
         """
         self.compact()
         for path in self._part_paths():
@@ -141,7 +141,7 @@ class Manifest:
         self._in_parts, self._parts, self._bounds = Ids(), set(), {}
 
     def having(self, ids: Digests) -> Iterator[VideoRow]:
-        """The rows of these ids, by their digests, in any order."""
+        """The rows of these ids, given as digests, in any order."""
         wanted = Ids([ids])
         return (row for row in self.rows() if row.id in wanted)
 

@@ -1,7 +1,7 @@
 """Places of files: a path on this machine, or a URL, as a user writes it or as another program lists it.
 
 A text is a path, whatever characters it has (`a::b.mp4`, `10:30.mkv`, `take#2.mp4`), unless it begins with a protocol
-(`s3://`). `::` chains file systems only behind one that stands on another (`zip://*.mp4::s3://b/a.zip`).
+(`s3://`). `::` chains file systems only after one that is based on another (`zip://*.mp4::s3://b/a.zip`).
 """
 
 import io

@@ -132,11 +132,11 @@ def _open(file: PromptFile) -> Iterator[BinaryIO]:
 
 
 def _fault(name: str, value: Any) -> str | None:
-    """The reason for which a value cannot be written as JSON in UTF-8, or None."""
+    """Why a value cannot be written as JSON in UTF-8, or None if it can."""
     try:
         json.dumps({name: value}, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         return f"{name!a} is not text in UTF-8"
     except (TypeError, ValueError):
-        return f"{name}={value!s:.60} is neither a text nor a number, but of the type {type(value).__name__}"
+        return f"{name}={value!s:.60} is neither text nor a number, but of type {type(value).__name__}"
     return None

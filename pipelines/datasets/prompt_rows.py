@@ -5,8 +5,8 @@ is a setting for this video alone. Other columns are not used, and said to be, u
 A prompt that changes along the way is a list of {from_frame, prompt}, or such a list as JSON where a file holds texts.
 Null, NaN and blank texts stand for an absent value, in lists too.
 
-A row without an id gets one that follows from what it says, not from its line or from the settings of the job. So rows
-keep their ids when others are added, removed or sorted.
+A row without an id gets one derived from its contents, not from its line or from the settings of the job. So rows keep
+their ids when others are added, removed or sorted.
 """
 
 import json
@@ -46,7 +46,7 @@ GUESSED = {"prompt": "prompt", "negativeprompt": "negative_prompt", "numframes":
 
 @dataclass(frozen=True, slots=True)
 class PromptRow:
-    """One row of a job: its fields as far as they can be read, and the reason why it cannot be a request as it is."""
+    """One row of a job: its fields as far as they can be read, and the reason if it cannot be a request as it is."""
 
     source: str  # prompts.jsonl:12, from 1: the line, in parquet the row
     fields: dict[str, Any] | None
@@ -73,7 +73,7 @@ def read_rows(prompts: str) -> Iterator[PromptRow]:
 
 
 def digest_id(row: PromptRow) -> str:
-    """An id for an invalid row that has none of its own: by its file and what it says, or by its place."""
+    """An id for an invalid row that has none of its own: from its file and contents, or from its place."""
     return row.source if row.fields is None else _default_id(row.source, row.fields)
 
 

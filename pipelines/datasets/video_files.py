@@ -1,7 +1,8 @@
 """The files of a place that are tried as videos.
 
-A file that is named is tried. Of a folder or glob are passed over: hidden files, endings of other kinds (OTHERS), and
-where the ending says nothing (`.ogg`, `.gif`, `.ts`, none) what begins as text, sound or a still picture does.
+A file that is named is always tried. In a folder or glob these are skipped: hidden files, files with the ending of
+another kind (OTHERS) and, where the ending says nothing (`.ogg`, `.gif`, `.ts`, none), files that begin like text,
+sound or a still picture.
 """
 
 import re
@@ -19,7 +20,7 @@ from fsspec.utils import glob_translate
 from longtake.pipelines.datasets.places import Place
 from longtake.pipelines.files.store import NUM_REQUESTS
 
-CONTROLS = re.compile(r"[\0-\x08\x0e-\x1a\x1c-\x1f]")  # that text does not have
+CONTROLS = re.compile(r"[\0-\x08\x0e-\x1a\x1c-\x1f]")  # which text does not have
 HEAD = 4096  # bytes that tell text and still pictures from videos
 
 
@@ -27,7 +28,7 @@ def _endings(words: str) -> frozenset[str]:
     return frozenset(f".{word}" for word in words.split())
 
 
-# Tried without a look at their bytes, which costs a request each in an object store.
+# Tried without looking at their bytes, which would cost a request each in an object store.
 VIDEOS = _endings(
     "mp4 m4v mov qt mkv mk3d webm avi divx wmv asf flv f4v mpg mpeg mpe m1v m2v mpv mp2v vob m2ts m2t mxf 3gp 3g2 ogv "
     "ogm rm rmvb dv nut y4m wtv mjpg mjpeg ivf h264 264 h265 265 hevc apng"
@@ -45,7 +46,7 @@ OTHERS = _endings(
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The files of a place: paths relative to `base`, with what is known of each, and a line on what is passed over."""
+    """The files of a place: paths relative to `base`, with what is known of each, and a line on what is skipped."""
 
     base: Place
     files: Mapping[str, Mapping[str, Any]]
@@ -79,7 +80,7 @@ def _is_no_file(base: Place, name: str, info: Mapping[str, Any]) -> bool:
 
 
 def _split(fs: AbstractFileSystem, path: str) -> tuple[str, str]:
-    """The folder that is there as it is written, and the pattern behind it; brackets may be part of its name."""
+    """The folder, which exists as written, and the pattern after it; brackets may be part of the folder's name."""
     base, *parts = re.split(r"(?<=.)/", path)
     if has_magic(base):  # the root of an archive
         return "", path
@@ -89,7 +90,7 @@ def _split(fs: AbstractFileSystem, path: str) -> tuple[str, str]:
 
 
 def _kinds(base: Place, names: Sequence[str]) -> dict[str, str | None]:
-    """For each file the kind for which it is passed over; None: it is tried."""
+    """For each file the kind for which it is skipped, or None if it is tried."""
     kinds = {name: _kind_by_name(name) for name in names}
     unknown = [name for name, kind in kinds.items() if kind == ""]
     with ThreadPoolExecutor(NUM_REQUESTS) as pool:
@@ -142,4 +143,4 @@ def _line(kinds: Iterable[str | None]) -> str | None:
         return None
     listed = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
     total = sum(counts.values())
-    return f"{total} {'file' if total == 1 else 'files'} passed over, no videos by name or content: {listed}"
+    return f"{total} {'file' if total == 1 else 'files'} skipped, not videos by name or content: {listed}"

@@ -46,7 +46,7 @@ class Listed:
     borders: tuple[int, ...] = ()  # frames at which its chunks and windows begin
     reason: str | None = None  # for the absence of a video
     made: bool = True  # false: a bulk job failed to make it, which is no fault of the file
-    version: str | None = None  # of the file: another one once its bytes are others
+    version: str | None = None  # of the file: it changes when the bytes do
 
     def as_text(self) -> str:
         """The video as JSON, to be sent to a worker."""
@@ -59,7 +59,7 @@ class Listed:
 
     @property
     def digest(self) -> str:
-        """All that is known of the video, the version of its file included, in 16 digits."""
+        """A digest, in 16 digits, of everything known about the video, including the version of its file."""
         about = {**asdict(self), "url": None}  # the same folder may be mounted elsewhere
         return sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -94,7 +94,7 @@ class Listed:
 
 
 class VideoList(list[Listed]):
-    """The videos; `notes` says in a line each what was passed over or merged."""
+    """The videos; `notes` are lines on what was skipped or merged."""
 
     def __init__(self, videos: Iterable[Listed] = (), notes: Iterable[str] = ()) -> None:
         super().__init__(videos)
@@ -113,7 +113,7 @@ def list_videos(manifest: str) -> VideoList:
         raise ValueError(f"manifest={manifest}: no video found{''.join(f'; {note}' for note in found.notes)}")
     unique = {video.digest: video for video in found}
     repeated = len(found) - len(unique)
-    notes = [f"{repeated} rows repeat another one in every column: each is taken once"] if repeated else []
+    notes = [f"{repeated} rows repeat another one in every column: duplicates are dropped"] if repeated else []
     return VideoList(sorted(unique.values(), key=lambda video: video.path), [*found.notes, *notes])
 
 
@@ -137,7 +137,7 @@ def _list(place: Place) -> VideoList:
 
 
 def shown(text: str) -> str:
-    """A text that can be written: what is none in UTF-8, as names on Linux and JSON may have it, becomes `\\udce9`."""
+    """Text that can be written: what is not valid UTF-8, as in some Linux file names, becomes `\\udce9`."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -165,11 +165,7 @@ def _not_named(folder: Place, table: str, videos: Iterable[Listed]) -> list[str]
     named = {video.url for video in videos}
     names = [name for name in folder.fs.find(folder.path) if PurePosixPath(name).suffix.lower() in VIDEOS]
     others = [name for name in names if folder.at(name).url not in named and "/." not in name]
-    return (
-        [f"{len(others)} videos of the folder passed over: they are not in {table.rpartition('/')[2]}"]
-        if others
-        else []
-    )
+    return [f"{len(others)} videos in the folder skipped: not listed in {table.rpartition('/')[2]}"] if others else []
 
 
 def _of_table(table: Place) -> list[Listed]:
@@ -194,7 +190,7 @@ def _of_row(folder: Place, place: str, fields: Mapping[str, Any] | None, reason:
     row = {name: value for name, value in fields.items() if not is_blank(value)}
     name = next((row[key] for key in NAMES if key in row), None)
     if name is not None and not isinstance(name, str):
-        return Listed(place, "", reason=f"path={name!r:.60} is not a text")
+        return Listed(place, "", reason=f"path={name!r:.60} is not text")
     if name is None:
         columns = ", ".join(map(str, row)) or "none"
         return Listed(place, "", reason=f"it has no path and no file_name; its columns are {columns}")
@@ -214,7 +210,7 @@ def _of_row(folder: Place, place: str, fields: Mapping[str, Any] | None, reason:
 def _with_version(video: Listed) -> Listed:
     if not video.url:
         return video
-    with suppress(Exception):  # a file that is missing says so when it is opened
+    with suppress(Exception):  # a missing file is reported when it is opened
         place = place_of(video.url)
         return replace(video, version=_version(place.patiently(lambda: place.fs.info(place.path))))
     return video

@@ -1,7 +1,7 @@
 """Ray Data over listed videos: a worker object in each of several processes, one video a call.
 
-A video that kills its worker (a decoder that crashes, too little memory) costs itself and no other: each is a block of
-its own, a worker has one at a time, and after ATTEMPTS it is given up while the others go on.
+A video that kills its worker (its decoder crashes, memory runs out) affects no other: each is a block of its own, a
+worker has one at a time, and after ATTEMPTS the video is given up while the others go on.
 """
 
 import json
@@ -59,7 +59,7 @@ def map_videos(
 
 
 def _attempts() -> dict[str, int]:
-    """ATTEMPTS per video; workers restart without limit, because Ray's pool waits for a dead one for ever."""
+    """ATTEMPTS per video; workers restart without limit, because Ray's pool would wait forever for a dead one."""
     return {"max_restarts": -1, "max_task_retries": ATTEMPTS - 1}
 
 

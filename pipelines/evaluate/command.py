@@ -45,7 +45,7 @@ class PreparedEvaluation:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationSummary:
-    """The rows of the videos that are listed, and how they came about."""
+    """The rows of the listed videos, and where they came from."""
 
     rows: list[MetricRow]
     there: int  # measured by an earlier run
@@ -62,7 +62,7 @@ class EvaluationSummary:
         done = sum(row["status"] == DONE for row in self.rows)
         parts = [
             f"{done - self.there} videos measured now",
-            f"{self.there} there already" if self.there else "",
+            f"{self.there} measured before" if self.there else "",
             f"{self.failed - self.failed_before} failed now",
             f"{self.failed_before} failed before (retry_failed=true measures them again)" if self.failed_before else "",
             f"{not_made} not made by the bulk job" if (not_made := len(self.rows) - done - self.failed) else "",
@@ -146,7 +146,7 @@ def _report(prepared: PreparedEvaluation, work: EvaluationWork) -> None:
     """Says what will be done."""
     for note in (*prepared.videos.notes, *work.notes):
         logger.info("%s", note)
-    there = f", {work.num_there} are there already" if work.num_there else ""
+    there = f", {work.num_there} measured before" if work.num_there else ""
     before = f", {work.num_failed_before} failed before" if work.num_failed_before else ""
     logger.info("%d videos to measure%s%s", len(work.left), there, before)
 

@@ -130,13 +130,13 @@ def difference(name: str, first: Sequence[MetricRow], other: Sequence[MetricRow]
 
 
 def _left_out(rows: Sequence[MetricRow], table: Table) -> str:
-    """The rows that no pair is made of, by their reason."""
+    """The rows that are in no pair, by reason."""
     failed = sum(row["status"] != DONE for row in rows)
     unnamed = sum(row["status"] == DONE and not _has_key(row) for row in rows)
     counts = {
         "without metrics": failed,
         "without prompt or seed": unnamed,
-        "of a prompt and seed that another video has": len(rows) - failed - unnamed - len(table),
+        "with the prompt and seed of another video": len(rows) - failed - unnamed - len(table),
     }
     said = [f"{count} {what}" for what, count in counts.items() if count]
     return f"; left out: {', '.join(said)}" if said else ""

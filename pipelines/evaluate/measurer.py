@@ -37,7 +37,7 @@ class Measurer:
 
     def _measured(self, video: Listed) -> dict[str, Any]:
         about: dict[str, Any] = {"prompt": video.prompt, "borders": video.borders, "clip": self._clip}
-        # An open file: of a copy the name would tell nobody anything.
+        # An open file, because the name of a temporary copy would mean nothing to anybody.
         with video.local() as path, path.open("rb") as file, VideoReader(file) as reader:
             found = measure(reader.frames(), float(reader.fps), self._flow, size=self._size, **about)
             notes = notes_text(reader.notes)

@@ -44,7 +44,7 @@ class Card:
 
 
 def write_report(evaluation: Evaluation, rows: Sequence[MetricRow], note: str, videos: Mapping[str, Listed]) -> str:
-    """Writes index.html and copies of the videos on it; returns the page. `videos` are by the `made_from` of rows."""
+    """Writes index.html and copies of the videos on it; returns the page. `videos` maps `made_from` to its video."""
     shown = [row["made_from"] for _, some in chosen(rows) for row in some]
     files = _copied(evaluation.store, [videos[one] for one in shown])
     page = report(rows, note, files, evaluation.curves(shown))

@@ -4,7 +4,7 @@ out/evaluation.json              how it was measured: flow, size, CLIP, videos
 out/metrics/part-000001.parquet  rows; their columns are those of models/metrics/catalog.py and a few more
 
 `made_from` is a digest of all that a row was made from: the file, its prompt and seed, the borders. A part changes only
-when a row is out of date, and measured again.
+when one of its rows is out of date and measured again.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""Which videos of a list are measured, given the rows that an evaluation has.
+"""Which videos of a list are to be measured, given the rows that an evaluation has.
 
-1. A row is of a video as it was: of its file, prompt, seed and borders (`made_from`). If one of them changed, the video
-   is measured again.
+1. A row describes a video as it was: its file, prompt, seed and borders (`made_from`). If one of them has changed, the
+   video is measured again.
 2. A row that failed stays, and counts as failed, until its file changes or `retry_failed` is set.
-3. A row that a bulk job failed to make is no video: it is written anew, from the list.
+3. A row that a bulk job failed to make is not a video: it is rewritten from the list.
 4. A row whose video is no longer listed stays in the parquet files, and is not on the page.
 """
 
@@ -41,7 +41,7 @@ def resume(videos: Sequence[Listed], rows: Sequence[MetricRow], retry_failed: bo
     if changed:
         notes.append(f"{_videos(changed)} changed since their rows were made (file, prompt or seed): measured again")
     if gone:
-        notes.append(f"{_videos(gone)} no longer listed: their rows stay in the parquet files, and are not on the page")
+        notes.append(f"{_videos(gone)} no longer listed: their rows stay in the parquet files, but are not on the page")
     return EvaluationWork(
         left=[video for video in videos if video.made and video.digest not in kept],
         not_made=[video for video in videos if not video.made],

@@ -4,8 +4,8 @@ A local folder is guarded by a lock, which ends with its process. In an object s
 and the time of the last renewal:
 
  1. The file is created once: of all that try, one holds the folder. It renews the lease and finally deletes it.
- 2. A lease is dead when its holder is known to be gone, a process of this machine, or when nobody has renewed it for
-    `dead_s`. Who comes waits for that, or until a renewal shows that the holder lives.
+ 2. A lease is dead when its holder is a process of this machine that is gone, or when nobody has renewed it for
+    `dead_s`. A newcomer waits for that, or for a renewal, which shows that the holder is alive.
  3. A dead lease may be taken over: it is overwritten, and read again after `settle_s`. Of several processes that do so
     at once, the last one to write holds the folder.
  4. A holder reads before it renews. If the lease belongs to another, the folder is lost and is not taken back.
@@ -37,9 +37,9 @@ class LeaseTimes:
     """Seconds. All processes that use one folder must agree on them."""
 
     renew_s: float = 10.0
-    dead_s: float = 60.0  # several renewals may fail before
+    dead_s: float = 60.0  # long enough for several renewals to fail
     settle_s: float = 3.0  # more than two requests take: reading a dead lease and overwriting it
-    look_s: float = 2.0  # from one look at a lease that may be dead to the next
+    look_s: float = 2.0  # between two looks at a lease that may be dead
 
 
 TIMES = LeaseTimes()
@@ -56,7 +56,7 @@ class FolderLock:
 def exclusive(
     store: Store, option: str = "out", other: str = "another job", times: LeaseTimes | None = None
 ) -> Iterator[FolderLock]:
-    """Holds the folder meanwhile, after waiting for a lease that may be dead. Only one in an object store can be lost.
+    """Holds the folder inside the block, after waiting for a lease that may be dead. Only a lease can be lost.
 
     Raises Refused, naming `option`, the folder, `other` and its process, when another process holds it.
     """
@@ -151,9 +151,9 @@ class _Lease:
         """Waits until the lease is dead, or given back: False. Raises Refused when it is renewed."""
         age = max(0.0, min(time.time() - seen.renewed_s, self._times.dead_s))  # clocks may differ
         until = seen_s + self._times.dead_s - age
-        logger.info("%s: %s was there %s ago and may be gone: waiting up to %s for a sign of life",
+        logger.info("%s: %s was active %s ago and may be gone: waiting up to %s for a sign of life",
                     self._store, seen.owner or "another job", duration(age), duration(until - seen_s))  # fmt: skip
-        with doing(f"waiting for a sign of life of {seen.owner or 'another job'} in {self._store}"):
+        with doing(f"waiting for a sign of life from {seen.owner or 'another job'} in {self._store}"):
             while time.monotonic() < until:
                 time.sleep(min(self._times.look_s, max(0.0, until - time.monotonic())))
                 now = _read(self._store)

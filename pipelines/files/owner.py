@@ -1,4 +1,4 @@
-"""A process as others can know it: on the same machine they see whether it is gone."""
+"""Identifies a process to others; those on the same machine can see whether it is gone."""
 
 import os
 import socket
@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-GONE_STATES = "ZX"  # of a process that was killed and that its parent has not asked about yet
+GONE_STATES = "ZX"  # dead, or a zombie: killed, but its parent has not asked about it yet
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A process: no other one has ever had the same values."""
+    """A process: no two have ever had the same values."""
 
     host: str
     pid: int
     kernel: str = ""  # boot and namespace in which the pid counts; empty where /proc does not say
-    started: str = ""  # clock ticks from the boot to its start: a pid is used again
+    started: str = ""  # clock ticks from the boot to its start, because pids are reused
 
     @classmethod
     def of(cls, data: Any) -> "Owner | None":
@@ -30,7 +30,7 @@ class Owner:
         return asdict(self)
 
     def is_alive(self) -> bool | None:
-        """Whether it runs; None for a process of another machine or container, of which nothing is known here."""
+        """Whether it is running; None for a process of another machine or container, which cannot be known here."""
         if not self.kernel or self.kernel != _kernel():
             return None
         return _started(self.pid) == self.started

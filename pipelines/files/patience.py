@@ -17,7 +17,7 @@ T = TypeVar("T")
 PATIENCE_S = 180.0
 FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 10.0
 
-# Answers, not outages: asking again gives the same. FileExistsError is one of a creation, which the caller expects.
+# Answers, not outages: asking again gives the same. FileExistsError answers a creation, and the caller expects it.
 FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
 # EBUSY is that of s3fs for a file that changed.
 FINAL_NUMBERS = (errno.ENOSYS, errno.ENOTSUP, errno.EINVAL, errno.ENOSPC, errno.EBUSY)
@@ -51,7 +51,7 @@ class Patience:
     _away_s: float | None = None  # since when
 
     def call(self, call: Callable[[], T]) -> T:
-        """The result of `call`. Raises its last error, and at once an error that is an answer."""
+        """The result of `call`. Raises its last error; an error that is an answer is raised at once."""
         try:
             return call()
         except Exception as error:

@@ -60,7 +60,7 @@ class Store:
     def check(self, option: str) -> None:
         """Writes and deletes a file. Raises ValueError naming `option`, the URL and the reason if that fails.
 
-        Also for a folder in Ray's copy of a working directory, which nobody would find again.
+        Also refuses a folder in Ray's copy of a working directory, where nobody would find the files again.
         """
         if self.local_path is not None:
             refuse_ray_copy(option, self.local_path)
@@ -194,7 +194,7 @@ class Store:
 
     @cached_property
     def _place(self) -> tuple[AbstractFileSystem, str]:
-        # A local path is no URL: fsspec would read `a::b` as a chain of two.
+        # A local path is not a URL: fsspec would read `a::b` as a chain of two.
         fs, root = url_to_fs(self.url) if self.local_path is None else (LocalFileSystem(), self.url)
         return fs, root.rstrip("/")
 
@@ -208,7 +208,7 @@ class Store:
 
 @contextmanager
 def named(path: Path) -> Iterator[None]:
-    """Adds the path to an error of the system that names none: a write to a full disk does not."""
+    """Adds the path to a system error that names none, such as that of a write to a full disk."""
     try:
         yield
     except OSError as error:
@@ -227,7 +227,7 @@ def refuse_ray_copy(option: str, path: Path) -> None:
 
 
 def _local_path(url: str) -> Path:
-    """The absolute path of a `file://` URL or of a path, whose characters have no other meaning."""
+    """The absolute path of a `file://` URL or of a path, in which no character is special."""
     if "://" in url:
         return Path(LocalFileSystem._strip_protocol(url))
     return Path(os.path.abspath(os.path.expanduser(url)))

@@ -39,7 +39,7 @@ class VideoWriter:
         keep_partial: bool = False,
         sound: Sound | None = None,
     ) -> None:
-        """`fps` in frames per second; `sound` goes along with the frames that are written.
+        """`fps` in frames per second; `sound` is written for as long as there are frames.
 
         Raises ValueError for a name that does not end in .mp4, OSError when the folder is missing or not writable.
         """
@@ -89,7 +89,7 @@ class VideoWriter:
         self._whole.replace(self.path)
 
     def _joined(self) -> bytes:
-        """Sound that cannot be put into an mp4 must not cost the video: it is left out, with a note."""
+        """The whole file. Sound that cannot be put into an mp4 must not cost the video: it is left out, with a note."""
         fragments = [self._part.read_bytes()]
         try:
             return plain(fragments, self.sound)

@@ -14,7 +14,7 @@ LOOK_S = 5.0  # Ray itself needs 15 s to declare a machine dead
 
 def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
     """Lines for what changed between two lists of living machines, from id to name."""
-    went = [f"machine {name} left the cluster: its calls are made again elsewhere" for id, name in before.items()
+    went = [f"machine {name} left the cluster: its calls are retried elsewhere" for id, name in before.items()
             if id not in now]  # fmt: skip
     came = [f"machine {name} joined the cluster" for id, name in now.items() if id not in before]
     return went + came
@@ -22,9 +22,9 @@ def changes(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
 
 @contextmanager
 def watched_machines() -> Iterator[None]:
-    """Logs machines that come and go meanwhile."""
+    """Logs machines that join or leave while the block runs."""
     ended = threading.Event()
-    # A daemon: it must not keep a process that ends.
+    # A daemon, so that it does not keep the process alive.
     thread = threading.Thread(target=_watch, args=(ended,), name="machines", daemon=True)
     thread.start()
     try:

@@ -1,10 +1,10 @@
-"""Why a cluster does not grant the resources of the actors, in words: pure, from what its machines have."""
+"""Why a cluster does not grant the actors their resources, in words: a pure function of what its machines have."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 Resources = Mapping[str, float]  # CPU, GPU -> amount
-ROUND = 1e-6  # Ray counts in parts of 10,000
+ROUND = 1e-6  # Ray counts in units of 1/10,000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Share:
 
 
 def why_not(shares: Sequence[Share], strategy: str, machines: Sequence[Machine]) -> str:
-    """The reason that is nearest to what has to change: an actor, the strategy, the cluster, or only time."""
+    """The reason, in terms of what has to change: the size of an actor, the cluster, the strategy, or only time."""
     fewer = "ask for fewer actors (ray.base.num_actors, ray.refiner.num_actors) or for less each (num_cpus, num_gpus)"
     if not machines:
         return "the cluster has no machine that is alive"
@@ -36,7 +36,7 @@ def why_not(shares: Sequence[Share], strategy: str, machines: Sequence[Machine])
     there = _sum(machine.total for machine in machines)
     lacking = [name for name in total if total[name] > there.get(name, 0.0) + ROUND]
     if lacking:
-        needs = "; ".join(f"{_amount(name, total[name])} needed, {there.get(name, 0.0):g} there" for name in lacking)
+        needs = "; ".join(f"{_amount(name, total[name])} needed, {there.get(name, 0.0):g} in all" for name in lacking)
         return f"the cluster is too small: {needs} on {_machines(machines)}; {fewer}"
     if strategy == "STRICT_PACK" and not any(_holds(machine.total, shares) for machine in machines):
         name, largest = _largest(total, machines)
@@ -46,7 +46,7 @@ def why_not(shares: Sequence[Share], strategy: str, machines: Sequence[Machine])
         )
     if not _place(shares, strategy, [machine.total for machine in machines]):
         each = ", ".join(f"{machine.name}: {_amounts(_only(machine.total, total))}" for machine in machines[:8])
-        return f"the actors need {_amounts(total)}, and do not fit onto these machines one by one ({each}); {fewer}"
+        return f"the actors need {_amounts(total)}, but cannot be divided among these machines ({each}); {fewer}"
     free = _sum(machine.free for machine in machines)
     if not _place(shares, strategy, [machine.free for machine in machines]):
         busy = "; ".join(f"{_amount(name, total[name])} needed, {free.get(name, 0.0):g} of {there[name]:g} free"
@@ -76,7 +76,7 @@ def _largest(wants: Resources, machines: Sequence[Machine]) -> tuple[str, Machin
 
 
 def _place(shares: Sequence[Share], strategy: str, rooms: Sequence[Resources]) -> bool:
-    """Whether they fit; by the largest first, which may miss a way that exists in rare mixtures."""
+    """Whether they fit. Places the largest first, so in rare mixtures it misses a way that exists."""
     if strategy == "STRICT_PACK":
         return any(_holds(room, shares) for room in rooms)
     left = [dict(room) for room in rooms]

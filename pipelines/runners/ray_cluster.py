@@ -115,7 +115,7 @@ def pools(params: ClusterParams, factories: Factories) -> Iterator[dict[str, Poo
 
 
 def _loading(pools: Mapping[str, Pool], seconds: float) -> str:
-    """What is said while the actors build their stages."""
+    """The status while the actors build their stages."""
     ready = ", ".join(f"{name} {pool.num_proven}/{len(pool.actors)}" for name, pool in pools.items())
     return f"loading the models ({ready}), {duration(seconds)}"
 

@@ -205,7 +205,7 @@ class RayRunner:
         if self._too_often(task.video_id, (task.stage, task.index, task.steps)):
             return self._fail(task.video_id, f"a call was tried {most} times: {outcome.why}")
         count = self._attempts[task.video_id, (task.stage, task.index, task.steps)]
-        logger.warning("call made again, attempt %d of %d: %s", count + 1, most, task)
+        logger.warning("call retried, attempt %d of %d: %s", count + 1, most, task)
         self._scheduler.lost(task)
         return []
 

@@ -1,4 +1,4 @@
-"""What hinders Ray's start, found before it begins where that is possible, and said in one line where it is not."""
+"""What keeps Ray from starting: found in advance where possible, otherwise explained in one line afterwards."""
 
 import os
 import secrets
@@ -18,7 +18,7 @@ SHORT = Path("/tmp/ray")
 
 
 def temp_folder(env: Mapping[str, str], system: str | None = None) -> Path:
-    """The folder for Ray's sessions: its own choice, or a short one in place of a TMPDIR that is too long.
+    """The folder for Ray's sessions: Ray's own choice, or a short one if TMPDIR is too long.
 
     Raises Refused for a folder that Ray cannot use, naming it and the variable.
     """
@@ -46,25 +46,25 @@ def _check(folder: Path, name: str) -> None:
     room = os.statvfs(folder)
     if room.f_bavail * room.f_frsize < MIN_FREE_BYTES:
         free = room.f_bavail * room.f_frsize >> 20
-        raise Refused(f"{folder}: the disk is full ({free} MiB free), and Ray keeps its session there; {other}")
+        raise Refused(f"{folder}: the disk is full ({free} MiB free), and Ray keeps its session files there; {other}")
 
 
 def why_no_start(error: BaseException, folder: Path, timeout_s: float) -> str:
-    """One line for an error of `ray.init` that starts a cluster here."""
+    """One line for an error of a `ray.init` that starts a cluster here."""
     text = " ".join(str(error).split()) or type(error).__name__
     if "timed out" in text.lower() or "timeout" in text.lower():
-        hint = f"raise ray.start_timeout_s={timeout_s:g}, or look into {folder}/session_latest/logs"
+        hint = f"raise ray.start_timeout_s={timeout_s:g}, or see {folder}/session_latest/logs"
     elif "No space left" in text:
         hint = "free some space, or set RAY_TMPDIR to a folder on another disk"
     elif "in use" in text or "port" in text.lower():
-        hint = "another program has a port of Ray"
+        hint = "another program is using one of Ray's ports"
     else:
         hint = f"see {folder}/session_latest/logs"
     return f"Ray cannot start here: {text[:300]} ({hint})"
 
 
 def check_answers(address: str, setting: str, patience_s: float = ANSWER_S) -> None:
-    """Raises Refused if nothing listens at host:port; Ray itself would wait for minutes, deaf to signals."""
+    """Raises Refused if nothing listens at host:port; Ray itself would wait for minutes and ignore signals."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdigit():
         return  # `auto`, or what Ray refuses itself
@@ -80,7 +80,7 @@ def check_answers(address: str, setting: str, patience_s: float = ANSWER_S) -> N
 
 
 def why_no_answer(address: str, setting: str, error: BaseException) -> str:
-    """One line for an error of `ray.init` that joins the cluster at `address`, which `setting` names."""
+    """One line for an error of a `ray.init` that joins the cluster at `address`, the value of `setting`."""
     text = " ".join(str(error).split())[:200] or type(error).__name__
     stop = "; unset it to start a cluster here" if setting == "RAY_ADDRESS" else ""
     return f"{setting}={address}: no Ray cluster answers there ({text}){stop}"

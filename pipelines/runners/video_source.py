@@ -14,7 +14,7 @@ from longtake.models.video.reader import VideoReader
 
 
 class VideoSource:
-    """A stage: chunk after chunk of one video. Any order works; the order of the video decodes it once.
+    """A stage that reads one video chunk by chunk. Any order works; in order, the video is decoded only once.
 
     The result depends on the arguments alone; the open decoder is kept only for speed.
     """
@@ -28,7 +28,7 @@ class VideoSource:
     def advance(self, spec: PromptSpec, plan: Plan, index: int, memory: None, /) -> tuple[None, Chunk]:
         """The frames of chunk `index` at the video's own size; past its end the last frame is repeated.
 
-        Raises ValueError naming the path and the reason when the video cannot be read any more.
+        Raises ValueError naming the path and the reason if the video can no longer be read.
         """
         span = plan.chunks[index]
         return None, Chunk(span, self._read(span))

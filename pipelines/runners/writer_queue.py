@@ -93,7 +93,7 @@ class WriterQueue:
             fate, why = Fate.RAISED, f"a writer's call {job.method} was tried {job.attempts + 1} times: {why}"
         elif fate is Fate.LOST and wanted:
             again = replace(job, attempts=job.attempts + 1)
-            logger.warning("call made again, attempt %d of %d: %s", again.attempts + 1, self._max_attempts, job)
+            logger.warning("call retried, attempt %d of %d: %s", again.attempts + 1, self._max_attempts, job)
             self.put(again, first=True)
         call = outcome.call
         return JobResult(job, fate, wanted, why, outcome.error, call.carry, call.output, outcome.receipt)

@@ -40,14 +40,14 @@ class ServeParams:
     max_body_bytes: int = 65536
     max_streams: int = 64  # open connections that receive video; one that receives events counts as a quarter
     expires_s: int = 86400  # finished videos are kept this long
-    max_disk_bytes: int = 20 * 2**30  # of all videos; beyond it the oldest of the key that has most are deleted
+    max_disk_bytes: int = 20 * 2**30  # of all videos; beyond it the oldest of the key that uses most are deleted
     cors_origins: tuple[str, ...] = ()  # pages that may use the API, such as https://example.org; "*" for any
     # Addresses or networks of proxies in front of the endpoint, such as 10.0.0.0/8: the `X-Forwarded-For` and
     # `X-Forwarded-Proto` of any other client are not believed.
     trusted_proxies: tuple[str, ...] = ()
     log_prompts: bool = False
-    # A call of a video that was cancelled, deleted or has failed may still run so long; then its actor is killed and
-    # built again, which takes as long as at the start of the endpoint. Calls of other videos go on.
+    # A call of a video that was cancelled or deleted or has failed may still run this long; then its actor is killed
+    # and restarted, which takes as long as when the endpoint starts. Calls of other videos go on.
     cancel_grace_s: float = 5.0
     drain_s: float = 20.0  # at shutdown: time for running work to be saved
 
@@ -99,7 +99,7 @@ class ServeParams:
         cost = width * height * num_frames * num_steps
         rule = (
             f"{width}x{height} pixels x {num_frames} frames x {num_steps} steps are {cost}, and at most "
-            f"{self.max_cost} are allowed (serve.max_cost): take fewer frames, smaller ones, or fewer steps"
+            f"{self.max_cost} are allowed (serve.max_cost): use fewer frames, smaller frames or fewer steps"
         )
         require(cost <= self.max_cost, "num_frames", num_frames, rule)
 

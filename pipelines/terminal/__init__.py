@@ -1,1 +1,1 @@
-"""What people see of a command: lines of our own, one progress, a log file for libraries, exit codes."""
+"""What a command shows: our own lines, one progress line, a log file for libraries, exit codes."""

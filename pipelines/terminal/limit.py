@@ -1,4 +1,4 @@
-"""A limit on lines of one kind: of a hundred calls that are lost with a machine, a terminal need not show each."""
+"""A limit on lines of one kind: if a machine is lost with a hundred calls, the terminal need not show each of them."""
 
 import logging
 import time
@@ -17,7 +17,7 @@ class _Kind:
 
 
 class LineLimit:
-    """Passes MAX_LINES warnings of one text, whatever its values, in PER_S seconds; the next line counts the others."""
+    """Passes MAX_LINES warnings of one text, whatever its values, per PER_S seconds; the next one counts the rest."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -30,7 +30,7 @@ class LineLimit:
             return text
         kind = self._kinds.setdefault((record.name, str(record.msg)), _Kind(self._now()))
         if self._now() - kind.began_s > PER_S:
-            text += f"; {kind.num_hidden} like it before are in the log file" if kind.num_hidden else ""
+            text += f"; {kind.num_hidden} similar ones before it are in the log file" if kind.num_hidden else ""
             kind.began_s, kind.num_shown, kind.num_hidden = self._now(), 0, 0
         if kind.num_shown >= MAX_LINES:
             kind.num_hidden += 1

@@ -1,4 +1,4 @@
-"""The log file of a command: all that libraries print and log, in Python or in C++, and our own lines again."""
+"""The log file of a command: all that libraries print and log, in Python or in C++, and a copy of our own lines."""
 
 import io
 import logging

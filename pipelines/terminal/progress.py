@@ -1,10 +1,10 @@
-"""What a command is doing at present, said on a clock: also when nothing moves, somebody sees what it waits for.
+"""What a command is doing now, reported at intervals: even if nothing moves, people see what it is waiting for.
 
     with doing("waiting for Ray"): ...                       waiting for Ray, 12 s
     with doing(lambda seconds: counts(...)): ...             12/40 videos, 1 failed, 3 min left
 
-The innermost `doing` is shown, before the first one "starting": libraries take seconds to load. Without a Progress,
-as in the notebooks and the tests, nothing is.
+The innermost `doing` is shown, and "starting" before the first one, because libraries take seconds to load. Without a
+Progress, as in the notebooks and the tests, nothing is shown.
 """
 
 import logging
@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Self
 
 logger = logging.getLogger(__name__)
-FIRST_S = 1.0  # what is over within a second needs no line
+FIRST_S = 1.0  # what takes less than a second needs no line
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ _stack = _Stack()
 
 @contextmanager
 def doing(what: What, now: Callable[[], float] = time.monotonic) -> Iterator[None]:
-    """Names what goes on meanwhile; the seconds it has taken are added to a plain text."""
+    """Names what goes on inside the block; if `what` is a string, the elapsed seconds are added to it."""
     activity = _Activity(what, now())
     _stack.push(activity)
     try:
@@ -73,7 +73,7 @@ def doing(what: What, now: Callable[[], float] = time.monotonic) -> Iterator[Non
 
 
 class Progress:
-    """Calls `show` with the present status every `every_s` seconds; for a new activity after FIRST_S."""
+    """Calls `show` with the current status every `every_s` seconds, for a new activity after FIRST_S."""
 
     def __init__(
         self, show: Callable[[StatusLine], None], every_s: float = 5.0, now: Callable[[], float] = time.monotonic

@@ -8,7 +8,7 @@ CLEAR = "\r\x1b[K"
 
 
 class Screen:
-    """Any thread may write: a line never lands in the status."""
+    """Lines above a status. Any thread may write: a line never lands inside the status."""
 
     def __init__(self, stream: TextIO, is_terminal: bool, first: str = "") -> None:
         """The line `first` is written before anything else, and not at all if there is nothing else."""

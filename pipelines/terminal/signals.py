@@ -23,7 +23,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def catch_signals() -> "Received":
-    """Makes both signals raise Stopped. Ctrl-C stays ignored in a command that a shell began so (`nohup`, `&`)."""
+    """Makes both signals raise Stopped. Ctrl-C stays ignored if a shell started the command so (`nohup`, `&`)."""
     received = Received()
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -79,7 +79,7 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 def end_at_once(code: int) -> None:
-    """From now on a signal ends the process with `code`: its result has been printed, only libraries are closing."""
+    """From now on a signal ends the process with `code`: its result is printed, only libraries are still closing."""
     for number in STOPS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda *_: os._exit(code))

@@ -1,4 +1,4 @@
-"""Output that never ends a command: no character, no missing reader, no closed descriptor raises."""
+"""Output that never ends a command: no character, departed reader or closed descriptor raises an error."""
 
 import io
 import os
@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
-ESCAPES = "backslashreplace"  # a terminal that is ASCII shows `\u4e2d` where the name of a file has a sign
+ESCAPES = "backslashreplace"  # an ASCII terminal shows `\u4e2d` for a character that it lacks
 
 
 NAMES = {1: "stdout", 2: "stderr"}
@@ -51,7 +51,7 @@ def protect() -> None:
 
 
 def finish(code: int) -> int:
-    """The exit code of a process that has printed its last: 1 in place of 0 if its output could not be written.
+    """The exit code of a process that is done printing: 1 instead of 0 if its output could not be written.
 
     Drops what libraries still write to stderr when the process ends.
     """

@@ -75,6 +75,6 @@ def _store_uri(params: TrackingParams, folder: Path | None) -> str:
     if uri:
         return uri
     file = str((folder or Path()).absolute() / "mlflow.db")
-    # SQLAlchemy decodes %XX and takes ? for the end. MLflow decodes nothing and makes the parent folder of what it
-    # reads there: with encoded slashes there is none.
+    # SQLAlchemy decodes %XX and ends the path at `?`. MLflow decodes nothing and would create the parent folder of the
+    # encoded path; with encoded slashes there is no parent.
     return f"sqlite:///{quote(file, safe='') if set('%?#') & {*file} else file}"

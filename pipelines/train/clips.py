@@ -73,7 +73,7 @@ class ClipEncoder:
             except ValueError as error:  # it may be short because it is damaged
                 raise ValueError("; ".join([str(error), *reader.notes])) from None
             needed = {start + int(offset) for start in starts for offset in spread}
-            # Only needed frames are kept, small: a long video does not fit into memory.
+            # Only the needed frames are kept, at a small size: a long video would not fit into memory.
             kept = {n: self._small(frame) for n, frame in enumerate(reader.frames()) if n in needed}
             schema = SCHEMA.with_metadata({NOTES: notes_text(reader.notes) or ""})
         target = clip_file(self._folder, video)

@@ -45,7 +45,7 @@ MEMORIES = {"cam": ["longtake.models.nets.cam", "Cam"], "apm": ["longtake.models
 
 
 def run(prepared: PreparedTraining) -> str:
-    """Cuts the missing clips, trains to the end, writes the bundle, and says what it is made from and where it is."""
+    """Cuts the missing clips, trains to the end and writes the bundle. Returns a line on its origin and its place."""
     conf = replace(prepared.conf, work=str(prepared.conf.folder))  # workers have another working directory
     record_begin(conf)
     may_grow = bool(conf.ray.address or os.environ.get("RAY_ADDRESS"))
@@ -62,7 +62,7 @@ def run(prepared: PreparedTraining) -> str:
     with doing("writing the bundle"):
         _write(conf)
     without = len(prepared.videos) - len(train) - len(held_out)
-    missing = f"; {without} gave none, {conf.folder / VIDEOS} says why" if without else ""
+    missing = f"; {without} gave no clips, see {conf.folder / VIDEOS} for the reasons" if without else ""
     return (
         f"{conf.out}: bundle trained on the clips of {len(train)} videos, {len(held_out)} held out{missing}; "
         f"the log and sheets are in {conf.folder}"

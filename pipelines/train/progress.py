@@ -27,7 +27,7 @@ def watched(log: Path, steps: int) -> Iterator[None]:
 
 
 class _Watch:
-    """The log so far. An earlier run has shown its own lines, and needs none of this one's time."""
+    """The log so far. Lines of an earlier run are not shown again and do not count for the time left."""
 
     def __init__(self, log: Path, steps: int) -> None:
         self._log, self._steps = log, steps
@@ -43,7 +43,7 @@ class _Watch:
         return counts(self._step, self._steps, "steps", seconds, self._first, loss)
 
     def read(self) -> None:
-        """Takes in what was added; a line for the held-out losses."""
+        """Reads what was added, and logs a line for held-out losses."""
         with self._lock:
             added = self._added()
         for row in added:
@@ -57,7 +57,7 @@ class _Watch:
                 logger.info("step %d of %d, on held-out clips: %s", self._step, self._steps, listed)
 
     def _added(self) -> list[dict[str, Any]]:
-        """The complete lines behind the place that was read, which moves to their end."""
+        """The complete lines after the last position, which moves to their end."""
         if not self._log.exists():
             return []
         with self._log.open("rb") as file:

@@ -56,7 +56,7 @@ def prepare(cutting: Cutting, videos: Sequence[Listed]) -> tuple[list[tuple[Path
 
 
 def check_same(folder: Path, videos: Sequence[Listed]) -> None:
-    """Raises ValueError naming videos that changed, came or went since the training in `folder` was begun."""
+    """Raises ValueError naming videos that were changed, added or removed since the training in `folder` began."""
     store = Store(folder)
     if not store.exists(VIDEOS):
         return
@@ -67,7 +67,7 @@ def check_same(folder: Path, videos: Sequence[Listed]) -> None:
         names = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
         raise ValueError(
             f"manifest lists other videos than when the training in work={folder} began ({names}): choose another "
-            f"work, or delete {folder / VIDEOS} to train on with clips of the new list"
+            f"work, or delete {folder / VIDEOS} to continue training with clips of the new list"
         )
 
 
@@ -76,7 +76,7 @@ def _read(store: Store) -> list[dict[str, Any]]:
 
 
 def _made_from(video: Listed) -> str:
-    """What clips depend on. Not the time of the file: a copy of the videos on another machine has another one."""
+    """What clips depend on. Not the file's timestamp, which differs in a copy on another machine."""
     size = (video.version or "").partition(",")[0]
     return hashlib.sha256(json.dumps([video.path, video.prompt, size]).encode()).hexdigest()[:16]
 

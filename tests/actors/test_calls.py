@@ -18,9 +18,9 @@ def test_a_call_that_hangs_is_made_again_elsewhere(ray_cluster, tmp_path, caplog
     with running(conf_of("ray.task_timeout_s=3"), None, hangs) as runner:
         np.testing.assert_array_equal(frames_of(runner.stream(spec_of("a"))), local(80, Coupling.SYMMETRIC))
     assert (tmp_path / "hung").exists()
-    assert "its actor is restarted: window 0 of a, steps" in caplog.text
+    assert "its actor is restarting: window 0 of a, steps" in caplog.text
     assert "it took longer than ray.task_timeout_s=3" in caplog.text
-    assert "call made again, attempt 2 of" in caplog.text
+    assert "call retried, attempt 2 of" in caplog.text
 
 
 @pytest.mark.report("B6")
@@ -30,4 +30,4 @@ def test_a_call_that_always_dies_ends_its_video_after_max_attempts(ray_cluster, 
         pytest.raises(RuntimeError, match="a call was tried 2 times"),
     ):
         list(runner.stream(spec_of("a")))
-    assert "call lost, its actor died and restarts: chunk 0 of a (base actor 0)" in caplog.text
+    assert "call lost, its actor died and is restarting: chunk 0 of a (base actor 0)" in caplog.text

@@ -1,4 +1,4 @@
-"""What is slow follows from earlier calls of the same kind."""
+"""Whether a call is slow depends on earlier calls of the same kind."""
 
 import pytest
 

@@ -58,7 +58,7 @@ def test_enhance_keeps_the_sound_or_names_it(capsys):
     shape = ("refiner.width=128", "refiner.height=96")
     assert enhanced(capsys, REPORTS / "with_audio.mp4", *shape)[1] == [] and kinds() == ["video", "audio"]
     _, warnings = enhanced(capsys, REPORTS / "with_audio.mp4", "--fps", "12", *shape)
-    says = "its sound is left out: aac, because its rate is 24 fps"
+    says = "its sound is left out: aac, because the output is not at its 24 fps"
     assert warnings == [f"{REPORTS / 'with_audio.mp4'}: {says}"] and kinds() == ["video"]
 
 

@@ -1,7 +1,7 @@
 """The endpoint's engine: takes wait, are made, and end; none is lost when the process dies.
 
-One thread owns all of it. Calls from other threads run there too, and wait a moment for their turn; the library and
-the events of a take can be read at once.
+One thread owns all of it. Calls from other threads run there too, after a short wait for their turn; the library and
+the events of a take can be read without waiting.
 
 1. Takes are made in the order of submission, at most `in_flight` at once. With `max_queued` waiting, one more is
    refused. A take is in progress from its first call on; until then it is queued, and has a place.
@@ -119,7 +119,7 @@ class Engine:
 
     @property
     def is_open(self) -> bool:
-        """Whether the library was read and is ours: before, a take that exists would seem to be missing."""
+        """Whether the library has been read and is ours: before that, an existing take would seem to be missing."""
         return self._is_open
 
     def gauges(self) -> dict[str, float]:
@@ -319,7 +319,7 @@ class Engine:
 
     @property
     def _without_call(self) -> Sequence[str]:
-        """Takes that the runner has, and that wait for their first call."""
+        """Takes that the runner has but that wait for their first call."""
         return () if self._runner is None else self._runner.waiting
 
     def _show_queue(self) -> None:

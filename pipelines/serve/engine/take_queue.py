@@ -33,7 +33,7 @@ class TakeQueue:
         return self._places.get(take_id)
 
     def check_room(self, num_begun: int) -> None:
-        """Raises QueueFull if one more take cannot wait beside `num_begun` that the runner has."""
+        """Raises QueueFull if there is no room for another take beside the `num_begun` that the runner has."""
         params = self._params
         if len(self._waiting) + num_begun >= params.in_flight + params.max_queued:
             raise QueueFull(params.max_queued, self._results.retry_after_s)
@@ -47,11 +47,11 @@ class TakeQueue:
         self._waiting.remove(take_id)
 
     def next(self) -> str | None:
-        """Takes out the next one, if there is any."""
+        """Removes and returns the next take, if there is one."""
         return self._waiting.popleft() if self._waiting else None
 
     def show(self, first: Sequence[str]) -> None:
-        """Renews the places, and announces those that changed; `first` are before all others.
+        """Recomputes the places and announces those that changed; the takes in `first` come before all others.
 
         A take that was in progress before a restart has no place: it is not queued any more.
         """

@@ -6,9 +6,9 @@
 1. Files of a take that exist are read, not made again, both after a restart and after a loss.
 2. A take that cannot be made or written fails without affecting the others.
 3. The files of a take are removed once no writer is working on it.
-4. A take is in progress from its first call on, and not before: with many of them, others may have all actors.
-5. A call of a take that has ended has `serve.cancel_grace_s` to end, then its actor is killed and built again. In a
-   bulk job such a call runs to its end: nobody waits there, and building an actor takes longer than most calls.
+4. A take is in progress from its first call on, and not before: until then, other takes may have all the actors.
+5. A call of a take that has ended gets `serve.cancel_grace_s` to end; then its actor is killed and restarted. In a
+   bulk job such a call runs to its end: nobody is waiting, and restarting an actor takes longer than most calls.
 """
 
 import logging

@@ -7,7 +7,7 @@
 4. Requests per minute are limited for each key, and for each address where there is no key or an unknown one. Headers
    that name another address are believed only from `serve.trusted_proxies`.
 5. A body is read up to its limit, whatever its Content-Length says.
-6. An internal error becomes a 500 that does not tell its cause, which is logged.
+6. An internal error becomes a 500 that does not reveal the cause; the log has it.
 """
 
 import logging

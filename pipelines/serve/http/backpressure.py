@@ -4,7 +4,7 @@
                            ▲                                            │
                            └──────── acknowledged: N bytes sent ────────┘
 
-Between replica and proxy is a queue without a bound: two clients that did not read a file of 500 MiB cost the replica
+The queue between replica and proxy has no limit: two clients that did not read a file of 500 MiB cost the replica
 1.1 GiB and the object store 1 GiB. With both ends in place the replica reads the file at the client's pace.
 
 1. At most `WINDOW_BYTES` and one message are unacknowledged. A byte is acknowledged once the client's socket took it.

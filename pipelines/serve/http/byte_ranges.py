@@ -1,6 +1,6 @@
 """A response with a file or a part of it (RFC 9110): conditions, one range and HEAD.
 
-Conditions are asked in the order of section 13.2.2; the first that applies decides:
+Conditions are evaluated in the order of section 13.2.2; the first that applies decides:
 
 1. `If-Match`: 412 unless the client has these bytes. Without it, `If-Unmodified-Since`: 412 for later ones.
 2. `If-None-Match`: 304 if the client has these bytes. Without it, `If-Modified-Since`: 304 unless they are later.
@@ -49,7 +49,7 @@ def range_response(
 
 
 def check_match(request: Request, etag: str | None, modified: int | None = None) -> None:
-    """Raises ApiError 412 if the client asks for other bytes than these. `etag` is None while nobody can know it."""
+    """Raises ApiError 412 if the client asks for other bytes than these. `etag` is None while it cannot be known."""
     wanted = _header(request, "if-match")
     if wanted is not None:
         known = {tag for weak, tag in _TAG.findall(wanted) if not weak}  # only a strong tag says that bytes are equal
@@ -62,7 +62,7 @@ def check_match(request: Request, etag: str | None, modified: int | None = None)
 
 
 def http_date(seconds: int) -> str:
-    """Unix seconds as headers have them."""
+    """Unix seconds as a date in a header."""
     return format_datetime(datetime.fromtimestamp(seconds, UTC), usegmt=True)
 
 

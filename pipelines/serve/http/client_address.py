@@ -46,7 +46,7 @@ class TrustedProxies:
 
 
 def comes_from_elsewhere(headers: Headers) -> bool:
-    """Whether a header names a client on another machine. True or not, it takes access away and gives none."""
+    """Whether a header names a client on another machine. Even a false one is believed: it can only deny access."""
     values = ",".join(value for name in FORWARDING for value in headers.getlist(name))
     named = re.findall(r'for="?([^";,]+)', values, re.IGNORECASE) or [one.strip() for one in values.split(",")]
     addresses = [_parse(one.strip()) for one in named if one.strip()]

@@ -1,4 +1,4 @@
-"""503 while the endpoint cannot tell the truth about its videos."""
+"""503 while the endpoint cannot give true answers about its videos."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 

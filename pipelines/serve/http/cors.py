@@ -1,6 +1,6 @@
-"""CORS: pages of the allowed origins may use the API; for other pages nothing is different from a request of no page.
+"""CORS: pages of the allowed origins may use the API; other pages get the same answers as requests from no page.
 
-Starlette's middleware tells other origins which headers and methods there are, and refuses them in a form of its own.
+Starlette's middleware tells other origins which headers and methods there are, and its refusals are not in our format.
 """
 
 from starlette.datastructures import Headers, MutableHeaders

@@ -28,13 +28,13 @@ RULES = {  # of pydantic's types of errors
     "literal_error": "must be {expected}",
     "int_type": "must be a whole number",
     "int_parsing": "must be a whole number",
-    "int_parsing_size": "must be a whole number of fewer digits",
+    "int_parsing_size": "must be a whole number with fewer digits",
     "int_from_float": "must be a whole number",
     "string_unicode": "must be valid Unicode text",
     "model_type": "must be an object",
     "model_attributes_type": "must be an object",
 }
-MEANT = {  # names of other tools
+MEANT = {  # names that other tools use -> ours
     "duration": "seconds",
     "length": "seconds",
     "frames": "num_frames",
@@ -118,7 +118,7 @@ def _rule(error: Mapping[str, Any]) -> str:
 
 
 def _suggestion(name: str, fields: Collection[str]) -> str:
-    """The fields of the body that a mistyped name may mean, if it is not a place inside a field."""
+    """A hint at the fields that a mistyped name may stand for, unless it names a place inside a field."""
     if "." in name:
         return ""
     close = get_close_matches(name.lower(), fields, n=2) or get_close_matches(MEANT.get(name.lower(), ""), fields, n=1)

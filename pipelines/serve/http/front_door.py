@@ -1,19 +1,19 @@
 """Limits on what a client may send to Serve's proxy before any app sees it.
 
-uvicorn's parser has none: a header of 100 MB cost the proxy 300 MB and the replica 90, and a connection that sends a
-byte now and then stayed open for ever. Serve offers no choice of the protocol class, so `install` names ours where
+uvicorn's parser has no limits: a header of 100 MB cost the proxy 300 MB and the replica 90, and a connection that sent
+a byte now and then stayed open forever. Serve offers no choice of the protocol class, so `install` puts ours where
 uvicorn looks up its own.
 
 1. A request has at most MAX_URL_BYTES of URL (else 414), MAX_HEADERS headers, and MAX_HEAD_BYTES of both (else 431).
-   Trailers count as headers, and are dropped: they would come after all checks. Up to one read more may be held. A
-   line of a WebSocket's request has at most MAX_SOCKET_LINE: `websockets` would not answer a longer one at all.
-2. A request is complete within RECEIVE_S after the connection, or after its first byte on an older one (else 408). An
-   upload of large files would need another rule; bodies are small here.
-3. Of connections without a complete request the proxy holds MAX_INCOMPLETE; for one more the oldest is closed.
-4. A refusal has the form of all others. What the client still sends is dropped for LINGER_S: closing at once would
-   reset the connection, and the client might never see the answer.
-5. The client of a connection is its peer. uvicorn would believe `X-Forwarded-For` from all of this machine; the app
-   believes it from `serve.trusted_proxies`.
+   Trailers count as headers and are dropped, because they come after all checks. Memory may hold one more read than
+   that. A line of a WebSocket's request has at most MAX_SOCKET_LINE: `websockets` does not answer a longer one at all.
+2. A request must be complete within RECEIVE_S of the connection, or of its first byte on a reused one (else 408).
+   Uploads of large files would need another rule; bodies are small here.
+3. The proxy holds at most MAX_INCOMPLETE connections without a complete request; one more closes the oldest.
+4. A refusal looks like any other. What the client still sends is dropped for LINGER_S: closing at once would reset the
+   connection, and the client might never see the answer.
+5. The client of a connection is its peer. uvicorn would believe `X-Forwarded-For` from any client on this machine; the
+   app believes it only from `serve.trusted_proxies`.
 """
 
 import asyncio

@@ -9,7 +9,7 @@ MAX_DIGITS = 400  # of a whole number; Python's own limit is 4300, and no field 
 
 
 class SentNumber(float):
-    """A number with a point or an exponent. It is shown as it was sent: 1e-7, 1e400, NaN."""
+    """A number with a decimal point or an exponent. It is shown as it was sent: 1e-7, 1e400, NaN."""
 
     def __new__(cls, text: str) -> "SentNumber":
         number = super().__new__(cls, text)
@@ -43,7 +43,7 @@ def parse_object(text: str | bytes) -> dict[str, Any]:
     except RecursionError:
         raise _invalid_json("it is nested too deeply") from None
     if not isinstance(value, dict):
-        kinds = {list: "a list", str: "a string", bool: "a truth value", type(None): "null"}
+        kinds = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
         raise _invalid_json(f"it is {kinds.get(type(value), 'a number')}")
     return value
 

@@ -91,7 +91,7 @@ async def num_fragments(service: VideoService, take: Take, kind: Kind) -> int:
 
 
 async def events(service: VideoService, take: Take, last_id: str = "") -> AsyncGenerator[NumberedEvent, None]:
-    """The events after the one with `last_id`; all of them if it is not the id of an event of this take in this run.
+    """The events after the one with `last_id`, or all of them if this run has no event of this take with that id.
 
     Raises ApiError for a take that no longer exists.
     """

@@ -1,10 +1,10 @@
-"""What Serve's proxy answers by itself, in our form: the replica's answers are marked, all others are replaced.
+"""Replaces what Serve's proxy answers by itself with our own refusals. The replica marks its answers; those pass.
 
-1. Paths of the proxy (`/-/routes`, `/-/healthz`) do not exist: they would be past all checks. Serve asks its proxy
-   through an actor's method. Nor does `*`, which has no route, however long a client waits.
+1. Paths of the proxy (`/-/routes`, `/-/healthz`) do not exist: they would bypass all checks. Serve checks its proxy
+   through an actor's method instead. Nor does `*`, which has no route, however long a client waits.
 2. While no replica answers, the answer is 503: before the first deployment, while the endpoint stops, after
-   `serve delete`, when a replica dies. Serve says 404 in some of these cases, and a client would give its video up.
-3. A WebSocket whose replica dies is closed with SERVICE_RESTART, not as if all were well. A response is cut.
+   `serve delete`, when a replica dies. Serve says 404 in some of these cases, and a client would give up on its video.
+3. A WebSocket whose replica dies is closed with SERVICE_RESTART, not as if all were well. A response is cut off.
 4. Headers by which clients could steer the proxy are removed.
 """
 

@@ -20,7 +20,7 @@ from longtake.pipelines.serve.http.schema import RequestModel
 R = TypeVar("R", bound=RequestModel)
 JSON = "application/json"
 FORM, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
-VAGUE = ("", "text/plain", "application/octet-stream", FORM)  # what clients send that were told no type
+VAGUE = ("", "text/plain", "application/octet-stream", FORM)  # what clients send if they were not told a type
 _KEY = re.compile(r"([^\[\]]+)(\[\])?(?:\[([^\[\]]+)\])?")
 
 

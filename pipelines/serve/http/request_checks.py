@@ -20,7 +20,7 @@ DEFAULT_SECONDS = "4"
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a valid request says in vain."""
+    """The parts of a valid request that have no effect."""
 
     unknown_words: list[str]
     unseen: list[Cue]  # prompts that no frame shows
@@ -30,7 +30,7 @@ class Findings:
         return [
             *(f"The model does not know the word {word!r}." for word in self.unknown_words),
             *(
-                f"The prompt from frame {cue.from_frame} on shows in no frame: no chunk begins there."
+                f"The prompt from frame {cue.from_frame} on has no effect: no chunk begins while it applies."
                 for cue in self.unseen
             ),
         ]
@@ -89,7 +89,7 @@ class RequestChecker:
         """The take that the engine will make of an extension. Raises ApiError."""
         more, limit = self._num_frames(request, source.fps), self.conf.serve.max_frames
         if source.num_frames + more > limit:
-            rule = f"the video has {source.num_frames} frames and can get {max(0, limit - source.num_frames)} more"
+            rule = f"the video has {source.num_frames} frames and can have {max(0, limit - source.num_frames)} more"
             if request.num_frames is None:
                 raise invalid(f"seconds={request.seconds or DEFAULT_SECONDS}: {rule}", "seconds")
             raise invalid(f"num_frames={shown(more)}: {rule}", "num_frames")

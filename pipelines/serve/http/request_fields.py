@@ -1,6 +1,6 @@
-"""Types of the fields of requests: what clients send becomes one form, and refusals are in words.
+"""Types of the fields of requests: whatever clients send becomes one type, and refusals are in plain words.
 
-In a form all values are texts; `context={"form": True}` of a validation says so.
+In an HTML form every value is text; `context={"form": True}` tells the validation so.
 """
 
 import math
@@ -80,7 +80,7 @@ def _with_whole_frame(item: Any) -> Any:
 
 
 def _read_number(value: Any, info: ValidationInfo, rule: str) -> int | float:
-    """The number that was sent; in a form, the one that a text says. Raises ValueError(rule) for anything else."""
+    """The number that was sent, as text if in a form. Raises ValueError(rule) for anything else."""
     if isinstance(value, str) and info.context and _NUMBER.fullmatch(value.strip()):
         return SentNumber(value.strip()) if re.search("[.eE]", value) else int(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # NaN

@@ -1,10 +1,10 @@
-"""The method, the path and the query of a request, as RFC 9110 and people have them.
+"""The method, path and query of a request, as RFC 9110 defines them and as people write them.
 
 1. A path has the methods of all its routes, HEAD wherever it has GET, and OPTIONS.
-2. Any other method is refused with 405, and `Allow` names those it has. A path with a fixed name, such as
+2. Any other method is refused with 405, and `Allow` lists the path's methods. A path with a fixed name, such as
    /v1/videos/extensions, is never the id of a video.
 3. OPTIONS is answered with `Allow` and does nothing.
-4. A slash at the end of a path makes no difference, and an empty parameter of a query is an absent one.
+4. A slash at the end of a path makes no difference, and an empty query parameter counts as absent.
 """
 
 from collections.abc import Collection, Iterable

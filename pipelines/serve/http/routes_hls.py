@@ -45,7 +45,7 @@ async def hls_playlist(request: Request, take: OwnTake, service: Service) -> Res
             await _wait_for_first(service, take)
     latest = service.find(take.id, take.owner)
     if not latest.fragments:
-        raise lacks(latest, "its first segment")
+        raise lacks(latest, "the first segment")
     if latest.is_active:
         check_match(request, None)
         return Response(_playlist(latest), media_type=PLAYLIST)
@@ -87,7 +87,7 @@ async def _fragment(service: VideoService, take: Take, index: int) -> tuple[byte
 
 
 def _playlist(take: Take) -> str:
-    """A failed video keeps its length: a player shows that the rest is missing, and nobody takes the part for all."""
+    """A failed video keeps its length, so a player shows that the rest is missing and nobody thinks it is complete."""
     seconds = [len(span) / take.fps for span in Plan(take.num_frames, take.plan).segments]
     lines = [
         "#EXTM3U",

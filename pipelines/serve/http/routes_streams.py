@@ -164,7 +164,7 @@ async def _whole(
     service: VideoService, take: Take, source: AsyncGenerator[bytes, None], *first: bytes
 ) -> AsyncGenerator[bytes, None]:
     """All of a video that is being made. Raises ApiError at its end if it has failed or was deleted: the connection is
-    cut, and no client takes the part for the whole."""
+    cut, and no client takes it for a complete video."""
     for fragment in first:
         yield fragment
     async with aclosing(source):

@@ -25,11 +25,11 @@ from longtake.pipelines.serve.http.request_fields import (
 
 VIDEO_ID = "video_0123456789abcdef0123456789abcdef"
 ID_PATTERN = r"^video_[0-9a-f]{32}$"
-IGNORED = "Accepted, as some clients send it, and ignored."
+IGNORED = "Accepted because some clients send it, but ignored."
 
 
 class RequestModel(BaseModel):
-    """A field that is null counts as absent."""
+    """A request in which a field that is null counts as absent."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -74,7 +74,7 @@ class VideoRequest(ClientRequest):
         None, description="Denoising steps of the base model; the refiner keeps its own. (Extension.)"
     )
     guidance_scale: Guidance | None = Field(
-        None, description="How strictly the beginning of the video follows the prompt; 1 is none. (Extension.)"
+        None, description="How strictly the beginning of the video follows the prompt; 1 is no guidance. (Extension.)"
     )
     negative_prompt: Text = Field("", description="Content to avoid. (Extension.)")
     seed: Seed | None = Field(
@@ -173,7 +173,7 @@ class VideoCheck(BaseModel):
 
     object: Literal["video.check"] = "video.check"
     unknown_words: list[str] = Field(description="Words of the prompts that the model does not know.")
-    warnings: list[str] = Field(description="As those of the video that this request would make.")
+    warnings: list[str] = Field(description="The warnings that the video of this request would have.")
     num_frames: int
     fps: int
     seconds: str = Field(examples=["4"])
@@ -218,9 +218,9 @@ class Limits(BaseModel):
     max_cues: int
     max_pixels: int
     max_side: int
-    max_aspect: float = Field(description="Of the longer side to the shorter one.")
+    max_aspect: float = Field(description="The longer side divided by the shorter one.")
     max_steps: int
-    max_cost: int = Field(description="Pixels of a frame x frames x denoising steps, those of both stages added.")
+    max_cost: int = Field(description="Pixels of a frame x frames x denoising steps of both stages.")
     size_multiple: int = Field(description="Width and height must be multiples of this.")
 
 

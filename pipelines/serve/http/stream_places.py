@@ -1,9 +1,9 @@
-"""Places for open connections, with shares: one key cannot take them all.
+"""Places for open connections, shared fairly: one key cannot take them all.
 
 1. A connection that carries video takes a place; one that carries events, or waits, a quarter of one.
-2. A key gets a place only while it would hold no more than is left free before it: alone it can have half of them, and
+2. A key gets a place only if it would then hold no more places than are free before: alone it can have half of them,
    the next key half of the rest. Without keys there is one holder, who can have all.
-3. A refusal says which of the two it was: no place is left, or this key has its share.
+3. A refusal says which limit was reached: no place is left, or this key has its share.
 """
 
 from collections import Counter

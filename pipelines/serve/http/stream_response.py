@@ -43,7 +43,7 @@ class LiveResponse(StreamingResponse):
 
 
 def head_of_stream(media: str) -> Response:
-    """The response to HEAD where that to GET has a length that is not known yet."""
+    """The response to HEAD if the length of the response to GET is not known yet."""
     return StreamingResponse(iter(()), 200, {"X-Accel-Buffering": "no"}, media)
 
 

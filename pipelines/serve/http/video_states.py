@@ -1,4 +1,4 @@
-"""What a video answers when it has not what is asked for: a function of its status.
+"""The answer to a request for what a video does not have: a function of its status.
 
 asked for                    queued, in_progress    completed         failed
 its file                     409 video_not_ready    -                 409 video_failed
@@ -24,7 +24,7 @@ def lacks(take: Take, what: str) -> ApiError:
     if take.status is Status.FAILED:
         reason = take.error[1] if take.error else "It failed."
         return ApiError(409, "video_failed", f"Video {take.id} ended before {what} was made. {reason}")
-    return ApiError(404, "not_found", f"Video {take.id} has lost {what}.")
+    return ApiError(404, "not_found", f"Video {take.id} no longer has {what}.")
 
 
 def require_completed(take: Take, what: str, param: str | None = None) -> None:
@@ -38,7 +38,7 @@ def require_completed(take: Take, what: str, param: str | None = None) -> None:
 def require_active(take: Take) -> None:
     """Raises ApiError for a video that has ended."""
     if not take.is_active:
-        raise ApiError(409, "video_finished", f"Video {take.id} is {take.status} already.")
+        raise ApiError(409, "video_finished", f"Video {take.id} is already {take.status}.")
 
 
 def require_part(take: Take, name: str, index: int, num_parts: int) -> None:
@@ -58,7 +58,7 @@ def num_chunks(take: Take) -> int:
 
 
 def check_completed(take: Take) -> None:
-    """Raises ApiError if the video has failed: a client that waited for it must not take a part for the whole."""
+    """Raises ApiError if the video has failed: a client that waited must not take a part for the whole."""
     if take.error is not None:
         code, message = take.error
         raise ApiError(ERROR_STATUS.get(code, 500), code, message)

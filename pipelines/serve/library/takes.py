@@ -160,7 +160,7 @@ class Takes:
         """Empty until `load`."""
         self.store = store
         self._takes: dict[str, Take] = {}
-        self._gone: dict[str, tuple[str, Place]] = {}  # owners of the latest removed ones: a list goes on after them
+        self._gone: dict[str, tuple[str, Place]] = {}  # owners of the last removed takes: a list can go on after them
         self._write = threading.Lock()
 
     def load(self) -> list[str]:
@@ -234,7 +234,7 @@ class Takes:
         return takes[:limit], len(takes) > limit
 
     def expired(self, now: float, max_disk_bytes: int) -> Sequence[str]:
-        """Ids of takes to remove: expired ones, then, until the rest fits, the oldest of the owner with most bytes.
+        """Ids of takes to remove: expired ones, then, until the rest fits, the oldest of the owner with the most bytes.
 
         Active takes stay.
         """

@@ -130,12 +130,12 @@ def test_a_finished_video_is_shown_whole_in_another_tab(open_page, page, kit):
 def test_while_the_preview_waits_it_goes_back_to_refined_frames(page, kit):
     video_id = page.make(num_frames=160, fps=60)  # played faster than it is made
     page.wait_shown("low")
-    page.wait_text("waiting", "Again, now refined")
+    page.wait_text("waiting", "Replay, now refined")
     assert page.shown == "fine"
     assert status_of(kit, video_id) == "in_progress"
     assert int(page.tab.input_value("#seek")) < 60
     page.wait_shown("low")  # it goes on with the preview behind the refined frames
-    page.wait_text("waiting", "Again, now refined")
+    page.wait_text("waiting", "Replay, now refined")
     assert page.tab.evaluate("looks.head()[0]") >= 8, "what was shown is not shown again"
     page.tab.click("#actions button:text('Cancel')")
     page.wait_state("cancelled")

@@ -106,7 +106,7 @@ def test_an_earlier_video_is_played_remixed_extended_and_deleted(page, kit):
 
 
 def test_the_buttons_of_a_video_go_as_soon_as_another_one_is_chosen(page):
-    """A quick "Extend" would extend the previous video."""
+    """Otherwise a quick click on "Extend" would extend the previous video."""
     first = page.make(num_frames=16, seed=3)
     page.wait_state("completed")
     page.make("a circle moves right")

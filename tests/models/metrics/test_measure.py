@@ -180,7 +180,7 @@ def test_frames_of_a_generator_give_the_figures_of_an_array_and_are_not_held(cli
 
 @pytest.mark.report("C17")
 def test_the_heap_does_not_grow_with_the_frames(clip):
-    """tracemalloc does not see what is freed, but not given back: 2.5 MB a frame, where each had its own floats."""
+    """tracemalloc does not see memory that is freed but not returned: 2.5 MB a frame if each has its own floats."""
 
     def resident_mib():
         return psutil.Process().memory_info().rss / 2**20

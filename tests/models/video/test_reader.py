@@ -105,7 +105,7 @@ def test_an_animation_that_begins_with_a_still_picture_is_read(tmp_path):
     pictures = [Image.fromarray(frame) for frame in levels(4, 64, 64)]
     pictures[0].save(tmp_path / "a.avif", save_all=True, append_images=pictures[1:], duration=100)
     frames, reader = _read(tmp_path / "a.avif")
-    assert which(frames) == [0, 1, 2, 3] and reader.notes == ["it has more video streams: 1 left out"]
+    assert which(frames) == [0, 1, 2, 3] and reader.notes == ["it has other video streams: 1 left out"]
 
 
 # Names

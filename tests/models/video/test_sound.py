@@ -69,7 +69,7 @@ def test_other_sound_becomes_aac_in_time_and_is_named(container, codec, rate):
     sound = Sound(reader, reader.fps)
     data = _joined(reader, sound)
     assert _streams(data) == {"video": "h264", "audio": "aac"} and abs(loud_from(data) - 0.5) < 0.06
-    assert sound.notes == [f"its sound is encoded as AAC: {codec} is not for mp4"]
+    assert sound.notes == [f"its sound is converted to AAC: {codec} is not for mp4"]
 
 
 @pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])
@@ -95,7 +95,7 @@ def test_sound_ends_as_in_the_input_or_with_the_frames_that_are_there(codec):
 def test_at_another_rate_the_sound_is_left_out_with_one_line():
     reader = VideoReader(REPORTS / "with_audio.mp4")
     sound = Sound(reader, 12)
-    assert sound.notes == ["its sound is left out: aac, because its rate is 24 fps"]
+    assert sound.notes == ["its sound is left out: aac, because the output is not at its 24 fps"]
     assert _streams(_joined(reader, sound)) == {"video": "h264"}
     assert Sound(reader, 24.0).notes == Sound(reader, Fraction(24)).notes == []
 

@@ -116,7 +116,7 @@ def test_a_single_frame_is_one_frame_for_as_long_as_its_file_says():
     assert time_grid([0.0], 1 / 12, [Fraction(12)]).fps == 12
     assert time_grid([5.0], 5.0, [None]) == time_grid([0.0], None, [Fraction(1, 5)])
     grid = time_grid([0.0], 0.1, [Fraction(100)])
-    assert grid.fps == 10 and grid.notes == ("its header is wrong: 100 fps there, its only frame lasts 0.1 s",)
+    assert grid.fps == 10 and grid.notes == ("its header is wrong: 100 fps, but its only frame lasts 0.1 s",)
     assert time_grid([0.0], None, []).notes == ("it has no frame rate: 25 fps assumed",)
 
 

@@ -73,7 +73,7 @@ def test_a_row_with_a_value_that_is_none_keeps_its_id(tmp_path):
     pq.write_table(pa.table({"id": ["x"], "prompt": ["a"], "seed": [date(2026, 1, 2)]}), tmp_path / "p.parquet")
     (row,) = checker(f"prompts={tmp_path}/p.parquet").read()
     assert (row.record.id, row.record.prompt, row.spec) == ("x", "a", None)
-    assert row.record.reason == "seed=2026-01-02 is neither a text nor a number, but of the type date"
+    assert row.record.reason == "seed=2026-01-02 is neither text nor a number, but of type date"
 
 
 @pytest.mark.report("B14")

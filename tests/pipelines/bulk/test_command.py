@@ -208,7 +208,7 @@ def test_an_edited_list_gives_the_dataset_of_the_new_list(ray_cluster, tmp_path)
     edited = [{"id": "new", "prompt": "a ring", "seed": 9}, rows[3], {**rows[1], "seed": 7}, rows[0]]  # and v2 is gone
     write_prompts(prompts, edited)
     with pytest.raises(
-        Refused, match=r"\(v1 from p.jsonl:2\) and 1 finished video is named by no row any more \(v2 from"
+        Refused, match=r"\(v1 from p.jsonl:2\) and 1 finished video is no longer in the prompts \(v2 from"
     ):
         run_job(prompts, out, *overrides)
     tally = run_job(prompts, out, *overrides, "changed=remake")

@@ -28,7 +28,7 @@ def test_a_job_in_which_nothing_moves_says_so(monkeypatch):
     now[0] = 29.0
     assert "nothing" not in progress.status(29.0).text
     now[0] = 100.0
-    assert "nothing has ended for 2 min" in progress.status(100.0).text
+    assert "nothing has finished for 2 min" in progress.status(100.0).text
     progress.show()
     assert "nothing" not in progress.status(101.0).text
 
@@ -45,7 +45,7 @@ def test_a_job_in_which_nothing_moves_says_so(monkeypatch):
             "9 already finished, 3 kept although their rows changed or are gone",
             0,
         ),
-        (Tally(total=3, done=3, flagged=1, unknown=2), "1 break a limit of quality, 2 with words that the bundle", 0),
+        (Tally(total=3, done=3, flagged=1, unknown=2), "1 break a quality limit, 2 with words that the bundle", 0),
     ],
 )
 def test_the_end_counts_every_row_and_hides_no_failure(tally, text, code):

@@ -85,7 +85,7 @@ def test_a_row_that_changed_is_refused_by_its_id(tmp_path, change):
     make_all(tmp_path)
     write(tmp_path, [ROWS[0], {**ROWS[1], **change}, *ROWS[2:]])
     with pytest.raises(
-        ValueError, match=r"1 finished video is made from something else \(v1 from p.jsonl:2\)\. Use the"
+        ValueError, match=r"1 finished video is no longer what the prompts ask for \(v1 from p.jsonl:2\)\. Use the"
     ):
         survey_of(tmp_path)[0].read()
     assert make_all(tmp_path, "changed=keep") == [] and "circle 1" in prompts_of(tmp_path)
@@ -198,7 +198,7 @@ def test_rows_that_left_the_prompts_are_refused_or_leave_the_dataset(tmp_path):
     (tmp_path / "p.txt").write_text("\n".join(reversed([*lines[:2], "square"])))
     with pytest.raises(
         ValueError,
-        match=r"12 finished videos are named by no row any more \((p-[0-9a-f]{12} from p.txt:\d+, ){10}\.\.\.\)",
+        match=r"12 finished videos are no longer in the prompts \((p-[0-9a-f]{12} from p.txt:\d+, ){10}\.\.\.\)",
     ):
         survey_of(tmp_path, prompts=tmp_path / "p.txt")[0].read()
     assert len(make_all(tmp_path, "changed=keep", prompts=tmp_path / "p.txt")) == 1 and len(prompts_of(tmp_path)) == 15

@@ -342,14 +342,14 @@ def test_numbers_of_tables_are_numbers_and_dates_have_a_reason(tmp_path):
     assert rows[0] == (1, {"prompt": "a", "seed": 7, "refiner.strength": 0.5, "num_frames": 8.0}, None)
     assert [type(value) for value in rows[0][1].values()] == [str, int, float, float]
     dates = _parquet({"prompt": ["a"], "seed": [date(2026, 1, 2)]})
-    reason = "seed=2026-01-02 is neither a text nor a number, but of the type date"
+    reason = "seed=2026-01-02 is neither text nor a number, but of type date"
     assert _rows(tmp_path / "b.parquet", dates) == [(1, {"prompt": "a"}, reason)]
 
 
 @pytest.mark.report("C8")
 def test_a_text_of_parquet_that_is_no_text_is_refused_with_its_rows(tmp_path):
     broken = pa.StringArray.from_buffers(1, pa.py_buffer(np.array([0, 1], np.int32)), pa.py_buffer(b"\xe9"))
-    with pytest.raises(ValueError, match="^a.parquet: a text of the rows 1 to 1 is not UTF-8"):
+    with pytest.raises(ValueError, match="^a.parquet: a value in rows 1 to 1 is not valid UTF-8"):
         _rows(tmp_path / "a.parquet", _parquet({"prompt": broken}))
 
 

@@ -133,7 +133,7 @@ def test_all_columns_are_used():
     assert _request(**row) == expected
 
 
-ROUNDED = "as a float it must be less than 2**53, for larger ones are rounded; write it as an integer"
+ROUNDED = "as a float it must be less than 2**53, because larger ones are rounded; write it as an integer"
 ENTRIES = [{"from_frame": 0, "prompt": "a red circle"}, {"from_frame": 24, "prompt": "a blue ring, 雨"}]
 
 

@@ -30,7 +30,7 @@ def test_sidecars_are_passed_over_and_counted_by_their_kind(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")  # which would never end
     found = find_videos(place_of(str(tmp_path)))
     assert sorted(found.files) == ["a.mp4", "c.ts", "d.foo"]
-    assert found.passed_over.startswith("13 files passed over, no videos by name or content: 2 .jpg, ")
+    assert found.passed_over.startswith("13 files skipped, not videos by name or content: 2 .jpg, ")
     assert all(
         word in found.passed_over
         for word in ("1 .json", "1 hidden", "1 text", "1 .ts", "1 .xyz", "1 still .webp", "1 no file")

@@ -59,7 +59,7 @@ def test_a_killed_evaluation_goes_on_and_every_video_has_one_row(ray_cluster, fo
     assert table.set_index("path").mawe_code["2.mp4"] == math.inf
     page = (tmp_path / "out" / "index.html").read_text()
     assert "broken.mp4: " in page and "half.mp4: " in page and "5 videos measured, 3 failed" in page
-    assert outcome.lines()[0] == "4 videos measured now, 1 there already, 3 failed now"
+    assert outcome.lines()[0] == "4 videos measured now, 1 measured before, 3 failed now"
     says_what_failed_before(folder, tmp_path, capsys)
 
 
@@ -70,7 +70,7 @@ def says_what_failed_before(folder, tmp_path, capsys):
     said = capsys.readouterr()
     first, second = (line for line in said.out.splitlines() if line.startswith(f"{tmp_path}/out: "))
     failed = "0 failed now, 3 failed before (retry_failed=true measures them again)"
-    assert first == f"{tmp_path}/out: 0 videos measured now, 5 there already, {failed}"
+    assert first == f"{tmp_path}/out: 0 videos measured now, 5 measured before, {failed}"
     assert (
         "1 with notes, on the page and in the column notes: 1 x " in second
         and f"see {tmp_path}/out/index.html" in said.out

@@ -41,7 +41,7 @@ def test_videos_that_make_no_pair_are_counted(folder, tmp_path, capsys):
     row = other.rows()[0]
     other.add([{**row, "path": "a", "status": "failed"}, {**row, "path": "b", "seed": None}, {**row, "path": "c"}])
     assert main(["evaluate", "--compare", one.store.url, other.store.url, f"out={tmp_path}/page"]) == 0
-    left_out = "1 without metrics, 1 without prompt or seed, 1 of a prompt and seed that another video has"
+    left_out = "1 without metrics, 1 without prompt or seed, 1 with the prompt and seed of another video"
     assert f"other: 4 videos, 4 of them in all folders; left out: {left_out}\n" in capsys.readouterr().out
 
 

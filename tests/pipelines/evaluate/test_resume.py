@@ -54,7 +54,7 @@ def test_rows_of_videos_that_are_gone_stay_and_are_said():
     work = resume(VIDEOS[:1], [done(video) for video in VIDEOS])
     assert not work.outdated and work.num_there == 1
     assert work.notes == [
-        "2 videos (b.mp4, c.mp4) no longer listed: their rows stay in the parquet files, and are not on the page"
+        "2 videos (b.mp4, c.mp4) no longer listed: their rows stay in the parquet files, but are not on the page"
     ]
 
 
@@ -65,12 +65,12 @@ def test_the_summary_counts_what_was_measured_failed_now_failed_before_and_passe
 
     notes = ("its frame rate varies: at 30 fps; it is cut short", "its frame rate varies: at 25 fps")
     rows = [*(row("done", note) for note in notes), row("done"), row("failed"), row("failed"), row("not made")]
-    outcome = EvaluationSummary(rows, there=1, failed_before=1, passed_over=["2 files passed over"])
+    outcome = EvaluationSummary(rows, there=1, failed_before=1, passed_over=["2 files skipped"])
     assert outcome.lines() == [
-        "2 videos measured now, 1 there already, 1 failed now, "
+        "2 videos measured now, 1 measured before, 1 failed now, "
         "1 failed before (retry_failed=true measures them again), 1 not made by the bulk job",
         "2 with notes, on the page and in the column notes: 2 x its frame rate varies, 1 x it is cut short",
-        "2 files passed over",
+        "2 files skipped",
     ]
 
 

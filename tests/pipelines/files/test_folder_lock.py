@@ -115,7 +115,7 @@ def test_a_lease_of_another_machine_is_waited_for_and_taken_when_nobody_renews_i
     began = time.monotonic()
     with exclusive(bucket, times=QUICK):
         assert time.monotonic() - began > 1.2
-    assert "process 7 on elsewhere was there 0 s ago and may be gone: waiting up to" in caplog.text
+    assert "process 7 on elsewhere was active 0 s ago and may be gone: waiting up to" in caplog.text
     assert "taking over the lease of process 7 on elsewhere" in caplog.text
 
 

@@ -1,4 +1,4 @@
-"""Processes of this machine are known to live or to be gone."""
+"""Whether a process of this machine is alive or gone is known."""
 
 import json
 import subprocess

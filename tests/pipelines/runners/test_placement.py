@@ -28,12 +28,12 @@ CASES = [
         TWO,
         "ray.strategy=STRICT_PACK needs one machine with 3 CPUs, and the largest one, m1, has 2 CPUs",
     ),
-    ([share("base", 2.0)] * 3, "PACK", TWO, "the cluster is too small: 6 CPUs needed, 4 there on 2 machines"),
+    ([share("base", 2.0)] * 3, "PACK", TWO, "the cluster is too small: 6 CPUs needed, 4 in all on 2 machines"),
     (
         [share("base", 1.5)] * 2 + [share("refiner", 1.0)],
         "SPREAD",
         TWO,
-        "do not fit onto these machines one by one (m1: 2 CPUs",
+        "cannot be divided among these machines (m1: 2 CPUs",
     ),
     (
         [share("base", 1.0, 1.0)],
@@ -53,7 +53,7 @@ CASES = [
         [machine("cpus", 16.0), machine("gpus", 4.0, gpu=4.0)],
         "and no machine has all of that; the largest, gpus, has 4 CPUs and 4 GPUs",
     ),
-    ([share("refiner", 0.0, 1.0)] * 6, "PACK", [machine("m", 8.0, gpu=4.0)], "6 GPUs needed, 4 there on 1 machine"),
+    ([share("refiner", 0.0, 1.0)] * 6, "PACK", [machine("m", 8.0, gpu=4.0)], "6 GPUs needed, 4 in all on 1 machine"),
     (
         [share("refiner", 0.0, 0.5)] * 3,
         "PACK",

@@ -261,7 +261,7 @@ def test_a_viewer_who_leaves_frees_the_actors_and_the_next_one_is_served(four):
 
 def test_a_cluster_that_is_too_small_says_what_is_missing(ray_cluster):
     conf = conf_of("ray.refiner.num_actors=40", "ray.start_timeout_s=1")
-    message = "the cluster is too small: 41 CPUs needed, 32 there on 1 machine; .*ray.refiner.num_actors"
+    message = "the cluster is too small: 41 CPUs needed, 32 in all on 1 machine; .*ray.refiner.num_actors"
     with pytest.raises(RuntimeError, match=message), running(conf):
         pass
 

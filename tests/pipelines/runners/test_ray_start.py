@@ -1,4 +1,4 @@
-"""What hinders Ray's start is found before it begins."""
+"""What keeps Ray from starting is found in advance."""
 
 import socket
 
@@ -51,7 +51,7 @@ def test_a_full_disk_is_refused_with_its_path(monkeypatch):
     [
         ("The current node timed out during startup.", "raise ray.start_timeout_s=300"),
         ("[Errno 28] No space left on device", "free some space"),
-        ("Port 6379 is in use", "a port of Ray"),
+        ("Port 6379 is in use", "one of Ray's ports"),
         ("something else", "see /tmp/ray/session_latest/logs"),
     ],
 )

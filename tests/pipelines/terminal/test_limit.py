@@ -1,4 +1,4 @@
-"""Many lines of one kind are a few lines, by a fake clock."""
+"""Many lines of one kind become a few, by a fake clock."""
 
 import logging
 
@@ -22,4 +22,4 @@ def test_of_many_lines_of_a_kind_some_are_shown_and_the_others_counted():
     assert shown("machine %s went", "m") == "machine m went"
     assert all(shown("%s", "12/40 videos", level=logging.INFO) for _ in range(100))
     now[0] = 61.0
-    assert shown("call %d lost", 100) == "call 100 lost; 90 like it before are in the log file"
+    assert shown("call %d lost", 100) == "call 100 lost; 90 similar ones before it are in the log file"

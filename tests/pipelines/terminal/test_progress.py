@@ -1,4 +1,4 @@
-"""What goes on is said on a clock, by a fake one here."""
+"""What a command is doing is reported at intervals, here by a fake clock."""
 
 import sys
 import threading

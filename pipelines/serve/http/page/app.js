@@ -91,7 +91,7 @@ const form = new Form(
 
 addEventListener("hashchange", route);
 addEventListener("popstate", route);
-// Meanwhile videos can be deleted in another tab, and an endpoint that returns can have another model.
+// While the page was hidden or the endpoint away, videos may have been deleted and the model may have changed.
 function lookAgain() {
   if (document.hidden) return;
   showShelf();

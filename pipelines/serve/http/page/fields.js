@@ -31,7 +31,7 @@ function describe(input, ids) {
   else input.removeAttribute("aria-describedby");
 }
 
-/** What is wrong with the text in an input for numbers, or an empty text. Limits of the endpoint are its own to say. */
+/** What is wrong with the text in a number input; empty if nothing is. The endpoint reports its own limits. */
 export function numberFault(input) {
   const {badInput, rangeOverflow} = input.validity;
   if (badInput) return "Enter a number.";
@@ -42,7 +42,7 @@ export function numberFault(input) {
   return "";
 }
 
-/** A message of the API without the name of its field, which it stands below: `width=100: …` becomes `100: …`. */
+/** A message of the API without the name of the field that it is shown below: `width=100: …` becomes `100: …`. */
 export function withoutName(message, param) {
   let text = message;
   for (const start of [`${param}: `, `${param}=`]) if (text.startsWith(start)) text = text.slice(start.length);

@@ -17,7 +17,7 @@ export class Form {
   #source = null; // of a remix: {id, settings}
   #cues = new Cues(() => this.#changed());
   #stopCount = () => {};
-  #canChange = false; // whether the error on display may pass by itself
+  #canChange = false; // whether the displayed error may go away by itself
   #isCoupled = false; // whether the user has chosen a coupling
   #checking; // the timer of the next check
 
@@ -68,7 +68,7 @@ export class Form {
     $("prompt").select();
   }
 
-  /** A video was deleted: its settings stay in the form, but the result is no remix of it. */
+  /** A video was deleted: its settings stay in the form, but the result is not a remix of it. */
   forget(id) {
     if (this.#source?.id !== id) return;
     this.#setSource(null);
@@ -136,10 +136,10 @@ export class Form {
     }
     this.#setSource(null);
     await this.onMake("/v1/videos", body);
-    return "The video of the remix was deleted, so a new one is made with the same settings.";
+    return "The video of this remix was deleted, so a new one is made with the same settings.";
   }
 
-  /** Marks what can be said without the endpoint, and moves the focus to the first. */
+  /** Marks errors that can be found without the endpoint, and moves the focus to the first one. */
   #hasFaults() {
     const faults = new Map();
     const need = (input, text) => { if (!input.value.trim()) faults.set(input, text); };
@@ -203,7 +203,7 @@ export class Form {
     $("origin").hidden = !source;
   }
 
-  /** Puts texts into the fields. What is no text or no number, or has an unknown name, is passed over. */
+  /** Puts values into the fields. What is neither text nor a number, or has an unknown name, is skipped. */
   #put({prompt, cues, settings}) {
     const text = (value) => ["string", "number"].includes(typeof value) ? String(value) : "";
     $("prompt").value = text(prompt);
@@ -234,7 +234,7 @@ export class Form {
     this.#checking = setTimeout(() => this.#check(), CHECK_MS);
   }
 
-  /** Names unknown words before the video is made. An error is said when it is made. */
+  /** Names unknown words before the video is made. Errors are shown when it is made. */
   async #check() {
     const body = this.#body(), timer = this.#checking;
     const isEmpty = !$("prompt").value.trim();

@@ -1,5 +1,5 @@
-// Values that outlive a reload. Storage may be off or full, or hold what another version of the page has written: then
-// there is no value, and the page works without.
+// Values that survive a reload. Storage may be off or full, or hold what another version of the page wrote: then there
+// is no value, and the page works without it.
 
 export const DRAFT = "longtake form"; // what is entered in the form
 

@@ -5,7 +5,7 @@ import {Splitter} from "./boxes.js";
 const FIRST_WAIT_S = 1, MAX_WAIT_S = 20;
 
 /**
- * A response that is no success. `message`, `code` and `param` come from the API; `code` is null in a response that is
+ * A response that is an error. `message`, `code` and `param` come from the API; `code` is null in a response that is
  * not the API's, such as that of a proxy in front of it. `retryAfterS` is null without Retry-After.
  */
 export class Refusal extends Error {

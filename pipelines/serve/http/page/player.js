@@ -6,17 +6,17 @@
 //
 // 1. Mode "auto" shows the refined video where it is buffered, otherwise the preview; "low" and "fine" show one only.
 //    A finished video opens with the refined picture.
-// 2. Where neither is buffered, the picture stops until frames arrive. Meanwhile mode "auto" goes back to refined
-//    frames that were not shown yet.
+// 2. Where neither is buffered, the picture stops until frames arrive. Until then, mode "auto" goes back and plays
+//    refined frames that were not shown yet.
 // 3. At the end playback starts again if `loops` is set.
 
 import {Feed, address, canFeed, bufferedEnd, isBuffered} from "./feed.js";
 import {Seen} from "./seen.js";
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
-const EDGE_S = 0.05; // a browser waits so long before the end of what is buffered
+const EDGE_S = 0.05; // a browser stalls this long before the end of its buffer
 const EDGE_MS = 400; // of waiting, before the picture goes back
-const AGAIN_MS = 2000; // of saying so
+const AGAIN_MS = 2000; // how long the replay is announced
 
 export class Player {
   #videos; #feeds = {}; #take = null; #shown = "low"; #moving = false; #wanted = null;

@@ -1,6 +1,6 @@
 // Which refined frames were shown, so that the player can go back to the others.
 
-const AGAIN_FRAMES = 4; // the least to go back for
+const AGAIN_FRAMES = 4; // fewer are not worth going back for
 
 /** The refined frames that were on the screen. */
 export class Seen {

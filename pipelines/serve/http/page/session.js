@@ -102,6 +102,6 @@ $("sign-out").addEventListener("click", async () => {
     return;
   }
   setSignedIn(false);
-  store(DRAFT, null); // the next user does not get this one's form
+  store(DRAFT, null); // the next user must not see this one's form
   location.assign(location.pathname);
 });

@@ -220,7 +220,7 @@ export class Viewer {
     setText($("badge"), shown && `${name} ${width} × ${height}`, true);
     const frame = Math.min(all, Math.floor(seconds * fps + 0.001) + 1);
     const isWaiting = shown && waits && isRunning(this.video);
-    const now = isWaiting ? `Waiting for frame ${Math.min(all, frame + 1)}` : isAgain ? "Again, now refined" : "";
+    const now = isWaiting ? `Waiting for frame ${Math.min(all, frame + 1)}` : isAgain ? "Replay, now refined" : "";
     setText($("waiting"), now, true);
     setText($("clock-seconds"), `${seconds.toFixed(1)} s`);
     setText($("clock-frame"), `frame ${frame}`);

@@ -268,7 +268,7 @@ def test_a_cancelled_call_that_ends_in_time_costs_nothing(slow, caplog):
         engine.cancel(take.id)
     until(lambda: engine.gauges()["base_calls"] == 0)
     assert not any(pool.proofs for pool in engine._runner._pools.values())
-    assert "was given up" not in caplog.text
+    assert "no longer needs it" not in caplog.text
 
 
 def test_deleting_removes_all_of_it_though_writers_are_at_work(slow):

@@ -243,7 +243,7 @@ def test_an_extension_names_what_it_adds():
     for name, value in {"num_frames": 11, "seconds": "2.0"}.items():
         with pytest.raises(ApiError) as error:
             CHECKER.extension(source, ExtensionRequest(prompt="a", video={"id": source.id}, **{name: value}))
-        assert error.value.message == f"{name}={value}: the video has 390 frames and can get 10 more"
+        assert error.value.message == f"{name}={value}: the video has 390 frames and can have 10 more"
 
 
 def test_forms_say_the_same_as_json():

@@ -1,4 +1,4 @@
-"""What a video answers that has not what is asked for: the same on every route, and never "not ready" for ever."""
+"""The answer when a video does not have what is asked for: the same on every route, and never "not ready" forever."""
 
 import pytest
 
