@@ -38,8 +38,8 @@ def require_count(field: str, value: object) -> None:
 
 
 def exact(value: object) -> Any:
-    """A whole number that is written as a float, as an integer; any other value as it is.
+    """An integer for a whole number that is written as a float; any other value unchanged.
 
-    From 2**53 on a float may stand for another number than the one that was meant.
+    From 2**53 on, a float may stand for a different number from the one that was meant.
     """
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value

@@ -173,7 +173,7 @@ def _is_plain(value: object) -> bool:
 def _require_text(field: str, value: object) -> None:
     require(isinstance(value, str), field, value, "must be a string")
     require(bool(str(value).strip()), field, value, "must not be empty or blank")
-    is_utf8 = not any("\ud800" <= letter <= "\udfff" for letter in str(value))  # half characters: bytes of other codes
+    is_utf8 = not any("\ud800" <= letter <= "\udfff" for letter in str(value))  # lone surrogates: undecodable bytes
     require(is_utf8, field, value, "must be valid UTF-8")
 
 

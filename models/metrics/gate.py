@@ -1,6 +1,6 @@
 """Metrics of a video while it is made: a fold over its chunks, in memory that does not grow with them.
 
-    scuts     cuts, as in the whole video; one is known two frames after it. 0.., lower is better
+    scuts     cuts, as in the whole video; each is detected two frames late. 0.., lower is better
     motion    mean absolute difference of consecutive frames, of the stillest chunk. 0-1, higher is livelier
     drift     Euclidean distance between the mean colour statistics (mean and standard deviation of each channel, 0-1)
               of a chunk and of the first one, of the chunk farthest away. 0.., lower is better

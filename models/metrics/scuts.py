@@ -15,7 +15,7 @@ class CutCounter:
     def __init__(self, fps: float = 8.0) -> None:
         self._detector, self._fps = AdaptiveDetector(), fps
         self._num_frames = 0
-        self.num_cuts = 0  # so far: one is known two frames after it
+        self.num_cuts = 0  # so far: each is detected two frames late
 
     def add(self, frame: UInt8[np.ndarray, "h w c"]) -> None:
         """The next frame."""

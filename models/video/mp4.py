@@ -102,9 +102,9 @@ def encode_fragment(frames: UInt8[np.ndarray, "t h w c"], fps: Fraction, start: 
 
 
 def plain(fragments: Sequence[bytes], sound: Sound | None = None) -> bytes:
-    """All fragments of a video as an mp4 with its index in front; the packets stay unchanged. Sound goes along.
+    """All fragments of a video as an mp4 with its index in front; the packets stay unchanged. `sound` is added.
 
-    All of it is in memory, about three times (measured with 60 MB).
+    The video is in memory about three times over (measured with 60 MB).
     """
     buffer = io.BytesIO()
     with ExitStack() as opened:

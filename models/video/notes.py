@@ -1,4 +1,4 @@
-"""Notes on videos: a line each for what was dropped, guessed or converted. A note is its kind, a colon, the numbers."""
+"""Notes on videos: a line each for what was dropped, guessed or converted. A note is a kind, a colon and numbers."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence

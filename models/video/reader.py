@@ -36,7 +36,7 @@ Frame = UInt8[np.ndarray, "h w 3"]
 # FFmpeg's own decoders of these drop the transparency of WebM.
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
-# `io_open` is not asked for streams of a network, which an .sdp names.
+# `io_open` is not called for network streams, which an .sdp file names.
 _NO_NETWORK = {"protocol_whitelist": "none"}
 
 

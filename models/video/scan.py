@@ -26,12 +26,12 @@ _WITH_LENGTH = {
 }  # their headers have the length; for others FFmpeg guesses
 _CUT_S = 0.5  # less is rounding
 _PICTURES = {"gif", "apng"}  # animated: delays, and no frame rate
-_FASTEST_S, _SLOWED_S = 0.015, 0.1  # browsers show pictures with shorter delays at this one
+_FASTEST_S, _SLOWED_S = 0.015, 0.1  # browsers turn delays below the first into the second
 
 
 @dataclass(slots=True)
 class Scan:
-    """Filled frame by frame; some 80 bytes of each one are kept, 9 MB for an hour at 30 fps."""
+    """Filled frame by frame; about 80 bytes of each are kept, 9 MB for an hour at 30 fps."""
 
     times: list[float | None] = field(default_factory=list)  # seconds
     lengths: list[float | None] = field(default_factory=list)  # seconds
@@ -67,7 +67,7 @@ class Scan:
             self._say(f"its pixel aspect ratio is implausible: {_ratio(aspect)}, so square pixels are assumed")
         if container.duration and _WITH_LENGTH & set(container.format.name.split(",")):
             self._header_s = container.duration / 1_000_000
-        if container.format.name == "avi" and stream.average_rate:  # of one that was cut the duration is a guess
+        if container.format.name == "avi" and stream.average_rate:  # if it was cut, its duration is a guess
             self._header_s = max(self._header_s or 0.0, float(stream.frames / stream.average_rate))
 
     def see(self, packet: "Packet[Any]") -> None:
@@ -156,7 +156,7 @@ class Scan:
         if self.num_interlaced:
             lines.append(f"it is interlaced: {self.num_interlaced} of {len(self.times)} frames deinterlaced")
         if self.num_errors:
-            lines.append(f"it is damaged: parts left out {self.num_errors}, the first one: {self.first_error}")
+            lines.append(f"it is damaged: parts left out {self.num_errors}, first error: {self.first_error}")
         if self._num_corrupt:
             lines.append(f"it is damaged: {self._num_corrupt} of {len(self.times)} frames incomplete, used anyway")
         length = self._end_s - min(self._begin_s, 0.0)

@@ -30,7 +30,7 @@ BEFORE_S = 0.1  # sound before the first frame that is kept but not heard: decod
 
 
 class Sound:
-    """How the audio streams of a video go along. `notes` says what does not, or changes."""
+    """The audio streams that a video keeps. `notes` says what is left out or converted."""
 
     def __init__(self, reader: VideoReader, fps: float | Fraction) -> None:
         """`fps` is the rate at which the frames of `reader` will play; at any rate but their own, sound is left out."""

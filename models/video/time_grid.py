@@ -61,7 +61,7 @@ def time_grid(times: Sequence[float | None], last_s: float | None, header: Seque
         raise ValueError("times has 0 frames: there is no rate without one")
     rates = [rate for rate in header if rate is not None and MIN_FPS <= rate <= MAX_FPS]
     if not any(time is not None for time in times):
-        rates = rates[-1:]  # of a raw stream the first one is FFmpeg's assumption
+        rates = rates[-1:]  # for a raw stream, the first one is FFmpeg's assumption
     if len(times) == 1:
         return _single(last_s, rates)
     starts, notes, keeps_clock = _forward(times, rates)

@@ -85,7 +85,7 @@ def _started(
     prepared: PreparedJob, rows: Rows, factories: Factories | None, received: Received
 ) -> Iterator[tuple[dict[str, Pool], Tracker]]:
     """The actors and the MLflow run of a job; the first rows are read meanwhile."""
-    from longtake.pipelines.runners.stages import stage_factories  # torch: not for a job that is finished
+    from longtake.pipelines.runners.stages import stage_factories  # imports torch, which a finished job does not need
 
     conf, store = prepared.conf, prepared.store
     factories = {**(factories or stage_factories(conf)), "writer": partial(BulkWriter, store)}

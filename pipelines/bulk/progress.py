@@ -56,19 +56,19 @@ def status(tally: Tally, seconds: float, still_s: float = 0.0) -> StatusLine:
 def summary(out: str, tally: Tally) -> str:
     """The result of a job in one line: every row of its prompts is in one of the counts."""
     again = "; retry_failed=true tries failed ones again" if tally.failed + tally.failed_before else ""
-    parts = [f"{tally.done} videos made", f"{tally.failed} failed"]
+    parts = [f"{tally.done} {'video' if tally.done == 1 else 'videos'} made", f"{tally.failed} failed"]
     parts += [f"{tally.failed_before} failed in an earlier run"] if tally.failed_before else []
     parts += [f"{tally.skipped} already finished"]
     parts += [f"{tally.outdated} kept although their rows changed or are gone"] if tally.outdated else []
-    parts += [f"{tally.flagged} break a quality limit"] if tally.flagged else []
+    parts += [f"{tally.flagged} {'breaks' if tally.flagged == 1 else 'break'} a quality limit"] if tally.flagged else []
     parts += [f"{tally.unknown} with words that the bundle does not know"] if tally.unknown else []
     return f"{out}: {', '.join(parts)}{again}"
 
 
 def stopped(out: str, tally: Tally) -> str:
-    """What there is of a job that was told to stop."""
+    """How far a job got that was told to stop."""
     failed = tally.failed + tally.failed_before
-    but = f", {failed} rows failed" if failed else ""
+    but = f", {failed} {'row' if failed == 1 else 'rows'} failed" if failed else ""
     return f"out={out}: {tally.finished - failed} of {tally.total} videos are finished{but}; run the same command again"
 
 

@@ -210,7 +210,7 @@ def ablate(args: argparse.Namespace) -> Work:
 
 
 def watched(args: argparse.Namespace) -> AbstractContextManager[None]:
-    """What is seen of a command meanwhile, its check included: much is read and loaded there."""
+    """What a command shows while it runs, and during its check, which reads and loads much."""
     from longtake.pipelines.terminal.session import session, warnings_only
 
     if args.name in JOBS or getattr(args, "runner", None) == "ray":

@@ -116,7 +116,7 @@ def record(
         try:
             for segment in stream(watch):
                 first_segment_s = first_segment_s or perf_counter() - began
-                with delayed_signals():  # a segment is completely in the file
+                with delayed_signals():  # so that the file has whole segments only
                     refined.take(segment)
         except KeyboardInterrupt as stop:
             if refined.num_frames:

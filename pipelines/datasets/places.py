@@ -63,7 +63,7 @@ class Place:
         return io.BufferedReader(_Patient(self, self.patiently(lambda: self.fs.open(self.path, "rb"))), BLOCK)
 
     def patiently(self, call: Callable[[], T]) -> T:
-        """The answer of the file system to a call; waits for a store that does not answer."""
+        """The file system's answer to a call; waits for a store that does not answer."""
         return call() if self._is_local else Patience(self.url).call(call)
 
     @property
@@ -125,7 +125,7 @@ def protocol_of(text: str) -> str | None:
 
 
 def _local(path: str) -> Place:
-    if not path:  # of an unset variable; it would be the working directory
+    if not path:  # from an unset variable; it would mean the working directory
         raise ValueError("it names no path")
     path = path if os.path.lexists(path) else os.path.expanduser(path)
     return Place(LocalFileSystem(), os.path.abspath(path))

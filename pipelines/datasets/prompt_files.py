@@ -1,7 +1,7 @@
 """Prompt files, read row by row: .parquet, .jsonl (or .ndjson), .csv, .tsv and .txt; all but parquet also as .gz.
 
-Rows are read by `tables.py`. Of their values only those are kept that JSON can hold. A file that cannot be read at all
-is refused before the first row.
+`tables.py` reads the rows. Only values that JSON can hold are kept. A file that cannot be read at all is refused before
+the first row.
 """
 
 import gzip
@@ -22,7 +22,7 @@ from longtake.pipelines.datasets.places import place_of
 from longtake.pipelines.datasets.tables import KINDS, Keep, Read, read_table
 from longtake.pipelines.files.store import NUM_REQUESTS
 
-COLUMNS = ("prompt",)  # that a file has
+COLUMNS = ("prompt",)  # that a file must have
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def find_files(prompts: str) -> list[PromptFile]:
 def read_file(file: PromptFile, keep: Keep) -> Iterator[tuple[Read, list[str]]]:
     """The rows of a file, reduced to the columns that `keep` selects, and the names of the others. Reads as taken.
 
-    Raises ValueError naming the file for bytes that are no text, and for a table that cannot be read to its end.
+    Raises ValueError, naming the file, for bytes that are not text, and for a table that cannot be read to its end.
     """
     number = 0
     with _open(file) as opened:

@@ -1,7 +1,8 @@
 """Tables and lists as people and their tools write them: .parquet, .jsonl (or .ndjson), .csv, .tsv and .txt.
 
-Prompts and lists of videos are read here, by the same rules. An unreadable row becomes a reason, and the rows after it
-are read. Blank lines, and blanks around the names of a .csv, mean nothing. NaN and blank texts are absent values.
+Prompts and lists of videos are read here, by the same rules. A row that cannot be read becomes a reason, and the rows
+after it are still read. Blank lines, and blanks around the column names of a .csv, are ignored. NaN and blank text
+count as absent.
 """
 
 import csv
@@ -23,11 +24,11 @@ from longtake.pipelines.files.text_lines import text_lines
 TABLES = (".parquet", ".jsonl", ".ndjson", ".csv", ".tsv")
 KINDS = (*TABLES, ".txt")
 
-# Of the .csv that spreadsheets write where a comma is the decimal point, and of copied tables.
+# Where a comma is the decimal point, spreadsheets write .csv with semicolons; copied tables have tabs.
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
-NUM_CHARS = 2**20  # at most, in a cell of a .csv: a quote that is not closed must not fill the memory
+NUM_CHARS = 2**20  # at most, in a cell of a .csv: an unclosed quote must not fill the memory
 
-# How tables that are written as text spell an absent number.
+# How tables in text formats spell a missing number.
 ABSENT = frozenset(("nan", "nat", "none", "null", "na", "n/a", "<na>"))
 
 # Line or row, from 1; its fields, None if it cannot be read; the reason why it cannot be read, or None.
@@ -44,10 +45,10 @@ class Table:
 
 
 def read_table(file: BinaryIO, kind: str, wanted: Sequence[str], keep: Keep = lambda _: True) -> Table:
-    """The table of a file with the ending `kind`; of a parquet file the columns that `keep` selects.
+    """The table of a file with the ending `kind`; of a parquet file, only the columns that `keep` selects.
 
     Its header has one of the `wanted` columns; each line of a .txt is the first of them. Raises ValueError, here or
-    while rows are taken, for a file that is no such table or cannot be read to its end.
+    while rows are taken, for a file that is not such a table or cannot be read to its end.
     """
     if kind == ".parquet":
         return _parquet(file, keep)
@@ -61,7 +62,7 @@ def is_blank(value: Any) -> bool:
 
 
 def whole(fields: Mapping[str, Any], name: str) -> int | None:
-    """A whole number, also as a table may hold it: "80", "80.0", 80.0. None for an absent one."""
+    """A whole number in any form that tables have: "80", "80.0", 80.0. None if it is absent."""
     value = exact(fields.get(name))
     if isinstance(value, str):
         text = value.strip()
@@ -71,7 +72,7 @@ def whole(fields: Mapping[str, Any], name: str) -> int | None:
             digits, point, _ = text.partition(".")
             value = exact(float(text)) if point else int(digits)
     if isinstance(value, float) and value.is_integer():
-        rule = "as a float it must be less than 2**53, for larger ones are rounded; write it as an integer"
+        rule = "as a float it must be less than 2**53, because larger ones are rounded; write it as an integer"
         raise ValueError(f"{name}={reprlib.repr(fields[name])}: {rule}")
     if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
         raise ValueError(f"{name}={reprlib.repr(fields[name])}: must be a whole number")
@@ -79,7 +80,7 @@ def whole(fields: Mapping[str, Any], name: str) -> int | None:
 
 
 def _csv(file: BinaryIO, wanted: Sequence[str], delimiters: str) -> Table:
-    csv.field_size_limit(NUM_CHARS)  # of the whole process, so before each file
+    csv.field_size_limit(NUM_CHARS)  # for the whole process, so set before each file
     lines, head, num_lines = text_lines(file, keep_ends=True), "", 0
     for line in lines:
         num_lines += 1
@@ -104,14 +105,15 @@ def _csv_rows(rows: Any, names: Sequence[str], num_above: int) -> Iterator[Read]
             values = next(rows, None)
         except csv.Error as error:
             last = num_above + rows.line_num
-            lost = f", and takes the lines to {last} along" if last > number else ""
+            lost = f"; lines up to {last} are lost with it" if last > number else ""
             yield number, None, f"the row is not valid CSV: {error}{lost}"
             continue
         if values is None:
             return
         if values and len(values) != len(names):
             hint = ": a cell with a comma needs quotes" if len(values) > len(names) else ""
-            yield number, None, f"the row has {len(values)} columns, the header {len(names)}{hint}"
+            columns = "1 column" if len(values) == 1 else f"{len(values)} columns"
+            yield number, None, f"the row has {columns}, the header {len(names)}{hint}"
         elif values:
             yield number, dict(zip(names, values, strict=True)), None
 
@@ -131,11 +133,11 @@ def _jsonl(file: BinaryIO, example: str) -> Iterator[Read]:
 
 
 def _json(line: str) -> Any:
-    """Raises ValueError with the reason, also for a name that stands there twice."""
+    """Raises ValueError with the reason, also for a name that appears twice."""
     try:
         return json.loads(line, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
-        advice = "a file that is one list or object is not read: write one object a line"
+        advice = "a file that is one list or object cannot be read: write one object per line"
         whole_file = f" ({advice})" if line.strip() in "[{" else ""
         raise ValueError(f"{error.msg}, at character {error.pos + 1}{whole_file}") from None
     except RecursionError as error:
@@ -146,7 +148,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
-        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} stands in it twice")
+        raise ValueError(f"{next(name for name in names if names.count(name) > 1)!r} appears twice")
     return fields
 
 
@@ -170,8 +172,8 @@ def _parquet_rows(table: pq.ParquetFile, columns: Sequence[str]) -> Iterator[Rea
         try:
             rows = batch.to_pylist()
         except UnicodeDecodeError as error:
-            place = f"the rows {number + 1} to {number + len(batch)}"
-            raise ValueError(f"a text of {place} is not UTF-8: {error}") from None
+            place = f"rows {number + 1} to {number + len(batch)}"
+            raise ValueError(f"a value in {place} is not valid UTF-8: {error}") from None
         for fields in rows:
             number += 1
             yield number, {name: _plain(value) for name, value in fields.items()}, None
@@ -179,12 +181,12 @@ def _parquet_rows(table: pq.ParquetFile, columns: Sequence[str]) -> Iterator[Rea
 
 def _unique(names: Sequence[str]) -> Sequence[str]:
     if twice := next((name for name in names if name and names.count(name) > 1), None):
-        raise ValueError(f"it has two columns {twice}; its columns are: {', '.join(names)}")
+        raise ValueError(f"it has two columns named {twice}; its columns are: {', '.join(names)}")
     return names
 
 
 def _plain(value: Any) -> Any:
-    """A value of a table as Python has it: decimals, half floats, and texts that a tool wrote as bytes too."""
+    """A value of a table as plain Python: decimals and half floats too, and text that a tool wrote as bytes."""
     if isinstance(value, list):
         return [_plain(entry) for entry in value]
     if isinstance(value, dict):

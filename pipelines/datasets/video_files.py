@@ -75,7 +75,7 @@ def find_videos(place: Place) -> Found:
 
 
 def _is_no_file(base: Place, name: str, info: Mapping[str, Any]) -> bool:
-    """Whether it is a pipe, a device, or a link to a folder. A link that leads nowhere is a file that is missing."""
+    """Whether it is a pipe, a device, or a link to a folder. A broken link counts as a missing file."""
     return not info.get("islink") or base.fs.isdir(f"{base.path}/{name}")
 
 

@@ -113,7 +113,8 @@ def list_videos(manifest: str) -> VideoList:
         raise ValueError(f"manifest={manifest}: no video found{''.join(f'; {note}' for note in found.notes)}")
     unique = {video.digest: video for video in found}
     repeated = len(found) - len(unique)
-    notes = [f"{repeated} rows repeat another one in every column: duplicates are dropped"] if repeated else []
+    rows = "1 row repeats" if repeated == 1 else f"{repeated} rows repeat"
+    notes = [f"{rows} another one in every column: duplicates are dropped"] if repeated else []
     return VideoList(sorted(unique.values(), key=lambda video: video.path), [*found.notes, *notes])
 
 
@@ -165,7 +166,8 @@ def _not_named(folder: Place, table: str, videos: Iterable[Listed]) -> list[str]
     named = {video.url for video in videos}
     names = [name for name in folder.fs.find(folder.path) if PurePosixPath(name).suffix.lower() in VIDEOS]
     others = [name for name in names if folder.at(name).url not in named and "/." not in name]
-    return [f"{len(others)} videos in the folder skipped: not listed in {table.rpartition('/')[2]}"] if others else []
+    skipped = "1 video" if len(others) == 1 else f"{len(others)} videos"
+    return [f"{skipped} in the folder skipped: not listed in {table.rpartition('/')[2]}"] if others else []
 
 
 def _of_table(table: Place) -> list[Listed]:
@@ -198,7 +200,7 @@ def _of_row(folder: Place, place: str, fields: Mapping[str, Any] | None, reason:
     known: dict[str, Any] = {"id": shown(str(exact(row["id"]))) if "id" in row else None, "prompt": prompt}
     column = next((key for key in CAPTIONS if key in row), "prompt")
     if not isinstance(row.get(column, ""), str | int | float):
-        return Listed(shown(name), "", id=known["id"], reason=f"{column}={row[column]!r:.60} is not a text")
+        return Listed(shown(name), "", id=known["id"], reason=f"{column}={row[column]!r:.60} is not text")
     try:
         seed = whole(row, "seed")
     except ValueError as error:

@@ -60,8 +60,9 @@ class EvaluationSummary:
     def lines(self) -> list[str]:
         """The summary for people."""
         done = sum(row["status"] == DONE for row in self.rows)
+        now = done - self.there
         parts = [
-            f"{done - self.there} videos measured now",
+            f"{now} {'video' if now == 1 else 'videos'} measured now",
             f"{self.there} measured before" if self.there else "",
             f"{self.failed - self.failed_before} failed now",
             f"{self.failed_before} failed before (retry_failed=true measures them again)" if self.failed_before else "",
@@ -122,7 +123,7 @@ def run(prepared: PreparedEvaluation) -> EvaluationSummary:
         videos = {video.digest: video for video in prepared.videos}
         rows = [row for row in evaluation.rows() if row["made_from"] in videos]
         seconds = time.monotonic() - began
-        note = f"{len(work.left)} videos measured in {seconds:.0f} s on {prepared.num_workers} workers"
+        note = f"Measured in this run: {len(work.left)}, in {seconds:.0f} s; workers: {prepared.num_workers}"
         with doing("writing the page"):
             page = write_report(evaluation, rows, note, videos)
         tracker.metrics(summary(rows))
@@ -148,7 +149,8 @@ def _report(prepared: PreparedEvaluation, work: EvaluationWork) -> None:
         logger.info("%s", note)
     there = f", {work.num_there} measured before" if work.num_there else ""
     before = f", {work.num_failed_before} failed before" if work.num_failed_before else ""
-    logger.info("%d videos to measure%s%s", len(work.left), there, before)
+    videos = "video" if len(work.left) == 1 else "videos"
+    logger.info("%d %s to measure%s%s", len(work.left), videos, there, before)
 
 
 def _measured(prepared: PreparedEvaluation, videos: Sequence[Listed]) -> Iterator[MetricRow]:

@@ -98,7 +98,8 @@ def compare(comparison: Comparison) -> Iterator[str]:
     if not shared:
         raise Refused(f"--compare {' '.join(folders)}: they have no prompt and seed in common")
     for folder, rows, table in zip(folders, every, tables, strict=True):
-        yield f"{folder}: {len(table)} videos, {len(shared)} of them in all folders{_left_out(rows, table)}"
+        videos = "1 video" if len(table) == 1 else f"{len(table)} videos"
+        yield f"{folder}: {videos}, {len(shared)} of them in all folders{_left_out(rows, table)}"
     found = {
         folder: {entry.name: difference(entry.name, [tables[0][key] for key in shared], [table[key] for key in shared])
                  for entry in CATALOG}
@@ -106,7 +107,8 @@ def compare(comparison: Comparison) -> Iterator[str]:
     }  # fmt: skip
     content = {"first": folders[0], "pairs": len(shared), "differences": found}
     comparison.store.put("differences.json", json.dumps(content).encode())
-    note = f"{len(shared)} pairs of the same prompt and seed; differences to {folders[0]} with 95 % intervals."
+    pairs = "1 pair" if len(shared) == 1 else f"{len(shared)} pairs"
+    note = f"{pairs} of the same prompt and seed; differences to {folders[0]} with 95 % intervals."
     if len(shared) < MIN_PAIRS:
         note += f" Fewer than {MIN_PAIRS} are too few for a verdict."
     page = render(

@@ -58,6 +58,7 @@ def report(rows: Sequence[MetricRow], note: str, files: Mapping[str, str], curve
     `curves` are theirs, by the `made_from` of rows.
     """
     good, failed, not_made = ([row for row in rows if row["status"] == kind] for kind in (DONE, FAILED, NOT_MADE))
+    measured = "1 video" if len(good) == 1 else f"{len(good)} videos"
     missing = f", {len(not_made)} not made by the bulk job" if not_made else ""
     flows = ", ".join(sorted({row["flow"] for row in good})) or "none"
     groups = [
@@ -67,7 +68,7 @@ def report(rows: Sequence[MetricRow], note: str, files: Mapping[str, str], curve
     return render(
         "report.html.j2",
         title="Evaluation",
-        note=f"{len(good)} videos measured, {len(failed)} failed{missing}. Flow: {flows}. {note}.",
+        note=f"{measured} measured, {len(failed)} failed{missing}. Flow: {flows}. {note}.",
         lines=list(_lines(good)),
         groups=[(title, cards) for title, cards in groups if cards],
         lists=[

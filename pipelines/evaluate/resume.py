@@ -20,7 +20,7 @@ class EvaluationWork:
 
     left: list[Listed]  # to be measured
     not_made: list[Listed]
-    outdated: set[str]  # the `made_from` of rows that go
+    outdated: set[str]  # the `made_from` of rows to remove
     num_there: int  # measured by an earlier run
     num_failed_before: int
     notes: list[str]  # a line each

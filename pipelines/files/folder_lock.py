@@ -130,7 +130,7 @@ class _Lease:
 
     def __init__(self, store: Store, times: LeaseTimes) -> None:
         self._store, self._times = store, times
-        # Renewals are repeated here, and the end of a process waits for no outage: the lease expires by itself.
+        # The thread repeats renewals, and a process that ends waits for no outage: the lease expires by itself.
         self._hasty = Store(store.url, patience_s=0)
         self.token = secrets.token_hex(16)
 
@@ -148,7 +148,7 @@ class _Lease:
             seen, seen_s = self._try(seen if dead else None), time.monotonic()
 
     def _is_dead(self, seen: _LeaseFile, seen_s: float, refusal: str) -> bool:
-        """Waits until the lease is dead, or given back: False. Raises Refused when it is renewed."""
+        """Waits until the lease is dead (True) or given back (False). Raises Refused when it is renewed."""
         age = max(0.0, min(time.time() - seen.renewed_s, self._times.dead_s))  # clocks may differ
         until = seen_s + self._times.dead_s - age
         logger.info("%s: %s was active %s ago and may be gone: waiting up to %s for a sign of life",
@@ -208,7 +208,7 @@ class _Lease:
 
 
 def _read(store: Store) -> _LeaseFile | None:
-    """Raises Refused for a file that is no lease: deleting it is up to people."""
+    """Raises Refused for a file that is not a lease: deleting it is left to people."""
     with suppress(FileNotFoundError):
         data = store.get(LEASE)
         try:

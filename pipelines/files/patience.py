@@ -19,7 +19,7 @@ FIRST_PAUSE_S, MAX_PAUSE_S = 0.5, 10.0
 
 # Answers, not outages: asking again gives the same. FileExistsError answers a creation, and the caller expects it.
 FINAL = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
-# EBUSY is that of s3fs for a file that changed.
+# s3fs raises EBUSY for a file that has changed.
 FINAL_NUMBERS = (errno.ENOSYS, errno.ENOTSUP, errno.EINVAL, errno.ENOSPC, errno.EBUSY)
 TEMPORARY_NAMES = ("Timeout", "Connection", "Disconnected", "Unavailable", "SlowDown", "Throttl", "HTTPClientError")
 
@@ -40,7 +40,7 @@ def may_pass(error: Exception) -> bool:
 
 @dataclass(slots=True)
 class Patience:
-    """Repeats calls to one store for at most `patience_s`. An outage is two lines, however many threads wait."""
+    """Repeats calls to one store for at most `patience_s`. An outage makes two lines, however many threads wait."""
 
     store: str
     patience_s: float = PATIENCE_S

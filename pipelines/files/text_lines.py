@@ -18,14 +18,14 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-UNKNOWN = re.compile("[\udc00-\udcff]")  # bytes that are no text in the encoding: decoding gives no half characters
+UNKNOWN = re.compile("[\udc00-\udcff]")  # bytes that are invalid in the encoding: decoding gives no other surrogate
 ADVICE = "save it as UTF-8, or as UTF-16 or UTF-32 with a byte order mark"
 
 
 def text_lines(file: BinaryIO, keep_ends: bool = False) -> Iterator[str]:
     """The lines of a file with "\\n" at their ends, or with `keep_ends` the ends they have.
 
-    Raises ValueError naming line and encoding for bytes that are no text.
+    Raises ValueError, naming the line and the encoding, for bytes that are not text.
     """
     encoding = _encoding(file)
     text = io.TextIOWrapper(file, encoding, errors="longtake-mark", newline="" if keep_ends else None)
@@ -47,7 +47,7 @@ def _encoding(file: BinaryIO) -> str:
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
-    """Handles bytes that cannot be decoded: the first becomes a half character, by which its line is found."""
+    """Handles bytes that cannot be decoded: the first becomes a lone surrogate, which shows on which line it was."""
     assert isinstance(error, UnicodeDecodeError)
     return chr(0xDC00 + error.object[error.start]), error.end
 

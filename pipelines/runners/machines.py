@@ -31,7 +31,7 @@ def watched_machines() -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join(JOIN_S)  # before Ray ends, which it asks
+        thread.join(JOIN_S)  # it asks Ray, so it must end before Ray does
 
 
 def _watch(ended: threading.Event) -> None:

@@ -185,8 +185,8 @@ def _stop(conf: ServeConf, ready: bool) -> None:
         finally:
             serve.delete(NAME)
     except Exception as error:
-        if ready:  # else the reason why it is not has been raised
-            logger.warning("the endpoint did not stop in order; videos go on from what is stored: %s", error)
+        if ready:  # otherwise the reason has been raised already
+            logger.warning("the endpoint did not stop cleanly; videos will continue from what is stored: %s", error)
     if conf.ray.address is None:  # started here; Serve ends with it
         ray.shutdown()
 

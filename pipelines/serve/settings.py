@@ -89,7 +89,7 @@ class ServeParams:
         require(width * height <= self.max_pixels, field, value, rule)
 
     def check(self, width: int, height: int, num_frames: int, base_steps: int, refiner_steps: int) -> None:
-        """Raises FieldError, for width, height, num_frames or num_inference_steps, for a video beyond a limit."""
+        """Raises FieldError, naming width, height, num_frames or num_inference_steps, for a video beyond a limit."""
         rule = f"must be at most {self.max_frames} (serve.max_frames)"
         require(num_frames <= self.max_frames, "num_frames", num_frames, rule)
         rule = f"must be at most {self.max_steps} (serve.max_steps)"

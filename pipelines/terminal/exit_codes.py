@@ -15,4 +15,4 @@ class ExitCode(IntEnum):
 
 
 class Refused(ValueError):
-    """Found impossible after the check and before any work: another job holds the folder, Ray does not start."""
+    """Found impossible after the check and before any work: another job is using the folder, or Ray does not start."""

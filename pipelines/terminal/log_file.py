@@ -31,7 +31,7 @@ def new_log_file(command: str) -> Path:
 
 @contextmanager
 def libraries_to(path: Path) -> Iterator[TextIO]:
-    """Points the descriptors 1 and 2, `sys.stderr` and the root logger at the file; yields the stderr of before.
+    """Points the descriptors 1 and 2, `sys.stderr` and the root logger at the file; yields the original stderr.
 
     What the main thread prints on `sys.stdout` is the result of the command, and stays. Ray prints there from threads.
     """
@@ -59,7 +59,7 @@ def _descriptors_at(file: int) -> Iterator[dict[int, int]]:
 
 @contextmanager
 def _streams_at(log: TextIO, before: Mapping[int, int]) -> Iterator[TextIO]:
-    """Points `sys.stderr` at the log, and `sys.stdout` outside the main thread; yields the stderr of before."""
+    """Points `sys.stderr` at the log, and `sys.stdout` outside the main thread; yields the original stderr."""
     out, err = sys.stdout, sys.stderr
     results = text_stream(before[1], out.encoding, lossy=False, name="stdout") if _descriptor(out) == 1 else out
     lines = text_stream(before[2], err.encoding, lossy=True) if _descriptor(err) == 2 else err

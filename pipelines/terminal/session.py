@@ -19,10 +19,10 @@ REDRAW_S = 0.5  # of the status on a terminal
 
 @contextmanager
 def session(command: str, debug: bool = False) -> Iterator[None]:
-    """Shows the lines of our loggers and what goes on (`progress.doing`). With `debug` also those of libraries.
+    """Shows our loggers' lines and what is going on (`progress.doing`); with `debug`, also libraries' lines.
 
-    The log file is named before the first other line. Progress has one after a second, so a command that is refused
-    sooner has the line of its refusal only, and leaves no file.
+    The log file is named before the first other line. Progress prints one after a second, so a command that is refused
+    sooner prints only its refusal, and leaves no file.
     """
     if debug:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")

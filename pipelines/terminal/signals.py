@@ -11,7 +11,7 @@ from typing import Any
 
 STOPS = (signal.SIGTERM, signal.SIGINT)
 IMPORT_S = 30.0
-_postponed_s: dict[int, float] = {}  # when a signal came first that waits for the end of an import
+_postponed_s: dict[int, float] = {}  # when each signal that waits for the end of an import first came
 
 
 class Stopped(KeyboardInterrupt):
@@ -23,7 +23,7 @@ class Stopped(KeyboardInterrupt):
 
 
 def catch_signals() -> "Received":
-    """Makes both signals raise Stopped. Ctrl-C stays ignored if a shell started the command so (`nohup`, `&`)."""
+    """Makes both signals raise Stopped. Ctrl-C stays ignored if a shell started the command that way (`nohup`, `&`)."""
     received = Received()
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -55,10 +55,10 @@ class Received:
 
 
 def postponed(number: int, frame: FrameType | None) -> bool:
-    """Whether a signal comes while something is imported: then it is sent again until that is over.
+    """Whether a signal comes during an import; if so, it is sent again until the import is over.
 
-    torch aborts the process when an exception crosses its initialization in C++. No import takes longer than IMPORT_S
-    without being stuck.
+    torch aborts the process when an exception crosses its initialization in C++. An import that takes longer than
+    IMPORT_S counts as stuck.
     """
     now = time.monotonic()
     if not _is_importing(frame) or now - _postponed_s.setdefault(number, now) > IMPORT_S:
@@ -89,7 +89,7 @@ def end_at_once(code: int) -> None:
 def noted_signals(text: str) -> Iterator[Received]:
     """Notes the first signal; a second one has its usual effect, and so has the first until `can_drain` is set.
 
-    `text` is the Stopped of a signal before that.
+    `text` is that of the Stopped for a signal before that.
     """
     received = Received()
     before = {int(number): signal.getsignal(number) for number in STOPS}
@@ -108,7 +108,7 @@ def noted_signals(text: str) -> Iterator[Received]:
     except KeyboardInterrupt as stop:
         if isinstance(stop, Stopped) or received.number is None:
             raise
-        raise Stopped(text, received.number) from None  # Ray made another exception of it
+        raise Stopped(text, received.number) from None  # Ray turned it into another exception
 
 
 @contextmanager

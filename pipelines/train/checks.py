@@ -17,7 +17,7 @@ from longtake.pipelines.train.split import check_same
 
 BEGUN = "training.json"  # in `work`
 MEMORIES = ("cam", "apm")  # parts of a bundle
-# Of `memory`: a training may get longer, and what is measured and saved on the way is not what is trained.
+# Fields of `memory` that may change: the length of a training, and what is measured and saved along the way.
 FREE = ("loop.steps", "loop.gate_every", "loop.checkpoint_s", "held_out")
 
 
@@ -65,7 +65,7 @@ def record_begin(conf: TrainConf) -> None:
 
 
 def _begun_by(conf: TrainConf) -> dict[str, Any]:
-    """The settings that clips, checkpoints and the bundle depend on: a restart must have the same."""
+    """The settings that clips, checkpoints and the bundle depend on: a restart must have the same ones."""
     started_from = () if conf.fresh else MEMORIES
     weights = {name: hash_of(bundle_path(conf.bundle) / name) for name in (*NEEDED, *started_from)}
     own = {f"memory.{name}": value for name, value in flatten(conf.memory).items() if name not in FREE}

@@ -95,7 +95,7 @@ def _report(rows: Sequence[dict[str, Any]]) -> None:
 
 def _cut(cutting: Cutting, videos: Sequence[Listed]) -> list[dict[str, Any]]:
     """A row for every video; clips of an earlier attempt are kept, files that it left incomplete are not."""
-    # Not above: it imports torch and transformers, and checks of a training need none of them.
+    # Not at the top: it imports torch and transformers, and checking a training needs neither.
     from longtake.pipelines.train.clips import ClipFolder, clip_file, encode_clips
 
     folder = cutting.folder / "clips"

@@ -1,6 +1,6 @@
-"""Forms as clients send them. What is not whole or not UTF-8 is refused, not guessed.
+"""Forms as clients send them. One that is incomplete or not UTF-8 is refused; nothing is guessed.
 
-Starlette's own parser takes the unescaped bytes of a form for Latin-1: `curl -d 'prompt=...'` sends UTF-8.
+Starlette's own parser takes the unescaped bytes of a form for Latin-1, but `curl -d 'prompt=...'` sends UTF-8.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ async def read_urlencoded(request: Request) -> Fields:
 
 
 async def read_multipart(request: Request) -> Fields:
-    """As `read_urlencoded`, of a form in parts."""
+    """Like `read_urlencoded`, for a form in parts."""
     body = await request.body()
     try:
         form = await request.form(max_files=1, max_fields=MAX_FIELDS)

@@ -25,7 +25,7 @@ DESCRIPTIONS = {
     "`invalid_json`, `invalid_form` or `missing_body`.",
     401: "The API key is missing or unknown. `missing_api_key` or `invalid_api_key`.",
     403: "The host, address or origin is not allowed. `host_not_allowed`, `address_not_allowed`, `origin_not_allowed`.",
-    404: "The video, its part or the model does not exist. `video_not_found`, `not_found` or `model_not_found`.",
+    404: "The video, part or model does not exist. `video_not_found`, `not_found` or `model_not_found`.",
     409: "Not possible in the video's state: `video_not_ready` with `Retry-After`; `video_failed` or `video_finished`, "
     "which no retry changes.",
     412: "The file is not the one that `If-Match` or `If-Unmodified-Since` names. `precondition_failed`.",
@@ -35,7 +35,7 @@ DESCRIPTIONS = {
     429: "Too many requests, videos or connections; the message says whose limit it is. `rate_limit_exceeded`, "
     "`too_many_videos`, `queue_full` or `too_many_streams`.",
     500: "The video failed. `generation_failed` or `storage_failed`.",
-    503: "The endpoint starts or stops. `service_unavailable` or `interrupted`.",
+    503: "The endpoint is starting or stopping. `service_unavailable` or `interrupted`.",
 }
 HEADERS: dict[int, dict[str, Any]] = {
     401: {"WWW-Authenticate": {"description": "Bearer", "schema": {"type": "string"}}},
@@ -121,7 +121,7 @@ def schemas() -> dict[str, Any]:
 
 
 def _nullable(field: dict[str, Any]) -> dict[str, Any]:
-    """A field that may be null: that is absence."""
+    """A field that may be null, which counts as absent."""
     kinds = field.get("anyOf", [])
     if "type" not in field and "const" not in field and "enum" not in field and not kinds:
         return field  # it may be anything
@@ -139,7 +139,7 @@ def _form_schema(schema: dict[str, Any]) -> dict[str, Any]:
     fields = {"video[id]" if name == "video" else name: _text_field(one) for name, one in schema["properties"].items()}
     required = ["video[id]" if name == "video" else name for name in schema["required"]]
     if "anyOf" in schema["properties"].get("prompt", {}):
-        fields["prompt"]["description"] += " In a form the list is a text in JSON."
+        fields["prompt"]["description"] += " In a form the list is written as JSON."
     return {**schema, "title": f"{schema['title']}Form", "properties": fields, "required": required}
 
 

@@ -77,19 +77,19 @@ async def sync_video(request: Request, service: Service, owner: Owner) -> Respon
 @router.get(
     "/{video_id}/stream",
     response_class=Response,
-    responses=file_of("Fragmented mp4. While it is made it has no length, no ETag and no ranges.", MP4),
+    responses=file_of("Fragmented mp4. While it is being generated, it has no length, no ETag and no ranges.", MP4),
 )
 async def stream_video(request: Request, take: OwnTake, service: Service, from_fragment: FromFragment = 0) -> Response:
     """Fragmented mp4 from the first fragment on, each as soon as it is final; every client gets the same bytes. If
-    the video has failed, or fails or is deleted meanwhile, the connection ends before the last chunk of the response. A
-    finished video is a file, which supports range requests."""
+    the video has failed, or fails or is deleted before its end, the connection ends before the last chunk of the
+    response. A finished video is a file, which supports range requests."""
     return await _stream(request, service, take, FRAGMENT, from_fragment)
 
 
 @router.get(
     "/{video_id}/preview",
     response_class=Response,
-    responses=file_of("Fragmented mp4. While it is made it has no length, no ETag and no ranges.", MP4),
+    responses=file_of("Fragmented mp4. While it is being generated, it has no length, no ETag and no ranges.", MP4),
 )
 async def stream_preview(
     request: Request, take: OwnTake, service: Service, from_fragment: FromFragment = 0
@@ -147,7 +147,7 @@ async def _stream(request: Request, service: VideoService, take: Take, kind: Kin
         if take.is_active:  # the engine starts, stops or has failed: the fragments so far are not the whole video
             raise unavailable(service.engine.state)
     count = 0 if take.is_active else await num_fragments(service, take, kind)
-    is_part = take.error is not None and first < count  # the rest will never be there: it ends as if it failed now
+    is_part = take.error is not None and first < count  # the rest will never come: it ends as if it failed now
     if take.is_active or is_part:
         check_match(request, None)
         if request.method == "HEAD":

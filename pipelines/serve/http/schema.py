@@ -53,7 +53,7 @@ class ClientRequest(RequestModel):
 
     @property
     def warnings(self) -> list[str]:
-        """What this says that would change the video if it stood elsewhere."""
+        """About fields that would change the video if they stood elsewhere."""
         return ["extra_body is ignored: its fields belong beside prompt."] if self.extra_body else []
 
 

@@ -58,7 +58,7 @@ class StreamPlace:
 
 
 def has_share(held: int, wanted: int, free: int) -> bool:
-    """Whether one that holds some of a common stock can have more of it: no more than is left free for the others."""
+    """Whether an owner of part of a shared stock can have more of it: no more in all than is left free for others."""
     return held + wanted <= free
 
 

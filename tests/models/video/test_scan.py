@@ -32,4 +32,4 @@ def test_of_parts_that_do_not_decode_only_the_first_is_kept():
     scan = Scan()
     for reason in ("first", "second"):
         scan.fail(av.InvalidDataError(1, reason))
-    assert scan.notes() == ["it is damaged: parts left out 2, the first one: first"]
+    assert scan.notes() == ["it is damaged: parts left out 2, first error: first"]

@@ -38,14 +38,14 @@ def test_a_job_in_which_nothing_moves_says_so(monkeypatch):
     ("tally", "text", "code"),
     [
         (Tally(total=6, done=6), "6 videos made, 0 failed, 0 already finished", 0),
-        (Tally(total=2, failed=2), "0 videos made, 2 failed, 0 already finished; retry_failed=true makes", 3),
+        (Tally(total=2, failed=2), "0 videos made, 2 failed, 0 already finished; retry_failed=true tries", 3),
         (Tally(total=2, failed_before=2), "0 failed, 2 failed in an earlier run, 0 already finished; retry_failed=", 3),
         (
             Tally(total=9, skipped=9, outdated=3),
             "9 already finished, 3 kept although their rows changed or are gone",
             0,
         ),
-        (Tally(total=3, done=3, flagged=1, unknown=2), "1 break a quality limit, 2 with words that the bundle", 0),
+        (Tally(total=3, done=3, flagged=1, unknown=2), "1 breaks a quality limit, 2 with words that the bundle", 0),
     ],
 )
 def test_the_end_counts_every_row_and_hides_no_failure(tally, text, code):

@@ -98,7 +98,7 @@ def test_a_finished_row_that_became_invalid_is_refused_with_its_reason(tmp_path)
     write(tmp_path, ROWS)
     make_all(tmp_path)
     write(tmp_path, [ROWS[0], {**ROWS[1], "num_frames": -4}, *ROWS[2:]])
-    with pytest.raises(ValueError, match=r"\(v1 from p.jsonl:2\); 1 invalid rows: p.jsonl:2: num_frames=-4"):
+    with pytest.raises(ValueError, match=r"\(v1 from p.jsonl:2\); 1 invalid row: p.jsonl:2: num_frames=-4"):
         survey_of(tmp_path)[0].read()
 
 

@@ -103,7 +103,7 @@ def test_a_name_with_brackets_is_no_glob_when_there_is_such_a_file(tmp_path):
         (
             {"a.csv": b"prompt,id,id\n"},
             "",
-            "a.csv cannot be read: it has two columns id; its columns are: prompt, id, id",
+            "a.csv cannot be read: it has two columns named id; its columns are: prompt, id, id",
         ),
         (
             {"a.csv": b"prompt\xe9\n"},
@@ -192,7 +192,7 @@ def test_a_bad_row_of_csv_is_a_reason_and_the_next_row_is_read(tmp_path):
 
 def test_a_field_of_csv_without_end_does_not_fill_the_memory(tmp_path):
     rows = _rows(tmp_path / "a.csv", b'prompt\n"' + b"a\n" * 600_000)
-    reason = "the row is not valid CSV: field larger than field limit (1048576), and takes the lines to 524290 along"
+    reason = "the row is not valid CSV: field larger than field limit (1048576); lines up to 524290 are lost with it"
     assert rows[0] == (2, None, reason)
 
 
@@ -218,7 +218,7 @@ def test_columns_of_parquet_keep_their_names_and_missing_values(tmp_path):
 def test_a_column_of_parquet_of_another_type_is_a_reason_in_each_row(tmp_path):
     rows = _rows(tmp_path / "a.parquet", _parquet({"prompt": [b"\xff", None], "id": ["x", "y"]}))
     assert rows == [
-        (1, {"id": "x"}, "prompt=b'\\xff' is neither a text nor a number, but of the type bytes"),
+        (1, {"id": "x"}, "prompt=b'\\xff' is neither text nor a number, but of type bytes"),
         (2, {"prompt": None, "id": "y"}, None),
     ]
 

@@ -68,10 +68,10 @@ def test_lines_are_counted_from_the_first_one_of_the_file(tmp_path):
 def test_a_table_of_videos_is_separated_in_the_same_ways_and_names_each_column_once():
     assert videos("a.csv", b"path;prompt\nx.mp4;a, b\n") == [{"path": "x.mp4", "prompt": "a, b"}]
     assert videos("a.csv", b"\nfile_name\ttext \nx.mp4\tb\n") == [{"file_name": "x.mp4", "text": "b"}]
-    with pytest.raises(ValueError, match="two columns prompt"):
+    with pytest.raises(ValueError, match="two columns named prompt"):
         videos("a.csv", b"path,prompt,prompt\nx.mp4,a,b\n")
     (row,) = videos("a.jsonl", b'{"path": "x.mp4", "path": "y.mp4"}\n')
-    assert row == "the line is not JSON: 'path' stands in it twice"
+    assert row == "the line is not JSON: 'path' appears twice"
 
 
 @pytest.mark.report("C10")
@@ -79,11 +79,11 @@ def test_a_line_that_is_no_row_says_where_and_what_to_do(tmp_path):
     rows = _requests(
         tmp_path / "a.jsonl", b'[\n{"prompt": "a", "seed": 1},\n{"prompt": "b", "seed": 2, "seed": 3}\n]\n'
     )
-    advice = "(a file that is one list or object is not read: write one object a line)"
+    advice = "(a file that is one list or object cannot be read: write one object per line)"
     assert rows == [
         (1, f"the line is not JSON: Expecting value, at character 3 {advice}"),
         (2, "the line is not JSON: Extra data, at character 27"),
-        (3, "the line is not JSON: 'seed' stands in it twice"),
+        (3, "the line is not JSON: 'seed' appears twice"),
         (4, "the line is not JSON: Expecting value, at character 1"),
     ]
 
@@ -178,10 +178,10 @@ def test_bytes_that_are_no_text_are_refused():
 
 @pytest.mark.report("C10")
 def test_a_quote_that_is_not_closed_is_a_row_with_a_reason_for_prompts_and_videos():
-    reason = "the row is not valid CSV: unexpected end of data, and takes the lines to 4 along"
+    reason = "the row is not valid CSV: unexpected end of data; lines up to 4 are lost with it"
     assert videos("a.csv", b'path,prompt\na.mp4,"x\nb.mp4,y\nc.mp4,z\n') == [reason]
     assert videos("a.csv", b"path,prompt\na.mp4\nb.mp4,y\n") == [
-        "the row has 1 columns, the header 2",
+        "the row has 1 column, the header 2",
         {"path": "b.mp4", "prompt": "y"},
     ]
 
@@ -201,7 +201,7 @@ def test_a_parquet_of_videos_has_texts_and_each_column_once(tmp_path):
 
     (row,) = videos("a.parquet", table([[b"a.mp4"], [Decimal(3)]], ["path", "seed"]))
     assert row == {"path": "a.mp4", "seed": 3}
-    with pytest.raises(ValueError, match="^it has two columns prompt; its columns are: path, prompt, prompt$"):
+    with pytest.raises(ValueError, match="^it has two columns named prompt; its columns are: path, prompt, prompt$"):
         videos("a.parquet", table([["a"], ["b"], ["c"]], ["path", "prompt", "prompt"]))
 
 
@@ -215,5 +215,5 @@ def test_a_row_without_a_file_is_the_same_wherever_it_is_read(tmp_path, monkeypa
     assert list(rows) == list(list_videos("t.jsonl"))
     assert {row.path: row.reason for row in rows if row.reason} == {
         "t.jsonl, row 1": "it has no path and no file_name; its columns are prompt",
-        "a.mp4": "prompt=['x', 'y'] is not a text",
+        "a.mp4": "prompt=['x', 'y'] is not text",
     }

@@ -82,7 +82,7 @@ def test_pipes_and_links_to_folders_are_no_files(tmp_path):
     (tmp_path / "lost.mp4").symlink_to("nowhere.mp4")
     found = find_videos(place_of(str(tmp_path)))
     assert set(found.files) == {"a.mp4", "lost.mp4"} and found.passed_over == (
-        "2 files passed over, no videos by name or content: 2 no file"
+        "2 files skipped, not videos by name or content: 2 no file"
     )
     for name, reason in (
         ("pipe.mp4", "a pipe or a device"),

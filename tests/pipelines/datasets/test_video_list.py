@@ -96,7 +96,7 @@ def test_a_videofolder_says_what_its_videos_show(tmp_path, kind):
     write(path, **({"orient": "records", "lines": True} if kind == "jsonl" else {"index": False}))
     found = list_videos(str(tmp_path))
     (video,) = found
-    assert found.notes == [f"1 videos in the folder skipped: not listed in metadata.{kind}"]
+    assert found.notes == [f"1 video in the folder skipped: not listed in metadata.{kind}"]
     assert (video.path, video.prompt, video.seed) == ("a.mp4", "a ring", 3) and content(video) == b"a.mp4"
 
 
@@ -207,7 +207,7 @@ def test_rows_of_one_video_with_two_captions_stay_and_exact_repetitions_are_merg
     (tmp_path / "list.csv").write_text("path,prompt\na.mp4,a ring\na.mp4,a circle\na.mp4,a ring\n")
     found = list_videos(str(tmp_path / "list.csv"))
     assert [video.prompt for video in found] == ["a ring", "a circle"]
-    assert found.notes == ["1 rows repeat another one in every column: duplicates are dropped"]
+    assert found.notes == ["1 row repeats another one in every column: duplicates are dropped"]
 
 
 def test_a_folder_that_is_named_manifest_makes_no_bulk_job(tmp_path):

@@ -48,7 +48,7 @@ export async function send(method, path, body) {
   return response.status === 204 ? null : response.json().catch(() => { throw new Offline(); });
 }
 
-/** The response of this media type. An endpoint that starts or stops says so, never that a video is missing. */
+/** The response of this media type. A starting or stopping endpoint says so, and never that a video is missing. */
 async function ask(path, type, options) {
   let response;
   try {

@@ -33,7 +33,7 @@ def test_a_whole_number_is_exact():
         (b"[" * 100_000, "it is nested too deeply"),
         (b"[1]", "it is a list"),
         (b'"a"', "it is a string"),
-        (b"true", "it is a truth value"),
+        (b"true", "it is a boolean"),
         (b"null", "it is null"),
         (b"1.5", "it is a number"),
     ],
