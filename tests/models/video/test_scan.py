@@ -25,7 +25,7 @@ def test_a_first_look_keeps_less_than_100_bytes_of_each_frame():
             tracemalloc.stop()
 
     kept(10)  # what is made once
-    assert kept(1500) - kept(500) < 100 * 1000
+    assert kept(600) - kept(200) < 100 * 400
 
 
 def test_of_parts_that_do_not_decode_only_the_first_is_kept():

@@ -584,7 +584,7 @@ def _is_up(url):
         return False
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 @pytest.mark.xdist_group("mlflow server")
 def test_a_server_that_hangs_for_a_while_gets_everything_later(mlflow_server, tmp_path, caplog, capfd, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")

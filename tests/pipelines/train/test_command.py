@@ -170,7 +170,7 @@ def test_real_videos_end_in_a_bundle_with_a_memory_of_its_own(random_bundle, tmp
         "sheets/step-000004.png",
     ]
     stamps = {file: file.stat().st_mtime_ns for file in (work / "clips").iterdir()}
-    again = conf_of(table, random_bundle, work, f"out={out}")
+    again = conf_of(table, random_bundle, work, f"out={out}", "memory.loop.learning_rate=1e-3")
     train, held_out = prepare(cutting_of(again), check(again).videos)  # a restart would continue: existing files stay
     assert len(train) == 2 and len(held_out) == 1
     assert stamps == {file: file.stat().st_mtime_ns for file in (work / "clips").iterdir()}

@@ -54,7 +54,7 @@ def test_the_finished_part_of_a_failed_video_does_not_look_whole(desk, path):
 @pytest.mark.report("A3")
 def test_a_video_that_has_lost_a_file_is_still_there(desk):
     answer = desk.get(f"/v1/videos/{desk.add(fragments=3).id}/content?variant=thumbnail")
-    assert refusal(answer) == NOT_FOUND and "has lost its thumbnail.jpg" in answer.json()["error"]["message"]
+    assert refusal(answer) == NOT_FOUND and "no longer has its thumbnail.jpg" in answer.json()["error"]["message"]
 
 
 @pytest.mark.report("A14")
