@@ -108,7 +108,7 @@ def _look(prepared: PreparedJob, survey: Survey) -> Resumption:
     if survey.unused:
         logger.warning("prompts=%s: columns not used: %s", prepared.conf.prompts, survey.unused)
     if survey.invalid.num:
-        logger.warning("%d invalid rows: %s", survey.invalid.num, survey.invalid)
+        logger.warning("%s", survey.invalid.counted)
     if len(found.outdated):
         fate = "stay as they are" if prepared.conf.changed is Changed.KEEP else "are made again or deleted"
         logger.warning("%s; they %s (changed=%s)", survey.outdated(found), fate, prepared.conf.changed.value)

@@ -31,6 +31,11 @@ class InvalidRows:
         if len(self._first) < REASONS:
             self._first.append(text)
 
+    @property
+    def counted(self) -> str:
+        """All of it in words."""
+        return f"{self.num} invalid {'row' if self.num == 1 else 'rows'}: {self}"
+
     def __str__(self) -> str:
         more = self.num - len(self._first)
         return "; ".join([*self._first, *([f"and {more} more"] if more else [])])
@@ -78,7 +83,7 @@ class Survey:
             )
         found = resume(finished, _numpy(self.ids), _numpy(self.requests), self._conf.changed, self._conf.retry_failed)
         if self._conf.changed is Changed.REFUSE and len(found.outdated):
-            invalid = f"; {self.invalid.num} invalid rows: {self.invalid}" if self.invalid.num else ""
+            invalid = f"; {self.invalid.counted}" if self.invalid.num else ""
             raise ValueError(f"prompts={self._conf.prompts}: {self.outdated(found)}{invalid}. {ADVICE}")
         if self._conf.changed is Changed.REMAKE and len(found.outdated) and self._doubtful.num:
             rule = "changed=remake deletes nothing while rows that may be theirs are invalid"

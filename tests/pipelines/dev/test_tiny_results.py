@@ -158,6 +158,7 @@ def test_blur_takes_sharpness_from_edges_and_grain_on_a_flat_surface_gives_them_
     assert edge_sharpness((true + grain).clip(0, 255).astype(np.uint8)[:1], true[:1]) == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.chaos  # nothing is killed, but it takes half a minute
 def test_the_command_makes_videos_measures_them_and_keeps_what_people_wrote(random_bundle, tmp_path, monkeypatch):
     monkeypatch.setattr(tiny_results, "MANY", ("base.num_inference_steps=2",))
     # Two threads that wait for each other on a busy core take 20 times longer than one.

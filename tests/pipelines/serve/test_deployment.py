@@ -89,7 +89,7 @@ def test_the_openai_client_goes_through_the_proxy(url):
 
 
 def test_a_stream_comes_piece_by_piece_and_a_late_joiner_gets_the_same(client):
-    video_id = post(client)
+    video_id = post(client, num_frames=120)
 
     def watch():
         with client.stream("GET", f"/v1/videos/{video_id}/stream") as answer:
@@ -135,7 +135,7 @@ def test_events_come_as_they_happen(client):
 
 def test_closing_a_sync_request_frees_the_actors_within_two_seconds(client):
     wait_for(lambda: idle(client), 30)
-    body = {"prompt": PROMPT, "num_frames": 400}
+    body = {"prompt": PROMPT, "num_frames": 2000}
     with httpx2.Client(base_url=client.base_url, timeout=60) as gone, gone.stream(
         "POST", "/v1/videos/sync", json=body
     ) as answer:  # fmt: skip
@@ -209,6 +209,7 @@ def test_the_proxy_has_the_limits_of_the_front_door_and_no_paths_of_its_own(clie
     assert client.get("/health", headers={b"x-request-id": b"\xff\xfe"}).status_code == 200
 
 
+@pytest.mark.chaos
 def test_a_replica_that_is_killed_is_started_again_and_its_streams_go_on_with_the_same_bytes(client, ray_cluster):
     import ray
 
@@ -330,6 +331,7 @@ def poll(url):
     "number, code", [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.chaos)]
 )
 @pytest.mark.slow
+@pytest.mark.xdist_group("command")  # a process of its own, as the group of the endpoint is the longest
 @pytest.mark.report("A3")
 def test_the_command_prints_its_url_alone_serves_and_stops_in_order(tmp_path, number, code):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

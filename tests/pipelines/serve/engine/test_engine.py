@@ -591,9 +591,8 @@ def test_an_idle_engine_costs_nothing_and_an_asked_one_answers_at_once(shared):
     assert time.monotonic() - began < 2
 
 
-# Both couplings: `make chaos`.
-@pytest.mark.slow
-@pytest.mark.parametrize("coupling", [Coupling.SYMMETRIC, pytest.param(Coupling.CAUSAL, marks=pytest.mark.chaos)])
+@pytest.mark.chaos
+@pytest.mark.parametrize("coupling", Coupling)
 def test_a_driver_that_is_killed_in_the_middle_ends_with_the_same_bytes(ray_cluster, tmp_path, coupling):
     env = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address, "PYTHONPATH": str(ROOT)}
 
