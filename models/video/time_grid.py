@@ -25,6 +25,7 @@ MIN_FPS, MAX_FPS = Fraction(1, 100), Fraction(1000)  # what an mp4 takes
 MAX_GRID_FPS = Fraction(240)
 MAX_HOLD_S = 3600.0
 MAX_SHIFT_S = 0.1  # of any frame: at a low rate, half a frame is long enough to be noticed
+MAX_BACK = 0.1  # of the steps between frames: more are no glitches
 MAX_LATE = 0.02  # share of the frames
 UNKNOWN_HOLD_S = 1.0  # at most, for a last frame of unknown length
 USUAL = tuple(
@@ -92,10 +93,14 @@ def _forward(
     """Seconds from the first frame on, by rule 1; what was changed; and whether the clock is still the input's."""
     known = np.array([np.nan if time is None else time for time in times], np.float64)
     found = np.flatnonzero(~np.isnan(known))
+    notes = []
+    back = np.diff(known[found]) < 0
+    if back.sum() > 1 and back.mean() > MAX_BACK:  # AVI, ASF and MXF have times of decoding, which B-frames reorder
+        known[found] = np.sort(known[found])
+        notes.append(f"its timestamps are those of decoding: {int(back.sum())} of {len(known)} out of order, sorted")
     steps = np.diff(known[found]) / np.diff(found)
     forward = steps[(steps > 0) & (steps <= MAX_HOLD_S)]
     usual = float(np.median(forward)) if len(forward) else float(1 / (rates[0] if rates else FALLBACK_FPS))
-    notes = []
     if not len(forward):
         notes.append(f"its frames have no timestamps: {_text(Fraction(usual) ** -1)} fps assumed")
         return np.arange(len(known)) * usual, notes, False

@@ -253,7 +253,9 @@ def _table(rows: Sequence[VideoRow]) -> pa.Table:
 
 def _parquet(table: pa.Table) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
+    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+        if len(table):  # Hugging Face's reader fails at a row group without rows
+            writer.write_table(table)
     data: bytes = sink.getvalue().to_pybytes()
     return data
 

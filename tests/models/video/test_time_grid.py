@@ -123,3 +123,12 @@ def test_a_single_frame_is_one_frame_for_as_long_as_its_file_says():
 def test_no_frames_have_no_rate():
     with pytest.raises(ValueError, match="0 frames"):
         time_grid([], None, [Fraction(25)])
+
+
+@pytest.mark.report("C2")
+def test_times_of_decoding_are_put_in_order():
+    """What AVI says of H.264 with B-frames, whose frames come in the order in which they are shown."""
+    order = [0, 4, 2, 1, 3, 8, 6, 5, 7, 12, 10, 9, 11]
+    grid = time_grid([place / 25 for place in order], 1 / 25, [Fraction(25)])
+    assert (grid.fps, grid.counts) == (25, (1,) * len(order))
+    assert any("of decoding" in note for note in grid.notes)

@@ -12,6 +12,7 @@ import pytest
 from longtake.pipelines.bulk.folder import DATA_FILES
 from longtake.pipelines.bulk.paths import video_path
 from longtake.pipelines.bulk.settings import Format
+from longtake.pipelines.datasets.finished import digests_of
 from longtake.pipelines.datasets.layouts import (
     delete_videos,
     file_of,
@@ -228,6 +229,15 @@ def test_a_dataset_that_grew_is_read_whole_again(tmp_path, datasets, format):
     for ids in ("a", "abc"):
         make(tmp_path, ids, format)
         assert len(datasets.load_dataset(str(tmp_path))["train"]) == len(ids)
+
+
+@pytest.mark.report("C12")
+def test_a_part_of_the_manifest_without_rows_hinders_no_reader(tmp_path, datasets):
+    manifest = Manifest(Store(tmp_path))
+    for ids in ("ab", "abc"):  # two parts, the second one with c alone
+        make(tmp_path, ids, Format.MP4)
+    manifest.forget(digests_of(["c"]))
+    assert [row["id"] for row in datasets.load_dataset(str(tmp_path))["train"]] == ["a", "b"]
 
 
 def test_a_card_of_the_user_stays(tmp_path):
