@@ -1,4 +1,4 @@
-"""How long each kind of call usually takes, so that a much slower one can be reported."""
+"""The usual time of each kind of call, so that a much slower one can be reported."""
 
 from collections import defaultdict, deque
 from collections.abc import Hashable

@@ -24,7 +24,7 @@ SAME_SHAPE = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """How a stored picture becomes upright: transposed first, then mirrored. `exact` is false for odd angles."""
+    """The turn that makes a picture upright: transposed first, then mirrored. `exact` is false for odd angles."""
 
     transposed: bool = False
     rows_reversed: bool = False
@@ -42,7 +42,7 @@ class Turn:
 
 
 def side_data(frame: VideoFrame, kind: Type, stream: VideoStream) -> bytes | None:
-    """What FFmpeg keeps beside the pixels, if the frame has it."""
+    """The data of one kind that FFmpeg keeps beside the pixels; None without it."""
     # PyAV 18.1 frees names in side data twice, which causes a crash later. Only these two decoders give names.
     if stream.codec_context.name in ("png", "apng"):
         return None

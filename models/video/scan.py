@@ -143,7 +143,7 @@ class Scan:
         return self.lengths[-1] if believed else None
 
     def notes(self) -> list[str]:
-        """What is dropped, guessed or converted, except for times. Each line is a kind, a colon, and numbers."""
+        """A line for each thing dropped, guessed or converted, except for times: a kind, a colon, and numbers."""
         lines = list(self._said)
         if len(self._sizes) > 1:
             (width, height), num_others = self.size, len(self.times) - self._sizes[self.size]

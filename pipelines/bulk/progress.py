@@ -66,7 +66,7 @@ def summary(out: str, tally: Tally) -> str:
 
 
 def stopped(out: str, tally: Tally) -> str:
-    """How far a job got that was told to stop."""
+    """The progress of a job that was told to stop, in words."""
     failed = tally.failed + tally.failed_before
     but = f", {failed} {'row' if failed == 1 else 'rows'} failed" if failed else ""
     return f"out={out}: {tally.finished - failed} of {tally.total} videos are finished{but}; run the same command again"

@@ -1,4 +1,4 @@
-"""What a job has to do: its rows compared with those that earlier runs have finished.
+"""The work of a job: its rows compared with those that earlier runs have finished.
 
 1. A finished row is recognized by its id. It is up to date if it was made from what its row asks for now.
 2. A finished video whose row asks for something else is *changed*; one whose id no row has any more is *gone*. The

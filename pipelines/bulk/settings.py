@@ -25,7 +25,7 @@ class Format(StrEnum):
 
 
 class Changed(StrEnum):
-    """What happens to finished videos whose rows ask for something else now, or are gone."""
+    """The fate of finished videos whose rows ask for something else now, or are gone."""
 
     REFUSE = "refuse"  # refuse the job, naming them
     REMAKE = "remake"  # the former are made again, the latter deleted

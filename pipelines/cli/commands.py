@@ -210,7 +210,7 @@ def ablate(args: argparse.Namespace) -> Work:
 
 
 def watched(args: argparse.Namespace) -> AbstractContextManager[None]:
-    """What a command shows while it runs, and during its check, which reads and loads much."""
+    """The lines that a command shows during its check, which reads and loads much, and while it runs."""
     from longtake.pipelines.terminal.session import session, warnings_only
 
     if args.name in JOBS or getattr(args, "runner", None) == "ray":

@@ -151,7 +151,7 @@ def _build(cls: type[P], data: Mapping[Any, Any], at: str) -> P:
 
 
 def _or_none(hint: Any) -> str:
-    """How to say "none", for a setting that may be absent."""
+    """Advice on writing "none", for a setting that may be absent."""
     return ", or null for none" if type(None) in typing.get_args(hint) else ""
 
 

@@ -119,7 +119,7 @@ class Manifest:
         return sum(self._compact(waiting[i : i + PART_ROWS]) for i in range(0, len(waiting), PART_ROWS))
 
     def finished(self) -> Finished:
-        """What the finished rows were made from, and their places."""
+        """The requests that the finished rows were made from, and their places."""
         waiting = list(self._records())
         batches = []
         for path in self._part_paths():

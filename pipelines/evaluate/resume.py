@@ -1,4 +1,4 @@
-"""Which videos of a list are to be measured, given the rows that an evaluation has.
+"""The videos of a list that are to be measured, given the rows that an evaluation has.
 
 1. A row describes a video as it was: its file, prompt, seed and borders (`made_from`). If one of them has changed, the
    video is measured again.

@@ -44,6 +44,6 @@ def load_evaluate(path: str | Path | None = None, overrides: Sequence[str] = ())
 
 
 def measurement_settings(conf: EvaluateConf, flow: str, clip_sha256: str | None = None) -> dict[str, object]:
-    """What metrics depend on beside the videos; a restart must have the same."""
+    """The settings, and the networks, that metrics depend on beside the videos; a restart must have the same."""
     own = {"flow": flow, "size": conf.size, "clip": conf.clip, "manifest": conf.manifest}
     return own if clip_sha256 is None else {**own, "clip_sha256": clip_sha256}

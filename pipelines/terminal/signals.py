@@ -126,17 +126,12 @@ def delayed_signals() -> Iterator[None]:
 @contextmanager
 def _handled(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     """Handles the signals that are not ignored. Only the main thread is interrupted."""
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {number: signal.getsignal(number) for number in STOPS}
-    try:
-        for number, handler in before.items():
-            if handler is not signal.SIG_IGN:
-                signal.signal(number, handle)
+    with restored_signals():
+        if threading.current_thread() is threading.main_thread():
+            for number in STOPS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    signal.signal(number, handle)
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -145,10 +140,8 @@ def restored_signals() -> Iterator[None]:
 
     Ray Train takes SIGINT and keeps it afterwards: the next Ctrl-C would be lost.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before: dict[int, Any] = {number: signal.getsignal(number) for number in STOPS}
+    is_main = threading.current_thread() is threading.main_thread()
+    before: dict[int, Any] = {number: signal.getsignal(number) for number in STOPS} if is_main else {}
     try:
         yield
     finally:

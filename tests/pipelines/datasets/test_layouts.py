@@ -33,7 +33,7 @@ SIZE = 6  # videos of a shard
 def datasets(tmp_path_factory):
     """Hugging Face's library, without the network."""
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": str(tmp_path_factory.mktemp("cache"))}
-    library = pytest.importorskip("datasets")
+    library = pytest.importorskip("datasets", reason="datasets is not installed: it is in the dev extra")
     library.disable_progress_bars()
     return library
 
@@ -153,7 +153,7 @@ def test_a_videofolder_of_a_single_video_is_read_too(tmp_path, datasets):
 
 @pytest.mark.report("C13")
 def test_shards_are_read_whole_by_both_readers(tmp_path, datasets):
-    webdataset = pytest.importorskip("webdataset")
+    webdataset = pytest.importorskip("webdataset", reason="webdataset is not installed: it is in the dev extra")
     prompts = make(tmp_path / "out", REPORTED + SPLITS + OTHERS, Format.WEBDATASET, failed=["bad"])
     shards = sorted(map(str, (tmp_path / "out" / "shards").iterdir()))
     theirs = list(webdataset.WebDataset(shards, shardshuffle=False).decode())
