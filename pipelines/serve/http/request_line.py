@@ -52,12 +52,12 @@ class RequestLine:
         self._paths = [(compile_path(path)[0], frozenset(names)) for path, names in fixed_first]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"]
-        if scope["type"] == "websocket" and path != SOCKET:
+        if scope["type"] == "websocket" and scope["path"] != SOCKET:
             raise ApiError(404, "not_found", "There is no WebSocket at this URL.")
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        path = scope["path"]
         if path.endswith("/") and path != "/":
             path = path[:-1]
             scope = {**scope, "path": path, "raw_path": scope.get("raw_path", b"").removesuffix(b"/")}

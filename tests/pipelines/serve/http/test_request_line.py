@@ -1,5 +1,7 @@
 """Methods of paths: HEAD, OPTIONS, and refusals that name the methods there are."""
 
+import asyncio
+
 import pytest
 
 from tests.support.http_asks import Desk, refusal
@@ -55,6 +57,20 @@ def test_head_has_the_headers_of_get_and_no_body(desk):
         get, head = desk.get(path), desk.ask("HEAD", path)
         assert (head.status_code, head.content) == (get.status_code, b""), path
         assert dict(head.headers) == dict(get.headers), path
+
+
+def test_the_app_starts_and_stops_with_its_server(desk):
+    """As Serve asks for it: an error would end the replica."""
+    messages, sent = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}], []
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message["type"])
+
+    asyncio.run(desk.app({"type": "lifespan", "state": {}}, receive, send))
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
 def test_a_slash_at_the_end_makes_no_difference(desk):
