@@ -328,6 +328,8 @@ def test_a_prompt_that_only_looks_like_a_list_stays_a_text():
         ({"data": {"prompt": PROMPT, "num_frames": "x"}}, "num_frames"),
         ({"data": {"prompt": ["a", "a"]}}, "prompt"),
         ({"data": {"prompt": "a", "prompt[x]": "a"}}, "prompt"),
+        ({"data": {"prompt": '[{"from_frame": 0, "prompt": "a", "prompt": "b"}]'}}, "prompt"),
+        ({"data": {"prompt": '[{"from_frame": 0, "from_frame": 0, "prompt": "b"}]'}}, "from_frame"),
         ({"files": {"prompt": ("p.txt", b"a")}}, "prompt"),
         ({"data": {"prompt": "a"}, "files": {"input_reference": ("p.png", b"a")}}, "input_reference"),
     ],
