@@ -134,13 +134,19 @@ def test_an_unknown_method_is_refused_with_those_there_are(door, method):
 
 
 @pytest.mark.report("A10")
-@pytest.mark.parametrize("coding", ["gzip, chunked", "gzip", "chunked, chunked"])
-def test_a_body_in_another_coding_is_refused(door, coding):
+@pytest.mark.parametrize(
+    ("coding", "expected"),
+    [
+        ("gzip, chunked", (501, "unknown_coding")),
+        ("gzip", (501, "unknown_coding")),
+        ("chunked, chunked", (400, "invalid_request")),
+    ],
+)
+def test_a_body_in_another_coding_is_refused(door, coding, expected):
     with closing(socket.create_connection(door)) as connection:
         head = f"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {coding}\r\n\r\n"
         connection.sendall(f"{head}1\r\na\r\n0\r\n\r\n".encode())
-        status, code = refusal(connection)
-    assert (status, code) in ((501, "unknown_coding"), (400, "invalid_request"))
+        assert refusal(connection) == expected
 
 
 @pytest.mark.report("A10")
