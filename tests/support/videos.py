@@ -82,6 +82,24 @@ def video(
     return io.BytesIO(file.getvalue())
 
 
+def without(file: io.BytesIO, container: str, lost: Sequence[int]) -> io.BytesIO:
+    """A file with the packets of the first stream of another one, but for those with the numbers `lost`."""
+    left = io.BytesIO()
+    with av.open(io.BytesIO(file.getvalue())) as whole, av.open(left, "w", format=container) as out:
+        stream = out.add_stream_from_template(whole.streams[0])
+        for i, packet in enumerate(packet for packet in whole.demux(whole.streams[0]) if packet.size):
+            if i not in lost:
+                packet.stream = stream
+                out.mux(packet)
+    return io.BytesIO(left.getvalue())
+
+
+def places(file: io.BytesIO) -> list[int]:
+    """The positions of the packets of the first stream, in bytes."""
+    with av.open(io.BytesIO(file.getvalue())) as whole:
+        return sorted(packet.pos for packet in whole.demux(whole.streams[0]) if packet.size)
+
+
 def _tone(stream):
     """A second of 440 Hz that is loud from .5 s on."""
     rate = stream.rate
