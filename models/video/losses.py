@@ -7,7 +7,7 @@ there looks like one that a recorder never took: only the times tell, and `time_
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from av.container import InputContainer
@@ -17,15 +17,17 @@ from av.video.stream import VideoStream
 from longtake.models.video.time_grid import MAX_HOLD_S
 
 _WITH_LENGTH = {"mov", "matroska", "avi", "flv", "asf", "mxf"}  # others have none in the header: FFmpeg guesses
-_CUT_S = 0.5  # less is rounding, or the length of a last packet, which is often unknown
+_CUT_S = {"matroska": 0.2}  # less is rounding, or the length of the last packet of sound
+_ANY_CUT_S = 0.5  # headers of others may be of something else, such as a track of timecodes
 # Of these FFmpeg reads only the first one in a file; of others, such as MPEG-TS and Matroska, all.
 _MARKS = {"mov": b"ftyp", "flv": b"FLV\1", "asf": b"\x30\x26\xb2\x75", "apng": b"\x89PNG"}
+_FRAME_BY_FRAME = {"h264", "hevc", "mpeg1video", "mpeg2video"}  # VP8 has packets that only prepare others
 _SEARCHED = 1 << 20  # bytes at a time
 
 
 @dataclass(slots=True)
 class Losses:
-    """Filled packet by packet; of those before the first frame the time is kept, of others nothing."""
+    """Filled packet by packet; nothing of a packet is kept."""
 
     _kinds: frozenset[str] = frozenset()  # FFmpeg's names of the container
     _index: int = -1  # of the stream that is read
@@ -33,16 +35,17 @@ class Losses:
     _num_packets: int = 0
     _num_broken: int = 0
     _last_dts: int = -1
+    _last_s: float = float("inf")  # the frame before
     _header_s: float | None = None
     _begin_s: float = float("inf")
     _end_s: float = float("-inf")
     _read_to: int = 0  # bytes of the file
-    _early: list[float] | None = field(default_factory=list)  # times of packets; None after the first frame
-    _num_undecoded: int = 0
+    _num_frames: int | None = 0  # that the decoder should give; None for codecs that have packets without one
 
     def begin(self, container: InputContainer, stream: VideoStream) -> None:
         """The promises of the header."""
         self._kinds, self._index = frozenset(container.format.name.split(",")), stream.index
+        self._num_frames = 0 if stream.codec_context.name in _FRAME_BY_FRAME else None
         if container.duration and _WITH_LENGTH & self._kinds:
             self._header_s = container.duration / 1_000_000
         if "avi" in self._kinds and stream.average_rate:  # if it was cut, its duration is a guess
@@ -57,34 +60,38 @@ class Losses:
         if packet.pos is not None:
             self._read_to = max(self._read_to, packet.pos + packet.size)
         if packet.pts is not None:
-            begin = float(packet.pts * packet.time_base)
+            begin, length = (float((ticks or 0) * packet.time_base) for ticks in (packet.pts, packet.duration))
+            if packet.stream_index == self._index:
+                length = length or max(0.0, begin - self._last_s)  # if it is not known: like the one before
+                self._last_s = begin
             self._begin_s = min(self._begin_s, begin)
-            self._end_s = max(self._end_s, begin + float((packet.duration or 0) * packet.time_base))
+            self._end_s = max(self._end_s, begin + length)
         if packet.stream_index == self._index and (packet.size or packet.dts is not None):
             self._num_packets += 1
             self._num_broken += packet.is_corrupt
             self._last_dts = max(self._last_dts, -1 if packet.dts is None else packet.dts)
-            if self._early is not None and packet.pts is not None and not packet.is_discard:
-                self._early.append(float(packet.pts * packet.time_base))
+            if self._num_frames is not None:
+                self._num_frames += packet.size > 0 and not packet.is_discard
 
-    def first(self, time: float | None, num_errors: int) -> None:
-        """The time of the first frame: packets with earlier ones gave none, without an error if they are more."""
-        early = sum(one < time for one in self._early or ()) if time is not None else 0
-        self._early, self._num_undecoded = None, max(0, early - num_errors)
-
-    def notes(self, num_errors: int) -> list[str]:
+    def notes(self, num_frames: int, num_errors: int, interlaced: bool) -> list[str]:
         """A line for each loss. `num_errors` parts that did not decode have a line of their own."""
         lines = []
-        if self._num_undecoded:
-            lines.append(f"its first frames need others that are not there: {self._num_undecoded} left out")
+        # A half picture may be a packet of its own.
+        undecoded = 0 if self._num_frames is None or interlaced else self._num_frames - num_frames - num_errors
+        if undecoded > 0:
+            lines.append(f"some packets gave no frame: {undecoded}, they may need others that are not there")
         if self._num_broken > num_errors:
             lines.append(f"its packets break off: {self._num_broken} incomplete, frames may be missing or damaged")
         length = self._end_s - min(self._begin_s, 0.0)
-        if self._header_s and self._header_s - length > _CUT_S:
+        if self._header_s and self._header_s - length > self._cut_s:
             lines.append(f"it ends early: after {length:.1f} s, but its header says {self._header_s:.1f} s")
         elif (found := self._found) < self._promised:
             lines.append(f"frames are missing: {self._promised - found} of the {self._promised} of its header")
         return lines
+
+    @property
+    def _cut_s(self) -> float:
+        return max((_CUT_S[kind] for kind in self._kinds & _CUT_S.keys()), default=_ANY_CUT_S)
 
     @property
     def counts_frames(self) -> bool:

@@ -174,6 +174,9 @@ class VideoReader:
                 yield from frames
         except av.FFmpegError as error:  # the container breaks off: the video ends here
             fail(error)
+        except IndexError:  # PyAV 18.1 passes over streams that begin in the middle, but at the end it looks for them
+            if scan is not None:
+                scan.miss_streams()
         if num_frames == 0:
             webp = "; FFmpeg reads no animated WebP" if container.format.name == "webp_pipe" else ""
             raise self._error(f"no frame can be decoded ({reason or 'it is empty'}{webp})")

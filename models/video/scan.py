@@ -66,6 +66,10 @@ class Scan:
         for line in self._losses.behind(file):
             self._say(line)
 
+    def miss_streams(self) -> None:
+        """Streams began after the header."""
+        self._say("other streams begin in the middle: left out")
+
     def fail(self, error: av.FFmpegError) -> None:
         """The next part did not decode."""
         self.num_errors += 1
@@ -105,8 +109,6 @@ class Scan:
             time = (self.times[-1] or 0.0) + (self.lengths[-1] or 0.0) if self.times else time
             self._num_slowed += length < _FASTEST_S
             length = _SLOWED_S if length < _FASTEST_S else length
-        if not self.times:
-            self._losses.first(time, self.num_errors)
         self.times.append(time)
         self.lengths.append(length)
 
@@ -150,7 +152,7 @@ class Scan:
         """A line for each thing that was lost before the file came here."""
         # Where frames are counted, the count has a line, and a gap may be a frame that stays on.
         found = [] if self._losses.counts_frames else gaps(self.times, self.lengths)
-        return [*self._losses.notes(self.num_errors), *found]
+        return [*self._losses.notes(len(self.times), self.num_errors, self.num_interlaced > 0), *found]
 
     def _try(self, frame: VideoFrame, stream: VideoStream) -> None:
         try:

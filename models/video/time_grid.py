@@ -189,7 +189,7 @@ def _changes(counts: Sequence[int]) -> str:
 
 def _last(last: float, last_s: float | None, counts: Sequence[int]) -> str:
     """What was decided about the last frame, if that shows."""
-    if counts[-1] < 2 or last == last_s:
+    if last == last_s or (counts[-1] < 2 and last < UNKNOWN_HOLD_S):
         return ""
     return f"the last frame for {last:.3g} s ({f'not {last_s:.5g} s' if last_s else 'a guess'}), "
 

@@ -82,7 +82,7 @@ def test_a_recording_that_begins_between_two_key_frames_says_what_could_not_be_d
     options = {"g": "12", "bf": "2"}
     late = without(video(levels(30), container, codec, rate=25, options=options), container, range(5))
     frames, reader = _read(late)
-    assert reader.notes == [f"its first frames need others that are not there: {25 - len(frames)} left out"]
+    assert reader.notes == [f"some packets gave no frame: {25 - len(frames)}, they may need others that are not there"]
     assert reader.fps == 25 and len(frames) < 25
 
 
@@ -113,3 +113,23 @@ def test_h264_of_a_program_stream_has_the_rate_of_its_codec(rate):
     frames, reader = _read(video(levels(30), "vob", rate=rate))
     assert which(frames) == list(range(30)) and reader.fps == rate
     assert reader.notes == [f"its frames have no timestamps: {rate} fps assumed"]
+
+
+@pytest.mark.report("C1")
+def test_a_stream_that_begins_in_the_middle_is_left_out_with_a_line():
+    """Two recordings in one file, the second one under another number, behind what FFmpeg looks at first."""
+    long = video(noise(12, 240, 320), "mpegts", "mpeg2video", rate=25, options={"qmin": "1", "qmax": "1"}).getvalue()
+    other = video(levels(10), "mpegts", "mpeg2video", rate=25, muxer={"mpegts_start_pid": "0x200"}).getvalue()
+    times = 6_000_000 // len(long) + 1
+    frames, reader = _read(long * times + other + long)
+    assert len(frames) == 12 * (times + 1) and "other streams begin in the middle: left out" in reader.notes
+
+
+@pytest.mark.report("C21")
+@pytest.mark.parametrize(("container", "codec"), [("matroska", "libx264"), ("webm", "libvpx")])
+def test_a_matroska_file_that_lost_a_third_of_a_second_says_so(container, codec):
+    whole = video(noise(48), container, codec, rate=25)
+    frames, reader = _read(whole.getvalue()[: places(whole)[40]])
+    assert len(frames) == 40 and reader.notes == ["it ends early: after 1.6 s, but its header says 1.9 s"]
+    slow = video(levels(6), container, codec, rate=1)
+    assert _read(slow)[1].notes == [] == _read(without(slow, container, []))[1].notes

@@ -143,6 +143,7 @@ def test_a_guessed_length_of_the_last_frame_is_said_where_it_shows():
     assert grid.notes == (
         "its frame rate varies: at 10 fps, the last frame for 0.5 s (a guess), repeated frames 8, dropped 0 of 4",
     )
+    assert said([0.0, 5.0, 10.0, 20.0], None, Fraction(1))  # its ten seconds became one
     assert not said([0.0, 0.1, 0.2, 0.7], 0.5, Fraction(10))  # the file says so
     assert not said([0.0, 0.1, 0.2, 0.7, 0.8], None, Fraction(10))  # one frame
     assert not said([i / 25 for i in range(40)], None, Fraction(25))  # a constant rate
