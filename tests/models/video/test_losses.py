@@ -86,6 +86,13 @@ def test_a_recording_that_begins_between_two_key_frames_says_what_could_not_be_d
     assert reader.fps == 25 and len(frames) < 25
 
 
+@pytest.mark.report("C21")
+def test_a_frame_that_the_decoder_loses_where_the_size_changes_is_counted():
+    parts = [video(frames, "mpeg", "mpeg2video", rate=25).getvalue() for frames in (levels(10), levels(10, 64, 96))]
+    frames, reader = _read(b"".join(parts))
+    assert len(frames) == 19 and any(note.startswith("some packets gave no frame: 1,") for note in reader.notes)
+
+
 @pytest.mark.report("C1")
 @pytest.mark.parametrize(
     ("container", "codec"), [("mp4", "libx264"), ("flv", "flv"), ("asf", "wmv2"), ("apng", "apng")]
