@@ -132,10 +132,12 @@ def lengths_hold(times: Sequence[float | None], lengths: Sequence[float | None])
 
 def gaps(times: Sequence[float | None], lengths: Sequence[float | None]) -> list[str]:
     """A line if some frames end long before the next one begins, though most lengths hold."""
-    lost = [round(step / length) - 1 for step, length in _steps(times, lengths) if length * 1.5 < step <= MAX_HOLD_S]
-    if not lost or not lengths_hold(times, lengths):
+    steps = list(_steps(times, lengths))
+    lost = [round(step / length) - 1 for step, length in steps if length * 1.5 < step <= MAX_HOLD_S]
+    misplaced = sum(step == 0 for step, _ in steps)  # each of these fills a gap
+    if sum(lost) <= misplaced or not lengths_hold(times, lengths):
         return []
-    return [f"frames seem to be missing: about {sum(lost)}, gaps {len(lost)}"]
+    return [f"frames seem to be missing: about {sum(lost) - misplaced}, gaps {len(lost)}"]
 
 
 def _steps(times: Sequence[float | None], lengths: Sequence[float | None]) -> Iterator[tuple[float, float]]:
