@@ -109,7 +109,7 @@ def _as_aac(track: Track, out: Any) -> "Iterator[Packet[Any]]":
     first = next(frames, None)
     if first is None:
         return
-    graph, base = Graph(), track.stream.time_base
+    graph, base = Graph(), track.stream.time_base or Fraction(1, first.sample_rate)
     kind = first.format.name, first.layout.name, first.sample_rate
     filters = [
         graph.add_abuffer(format=kind[0], layout=kind[1], sample_rate=kind[2], time_base=base),
@@ -120,7 +120,7 @@ def _as_aac(track: Track, out: Any) -> "Iterator[Packet[Any]]":
     ]
     graph.link_nodes(*filters).configure()
     graph.set_audio_frame_size(AAC_FRAME)
-    for frame in chain(_alike(chain([first], frames), kind), [None]):
+    for frame in chain(_alike(chain([first], frames), kind, base), [None]):
         graph.push(frame)
         while True:
             try:
@@ -131,7 +131,7 @@ def _as_aac(track: Track, out: Any) -> "Iterator[Packet[Any]]":
     yield from out.encode(None)
 
 
-def _alike(frames: Iterable[AudioFrame], kind: tuple[str, str, int]) -> Iterator[AudioFrame]:
+def _alike(frames: Iterable[AudioFrame], kind: tuple[str, str, int], base: Fraction) -> Iterator[AudioFrame]:
     """Frames of one format, layout and rate: broadcasts change theirs, and a filter takes no others than its first."""
     own, resampler = kind, None
     for frame in frames:
@@ -141,9 +141,9 @@ def _alike(frames: Iterable[AudioFrame], kind: tuple[str, str, int]) -> Iterator
         if resampler is None:
             yield frame
             continue
-        base = frame.time_base
         for piece in resampler.resample(frame):
-            piece.pts, piece.time_base = round(piece.pts * piece.time_base / base), base
+            if piece.time is not None:
+                piece.pts, piece.time_base = round(piece.time / base), base
             yield piece
 
 
