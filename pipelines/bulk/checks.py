@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from longtake.pipelines.bulk.paths import SETTINGS
 from longtake.pipelines.bulk.settings import BulkConf, differences, job_settings
 from longtake.pipelines.config.provenance import hash_of
+from longtake.pipelines.datasets.manifest import Manifest
 from longtake.pipelines.datasets.prompt_files import find_files
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
+
+UNKNOWN = "so nothing says with which bundle and settings its videos were made: put that file back, or use another out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,17 @@ def check(conf: BulkConf) -> PreparedJob:
 
 
 def check_same(prepared: PreparedJob) -> None:
-    """Raises ValueError if the output folder holds a job with other settings."""
+    """Raises ValueError if the output folder holds a job with other settings, or with settings that are not known."""
     conf, store = prepared.conf, prepared.store
     if not store.exists(SETTINGS):
+        if Manifest(store).has_rows:
+            raise ValueError(f"out={conf.out} has finished rows but no {SETTINGS}, {UNKNOWN}")
         return
-    before = json.loads(store.get(SETTINGS))
-    changed = differences(before["settings"], json.loads(json.dumps(job_settings(conf, prepared.bundle_sha256))))
+    try:
+        before = dict(json.loads(store.get(SETTINGS))["settings"])
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"out={conf.out}: its {SETTINGS} is not one that a bulk job wrote, {UNKNOWN}") from None
+    changed = differences(before, json.loads(json.dumps(job_settings(conf, prepared.bundle_sha256))))
     if changed:
         raise ValueError(
             f"out={conf.out} holds a job with other settings: {'; '.join(changed)}. "

@@ -106,6 +106,11 @@ class Manifest:
     def __reduce__(self) -> tuple[type["Manifest"], tuple[Store]]:
         return Manifest, (self.store,)
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether any row was recorded here."""
+        return bool(self.store.list(RECORDS) or self._part_paths())
+
     def record(self, row: VideoRow) -> bool:
         """Commits a video (rule 1). False, and nothing is written, if there is a record of its id."""
         row.check()

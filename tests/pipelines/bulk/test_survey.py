@@ -11,13 +11,16 @@ from longtake.pipelines.bulk.checked_rows import RowChecker
 from longtake.pipelines.bulk.checks import check
 from longtake.pipelines.bulk.command import run
 from longtake.pipelines.bulk.folder import forget
+from longtake.pipelines.bulk.paths import SETTINGS
 from longtake.pipelines.bulk.records import tally_of
 from longtake.pipelines.bulk.rows import Rows
-from longtake.pipelines.bulk.settings import load_bulk
+from longtake.pipelines.bulk.settings import job_settings, load_bulk
 from longtake.pipelines.bulk.survey import Survey
 from longtake.pipelines.bulk.video import BulkVideo
+from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.manifest import Manifest
 from longtake.pipelines.files.store import Store
+from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.terminal.exit_codes import Refused
 from tests.support.places import REPORTS
 
@@ -54,6 +57,12 @@ def make_all(folder, *overrides, prompts=None):
             assert manifest.record(record)
     manifest.compact()
     return ids
+
+
+def put_settings(conf):
+    """What a job writes before its first row."""
+    settings = job_settings(conf, hash_of(bundle_path(conf.bundle)))
+    Store(conf.out).put(SETTINGS, json.dumps({"settings": settings}).encode())
 
 
 def files(folder):
@@ -151,7 +160,7 @@ def test_keep_keeps_a_finished_video_whose_row_became_invalid_and_counts_it(tmp_
     make_all(tmp_path)
     write(tmp_path, [ROWS[0], MISTYPED[0], *ROWS[2:]])
     survey, _, _ = survey_of(tmp_path, "changed=keep")
-    tally = tally_of(survey.read())
+    tally = tally_of(survey.read(), survey.num_frames)
     assert (tally.total, tally.skipped, tally.outdated, survey.invalid.num) == (4, 4, 1, 1)
     assert make_all(tmp_path, "changed=keep") == [] and len(files(tmp_path)) == 4
 
@@ -162,6 +171,7 @@ def test_the_command_refuses_or_says_it_before_anything_is_deleted_or_started(tm
     make_all(tmp_path)
     write(tmp_path, [{**ROWS[0], "caption": "x"}, MISTYPED[0], *ROWS[2:]])
     overrides = [f"prompts={tmp_path / 'p.jsonl'}", f"out={tmp_path}/out", "num_frames=16"]
+    put_settings(load_bulk(overrides=overrides))
     with pytest.raises(Refused, match="v1 from p.jsonl:2: num_frames=-4: a video has at least 1 frame"):
         run(check(load_bulk(overrides=[*overrides, "changed=remake"])))
     assert len(files(tmp_path)) == len(prompts_of(tmp_path)) == 4
@@ -169,6 +179,28 @@ def test_the_command_refuses_or_says_it_before_anything_is_deleted_or_started(tm
         assert run(check(load_bulk(overrides=[*overrides, "changed=keep"]))).outdated == 1
     lines = [record.getMessage() for record in caplog.records]
     assert f"prompts={tmp_path / 'p.jsonl'}: columns not used: caption" in lines
+
+
+@pytest.mark.report("B1")
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "7", "{}", '{"settings": null}', '{"settings": [1]}', "\xff"])
+def test_finished_rows_whose_settings_nothing_tells_are_refused(tmp_path, text):
+    write(tmp_path, ROWS)
+    make_all(tmp_path)
+    conf = load_bulk(overrides=[f"prompts={tmp_path / 'p.jsonl'}", f"out={tmp_path}/out", "num_frames=16"])
+    if text is not None:
+        Store(conf.out).put(SETTINGS, text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"^out=.*/out.* job\.json.*: put that file back, or use another out$"):
+        check(conf)
+    put_settings(conf)
+    assert check(conf).conf is conf
+
+
+@pytest.mark.report("B1")
+def test_an_out_without_a_row_needs_no_settings(tmp_path):
+    write(tmp_path, ROWS)
+    (tmp_path / "out" / "manifest").mkdir(parents=True)
+    (tmp_path / "out" / "manifest" / "notes.txt").touch()
+    check(load_bulk(overrides=[f"prompts={tmp_path / 'p.jsonl'}", f"out={tmp_path}/out"]))
 
 
 @pytest.mark.report("C10")
