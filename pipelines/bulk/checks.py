@@ -1,10 +1,12 @@
 """Checks of a bulk job before anything is started, without torch or Ray."""
 
 import json
+import logging
+import re
 from dataclasses import dataclass
 
 from longtake.pipelines.bulk.paths import SETTINGS
-from longtake.pipelines.bulk.settings import BulkConf, differences, job_settings
+from longtake.pipelines.bulk.settings import BulkConf, Format, differences, job_settings
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.manifest import Manifest
 from longtake.pipelines.datasets.prompt_files import find_files
@@ -12,6 +14,13 @@ from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
 
 UNKNOWN = "so nothing says with which bundle and settings its videos were made: put that file back, or use another out"
+
+# What is no plain path for a reader of datasets, tried with datasets 5.2 and webdataset 1.0. They find nothing at such
+# a place, or the files of other folders too.
+HUGGING_FACE = "Hugging Face's load_dataset"
+MISREAD = {HUGGING_FACE: r"\[.+\]|[*?]|::", "webdataset": r"[?#{}\\]|::"}
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +40,19 @@ def check(conf: BulkConf) -> PreparedJob:
     store.check("out")
     prepared = PreparedJob(conf, store, hash_of(bundle_path(conf.bundle)))
     check_same(prepared)
+    if misread := _misread(store, conf.format):
+        logger.warning("out=%s: %s; read the dataset from a path without that", conf.out, misread)
     return prepared
+
+
+def _misread(store: Store, format: Format) -> str:
+    """What the readers of datasets make of the path of `out`, if they do not take it for a path."""
+    path = str(store.local_path or store.url.rpartition("://")[2])
+    found = {reader: list(dict.fromkeys(re.findall(what, path))) for reader, what in MISREAD.items()}
+    said = [
+        f"{reader} takes {' and '.join(map(repr, texts))} for a pattern" for reader, texts in found.items() if texts
+    ]
+    return ", and ".join(said if format is Format.WEBDATASET else said[: bool(found[HUGGING_FACE])])
 
 
 def check_same(prepared: PreparedJob) -> None:

@@ -125,8 +125,10 @@ class _Observer:
         self._rows: list[dict[str, object]] = []  # not in the tracked table yet
 
     def __call__(self, tally: Tally, event: object) -> None:
-        is_refined = isinstance(event, TaskDone) and event.task.stage is StageName.REFINE
-        self._progress.show(event.seconds if is_refined else None)
+        if isinstance(event, TaskDone) and event.task.stage is StageName.REFINE:
+            self._progress.show(event.seconds)
+        else:
+            self._progress.show()
         self._tracker.metrics({name: value for name, value in asdict(tally).items() if value is not None})
         if isinstance(event, VideoRow):
             self._rows.append(asdict(event))

@@ -11,7 +11,7 @@ from longtake.pipelines.bulk.resume import Flags, Resumption, resume
 from longtake.pipelines.bulk.settings import BulkConf, Changed
 from longtake.pipelines.datasets.finished import Digests, Finished
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
-from longtake.pipelines.datasets.prompt_rows import MORE, NUM_UNUSED
+from longtake.pipelines.datasets.tables import MORE, NUM_NAMES
 
 NAMED = 10  # ids in a message
 REASONS = 3
@@ -83,7 +83,7 @@ class Survey:
             self.requests.append(row.request)
             self._num_frames.append(row.record.num_frames or 0)
             for name in row.unused:
-                self._unused.setdefault(name if len(self._unused) < NUM_UNUSED or name in self._unused else MORE)
+                self._unused.setdefault(name if len(self._unused) < NUM_NAMES or name in self._unused else MORE)
             self._check(row, finished)
         if not self._can_begin:
             raise ValueError(

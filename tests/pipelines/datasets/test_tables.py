@@ -217,3 +217,33 @@ def test_a_row_without_a_file_is_the_same_wherever_it_is_read(tmp_path, monkeypa
         "t.jsonl, row 1": "it has no path and no file_name; its columns are prompt",
         "a.mp4": "prompt=['x', 'y'] is not text",
     }
+
+
+HEADERS = [
+    'prompt,"note\nin two lines",seed',
+    'prompt;"note\n;in two lines";seed',
+    'prompt\t"a\n\nb"\tseed',
+    'prompt,"a ""quoted""\r\nname",seed',
+    'prompt,size 5",seed',
+    'prompt,"say\n""a""",seed',
+]
+
+
+@pytest.mark.report("C9", "C10")
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_name_of_a_column_may_have_line_breaks_and_quotes_wherever_it_stands(tmp_path, header):
+    delimiter = next(one for one in ";\t," if one in header)
+    lines = header.count("\n") + 2
+    text = f"{header}\n{delimiter.join(('a ring', 'x', '7'))}\n"
+    assert _requests(tmp_path / "a.csv", text.encode()) == [(lines, "a ring", 7)]
+    (row,) = videos("a.csv", text.replace("prompt", "path", 1).encode())
+    assert (row["path"], row["seed"]) == ("a ring", "7")
+
+
+@pytest.mark.report("C10")
+@pytest.mark.parametrize("lines", [3, 100_000])
+def test_a_quote_of_a_header_that_is_not_closed_is_a_short_error(tmp_path, lines):
+    (tmp_path / "a.csv").write_text('"prompt,seed\n' + "a red circle,1\n" * lines)
+    with pytest.raises(ValueError, match=r"a\.csv.* (not valid CSV: .*limit|has no column prompt; its .*)") as raised:
+        list(read_rows(str(tmp_path / "a.csv")))
+    assert len(str(raised.value)) < 400 and "\n" not in str(raised.value)
