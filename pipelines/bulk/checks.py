@@ -17,8 +17,7 @@ UNKNOWN = "so nothing says with which bundle and settings its videos were made: 
 
 # What is no plain path for a reader of datasets, tried with datasets 5.2 and webdataset 1.0. They find nothing at such
 # a place, or the files of other folders too.
-HUGGING_FACE = "Hugging Face's load_dataset"
-MISREAD = {HUGGING_FACE: r"\[.+\]|[*?]|::", "webdataset": r"[?#{}\\]|::"}
+MISREAD = {"Hugging Face's load_dataset": r"\[.+\]|[*?]|::", "webdataset": r"[?#{}\\]|::"}
 
 logger = logging.getLogger(__name__)
 
@@ -48,11 +47,10 @@ def check(conf: BulkConf) -> PreparedJob:
 def _misread(store: Store, format: Format) -> str:
     """What the readers of datasets make of the path of `out`, if they do not take it for a path."""
     path = str(store.local_path or store.url.rpartition("://")[2])
-    found = {reader: list(dict.fromkeys(re.findall(what, path))) for reader, what in MISREAD.items()}
-    said = [
-        f"{reader} takes {' and '.join(map(repr, texts))} for a pattern" for reader, texts in found.items() if texts
-    ]
-    return ", and ".join(said if format is Format.WEBDATASET else said[: bool(found[HUGGING_FACE])])
+    readers = [name for name in MISREAD if name != "webdataset" or format is Format.WEBDATASET]
+    found = {reader: list(dict.fromkeys(re.findall(MISREAD[reader], path))) for reader in readers}
+    said = (f"{reader} takes {' and '.join(map(repr, texts))} for a pattern" for reader, texts in found.items() if texts)
+    return ", and ".join(said)
 
 
 def check_same(prepared: PreparedJob) -> None:
