@@ -49,8 +49,8 @@ def _misread(store: Store, format: Format) -> str:
     path = str(store.local_path or store.url.rpartition("://")[2])
     readers = [name for name in MISREAD if name != "webdataset" or format is Format.WEBDATASET]
     found = {reader: list(dict.fromkeys(re.findall(MISREAD[reader], path))) for reader in readers}
-    said = (f"{reader} takes {' and '.join(map(repr, texts))} for a pattern" for reader, texts in found.items() if texts)
-    return ", and ".join(said)
+    said = {reader: " and ".join(map(repr, texts)) for reader, texts in found.items() if texts}
+    return ", and ".join(f"{reader} takes {texts} for a pattern" for reader, texts in said.items())
 
 
 def check_same(prepared: PreparedJob) -> None:

@@ -1,6 +1,6 @@
 """A video of a bulk job, from its row of prompts to its row of the manifest."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from json import dumps
@@ -193,7 +193,7 @@ def requested_row(
         settings=settings,
         unused_columns=_unused(row),
     )
-    return replace(requested, request_sha256=request_hash(requested))
+    return replace(requested, request_sha256=request_hash(asdict(requested)))
 
 
 def invalid_row(video_id: str, row: PromptRow, why: str) -> VideoRow:

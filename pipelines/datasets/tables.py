@@ -86,7 +86,9 @@ def whole(fields: Mapping[str, Any], name: str) -> int | None:
 def _csv(file: BinaryIO, wanted: Sequence[str], delimiters: str) -> Table:
     csv.field_size_limit(NUM_CHARS)  # for the whole process, so set before each file
     lines = text_lines(file, keep_ends=True)
-    num_blank, first = next(((number, line) for number, line in enumerate(lines) if line.strip()), (0, ""))
+    # Spreadsheets begin a .csv with `sep=;` to tell each other what separates its cells.
+    is_above = re.compile(r'\s*|"?sep=.?"?\s*')
+    num_blank, first = next(((n, line) for n, line in enumerate(lines) if not is_above.fullmatch(line)), (0, ""))
     if not first:
         raise ValueError("it is empty")
     head, headers, faults = [first], {}, []  # the header may have more lines than its first
@@ -154,8 +156,10 @@ def _json(line: str) -> Any:
         advice = "a file that is one list or object cannot be read: write one object per line"
         whole_file = f" ({advice})" if line.strip() in "[{" else ""
         raise ValueError(f"{error.msg}, at character {error.pos + 1}{whole_file}") from None
-    except RecursionError as error:
-        raise ValueError(error) from None
+    except RecursionError:
+        raise ValueError("its lists and objects are nested too deeply") from None
+    except ValueError as error:
+        raise ValueError("a number in it has too many digits" if "digits" in str(error) else error) from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

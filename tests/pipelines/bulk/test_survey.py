@@ -5,6 +5,7 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pandas as pd
 import pytest
 
 from longtake.pipelines.bulk.checked_rows import RowChecker
@@ -19,6 +20,7 @@ from longtake.pipelines.bulk.survey import Survey
 from longtake.pipelines.bulk.video import BulkVideo
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.manifest import Manifest
+from longtake.pipelines.datasets.video_list import list_videos
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.terminal.exit_codes import Refused
@@ -302,3 +304,84 @@ def test_a_finished_job_is_surveyed_without_loading_a_model(tmp_path, monkeypatc
     make_all(tmp_path)
     monkeypatch.setitem(sys.modules, "longtake.pipelines.runners.stages", None)  # an import of it raises
     assert survey_of(tmp_path)[0].read().is_kept.all()
+
+
+def test_a_manifest_that_was_saved_again_by_pandas_is_the_same_manifest(tmp_path):
+    write(tmp_path, [*ROWS, {"id": "bad", "prompt": "x", "num_frames": 0}])
+    make_all(tmp_path)
+    part = tmp_path / "out" / "manifest" / "part-000001.parquet"
+    table = pd.read_parquet(part).astype({"status": "category"}).drop(columns=["unused_columns", "request_sha256"])
+    table.assign(note="mine", finished_at=table.finished_at.dt.tz_localize(None)).set_index("id").to_parquet(part)
+    write(tmp_path, [*ROWS, {"id": "bad", "prompt": "x", "num_frames": 16}])
+    assert make_all(tmp_path) == ["bad"]
+    manifest = Manifest(Store(tmp_path / "out"))
+    assert [row.id for row in manifest.rows()] == [*(row["id"] for row in ROWS), "bad"]
+    assert manifest.table().column("status").to_pylist() == ["done"] * 5
+    assert "note" in pd.read_parquet(part).columns, "a column of the user stays"
+
+
+HAND = {
+    "prompt": (lambda t: t.assign(prompt=["edited", *t.prompt[1:]]), r"no longer what the prompts ask for \(v0 from p"),
+    "seed": (lambda t: t.assign(asked_seed=99), r"4 finished videos are no longer what the prompts ask for"),
+    "twice": (lambda t: pd.concat([t, t[:1]]), r"manifest: 1 row is in its parts more than once; put the file back"),
+    "id": (lambda t: t.assign(id=[None, *t.id[1:]]), r"part-000001.parquet cannot be read \(a row has no id\)"),
+    "ordinal": (lambda t: t.drop(columns="ordinal"), r"part-000001.parquet cannot be read \(a row has no ordinal\)"),
+    "type": (lambda t: t.assign(ordinal=["x"] * 4), r"part-000001.parquet cannot be read \(.*ordinal|parse"),
+    "status": (
+        lambda t: t.assign(status="Done"),
+        r"part-000001.parquet: id='v0': status='Done' must be done or failed",
+    ),
+    "path": (lambda t: t.assign(path=None), r"id='v0': path is missing, but status=done"),
+    "away": (lambda t: t.assign(path="../../x.mp4"), r"id='v0': path='../../x.mp4' leads out of the folder"),
+    "root": (lambda t: t.assign(path="/x.mp4"), r"id='v0': path='/x.mp4' leads out of the folder"),
+}
+
+
+@pytest.mark.report("B1", "B14")
+@pytest.mark.parametrize("edit", HAND)
+def test_a_manifest_that_was_edited_is_compared_or_refused_by_its_file(tmp_path, edit):
+    write(tmp_path, ROWS)
+    make_all(tmp_path)
+    part = tmp_path / "out" / "manifest" / "part-000001.parquet"
+    change, reason = HAND[edit]
+    change(pd.read_parquet(part)).to_parquet(part, index=False)
+    with pytest.raises(ValueError, match=reason):
+        survey_of(tmp_path)[0].read()
+    if edit in ("away", "root"):
+        with pytest.raises(ValueError, match=reason):
+            forget(Manifest(Store(tmp_path / "out")), survey_of(tmp_path, "changed=remake")[0].read())
+
+
+@pytest.mark.report("B1", "C12")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("part-000002.parquet", "manifest: 4 rows are in its parts more than once"),
+        ("all.parquet", "manifest/all.parquet is not a part that a job wrote: move it away, or rename it back"),
+    ],
+)
+def test_a_part_that_was_copied_is_refused_because_readers_would_take_its_rows_twice(tmp_path, name, reason):
+    write(tmp_path, ROWS)
+    make_all(tmp_path)
+    folder = tmp_path / "out" / "manifest"
+    (folder / name).write_bytes((folder / "part-000001.parquet").read_bytes())
+    with pytest.raises(ValueError, match=reason):
+        survey_of(tmp_path)[0].read()
+    (folder / name).unlink()
+    (folder / "_records" / "ab").mkdir(parents=True, exist_ok=True)
+    for other in (".DS_Store", "._v0.json", "Thumbs.db"):
+        (folder / "_records" / "ab" / other).write_text("left by a file manager")
+    assert survey_of(tmp_path)[0].read().is_kept.all()
+
+
+@pytest.mark.report("B1")
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"id": "v0"}', "null", "\x00"])
+def test_a_record_that_is_none_is_refused_by_its_path(tmp_path, text):
+    write(tmp_path, ROWS)
+    make_all(tmp_path)
+    Store(tmp_path / "out").put("manifest/_records/02/v0.json", text.encode())
+    rule = r"manifest/_records/02/v0.json is not a record that a job wrote \(.*\): put it back as it was, or delete it"
+    with pytest.raises(ValueError, match=rule):
+        survey_of(tmp_path)[0].read()
+    with pytest.raises(ValueError, match=rule):
+        list_videos(f"{tmp_path}/out")

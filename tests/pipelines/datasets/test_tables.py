@@ -247,3 +247,21 @@ def test_a_quote_of_a_header_that_is_not_closed_is_a_short_error(tmp_path, lines
     with pytest.raises(ValueError, match=r"a\.csv.* (not valid CSV: .*limit|has no column prompt; its .*)") as raised:
         list(read_rows(str(tmp_path / "a.csv")))
     assert len(str(raised.value)) < 400 and "\n" not in str(raised.value)
+
+
+@pytest.mark.report("C10")
+@pytest.mark.parametrize("head", ["sep=;\r\n", '"sep=;"\r\n\r\n', "\ufeffsep=;\r\n"])
+def test_the_line_by_which_spreadsheets_tell_their_separator_is_no_header(tmp_path, head):
+    text = f"{head}prompt;seed\r\na, b;1\r\n"
+    assert _requests(tmp_path / "a.csv", text.encode()) == [(text.count("\n"), "a, b", 1)]
+
+
+@pytest.mark.report("C10")
+def test_reasons_are_about_the_file_and_not_about_python(tmp_path):
+    deep, long = '{"prompt": ' + "[" * 100_000 + "]" * 100_000 + "}", '{"prompt": "a", "seed": ' + "9" * 5000 + "}"
+    rows = _requests(tmp_path / "a.jsonl", f'{deep}\n{long}\n{{"prompt": "b", "seed": 1}}\n'.encode())
+    assert rows == [
+        (1, "the line is not JSON: its lists and objects are nested too deeply"),
+        (2, "the line is not JSON: a number in it has too many digits"),
+        (3, "b", 1),
+    ]
