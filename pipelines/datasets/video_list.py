@@ -171,7 +171,8 @@ def _of_tables(root: Place) -> VideoList:
 
     A table below that names no file is about something else. Raises ValueError for such a table in the folder itself.
     """
-    names = [name for file in root.fs.find(root.path) if "/." not in (name := file.removeprefix(root.path))]
+    below = (f"/{file.removeprefix(root.path).lstrip('/')}" for file in root.fs.find(root.path))  # "" is a zip's root
+    names = [name for name in below if "/." not in name]
     tables: dict[str, str] = {}  # of each folder
     notes = []
     for name in sorted((name for name in names if name.rpartition("/")[2] in METADATA), key=_rank):
@@ -214,7 +215,9 @@ def _of_table(table: Place, below: str = "") -> list[Listed]:
         _of_row(table.at(folder), below, f"{place}, row {number}", fields, reason)
         for number, (_, fields, reason) in enumerate(read, 1)
     ]
-    if rows and not any(video.url for video in rows):
+    if not rows:
+        raise ValueError(f"{place} has no rows")
+    if not any(video.url for video in rows):
         raise ValueError(f"no row can be used; {rows[0].path}: {rows[0].reason}")
     return rows
 

@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import tarfile
+import zipfile
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -313,3 +314,31 @@ def test_what_cannot_be_opened_has_a_version_too(tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     (tmp_path / "list.csv").write_text("path\na.mp4\ngone.mp4\npipe.mp4\n")
     assert [video.path for video in list_videos(str(tmp_path / "list.csv"))] == ["a.mp4", "gone.mp4", "pipe.mp4"]
+
+
+@pytest.mark.report("C12")
+def test_a_table_without_rows_is_no_reason_to_read_the_folder_without_captions(tmp_path):
+    files(tmp_path, "a.mp4", "sub/b.mp4")
+    (tmp_path / "metadata.csv").write_text("file_name,text\n")
+    with pytest.raises(ValueError, match="^manifest=.*: metadata.csv has no rows$"):
+        list_videos(str(tmp_path))
+    (tmp_path / "metadata.csv").rename(tmp_path / "sub" / "metadata.csv")
+    found = list_videos(str(tmp_path))
+    assert [video.path for video in found] == ["a.mp4", "sub/b.mp4"]
+    assert found.notes[0] == "sub/metadata.csv skipped: sub/metadata.csv has no rows"
+
+
+@pytest.mark.report("C12")
+def test_a_videofolder_in_an_archive_is_read_with_its_folders(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("metadata.csv", "sub/metadata.csv"):
+            archive.writestr(name, "file_name,text\na.mp4,of " + name)
+        for name in ("a.mp4", "sub/a.mp4", "b.mp4"):
+            archive.writestr(name, name)
+    found = list_videos(f"zip://::{tmp_path}/a.zip")
+    assert {video.path: video.prompt for video in found} == {
+        "a.mp4": "of metadata.csv",
+        "sub/a.mp4": "of sub/metadata.csv",
+    }
+    assert [content(video) for video in found] == [b"a.mp4", b"sub/a.mp4"]
+    assert found.notes == ["1 video in the folder skipped: not listed in metadata.csv, sub/metadata.csv"]
