@@ -12,7 +12,7 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def clip_pixels(images: Float[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "b 3 {size} {size}"]:
-    """Images in [-1, 1] to CLIP's normalised pixels.
+    """Images in [-1, 1] to CLIP's normalised pixels. Images that are not square are squeezed into a square.
 
     Bicubic with align_corners=True, as the published code does it (its anti-alias blur is the identity at 256 to 224).
     """

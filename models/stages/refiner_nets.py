@@ -28,7 +28,8 @@ class BundleRefinerNets:
         self._unet, self._vae, self._params = unet, vae, params
         self._tokenizer, self._text_encoder = tokenizer, text_encoder
         self._context = lru_cache(maxsize=8)(self._new_context)
-        check_size(params, factor(vae) * 2**unet.num_upsamplers)
+        self.size_multiple = factor(vae) * 2**unet.num_upsamplers
+        check_size("refiner", params.size, self.size_multiple)
 
     def encode(self, images: Float[Tensor, "t 3 H W"], /) -> Float[Tensor, "t c h w"]:
         return encode_images(self._vae, images)

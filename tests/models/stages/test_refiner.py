@@ -41,6 +41,8 @@ SAMPLERS = [{"sampler": "ddim", "eta": 0.0}, {"sampler": "ddim", "eta": 0.7}, {"
 class ToyNets:
     """Latents are colours of blocks of 2 x 2 pixels. Decoded are their bits, so that equal frames are equal latents."""
 
+    size_multiple = 2
+
     def encode(self, images, /):
         assert len(images) == 1
         return torch.nn.functional.avg_pool2d(images, 2)
