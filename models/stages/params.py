@@ -117,10 +117,12 @@ def base_size(params: BaseParams, sample_size: Any, factor: int) -> Size:
     Raises FieldError for a side that neither the params nor the UNet know.
     """
     rows, columns = (sample_size, sample_size) if isinstance(sample_size, int | None) else sample_size
-    sides = []
-    for name, own, latents in (("height", params.height, rows), ("width", params.width, columns)):
-        if own is None and latents is None:
-            raise FieldError(f"base.{name}", " is missing: the UNet of this bundle has no size of its own")
-        sides.append(latents * factor if own is None else own)
-    height, width = sides
-    return height, width
+    return _side("height", params.height, rows, factor), _side("width", params.width, columns, factor)
+
+
+def _side(name: str, own: int | None, latents: int | None, factor: int) -> int:
+    if own is not None:
+        return own
+    if latents is None:
+        raise FieldError(f"base.{name}", " is missing: the UNet of this bundle has no size of its own")
+    return latents * factor

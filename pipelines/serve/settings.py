@@ -107,8 +107,8 @@ class ServeParams:
         self.check_size(base, of="base_")
         cost = num_frames * (picture[0] * picture[1] * refiner_steps + base[0] * base[1] * base_steps)
         rule = (
-            f"{num_frames} frames of {picture[1]}x{picture[0]} pixels x {refiner_steps} steps and {base[1]}x{base[0]} "
-            f"pixels x {base_steps} steps are {cost}, and at most {self.max_cost} are allowed (serve.max_cost): use "
+            f"{picture[1]}x{picture[0]} pixels x {refiner_steps} steps + {base[1]}x{base[0]} pixels x {base_steps} "
+            f"steps, x {num_frames} frames, are {cost}, and at most {self.max_cost} are allowed (serve.max_cost): use "
             "fewer frames, smaller frames or fewer steps"
         )
         require(cost <= self.max_cost, "num_frames", num_frames, rule)

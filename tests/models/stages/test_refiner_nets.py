@@ -18,7 +18,9 @@ from longtake.models.stages.bundle import load_bundle
 from longtake.models.stages.params import RefinerParams
 from longtake.models.stages.refiner import Refiner
 from longtake.models.stages.refiner_nets import BundleRefinerNets
-from longtake.models.video.frames import upscale
+from longtake.models.video.fit import Fit
+from longtake.models.video.frame_checks import BadFrames, check_not_black
+from longtake.models.video.frames import add_bars, upscale
 from longtake.pipelines.config.paths import BUNDLES
 
 SPEC = PromptSpec("v", "a large red circle moves right", "a small ring", 42, 3)
@@ -110,3 +112,36 @@ def test_a_negative_prompt_and_the_weight_of_guidance_matter(parts):
         assert not torch.equal(out, nets_of(parts).predict(x, t, SPEC.prompt, ""))
         alone = nets_of(parts, replace(PARAMS, guidance_scale=1.0)).predict
         assert torch.equal(alone(x, t, SPEC.prompt, SPEC.negative_prompt), alone(x, t, SPEC.prompt, ""))
+
+
+def fitted(parts, fit, seed=0):
+    """The refined video of square frames in a wide one, and the latents' shapes."""
+    return through_the_scheduler(parts, replace(PARAMS, height=32, width=64, fit=fit), seed)
+
+
+def test_contain_computes_the_picture_alone_and_frames_it_in_black(parts, monkeypatch):
+    """Frames of 16x24 in one of 32x64: a picture of 32x48, which is what the refiner makes of the same video."""
+    computed = []
+    encode = BundleRefinerNets.encode
+    monkeypatch.setattr(BundleRefinerNets, "encode", lambda self, x: computed.append(tuple(x.shape)) or encode(self, x))
+    framed = fitted(parts, Fit.CONTAIN)
+    assert framed.shape == (42, 32, 64, 3) and set(computed) == {(1, 3, 32, 48)}
+    assert not framed[:, :, :8].any() and not framed[:, :, 56:].any()
+    assert np.array_equal(framed[:, :, 8:56], through_the_scheduler(parts, PARAMS, 1))
+
+
+@pytest.mark.parametrize("fit", [Fit.COVER, Fit.STRETCH])
+def test_other_fits_compute_the_whole_frame(parts, fit):
+    assert fitted(parts, fit).any(axis=(0, 1, 3)).all()
+
+
+def test_for_frames_of_the_same_shape_every_fit_gives_the_same_bits(parts):
+    expected = through_the_scheduler(parts, PARAMS, 0)
+    for fit in Fit:
+        assert np.array_equal(through_the_scheduler(parts, replace(PARAMS, fit=fit), 0), expected)
+
+
+def test_a_black_picture_with_bars_is_still_refused(parts):
+    dark = add_bars(np.full((2, 4, 4, 3), 8, np.uint8), 4, 8)
+    with pytest.raises(BadFrames, match="frame 5 is black"):
+        check_not_black(dark, 5)

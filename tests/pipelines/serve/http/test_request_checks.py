@@ -356,8 +356,17 @@ def test_a_remix_is_the_same_request_with_another_prompt():
         (
             {"size": "1280x720", "num_frames": 2400, "num_inference_steps": 100},
             "num_frames",
-            "1280x720 pixels x 2400 frames x 103 steps are 227819520000, and at most 25000000000 are allowed",
+            "1280x720 pixels x 3 steps + 64x64 pixels x 100 steps, x 2400 frames, are 7618560000, and at most 7",
         ),
+        ({"base_width": 4096, "base_height": 2048}, "base_width", "no side may exceed 2048 pixels (serve.max_side)"),
+        ({"base_width": 64, "base_height": 320}, "base_height", "at most 4 times the shorter one (serve.max_aspect)"),
+        ({"base_width": 1024, "base_height": 1024}, "base_width", "at most 921600 pixels (serve.max_pixels)"),
+        (
+            {"base_width": 1280, "base_height": 720, "num_frames": 1200},
+            "num_frames",
+            "128x128 pixels x 3 steps + 1280x720 pixels x 8 steps, x 1200 frames, are 8906342400",
+        ),
+        ({"base_width": 100}, "base_width", "must be a multiple of 16, such as 96 or 112"),
     ],
 )
 def test_what_a_request_may_cost_is_bounded_and_the_bound_is_named(fields, param, says):
@@ -385,6 +394,33 @@ def test_a_remix_or_an_extension_of_a_video_from_before_keeps_to_the_limits_of_t
     remix = today.remixed(source, PROMPT, ())
     extension = today.extension(source, ExtensionRequest(prompt=PROMPT, video={"id": source.id}))
     for take in (remix, extension):
-        assert before.check(take).warnings == []
+        (fit,) = before.check(take).warnings
+        assert fit.startswith("The base model's 64x64 fills 4096x64: 63 of its 64 rows are cut off")
         with pytest.raises(ApiError, match="serve.max_side"):
             today.check(take)
+
+
+def test_only_computed_pixels_count_and_what_happens_to_another_shape_is_a_warning():
+    """A square picture in a wide frame: bars cost nothing."""
+    checker = RequestChecker(load_serve(overrides=["serve.max_cost=9000000"]), ToyBundle(), limits_of(load_serve()))
+    wide = {"prompt": PROMPT, "size": "512x256", "num_frames": 32}  # 512x256x3x32 are 12.6 million, 256x256x3x32 6.3
+    with pytest.raises(ApiError, match="512x256 pixels x 3 steps"):
+        checker.new_take(VideoRequest(**wide), "")
+    take = checker.new_take(VideoRequest(**wide, fit="contain"), "")
+    assert ("refiner.fit", "contain") in take.spec.settings
+    (warning,) = checker.check(take).warnings
+    assert "64x64 is refined at 256x256, with black bars around it up to 512x256 (fit=cover cuts" in warning
+
+
+def test_a_request_may_ask_for_a_base_of_the_same_shape():
+    request = VideoRequest(prompt=PROMPT, width=256, height=128, base_width=128, base_height=64)
+    take = CHECKER.new_take(request, "")
+    assert {("base.width", 128), ("base.height", 64)} <= set(take.spec.settings)
+    assert CHECKER.check(take).warnings == [] and CHECKER.base_size(take) == (64, 128)
+    assert json.loads(write_take(take))["base_width"] == 128
+
+
+@pytest.mark.parametrize("value", ["fill", "", 3])
+def test_an_unknown_fit_names_the_known_ones(value):
+    error = post(json={"prompt": PROMPT, "fit": value}).json()["error"]
+    assert error["param"] == "fit" and error["message"].endswith("must be cover or contain or stretch")
