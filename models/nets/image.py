@@ -12,9 +12,10 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 def clip_pixels(images: Float[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "b 3 {size} {size}"]:
-    """Images in [-1, 1] to CLIP's normalised pixels. Images that are not square are squeezed into a square.
+    """Images in [-1, 1] to CLIP's normalised pixels.
 
     Bicubic with align_corners=True, as the published code does it (its anti-alias blur is the identity at 256 to 224).
+    It resizes to a square whatever the shape, so an anchor that is not square is squeezed; nothing is cut.
     """
     if images.shape[-2:] != (size, size):
         images = interpolate(images, size=(size, size), mode="bicubic", align_corners=True)

@@ -15,6 +15,7 @@ PROMPT = "a red circle moves right"
 WRONG = [
     ("refiner.height=100", "refiner.height=100 must be a multiple of 16, such as 96 or 112"),
     ("refiner.width=8", "refiner.width=8 must be a multiple of 16, such as 16"),
+    ("base.height=100", "base.height=100 must be a multiple of 16, such as 96 or 112"),
     (
         "refiner.num_inference_steps=600",
         "refiner.num_inference_steps=600 must be in 1..250, as strength=0.25 leaves 250",
@@ -25,7 +26,8 @@ WRONG = [
 
 def test_limits_are_those_of_the_shipped_networks():
     limits = limits_of(load())
-    assert limits.size_multiple == 16
+    assert limits.size_multiple == limits.base_sizes.multiple == 16
+    assert limits.base_sizes.size(load().base) == (64, 64)
     limits.check(load())
 
 
@@ -51,6 +53,13 @@ def test_a_row_of_a_job_that_asks_for_them_is_refused_as_a_row(tmp_path, setting
     name, _, value = setting.partition("=")
     row = checker.check(PromptRow("x:1", {"prompt": PROMPT, name: int(value)}, None)).record
     assert row.status == "failed" and says in row.reason
+
+
+def test_the_work_of_a_video_is_what_its_stages_compute():
+    """A square picture in a wide frame: bars are no work."""
+    wide = ("refiner.width=256", "base.num_inference_steps=2", "refiner.fit=")
+    costs = {fit: limits_of(load()).costs(load(overrides=[*wide[:-1], wide[-1] + fit])) for fit in ("cover", "contain")}
+    assert costs == {"cover": (16 * 2 * 64 * 64, 24 * 128 * 256), "contain": (16 * 2 * 64 * 64, 24 * 128 * 128)}
 
 
 def test_a_bundle_without_configs_is_named(tmp_path):
