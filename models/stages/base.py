@@ -33,6 +33,7 @@ from longtake.models.nets.cam import Cam
 from longtake.models.nets.conditioned import Context, control_context, denoise, encode_condition, video_context
 from longtake.models.nets.image import embed_images
 from longtake.models.nets.latents import decode_latents, factor
+from longtake.models.nets.sizes import frame_sizes
 from longtake.models.nets.text import null_and_prompt
 from longtake.models.stages.params import BaseParams, base_size, check_size
 from longtake.models.video.frames import to_uint8
@@ -56,7 +57,7 @@ class BaseNets:
         """Channels, rows and columns of a frame's latent. Raises FieldError for a size beyond the networks' limits."""
         config, side = self.unet.config, factor(self.vae)
         size = base_size(params, config.sample_size, side)
-        check_size("base", size, side * 2**self.unet.num_upsamplers)
+        check_size("base", size, frame_sizes(type(self.unet).__name__, config, self.vae.config))
         return config.in_channels, size[0] // side, size[1] // side
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from longtake.models.diffusion.names import check_sampler
 from longtake.models.domain.checks import FieldError, require
 from longtake.models.domain.scheduler import Coupling
+from longtake.models.nets.sizes import SizeRule
 from longtake.models.video.fit import Fit, Size
 
 
@@ -101,13 +102,10 @@ def _require_even(name: str, side: int) -> None:
     require(side >= 2 and side % 2 == 0, name, side, "must be even and at least 2")
 
 
-def check_size(section: str, size: Size, multiple: int) -> None:
-    """Raises FieldError, naming legal sizes, for frames whose sides are not multiples of `multiple`."""
-    for name, side in zip(("height", "width"), size, strict=True):
-        if side % multiple:
-            below, above = side // multiple * multiple, (side // multiple + 1) * multiple
-            near = " or ".join(str(legal) for legal in (below, above) if legal)
-            raise FieldError(f"{section}.{name}", f"={side} must be a multiple of {multiple}, such as {near}")
+def check_size(section: str, size: Size, sizes: SizeRule) -> None:
+    """Raises FieldError, naming the nearest legal sizes, for frames that are not of `sizes`."""
+    for name, rule in sizes.broken(*size).items():
+        raise FieldError(f"{section}.{name}", f"={size[0] if name == 'height' else size[1]} {rule}")
 
 
 def base_size(params: BaseParams, sample_size: Any, factor: int) -> Size:

@@ -32,6 +32,7 @@ from longtake.models.domain.prompt import PromptSpec, chunk_prompt
 from longtake.models.domain.scheduler import Coupling
 from longtake.models.domain.span import Span
 from longtake.models.domain.state import Boundary, Chunk, Segment, WindowState
+from longtake.models.nets.sizes import SizeRule
 from longtake.models.stages.params import RefinerParams
 from longtake.models.video.fit import picture_size
 from longtake.models.video.frames import add_bars, check_finite, fit_frames
@@ -45,7 +46,7 @@ class RefinerNets(Protocol):
     and values) may be cached by the prompts.
     """
 
-    size_multiple: int  # divides both sides of the images
+    sizes: SizeRule  # of the images
 
     def encode(self, images: Float[Tensor, "t 3 H W"], /) -> Float[Tensor, "t c h w"]:
         """Latents (scaled as the UNet expects them, without drawing from the posterior) of RGB images in [-1, 1].
@@ -120,7 +121,7 @@ class Refiner:
         """(x, history, x0) before the first step: there is no prediction and no history yet."""
         frames = _frames_of(plan.windows[window], [value for value in inputs if isinstance(value, Chunk)])
         params, source = self._params, (frames.shape[1], frames.shape[2])
-        height, width = picture_size(source, params.size, params.fit, self._nets.size_multiple)
+        height, width = picture_size(source, params.size, params.fit, self._nets.sizes.within)
         z = torch.cat([self._nets.encode(fit_frames(frame[None], height, width, params.fit)) for frame in frames])
         noise = self._noise(spec, plan, window, "refine-start", 0, z)
         return start(self._schedule, self._timesteps, z, noise), None, None

@@ -7,9 +7,11 @@
 All three are the same for frames of the frame's own shape.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 
 Size = tuple[int, int]  # height, width
+Within = Callable[[int, int], Size]
 
 
 class Fit(StrEnum):
@@ -28,21 +30,25 @@ def covering(source: Size, frame: Size) -> Size:
     return height, max(width, _rounded(w * height, h))
 
 
-def picture_size(source: Size, frame: Size, fit: Fit, multiple: int) -> Size:
-    """The size that a refiner computes, whose sides must be multiples of `multiple`: the whole frame, or with contain
-    the largest such picture inside it that is no longer on either side than the source's shape asks for."""
-    if fit is not Fit.CONTAIN:
-        return frame
+def inside(source: Size, frame: Size) -> Size:
+    """The size of the scaled source within the frame: one side is the frame's, the other no longer."""
     (h, w), (height, width) = source, frame
-    taller = h * width > w * height
-    inside = (height, _rounded(w * height, h)) if taller else (_rounded(h * width, w), width)
-    rows, columns = (max(multiple, side // multiple * multiple) for side in inside)
-    return rows, columns
+    if h * width > w * height:  # the source is taller
+        return height, _rounded(w * height, h)
+    return _rounded(h * width, w), width
 
 
-def fit_note(source: Size, frame: Size, fit: Fit, multiple: int, setting: str = "refiner.fit") -> str | None:
+def picture_size(source: Size, frame: Size, fit: Fit, within: Within) -> Size:
+    """The size that a refiner computes: the whole frame, or with contain the picture inside it.
+
+    `within` gives the largest legal size that is not above a height and a width.
+    """
+    return within(*inside(source, frame)) if fit is Fit.CONTAIN else frame
+
+
+def fit_note(source: Size, frame: Size, fit: Fit, within: Within, setting: str = "refiner.fit") -> str | None:
     """What happens to frames of another shape, and the other values of `setting`; None for frames of the same shape."""
-    picture = picture_size(source, frame, fit, multiple)
+    picture = picture_size(source, frame, fit, within)
     if fit is Fit.STRETCH:
         if covering(source, frame) == frame:
             return None
@@ -52,8 +58,8 @@ def fit_note(source: Size, frame: Size, fit: Fit, multiple: int, setting: str = 
         return cut and f"{_said(source)} fills {_said(frame)}: {cut} ({setting}=contain adds bars, stretch distorts)"
     if picture == frame:
         return cut and f"{_said(source)} fills {_said(frame)}: {cut}"
-    inside = f"{_said(source)} is refined at {_said(picture)}, with black bars around it up to {_said(frame)}"
-    return f"{inside}{f'; {cut}' if cut else ''} ({setting}=cover cuts, stretch distorts)"
+    said = f"{_said(source)} is refined at {_said(picture)}, with black bars around it up to {_said(frame)}"
+    return f"{said}{f'; {cut}' if cut else ''} ({setting}=cover cuts, stretch distorts)"
 
 
 def _cut(source: Size, picture: Size) -> str | None:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from longtake.models.video.fit import Fit, picture_size
+from longtake.models.video.fit import inside
 
 PAPER, INK = (22, 24, 29), (168, 174, 186)  # dark: frames look brighter than the page, as in a cinema
 MAX_TILE = 180  # pixels: default height of a tile
@@ -58,7 +58,8 @@ def draw_sheet(
         _write(sheet, str(number), x, y)
         for row, frames in enumerate(rows.values()):
             same_shape = frames.shape[1] * width == frames.shape[2] * height
-            picture = _tile(frames[position], tile if same_shape else _inside(frames.shape[1:3], tile))
+            shape = (frames.shape[1], frames.shape[2])
+            picture = _tile(frames[position], tile if same_shape else inside(shape, tile[::-1])[::-1])
             left, top = (tile[0] - picture.width) // 2, (tile[1] - picture.height) // 2
             sheet.paste(picture, (x + left, y + LINE + row * (tile[1] + GAP) + top))
     for top in range(num_blocks if gutter else 0):
@@ -70,12 +71,6 @@ def draw_sheet(
 def _tile_height(height: int) -> int:
     """The frame's own if it fits, or a whole multiple of it, so that no pixel is drawn wider than the next."""
     return min(height, MAX_TILE) * max(1, MAX_TILE * 3 // 4 // height)
-
-
-def _inside(shape: tuple[int, ...], tile: tuple[int, int]) -> tuple[int, int]:
-    """Width and height of frames of another shape inside a tile."""
-    height, width = picture_size((shape[0], shape[1]), tile[::-1], Fit.CONTAIN, 1)
-    return width, height
 
 
 def _tile(frame: UInt8[np.ndarray, "h w c"], size: tuple[int, int]) -> Image.Image:

@@ -158,7 +158,7 @@ class RequestChecker:
 
     def _check_limits(self, take: Take) -> None:
         """Raises FieldError, and ApiError."""
-        self._check_multiple(take.width, take.height)
+        self._check_size(take.width, take.height)
         own = for_video(self.conf, take.settings)
         self.conf.serve.check(own, self.limits, take.num_frames)
 
@@ -175,9 +175,8 @@ class RequestChecker:
         if request.size is not None:
             if width is not None or height is not None:
                 raise invalid("size cannot be combined with width and height", "size")
-            self._check_multiple(*request.size, "size")
             try:
-                self.conf.serve.check_size(request.size[::-1], "size")
+                self._check_size(*request.size, "size")
             except ValueError as error:
                 raise from_value_error(error) from None
             return request.size
@@ -188,15 +187,13 @@ class RequestChecker:
             return self.conf.refiner.width, self.conf.refiner.height
         return width, height
 
-    def _check_multiple(self, width: int, height: int, name: str | None = None) -> None:
-        """`name` is the field that holds both sides."""
-        multiple = self.limits.size_multiple
-        rule = f"must be a positive multiple of {multiple}"
-        for side, value in (("width", width), ("height", height)):
-            if (value % multiple or value < multiple) and name is None:
-                raise invalid(f"{side}={shown(value)}: {rule}", side)
-            if value % multiple or value < multiple:
+    def _check_size(self, width: int, height: int, name: str | None = None) -> None:
+        """Raises FieldError, and ApiError. `name` is the field that holds both sides."""
+        self.conf.serve.check_size((height, width), name)
+        for side, rule in self.limits.sizes.broken(height, width).items():
+            if name is not None:
                 raise invalid(f"{name}={width}x{height}: the {side} {rule}", name)
+            raise invalid(f"{side}={width if side == 'width' else height}: {rule}", side)
 
 
 def seconds_of(num_frames: int, fps: int) -> str:

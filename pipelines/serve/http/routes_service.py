@@ -121,7 +121,9 @@ def _model(service: VideoService) -> Model:
             max_aspect=params.max_aspect,
             max_steps=params.max_steps,
             max_cost=params.max_cost,
-            size_multiple=limits.size_multiple,
-            base_size_multiple=limits.base_sizes.multiple,
+            height=limits.sizes.height,
+            width=limits.sizes.width,
+            base_height=limits.base_sizes.rule.height,
+            base_width=limits.base_sizes.rule.width,
         ),
     )

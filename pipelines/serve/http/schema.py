@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from longtake.models.domain.scheduler import Coupling
+from longtake.models.nets.sizes import SideRule
 from longtake.models.video.fit import Fit
 from longtake.pipelines.serve.http.request_fields import (
     PROMPT,
@@ -236,8 +237,10 @@ class Limits(BaseModel):
     max_aspect: float = Field(description="The longer side divided by the shorter one.")
     max_steps: int
     max_cost: int = Field(description="Frames x (computed pixels of a frame x denoising steps), of both stages.")
-    size_multiple: int = Field(description="Width and height must be multiples of this.")
-    base_size_multiple: int = Field(description="As `size_multiple`, for the frames of the base model.")
+    height: SideRule
+    width: SideRule
+    base_height: SideRule
+    base_width: SideRule
 
 
 class Model(BaseModel):

@@ -186,7 +186,7 @@ def test_params_out_of_range_are_named(field, value):
         BaseParams(**{field: value})
 
 
-WIDE = replace(PARAMS, height=32, width=64)
+WIDE = replace(PARAMS, height=40, width=64)
 
 
 @pytest.mark.parametrize("memories", [{}, {"cam": False}, {"apm": False}])
@@ -198,7 +198,7 @@ def test_frames_that_are_not_square_go_through_cam_and_apm(bundle, memories):
 
 def test_both_memories_change_the_next_chunk_of_such_frames(bundle):
     memory, _ = bundle.base_model(WIDE).advance(SPEC, PLAN, 0, None)
-    both = frames_after(bundle, memory, height=32, width=64)
+    both = frames_after(bundle, memory, height=40, width=64)
     for other in (
         replace(memory, last=memory.last[::-1].copy()),
         replace(memory, anchor=memory.anchor[:, ::-1].copy()),
@@ -213,8 +213,8 @@ def test_the_size_of_the_unet_may_be_named_without_a_change(bundle):
 
 
 def test_a_size_beyond_the_networks_is_named(bundle):
-    with pytest.raises(ValueError, match="base.width=40 must be a multiple of 16, such as 32 or 48"):
-        bundle.base_model(replace(PARAMS, width=40))
+    with pytest.raises(ValueError, match="base.width=44 must be a multiple of 8, such as 40 or 48"):
+        bundle.base_model(replace(PARAMS, width=44))
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_the_record_of_square_frames_in_square_ones_is_as_it_was_before_other_sh
 @pytest.mark.parametrize(
     ("setting", "says"),
     [
-        ({"base.width": 100}, "base.width=100 must be a multiple of 16, such as 96 or 112"),
+        ({"base.width": 100}, "base.width=100 must be a multiple of 8, such as 96 or 104"),
         ({"base.height": -16}, "base.height=-16: must be even and at least 2"),
         ({"refiner.fit": "fill"}, "refiner.fit=fill must be one of cover, contain, stretch"),
     ],

@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from longtake.models.nets.sizes import SideRule, SizeRule
 from longtake.pipelines.__main__ import main
 from longtake.pipelines.bulk.checked_rows import RowChecker
 from longtake.pipelines.bulk.settings import load_bulk
@@ -15,7 +16,7 @@ PROMPT = "a red circle moves right"
 WRONG = [
     ("refiner.height=100", "refiner.height=100 must be a multiple of 16, such as 96 or 112"),
     ("refiner.width=8", "refiner.width=8 must be a multiple of 16, such as 16"),
-    ("base.height=100", "base.height=100 must be a multiple of 16, such as 96 or 112"),
+    ("base.height=100", "base.height=100 must be a multiple of 8, such as 96 or 104"),
     (
         "refiner.num_inference_steps=600",
         "refiner.num_inference_steps=600 must be in 1..250, as strength=0.25 leaves 250",
@@ -26,7 +27,7 @@ WRONG = [
 
 def test_limits_are_those_of_the_shipped_networks():
     limits = limits_of(load())
-    assert limits.size_multiple == limits.base_sizes.multiple == 16
+    assert limits.sizes == limits.base_sizes.rule == SizeRule(SideRule(8), SideRule(8))
     assert limits.base_sizes.size(load().base) == (64, 64)
     limits.check(load())
 

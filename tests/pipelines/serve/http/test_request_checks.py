@@ -366,7 +366,7 @@ def test_a_remix_is_the_same_request_with_another_prompt():
             "num_frames",
             "128x128 pixels x 3 steps + 1280x720 pixels x 8 steps, x 1200 frames, are 8906342400",
         ),
-        ({"base_width": 100}, "base_width", "must be a multiple of 16, such as 96 or 112"),
+        ({"base_width": 100}, "base_width", "must be a multiple of 8, such as 96 or 104"),
     ],
 )
 def test_what_a_request_may_cost_is_bounded_and_the_bound_is_named(fields, param, says):
