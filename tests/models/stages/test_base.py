@@ -192,8 +192,8 @@ WIDE = replace(PARAMS, height=40, width=64)
 @pytest.mark.parametrize("memories", [{}, {"cam": False}, {"apm": False}])
 def test_frames_that_are_not_square_go_through_cam_and_apm(bundle, memories):
     memory, chunks = chain(bundle.base_model(replace(WIDE, **memories)), 2)
-    assert [chunk.frames.shape for chunk in chunks] == [(16, 32, 64, 3), (8, 32, 64, 3)]
-    assert memory.last.shape == (8, 3, 32, 64) and memory.anchor.shape == (3, 32, 64)
+    assert [chunk.frames.shape for chunk in chunks] == [(16, 40, 64, 3), (8, 40, 64, 3)]
+    assert memory.last.shape == (8, 3, 40, 64) and memory.anchor.shape == (3, 40, 64)
 
 
 def test_both_memories_change_the_next_chunk_of_such_frames(bundle):
@@ -203,7 +203,7 @@ def test_both_memories_change_the_next_chunk_of_such_frames(bundle):
         replace(memory, last=memory.last[::-1].copy()),
         replace(memory, anchor=memory.anchor[:, ::-1].copy()),
     ):
-        assert not np.array_equal(both, frames_after(bundle, other, height=32, width=64))
+        assert not np.array_equal(both, frames_after(bundle, other, height=40, width=64))
 
 
 def test_the_size_of_the_unet_may_be_named_without_a_change(bundle):

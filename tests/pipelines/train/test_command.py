@@ -91,6 +91,16 @@ def test_a_clip_holds_what_the_networks_will_see(clips, videos, random_bundle):
     assert batch.anchor.shape[0] == 2 and batch.captions[0] == sample_scene(np.random.default_rng(0)).caption()
 
 
+def test_clips_have_the_size_of_the_base_model_and_are_cut_to_its_shape(videos, random_bundle, tmp_path):
+    (video,) = [video for video in list_videos(str(videos)) if video.path == "0.mp4"]
+    encoder = ClipEncoder(
+        str(random_bundle), tmp_path, CutParams(per_video=1), 0, "cpu", BaseParams(height=16, width=40)
+    )
+    assert encoder(video) == {"reason": None}
+    batch = ClipFolder([(clip_file(tmp_path, video), 1)]).batch(np.array([0]))
+    assert batch.latents.shape == (1, 16, 4, 2, 5) and batch.condition.shape == (1, 8, 16, 40, 3)
+
+
 def test_the_condition_is_decoded_from_noisy_latents_of_the_first_frames(videos, random_bundle, tmp_path):
     decoded, vae = {}, load_bundle(random_bundle).parts["vae"]
     (video,) = [video for video in list_videos(str(videos)) if video.path == "0.mp4"]
