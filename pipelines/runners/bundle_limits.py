@@ -75,6 +75,7 @@ class BundleLimits:
 def limits_of(conf: Conf) -> BundleLimits:
     """The limits of the bundle of `conf`. Raises ValueError when its files cannot be read."""
     bundle = bundle_path(conf.bundle)
+    read_index(bundle)
     vae = "refiner_vae" if (bundle / "refiner_vae").is_dir() else "vae"
     sizes, _ = _sizes(bundle, "refiner", vae)
     schedules = (_config(bundle / name, "scheduler_config.json") for name in ("scheduler", "refiner_scheduler"))
