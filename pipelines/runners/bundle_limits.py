@@ -89,7 +89,7 @@ def base_limits(bundle: Path) -> BaseLimits:
 
 def _sizes(bundle: Path, unet: str, vae: str) -> tuple[SizeRule, Any]:
     """The frames that a UNet takes through a VAE, and its `sample_size`."""
-    unet_class = read_index(bundle, (unet, vae))[unet][1]
+    unet_class = read_index(bundle, (unet,))[unet][1]
     encoder = _config(bundle / vae)
     config = network_config(bundle / unet, unet_class)
     try:
