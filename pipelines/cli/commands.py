@@ -73,8 +73,8 @@ def enhance(args: argparse.Namespace) -> Work:
     sound = Sound(video, fps)
     for note in (*video.notes, *sound.notes):
         logger.warning("%s: %s", args.video, note)
-    if note := limits.fit_note(conf, (video.height, video.width)):
-        logger.warning("%s: %s", args.video, note)
+    if fitted := limits.fit_note(conf, (video.height, video.width)):
+        logger.warning("%s: %s", args.video, fitted)
 
     def work() -> None:
         with video:
