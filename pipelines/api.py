@@ -19,6 +19,7 @@ from longtake.models.video.reader import VideoReader
 from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
 from longtake.pipelines.config.conf import load as load_conf
 from longtake.pipelines.files.video_file import VideoWriter
+from longtake.pipelines.runners.bundle_limits import limits_of
 from longtake.pipelines.runners.local import LocalRunner
 from longtake.pipelines.runners.spec_checks import check_texts, plan_for
 from longtake.pipelines.runners.stages import build_bundle, build_enhancer, build_generator
@@ -66,11 +67,13 @@ class Longtake:
     ) -> Iterator[Segment]:
         """Refined segments of an existing video, without its sound; all of its frames if `num_frames` is None.
 
-        `VideoReader(video)` of `longtake.models.video.reader` has its rate, and notes on what reading changes; these
-        are logged as warnings. Raises ValueError naming the path and the reason if it cannot be read.
+        `VideoReader(video)` of `longtake.models.video.reader` has its rate, and notes on what reading changes. These
+        are logged as warnings, and so is the fate of frames of another shape. Raises ValueError naming the path and the
+        reason if it cannot be read.
         """
         reader = VideoReader(video)
-        for note in reader.notes:
+        notes = (*reader.notes, limits_of(self.conf).fit_note(self.conf, (reader.height, reader.width)))
+        for note in filter(None, notes):
             logger.warning("%s: %s", video, note)
         spec = PromptSpec("take", prompt, negative_prompt, num_frames or reader.num_frames, seed)
         return _closing(reader, self._run(build_enhancer(self.conf, self.bundle, reader), spec, observe))

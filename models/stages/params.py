@@ -1,11 +1,15 @@
-"""Settings of the two stages. No torch here: a wrong setting is refused before torch is imported."""
+"""Settings of the two stages, and the sizes of their frames. No torch here: a wrong setting is refused before torch is
+imported."""
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from longtake.models.diffusion.names import check_sampler
-from longtake.models.domain.checks import require
+from longtake.models.domain.checks import FieldError, require
 from longtake.models.domain.scheduler import Coupling
+from longtake.models.nets.sizes import SizeRule
+from longtake.models.video.fit import Fit, Size
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +31,8 @@ class BaseParams:
     # The frame of the first chunk that is the anchor. The published code has 0; but the tiny base model draws the
     # ends of a chunk worst, and APM passes that on.
     anchor_frame: int = 8
+    height: int | None = None  # pixels; None: the UNet's own (its `sample_size`)
+    width: int | None = None
     cam: bool = True  # False: chunks do not see the one before (for comparison)
     apm: bool = True  # False: chunks do not see the anchor (for comparison)
 
@@ -44,6 +50,9 @@ class BaseParams:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
         check_sampler(self.sampler)
+        for name in ("height", "width"):
+            if (side := getattr(self, name)) is not None:
+                _require_even(name, side)
 
     def guided_steps(self, steps: int) -> int:
         """The number of guided steps, from the first on."""
@@ -64,6 +73,7 @@ class RefinerParams:
     steps_per_task: int = 1  # causal coupling only; it changes the number of calls, not the frames
     height: int = 128  # pixels
     width: int = 128
+    fit: Fit = Fit.COVER  # frames of another shape: cut to the middle (cover), with black bars (contain) or stretched
     blending: bool = True  # False: windows are not blended (for comparison)
     shared_noise: bool = True  # False: each window has noise of its own (for comparison)
 
@@ -77,17 +87,40 @@ class RefinerParams:
         require(0 <= self.eta <= 1, "eta", self.eta, "must be in 0..1")
         require(isinstance(self.coupling, Coupling), "coupling", self.coupling, "must be a Coupling")
         require(self.steps_per_task >= 1, "steps_per_task", self.steps_per_task, at_least_one)
+        require(isinstance(self.fit, Fit), "fit", self.fit, "must be a Fit")
         for name in ("height", "width"):
-            size = getattr(self, name)
-            # The video format halves its colour planes. The networks have rules of their own: `check_size`.
-            require(size >= 2 and size % 2 == 0, name, size, "must be even and at least 2")
+            _require_even(name, getattr(self, name))
+
+    @property
+    def size(self) -> Size:
+        """Height and width of a refined frame."""
+        return self.height, self.width
 
 
-def check_size(params: RefinerParams, multiple: int) -> None:
-    """Raises ValueError, naming legal sizes, for frames whose sides are not multiples of `multiple`."""
-    for name in ("height", "width"):
-        size = getattr(params, name)
-        if size % multiple:
-            below, above = size // multiple * multiple, (size // multiple + 1) * multiple
-            near = " or ".join(str(legal) for legal in (below, above) if legal)
-            raise ValueError(f"refiner.{name}={size} must be a multiple of {multiple}, such as {near}")
+def _require_even(name: str, side: int) -> None:
+    # The video format halves its colour planes. The networks have rules of their own: `check_size`.
+    require(side >= 2 and side % 2 == 0, name, side, "must be even and at least 2")
+
+
+def check_size(section: str, size: Size, sizes: SizeRule) -> None:
+    """Raises FieldError, naming the nearest legal sizes, for frames that are not of `sizes`."""
+    for name, rule in sizes.broken(*size).items():
+        raise FieldError(f"{section}.{name}", f"={size[0] if name == 'height' else size[1]} {rule}")
+
+
+def base_size(params: BaseParams, sample_size: Any, factor: int) -> Size:
+    """Height and width of the base model's frames. `sample_size` is that of the UNet's config, a number, a pair or
+    None, in latents; a latent is `factor` pixels wide.
+
+    Raises FieldError for a side that neither the params nor the UNet know.
+    """
+    rows, columns = (sample_size, sample_size) if isinstance(sample_size, int | None) else sample_size
+    return _side("height", params.height, rows, factor), _side("width", params.width, columns, factor)
+
+
+def _side(name: str, own: int | None, latents: int | None, factor: int) -> int:
+    if own is not None:
+        return own
+    if latents is None:
+        raise FieldError(f"base.{name}", " is missing: the UNet of this bundle has no size of its own")
+    return latents * factor

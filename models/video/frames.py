@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from longtake.models.video.fit import Fit, covering
 from longtake.models.video.frame_checks import BadFrames
 
 
@@ -44,3 +45,26 @@ def upscale(frames: UInt8[np.ndarray, "t h0 w0 c"], height: int, width: int) -> 
         return images
     shrinks = height < images.shape[-2] or width < images.shape[-1]
     return interpolate(images, size=(height, width), mode="bilinear", align_corners=False, antialias=shrinks)
+
+
+def fit_frames(frames: UInt8[np.ndarray, "t h0 w0 c"], height: int, width: int, fit: Fit) -> Float[Tensor, "t c h w"]:
+    """Frames at height x width, in [-1, 1]: stretched, or scaled to fill it and cut to its middle.
+
+    For contain, height and width are `picture_size`: it has the shape of the frames, and only what a legal size rounds
+    off is cut. `add_bars` adds the rest after decoding.
+    """
+    size = (height, width) if fit is Fit.STRETCH else covering((frames.shape[1], frames.shape[2]), (height, width))
+    images = upscale(frames, *size)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    return images[..., top : top + height, left : left + width]
+
+
+def add_bars(frames: UInt8[np.ndarray, "t h0 w0 c"], height: int, width: int) -> UInt8[np.ndarray, "t h w c"]:
+    """The frames in the middle of black ones of height x width, which must not be smaller."""
+    t, h, w, c = frames.shape
+    if (h, w) == (height, width):
+        return frames
+    framed = np.zeros((t, height, width, c), np.uint8)
+    top, left = (height - h) // 2, (width - w) // 2
+    framed[:, top : top + h, left : left + w] = frames
+    return framed

@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from longtake.models.domain.plan import Plan
     from longtake.models.domain.prompt import Cue, PromptSpec
     from longtake.models.stages.bundle import Bundle
-    from longtake.models.stages.params import RefinerParams
-    from longtake.models.video.reader import VideoReader
     from longtake.models.video.sound import Sound
     from longtake.pipelines.cli.video_recorder import OutputPaths, Stream
     from longtake.pipelines.config.conf import Conf
+    from longtake.pipelines.runners.bundle_limits import BundleLimits
     from longtake.pipelines.terminal.exit_codes import ExitCode
 
 logger = logging.getLogger(__name__)
@@ -38,19 +37,21 @@ def generate(args: argparse.Namespace) -> Work:
         _refuse_idle(args, ("ray",), "the models run in this process; add --runner ray")
     spec = _spec(args, args.num_frames)
     places = _places(args)
-    conf, plan = _conf(args, spec)
+    conf, plan, limits = _conf(args, spec)
+    if note := limits.fit_note(conf):
+        logger.warning("the base model's %s", note)
     if args.runner == "ray":
         from longtake.pipelines.runners.stages import build_texts
 
         _check_texts(build_texts(conf), spec, plan)
-        return lambda: _record_on_ray(spec, plan, conf, places)
+        return lambda: _record_on_ray(spec, plan, conf, places, limits.costs(conf))
     from longtake.pipelines.runners.stages import build_bundle, build_generator
 
     bundle = build_bundle(conf)
     runner = build_generator(conf, bundle)
     _check_texts(bundle, spec, plan)
     stream = partial(runner.stream, spec, plan=plan)
-    return lambda: _record(stream, plan, conf, conf.fps, places, "base model")
+    return lambda: _record(stream, plan, conf, conf.fps, places, "base model", limits.costs(conf))
 
 
 def enhance(args: argparse.Namespace) -> Work:
@@ -62,7 +63,7 @@ def enhance(args: argparse.Namespace) -> Work:
     places = _places(args, source=args.video)
     video = VideoReader(args.video)
     spec = _spec(args, video.num_frames)
-    conf, plan = _conf(args, spec)
+    conf, plan, limits = _conf(args, spec)
     from longtake.pipelines.runners.stages import build_bundle, build_enhancer
 
     bundle = build_bundle(conf)
@@ -72,11 +73,12 @@ def enhance(args: argparse.Namespace) -> Work:
     sound = Sound(video, fps)
     for note in (*video.notes, *sound.notes):
         logger.warning("%s: %s", args.video, note)
-    _warn_if_stretched(args.video, video, conf.refiner)
+    if fitted := limits.fit_note(conf, (video.height, video.width)):
+        logger.warning("%s: %s", args.video, fitted)
 
     def work() -> None:
         with video:
-            _record(partial(runner.stream, spec, plan=plan), plan, conf, fps, places, "reading", sound)
+            _record(partial(runner.stream, spec, plan=plan), plan, conf, fps, places, "reading", (0, 1), sound)
 
     return work
 
@@ -252,14 +254,15 @@ def _places(args: argparse.Namespace, source: Path | None = None) -> "OutputPath
     return places
 
 
-def _conf(args: argparse.Namespace, spec: "PromptSpec") -> "tuple[Conf, Plan]":
-    """The configuration and the plan of a video, within the limits of the bundle."""
+def _conf(args: argparse.Namespace, spec: "PromptSpec") -> "tuple[Conf, Plan, BundleLimits]":
+    """The configuration and the plan of a video, and the limits of the bundle, within which they are."""
     from longtake.pipelines.runners.bundle_limits import limits_of
     from longtake.pipelines.runners.spec_checks import plan_for
 
     conf = _load_conf(args)
-    limits_of(conf).check(conf)
-    return conf, plan_for(conf, spec)
+    limits = limits_of(conf)
+    limits.check(conf)
+    return conf, plan_for(conf, spec), limits
 
 
 def _load_conf(args: argparse.Namespace) -> "Conf":
@@ -290,22 +293,16 @@ def _check_texts(bundle: "Bundle", spec: "PromptSpec", plan: "Plan") -> None:
         logger.warning("--prompt-at %d has no effect: %s", cue.from_frame, shown)
 
 
-def _warn_if_stretched(path: Path, video: "VideoReader", refiner: "RefinerParams") -> None:
-    if abs(video.width * refiner.height / (video.height * refiner.width) - 1) > 0.02:
-        logger.warning(
-            "%s is %dx%d and will be stretched to %dx%d; set refiner.width=W refiner.height=H to keep its aspect ratio",
-            *(path, video.width, video.height, refiner.width, refiner.height),
-        )
-
-
-def _record_on_ray(spec: "PromptSpec", plan: "Plan", conf: "Conf", places: "OutputPaths") -> None:
+def _record_on_ray(
+    spec: "PromptSpec", plan: "Plan", conf: "Conf", places: "OutputPaths", costs: tuple[int, int]
+) -> None:
     from longtake.pipelines.runners.ray_cluster import connect
     from longtake.pipelines.runners.ray_runner import running
     from longtake.pipelines.runners.stages import stage_factories
 
     connect(conf.ray)
     with running(conf, stage_factories(conf)) as runner:
-        _record(partial(runner.stream, spec, plan=plan), plan, conf, conf.fps, places, "base model")
+        _record(partial(runner.stream, spec, plan=plan), plan, conf, conf.fps, places, "base model", costs)
 
 
 def _record(
@@ -315,13 +312,14 @@ def _record(
     fps: float | Fraction,
     places: "OutputPaths",
     source: str,
+    costs: tuple[int, int],
     sound: "Sound | None" = None,
 ) -> None:
     from longtake.pipelines.cli.video_progress import VideoProgress
     from longtake.pipelines.cli.video_recorder import record
     from longtake.pipelines.terminal.progress import doing
 
-    progress = VideoProgress(plan, conf.refiner.num_inference_steps, source)
+    progress = VideoProgress(plan, conf.refiner.num_inference_steps, source, costs)
     with doing(progress.status):
         report = record(stream, plan.num_frames, fps, places, progress.observe, sound)
     for note in report.notes:

@@ -6,6 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from longtake.models.video.fit import Fit
 from longtake.pipelines.config.conf import Conf
 from longtake.pipelines.config.loader import flatten
 
@@ -22,8 +23,16 @@ def hash_of(bundle: Path) -> str:
 
 
 def video_settings(conf: Conf) -> dict[str, Any]:
-    """Every setting that a video's bytes depend on, by dotted key."""
+    """Every setting that a video's bytes depend on, by dotted key.
+
+    Without those of sizes where they change nothing: square frames in square ones fit in every way.
+    """
     sections = ("device", "dtype", "num_threads", "base.", "plan.", "refiner.", "video.")
     own = {f.name for f in fields(Conf)}
     flat = {key: value for key, value in flatten(conf).items() if key.split(".")[0] in own}
+    base, refiner = conf.base, conf.refiner
+    if base.height is None and base.width is None:
+        del flat["base.height"], flat["base.width"]
+        if refiner.height == refiner.width and refiner.fit is Fit.COVER:
+            del flat["refiner.fit"]
     return {key: value for key, value in sorted(flat.items()) if key.startswith(sections)}

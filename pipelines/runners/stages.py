@@ -23,7 +23,7 @@ from longtake.models.stages.files import BASE_PARTS
 from longtake.models.video.frame_checks import refuse_black
 from longtake.models.video.reader import VideoReader
 from longtake.pipelines.config.conf import Conf, for_video
-from longtake.pipelines.runners.bundle_limits import bundle_path
+from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
 from longtake.pipelines.runners.local import LocalRunner
 from longtake.pipelines.runners.video_source import VideoSource
 
@@ -154,7 +154,10 @@ class BundleStage:
         if self._stage is StageName.GENERATE:
             self._for(()).advance(spec, plan, 0, None)
         else:
-            chunks = (Chunk(span, np.zeros((len(span), 8, 8, 3), np.uint8)) for span in plan.chunks)
+            size = limits_of(self._conf).base_sizes.size(
+                self._conf.base
+            )  # the shape decides what is computed of a frame
+            chunks = (Chunk(span, np.zeros((len(span), *size, 3), np.uint8)) for span in plan.chunks)
             self._for(()).advance(spec, plan, 0, Span(0, 1), None, *chunks)
 
     def _for(self, settings: Settings) -> Stage:

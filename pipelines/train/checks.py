@@ -11,7 +11,7 @@ from longtake.pipelines.config.loader import flatten
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.video_list import VideoList, list_videos
 from longtake.pipelines.files.store import Store, refuse_ray_copy
-from longtake.pipelines.runners.bundle_limits import bundle_path
+from longtake.pipelines.runners.bundle_limits import base_limits, bundle_path
 from longtake.pipelines.train.settings import NEEDED, TrainConf
 from longtake.pipelines.train.split import check_same
 
@@ -35,6 +35,7 @@ def check(conf: TrainConf) -> PreparedTraining:
     index = read_index(path, NEEDED)
     scheduler = path / "scheduler" / "scheduler_config.json"
     NoiseSchedule.from_config(read_json(scheduler, f"bundle part {scheduler.parent} cannot be read"))
+    base_limits(path).size(conf.base)
     for name in ("out", "work"):
         refuse_ray_copy(name, Path(getattr(conf, name)))
     if Path(conf.out).exists() and not (Path(conf.out) / "model_index.json").is_file():
@@ -71,7 +72,8 @@ def _begun_by(conf: TrainConf) -> dict[str, Any]:
     own = {f"memory.{name}": value for name, value in flatten(conf.memory).items() if name not in FREE}
     clips = {f"clips.{name}": value for name, value in flatten(conf.clips).items()}
     common = {name: getattr(conf, name) for name in ("manifest", "held_out", "fresh", "seed")}
-    read: dict[str, Any] = json.loads(json.dumps({**common, **clips, **own, **weights}))  # as it will be read
+    size = {"base.height": conf.base.height, "base.width": conf.base.width}
+    read: dict[str, Any] = json.loads(json.dumps({**common, **size, **clips, **own, **weights}))  # as it will be read
     return read
 
 

@@ -12,6 +12,7 @@ from longtake.models.domain.state import Chunk
 from longtake.models.stages.bundle import load_bundle
 from longtake.models.stages.params import BaseParams, RefinerParams
 from longtake.models.stages.refiner import Refiner
+from longtake.models.stages.refiner_nets import BundleRefinerNets
 from longtake.models.video.frame_checks import BLACK, BadFrames, check_not_black
 from longtake.models.video.frames import check_finite
 from longtake.pipelines.config.conf import load
@@ -72,6 +73,18 @@ class Dark:
 
     def refiner(self, params):
         return self
+
+
+def test_a_refiner_warms_up_on_frames_of_the_shape_that_it_will_get(random_bundle, monkeypatch):
+    sizes = ("base.height=16", "base.width=32", "refiner.height=64", "refiner.width=64", "refiner.fit=contain")
+    conf = load(overrides=[f"bundle={random_bundle}", *sizes])
+    stage, seen = build.BundleStage(conf, load_bundle(random_bundle), StageName.REFINE), []
+    encode = BundleRefinerNets.encode
+    monkeypatch.setattr(
+        BundleRefinerNets, "encode", lambda self, x: seen.append(tuple(x.shape[-2:])) or encode(self, x)
+    )
+    stage.warm_up()
+    assert set(seen) == {(32, 64)}
 
 
 def test_every_runner_of_new_videos_looks_at_their_frames():
