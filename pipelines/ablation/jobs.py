@@ -15,9 +15,10 @@ from pathlib import Path
 from longtake.models.domain.prompt import PromptSpec
 from longtake.pipelines.ablation.prompts import prompts_of
 from longtake.pipelines.ablation.settings import AblateConf, Kind, check_folder
+from longtake.pipelines.config.paths import bundle_path
 from longtake.pipelines.config.provenance import hash_of, video_settings
 from longtake.pipelines.files.store import refuse_ray_copy
-from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
+from longtake.pipelines.runners.bundle_limits import limits_of
 
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"  # of the generated part of the page
 

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 from longtake.pipelines.bulk.paths import SETTINGS
 from longtake.pipelines.bulk.settings import BulkConf, differences, job_settings
+from longtake.pipelines.config.paths import bundle_path
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.prompt_files import find_files
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
+from longtake.pipelines.runners.bundle_limits import limits_of
 
 
 @dataclass(frozen=True, slots=True)

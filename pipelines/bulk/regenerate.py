@@ -6,10 +6,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from longtake.pipelines.config.conf import Conf, load
+from longtake.pipelines.config.paths import bundle_path
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.manifest import FOLDER, Manifest, VideoRow, read_cues
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import bundle_path
 
 
 def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoRow, Conf]:

@@ -8,17 +8,7 @@ from longtake.models.diffusion.schedule import NoiseSchedule
 from longtake.models.stages.files import read_index, read_json
 from longtake.models.stages.params import check_size
 from longtake.pipelines.config.conf import Conf
-from longtake.pipelines.config.paths import BUNDLES
-
-
-def bundle_path(bundle: str) -> Path:
-    """The folder of a bundle. Raises ValueError if it is neither a folder nor the name of a bundle that ships."""
-    if Path(bundle).is_dir():
-        return Path(bundle)
-    shipped = sorted(path.name for path in BUNDLES.glob("*") if path.is_dir())
-    if bundle in shipped:
-        return BUNDLES / bundle
-    raise ValueError(f"bundle={bundle} is neither a folder nor a shipped bundle ({', '.join(shipped) or 'none'})")
+from longtake.pipelines.config.paths import bundle_path
 
 
 @dataclass(frozen=True, slots=True)

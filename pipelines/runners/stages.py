@@ -23,7 +23,7 @@ from longtake.models.stages.files import BASE_PARTS
 from longtake.models.video.frame_checks import refuse_black
 from longtake.models.video.reader import VideoReader
 from longtake.pipelines.config.conf import Conf, for_video
-from longtake.pipelines.runners.bundle_limits import bundle_path
+from longtake.pipelines.config.paths import bundle_path
 from longtake.pipelines.runners.local import LocalRunner
 from longtake.pipelines.runners.video_source import VideoSource
 

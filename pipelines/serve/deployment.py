@@ -27,8 +27,8 @@ from ray.serve.config import ProxyLocation
 from ray.serve.handle import DeploymentHandle
 
 from longtake.pipelines.config.conf import DEFAULT_CONFIG
+from longtake.pipelines.config.paths import bundle_path
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.runners.ray_cluster import Factories, connect
 from longtake.pipelines.serve.checks import check
 from longtake.pipelines.serve.engine.engine import Engine

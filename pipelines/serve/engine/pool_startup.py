@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from longtake.actors.pool import Pool
+from longtake.pipelines.config.paths import bundle_path
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
 from longtake.pipelines.runners.stages import stage_factories
 from longtake.pipelines.serve.library.take_writer import TakeWriter
