@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from longtake.models.video.fit import Fit, covering
 from longtake.models.video.frame_checks import BadFrames
 
 
@@ -44,3 +45,11 @@ def upscale(frames: UInt8[np.ndarray, "t h0 w0 c"], height: int, width: int) -> 
         return images
     shrinks = height < images.shape[-2] or width < images.shape[-1]
     return interpolate(images, size=(height, width), mode="bilinear", align_corners=False, antialias=shrinks)
+
+
+def fit_frames(frames: UInt8[np.ndarray, "t h0 w0 c"], height: int, width: int, fit: Fit) -> Float[Tensor, "t c h w"]:
+    """Frames at height x width, in [-1, 1]: stretched, or scaled to fill it and cut to its middle."""
+    size = (height, width) if fit is Fit.STRETCH else covering((frames.shape[1], frames.shape[2]), (height, width))
+    images = upscale(frames, *size)
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    return images[..., top : top + height, left : left + width]

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 from longtake.pipelines.bulk.paths import SETTINGS
 from longtake.pipelines.bulk.settings import BulkConf, differences, job_settings
-from longtake.pipelines.config.paths import bundle_path
-from longtake.pipelines.config.provenance import hash_of
+from longtake.pipelines.config.provenance import weights_of
 from longtake.pipelines.datasets.prompt_files import find_files
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.bundle_limits import limits_of
@@ -27,7 +26,7 @@ def check(conf: BulkConf) -> PreparedJob:
     find_files(conf.prompts)
     store = Store(conf.out)
     store.check("out")
-    prepared = PreparedJob(conf, store, hash_of(bundle_path(conf.bundle)))
+    prepared = PreparedJob(conf, store, weights_of(conf))
     check_same(prepared)
     return prepared
 

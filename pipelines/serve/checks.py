@@ -3,7 +3,7 @@
 import socket
 from dataclasses import replace
 
-from longtake.models.domain.checks import FieldError
+from longtake.models.domain.checks import FieldError, require
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.bundle_limits import limits_of
 from longtake.pipelines.serve.http.keys import read_keys
@@ -32,6 +32,14 @@ def _check_defaults(conf: ServeConf) -> None:
         conf.serve.check(refiner.width, refiner.height, 1, steps, refiner.num_inference_steps)
     except FieldError as error:
         raise FieldError(SETTINGS[error.field], error.problem) from None
+    rule = f"must be at most {conf.serve.max_steps} (serve.max_steps)"
+    opens = conf.opener.model is not None
+    require(
+        not opens or conf.opener.num_inference_steps <= conf.serve.max_steps,
+        "opener.num_inference_steps",
+        conf.opener.num_inference_steps,
+        rule,
+    )
 
 
 def check_port(conf: ServeConf) -> ServeConf:
