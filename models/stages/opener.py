@@ -6,7 +6,6 @@ Shapes: t frames, c channels, H W pixel rows and columns of the base model, H0 W
 from typing import Protocol
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -49,8 +48,4 @@ def memory_from(frames: Frames, size: Size, fit: Fit, anchor_frame: int, conditi
         raise ValueError(f"frames={len(frames)}: a video to be continued needs at least {least}")
     anchor = fitted(frames[anchor_frame : anchor_frame + 1], size, fit)[0]
     last = fitted(frames[len(frames) - condition_frames :], size, fit)
-    return Memory(_array(anchor), _array(last))
-
-
-def _array(images: Float[Tensor, "*shape"]) -> Float[np.ndarray, "*shape"]:
-    return np.array(images.to(torch.float32))
+    return Memory(anchor.numpy(), last.numpy())

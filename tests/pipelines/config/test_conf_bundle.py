@@ -10,7 +10,9 @@ from longtake.models.stages.params import BaseParams, RefinerParams
 from longtake.pipelines.ablation.settings import load_ablate
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.config.conf import Conf, for_video, load, opener_path
+from longtake.pipelines.config.paths import bundle_path
 from longtake.pipelines.config.provenance import hash_of, video_settings, weights_of
+from longtake.pipelines.dev.tiny_bundle import DEFAULTS as TINY_DEFAULTS
 from longtake.pipelines.serve.settings import load_serve
 from longtake.pipelines.train.settings import load_train
 
@@ -25,9 +27,8 @@ DEFAULTS = {
 
 def with_defaults(folder, **defaults):
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "bundle.json").write_text(
-        json.dumps({"defaults": {k.replace("__", "."): v for k, v in defaults.items()}})
-    )
+    dotted = {key.replace("__", "."): value for key, value in defaults.items()}
+    (folder / "bundle.json").write_text(json.dumps({"defaults": dotted}))
     return folder
 
 
@@ -101,6 +102,11 @@ def test_the_hash_of_weights_is_of_weights(bundle, tmp_path):
     assert hash_of(bundle) != before
 
 
+def test_the_shipped_bundle_has_the_defaults_that_its_recipe_writes():
+    own = json.loads((bundle_path("tiny") / "bundle.json").read_text())["defaults"]
+    assert own == TINY_DEFAULTS and video_settings(load()).items() >= own.items()
+
+
 def test_an_opener_in_the_bundle_opens_unless_it_is_switched_off(opening):
     chosen = [f"bundle={opening}"]
     conf = load(overrides=chosen)
@@ -142,8 +148,10 @@ def test_the_refiners_folder_is_beneath_the_bundle_that_holds_it(bundle):
 
 
 def test_reading_a_configuration_imports_no_torch(bundle):
-    code = f"from longtake.pipelines.config.conf import load; load(overrides=['bundle={bundle}']); import sys; "
-    done = subprocess.run(
-        [sys.executable, "-c", f"{code}print('torch' in sys.modules)"], capture_output=True, text=True
-    )
+    code = f"""
+import sys
+from longtake.pipelines.config.conf import load
+load(overrides=["bundle={bundle}"])
+print("torch" in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr

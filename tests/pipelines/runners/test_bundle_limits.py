@@ -1,5 +1,6 @@
 """Settings beyond a bundle's limits are refused before its weights are loaded: in one line, or in one row of a job."""
 
+import json
 import shutil
 
 import pytest
@@ -52,6 +53,21 @@ def test_a_row_of_a_job_that_asks_for_them_is_refused_as_a_row(tmp_path, setting
     name, _, value = setting.partition("=")
     row = checker.check(PromptRow("x:1", {"prompt": PROMPT, name: int(value)}, None)).record
     assert row.status == "failed" and says in row.reason
+
+
+def test_an_opener_that_cannot_be_one_is_named(random_opener, tmp_path):
+    good = [f"opener.model={random_opener}", "opener.num_inference_steps=999"]
+    limits_of(load(overrides=good)).check(load(overrides=good))
+    for sampler, most in (("dpmpp_2m", 999), ("ddim", 1000)):
+        wrong = load(overrides=[good[0], "opener.num_inference_steps=1001", f"opener.sampler={sampler}"])
+        with pytest.raises(ValueError, match=rf"^opener.num_inference_steps=1001 must be in 1\.\.{most},"):
+            limits_of(wrong).check(wrong)
+    with pytest.raises(ValueError, match=f"^opener.model={tmp_path}: .* is not a bundle: there is no model_index.json"):
+        limits_of(load(overrides=[f"opener.model={tmp_path}"]))
+    index = {name: ["diffusers", "AutoencoderKL"] for name in ("unet", "vae", "tokenizer", "text_encoder", "scheduler")}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=f"^opener.model={tmp_path}: its unet is a AutoencoderKL, and must be"):
+        limits_of(load(overrides=[f"opener.model={tmp_path}"]))
 
 
 def test_a_bundle_without_configs_is_named(tmp_path):
