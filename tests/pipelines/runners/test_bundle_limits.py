@@ -56,7 +56,7 @@ def test_a_row_of_a_job_that_asks_for_them_is_refused_as_a_row(tmp_path, setting
 
 
 def test_an_opener_that_cannot_be_one_is_named(random_opener, tmp_path):
-    good = [f"opener.model={random_opener}", "opener.num_inference_steps=999"]
+    good = [f"opener.model={random_opener}", "opener.num_inference_steps=499"]
     limits_of(load(overrides=good)).check(load(overrides=good))
     for sampler, most in (("dpmpp_2m", 999), ("ddim", 1000)):
         wrong = load(overrides=[good[0], "opener.num_inference_steps=1001", f"opener.sampler={sampler}"])
