@@ -32,14 +32,9 @@ def _check_defaults(conf: ServeConf) -> None:
         conf.serve.check(refiner.width, refiner.height, 1, steps, refiner.num_inference_steps)
     except FieldError as error:
         raise FieldError(SETTINGS[error.field], error.problem) from None
-    rule = f"must be at most {conf.serve.max_steps} (serve.max_steps)"
-    opens = conf.opener.model is not None
-    require(
-        not opens or conf.opener.num_inference_steps <= conf.serve.max_steps,
-        "opener.num_inference_steps",
-        conf.opener.num_inference_steps,
-        rule,
-    )
+    if conf.opener.model is not None:
+        steps, limit = conf.opener.num_inference_steps, conf.serve.max_steps
+        require(steps <= limit, "opener.num_inference_steps", steps, f"must be at most {limit} (serve.max_steps)")
 
 
 def check_port(conf: ServeConf) -> ServeConf:
