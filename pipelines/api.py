@@ -2,7 +2,7 @@
 
     longtake = load("tiny")
     segments = longtake.stream("a large red circle moves right over a plain navy background", num_frames=80, seed=7)
-    write_mp4(segments, "take.mp4", fps=8)
+    write_mp4(segments, "take.mp4", longtake.fps)
 
 A stream is lazy: frames are made while it is read.
 """
@@ -37,6 +37,11 @@ class Longtake:
         self.conf = conf
         self.bundle = build_bundle(conf)
         self.generator = build_generator(conf, self.bundle)
+
+    @property
+    def fps(self) -> int:
+        """Frames per second of a new video."""
+        return self.conf.fps
 
     def stream(
         self,

@@ -55,6 +55,14 @@ def random_bundle(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def random_opener(tmp_path_factory):
+    """The path of a text-to-video folder with random weights, whose frames are 48x80. Tests must not change it."""
+    from tests.support.random_bundle import write_random_opener
+
+    return write_random_opener(tmp_path_factory.mktemp("opener"))
+
+
+@pytest.fixture(scope="session")
 def s3_url():
     """The URL of an empty bucket on loopback, also visible to the workers of `ray_cluster`."""
     from tests.support.s3 import s3_bucket

@@ -1,6 +1,6 @@
 """Names of the samplers, without torch: a wrong one is refused before torch is imported."""
 
-SAMPLERS = ("ddim", "dpmpp_2m_sde")
+SAMPLERS = ("ddim", "dpmpp_2m", "dpmpp_2m_sde")
 
 
 def check_sampler(name: str) -> None:

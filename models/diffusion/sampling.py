@@ -27,6 +27,7 @@ __all__ = [
     "Sampler",
     "add_noise",
     "ddim",
+    "dpmpp_2m",
     "dpmpp_2m_sde",
     "guide",
     "rescale_guidance",
@@ -55,14 +56,16 @@ class Sampler(Protocol):
 
 
 def sampler_for(name: str, eta: float = 0.0) -> Sampler:
-    """The sampler of a config. `eta` is DDIM's share of fresh noise; the multistep sampler has its own."""
+    """The sampler of a config. `eta` is DDIM's share of fresh noise; those of the multistep samplers are fixed."""
     check_sampler(name)
-    return partial(ddim, eta=eta) if name == "ddim" else dpmpp_2m_sde
+    if name == "ddim":
+        return partial(ddim, eta=eta)
+    return dpmpp_2m if name == "dpmpp_2m" else dpmpp_2m_sde
 
 
 def draws_noise(name: str, eta: float) -> bool:
-    """Whether a sampler reads its noise: DDIM without eta does not, so none need be drawn."""
-    return name != "ddim" or eta > 0
+    """Whether a sampler reads its noise: DDIM without eta and DPM++ 2M do not, so none need be drawn."""
+    return name == "dpmpp_2m_sde" or (name == "ddim" and eta > 0)
 
 
 # ---- kinds of prediction
@@ -138,18 +141,51 @@ def dpmpp_2m_sde(
     """
     if i + 1 == len(timesteps):
         return x0, x0
-    alpha, sigma = _finite_level(schedule, timesteps[i])
+    decay, denoised = _second_order(schedule, timesteps, i, x0, history)
+    _, sigma = _finite_level(schedule, timesteps[i])
     next_alpha, next_sigma = _finite_level(schedule, timesteps[i + 1])
-    decay = (next_sigma / next_alpha) / (sigma / alpha)
-    step = -math.log(decay)
-    denoised = x0
-    if history is not None:
-        last_alpha, last_sigma = _finite_level(schedule, timesteps[i - 1])
-        lean = 0.5 * step / math.log((last_sigma / last_alpha) / (sigma / alpha))
-        denoised = (1 + lean) * x0 - lean * history
     share = 1 - decay**2
     x = (next_sigma / sigma * decay) * x + (next_alpha * share) * denoised + (next_sigma * math.sqrt(share)) * noise
     return x, x0
+
+
+def dpmpp_2m(
+    schedule: NoiseSchedule,
+    timesteps: Sequence[Timestep],
+    i: int,
+    x: Float[Tensor, "*shape"],
+    x0: Float[Tensor, "*shape"],
+    history: Float[Tensor, "*shape"] | None,
+    noise: Float[Tensor, "*shape"],
+) -> tuple[Float[Tensor, "*shape"], Float[Tensor, "*shape"]]:
+    """DPM-Solver++ (2M), midpoint, which reads no noise (arXiv 2211.01095; diffusers' DPMSolverMultistepScheduler).
+
+    Its history is the x0 of the step before. The last step gives x0 itself.
+    """
+    if i + 1 == len(timesteps):
+        return x0, x0
+    decay, denoised = _second_order(schedule, timesteps, i, x0, history)
+    _, sigma = _finite_level(schedule, timesteps[i])
+    next_alpha, next_sigma = _finite_level(schedule, timesteps[i + 1])
+    return (next_sigma / sigma) * x + (next_alpha * (1 - decay)) * denoised, x0
+
+
+def _second_order(
+    schedule: NoiseSchedule,
+    timesteps: Sequence[Timestep],
+    i: int,
+    x0: Float[Tensor, "*shape"],
+    history: Float[Tensor, "*shape"] | None,
+) -> tuple[float, Float[Tensor, "*shape"]]:
+    """The ratio of the next k to this one, and x0 carried half a step onwards along its change since the last step."""
+    alpha, sigma = _finite_level(schedule, timesteps[i])
+    next_alpha, next_sigma = _finite_level(schedule, timesteps[i + 1])
+    decay = (next_sigma / next_alpha) / (sigma / alpha)
+    if history is None:
+        return decay, x0
+    last_alpha, last_sigma = _finite_level(schedule, timesteps[i - 1])
+    lean = 0.5 * -math.log(decay) / math.log((last_sigma / last_alpha) / (sigma / alpha))
+    return decay, (1 + lean) * x0 - lean * history
 
 
 def _finite_level(schedule: NoiseSchedule, timestep: Timestep) -> tuple[float, float]:

@@ -60,7 +60,7 @@ class NoiseSchedule:
             )
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "NoiseSchedule":
+    def from_config(cls, config: Mapping[str, Any], multistep: bool = False) -> "NoiseSchedule":
         """From a diffusers scheduler config, with DDIMScheduler's defaults; keys without influence here are ignored.
 
         Beyond diffusers there is `beta_schedule: logsnr_cosine_interp`, the table of MS-Vid2Vid-XL (zero terminal SNR).
@@ -68,9 +68,14 @@ class NoiseSchedule:
         are not rounded, one step more is laid out and left out again) and `scale_start` (sampling starts from sigma * x
         instead of x).
 
+        `multistep`: the timesteps of diffusers' `DPMSolverMultistepScheduler.from_config(config)`, whatever scheduler
+        the config is of; that solver does not clip x0.
+
         Raises ValueError for an unknown schedule of betas, spacing or kind of prediction, and for options that would
         change the frames and are not supported (clipping of x0, Karras sigmas ...).
         """
+        if multistep:
+            config = {**config, "_class_name": "DPMSolverMultistepScheduler", "clip_sample": False}
         unsupported = [key for key in UNSUPPORTED if config.get(key)]
         if unsupported:
             raise ValueError(
@@ -81,7 +86,7 @@ class NoiseSchedule:
         if config.get("rescale_betas_zero_snr", False) and not published:
             alphas = _zero_terminal_snr(alphas)
         spacing = config.get("timestep_spacing", "leading")
-        multistep = str(config.get("_class_name", "")).startswith("DPMSolver") and spacing != "trailing"
+        solver = str(config.get("_class_name", "")).startswith("DPMSolver") and spacing != "trailing"
         fast_steps = published and config.get("fast_steps", True)
         return cls(
             alphas=alphas,
@@ -90,7 +95,7 @@ class NoiseSchedule:
             timestep_spacing=spacing,
             steps_offset=config.get("steps_offset", 0),
             final_alpha=1.0 if config.get("set_alpha_to_one", True) else float(alphas[0]),
-            drop_last=multistep or fast_steps,
+            drop_last=solver or fast_steps,
             fractional=fast_steps,
             scale_start=published and config.get("scale_start", True),
         )

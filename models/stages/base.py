@@ -1,6 +1,6 @@
 """The base model: a video chunk after chunk, each call continuing from the memory.
 
-    chunk 0      16 frames from the text alone; one of them becomes the anchor
+    chunk 0      16 frames from the text alone, or from an opener; one of them becomes the anchor
     chunk i > 0  16 frames from text, anchor (APM) and the last 8 frames (CAM); the first 8 repeat those and are dropped
 
 The text of a chunk is the prompt at its first new frame: where the prompt changes, CAM and APM keep the picture.
@@ -35,7 +35,9 @@ from longtake.models.nets.image import embed_images
 from longtake.models.nets.latents import decode_latents, factor
 from longtake.models.nets.sizes import frame_sizes
 from longtake.models.nets.text import null_and_prompt
+from longtake.models.stages.opener import Opener, fitted, memory_from
 from longtake.models.stages.params import BaseParams, base_size, check_size
+from longtake.models.video.fit import Fit, Size
 from longtake.models.video.frames import to_uint8
 
 KEPT = 8  # texts and contexts: for so many videos that take turns on one base model
@@ -64,9 +66,18 @@ class BaseNets:
 class BaseModel:
     """The GENERATE stage."""
 
-    def __init__(self, nets: BaseNets, schedule: NoiseSchedule, params: BaseParams) -> None:
+    def __init__(
+        self,
+        nets: BaseNets,
+        schedule: NoiseSchedule,
+        params: BaseParams,
+        opener: Opener | None = None,  # None: it opens itself
+        fit: Fit = Fit.COVER,  # of the opener's frames
+        purpose: str = "base",  # of its noise; an opener's noise is not that of the model that continues
+    ) -> None:
         """Raises ValueError if the schedule has fewer noise levels than `params` has steps, and for an illegal size."""
         self._nets, self._schedule, self._params = nets, schedule, params
+        self._opener, self._fit, self._purpose = opener, fit, purpose
         self._shape = nets.latent_shape(params)
         self._cam = nets.cam if params.cam else None
         self._apm = nets.apm if params.apm else None
@@ -80,13 +91,23 @@ class BaseModel:
     @torch.inference_mode()
     def advance(self, spec: PromptSpec, plan: Plan, index: int, memory: Memory | None, /) -> tuple[Memory, Chunk]:
         """Chunk `index`; `memory` is None for chunk 0, else the memory that the call for the chunk before returned."""
-        new = plan.chunks[index]
+        new, prompt = plan.chunks[index], chunk_prompt(spec, plan, index)
+        if memory is None:
+            opened = (self._opener or self).open(spec, prompt, plan)[: len(new)]
+            images = fitted(opened, self._frame_size(), self._fit)
+            after = memory_from(
+                images, self._frame_size(), self._fit, self._params.anchor_frame, plan.params.condition_frames
+            )
+            return after, Chunk(new, to_uint8(images))
         span = Span(new.stop - plan.params.chunk_frames, new.stop)
-        latents = self._sample(spec, span, chunk_prompt(spec, plan, index), memory)
+        latents = self._sample(spec, span, prompt, memory)
         images = decode_latents(self._nets.vae, latents[new.start - span.start :])
-        frames = images.numpy()
-        anchor = frames[self._params.anchor_frame] if memory is None else memory.anchor
-        return Memory(anchor, frames[-plan.params.condition_frames :]), Chunk(new, to_uint8(images))
+        return Memory(memory.anchor, images.numpy()[-plan.params.condition_frames :]), Chunk(new, to_uint8(images))
+
+    @torch.inference_mode()
+    def open(self, spec: PromptSpec, prompt: str, plan: Plan, /) -> Float[Tensor, "t 3 H W"]:
+        """The images of chunk 0, from the text alone: any text-to-video model can be another one's opener."""
+        return decode_latents(self._nets.vae, self._sample(spec, plan.chunks[0], prompt, None))
 
     def _sample(self, spec: PromptSpec, span: Span, prompt: str, memory: Memory | None) -> Float[Tensor, "t c h w"]:
         unet, params = self._nets.unet, self._params
@@ -98,7 +119,7 @@ class BaseModel:
             condition = encode_condition(self._cam, last.to(unet.device, unet.dtype))
         cam = None if condition is None else self._cam
         # Frames that two chunks share have the same noise in both: the later one starts where the earlier one did.
-        x, history = torch.from_numpy(noise_for(spec.seed, "base-start", 0, span, self._shape)), None
+        x, history = torch.from_numpy(noise_for(spec.seed, f"{self._purpose}-start", 0, span, self._shape)), None
         guided_steps = params.guided_steps(len(self._timesteps))
         for step, timestep in enumerate(self._timesteps):
             if step == guided_steps:
@@ -110,11 +131,8 @@ class BaseModel:
             guided = guide(outputs, text_scale, anchor_scale, params.guidance_rescale)
             x0 = to_x0(self._schedule, guided, x, timestep)
             draws = draws_noise(params.sampler, params.eta)
-            noise = (
-                torch.from_numpy(noise_for(spec.seed, "base", step, span, self._shape))
-                if draws
-                else torch.zeros_like(x)
-            )
+            fresh = noise_for(spec.seed, self._purpose, step, span, self._shape) if draws else None
+            noise = torch.zeros_like(x) if fresh is None else torch.from_numpy(fresh)
             x, history = self._sampler(self._schedule, self._timesteps, step, x, x0, history, noise)
         return x
 
@@ -122,6 +140,10 @@ class BaseModel:
         """The weight of guidance: a continuation needs the text less than a beginning."""
         begins, continued = self._params.guidance_scale, self._params.continuation_guidance_scale
         return begins if memory is None or (negative_prompt and continued == 1) else continued
+
+    def _frame_size(self) -> Size:
+        _, rows, columns = self._shape
+        return rows * factor(self._nets.vae), columns * factor(self._nets.vae)
 
     def _context(self, prompt: str, negative_prompt: str, memory: Memory | None) -> tuple[Context, Context | None]:
         """Keys and values for the rows of guidance, of the UNet and of CAM: constant while the prompt stays."""

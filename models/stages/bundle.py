@@ -5,6 +5,8 @@
     cam/ apm/ image_encoder/                                short-term and long-term memory (may be missing)
     refiner/ refiner_scheduler/                             the enhancer
     refiner_vae/ refiner_text_encoder/ refiner_tokenizer/   only where they are not the base model's
+    opener/                                                 a text-to-video folder of its own, for the first chunk
+    bundle.json                                             settings that suit it, where it came from, licences
 
 Of `models`, only this file, `files.py` and the readers of videos (`video/reader.py`, `video/mp4.py`) open files.
 Weights are safetensors; a pickle is never opened.
@@ -28,7 +30,7 @@ from longtake.models.nets.text import check_length, unknown_words
 from longtake.models.nets.vid2vid import Vid2VidUNet
 from longtake.models.stages.base import BaseModel, BaseNets
 from longtake.models.stages.files import BASE_PARTS, REQUIRED, network_config, read_index, read_json
-from longtake.models.stages.params import BaseParams, RefinerParams
+from longtake.models.stages.params import BaseParams, OpenerParams, RefinerParams
 from longtake.models.stages.refiner import Refiner
 from longtake.models.stages.refiner_nets import BundleRefinerNets
 
@@ -56,10 +58,18 @@ class Bundle:
 
     path: Path
     parts: Mapping[str, Any]
+    opener: "Bundle | None" = None  # the text-to-video model that makes first chunks
 
-    def base_model(self, params: BaseParams) -> BaseModel:
-        """The GENERATE stage. Raises ValueError for params beyond the limits of the bundle."""
-        return BaseModel(self.base_nets(), NoiseSchedule.from_config(self.parts["scheduler"]), params)
+    def base_model(self, params: BaseParams, opening: OpenerParams | None = None) -> BaseModel:
+        """The GENERATE stage. Raises ValueError for params beyond the limits of the bundle, or of its opener."""
+        schedule = NoiseSchedule.from_config(self.parts["scheduler"])
+        if self.opener is None or opening is None:
+            return BaseModel(self.base_nets(), schedule, params)
+        return BaseModel(self.base_nets(), schedule, params, self.opener._as_opener(opening), opening.fit)
+
+    def _as_opener(self, params: OpenerParams) -> BaseModel:
+        schedule = NoiseSchedule.from_config(self.parts["scheduler"], params.is_multistep)
+        return BaseModel(self.base_nets(), schedule, params.sampling(), purpose="opener")
 
     def base_nets(self) -> BaseNets:
         """The networks of the GENERATE stage."""
@@ -78,6 +88,8 @@ class Bundle:
         for part in ("", "refiner_"):  # the refiner may have a tokenizer of its own
             if f"{part}tokenizer" in self.parts:
                 check_length(self.parts[f"{part}tokenizer"], text, self._text_limits[f"{part}text_encoder"], name)
+        if self.opener is not None:
+            self.opener.check_text(name, text)
 
     @cached_property
     def _text_limits(self) -> dict[str, int]:

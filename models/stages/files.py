@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 BASE_PARTS = ("unet", "vae", "tokenizer", "text_encoder", "image_encoder", "cam", "apm", "scheduler")
+OPENER_PARTS = ("unet", "vae", "tokenizer", "text_encoder", "scheduler")
 REQUIRED = ("unet", "vae", "text_encoder", "tokenizer", "scheduler", "refiner", "refiner_scheduler")
 
 

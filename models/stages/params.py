@@ -11,26 +11,24 @@ from longtake.models.domain.scheduler import Coupling
 from longtake.models.nets.sizes import SizeRule
 from longtake.models.video.fit import Fit, Size
 
+BUNDLE = "bundle"  # in place of a folder: the part of the bundle itself
+
 
 @dataclass(frozen=True, slots=True)
 class BaseParams:
-    """Sampling of the base model. The defaults suit the tiny bundle."""
+    """Sampling of the base model. The defaults are those of diffusers' TextToVideoSDPipeline; a bundle has its own."""
 
-    num_inference_steps: int = 8
-    guidance_scale: float = 2.5  # 1 is no guidance
-    # For chunks with a memory (the published code has 9 and 7.5). 1: guidance amplifies the anchor too, and pulls
-    # colours away from it (docs/history/tiny.md). With a negative prompt these chunks use guidance_scale instead.
-    continuation_guidance_scale: float = 1.0
+    num_inference_steps: int = 50
+    guidance_scale: float = 9.0  # 1 is no guidance
+    # For chunks with a memory, as in the published code. With a negative prompt and 1 here these chunks use
+    # guidance_scale instead.
+    continuation_guidance_scale: float = 7.5
     anchor_guidance_scale: float | None = None  # a weight of its own for the anchor: three predictions instead of two
-    guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
-    # The part of the steps that is guided, from the first on (1: all). With the first half alone more first chunks are
-    # right, and shades move less if the second half is unguided (arXiv 2404.07724, docs/history/tiny.md).
-    guidance_stop: float = 0.5
-    sampler: str = "ddim"  # or dpmpp_2m_sde
+    guidance_rescale: float = 0.0  # part of the way back to the contrast without guidance
+    guidance_stop: float = 1.0  # the part of the steps that is guided, from the first on (arXiv 2404.07724)
+    sampler: str = "ddim"  # or dpmpp_2m, dpmpp_2m_sde
     eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
-    # The frame of the first chunk that is the anchor. The published code has 0; but the tiny base model draws the
-    # ends of a chunk worst, and APM passes that on.
-    anchor_frame: int = 8
+    anchor_frame: int = 0  # the frame of the first chunk that is the anchor
     height: int | None = None  # pixels; None: the UNet's own (its `sample_size`)
     width: int | None = None
     cam: bool = True  # False: chunks do not see the one before (for comparison)
@@ -60,14 +58,43 @@ class BaseParams:
 
 
 @dataclass(frozen=True, slots=True)
-class RefinerParams:
-    """Refinement of videos. The defaults suit the tiny bundle."""
+class OpenerParams:
+    """The opener: another text-to-video model that makes the first chunk. The defaults are ModelScope's."""
 
-    num_inference_steps: int = 3  # always this many, at any strength
-    strength: float = 0.25  # fraction of the noise levels below which they start; 1 forgets the base frames
-    guidance_scale: float = 1.0  # 1 is no guidance: the tiny refiner follows the prompt without, in half the time
-    guidance_rescale: float = 0.7  # part of the way back to the contrast without guidance
-    sampler: str = "ddim"  # or dpmpp_2m_sde
+    # A diffusers text-to-video folder; BUNDLE: the folder opener/ of the bundle, which is the default where there is
+    # one; None: the base model makes the first chunk.
+    model: str | None = None
+    num_inference_steps: int = 50
+    guidance_scale: float = 9.0  # 1 is no guidance
+    guidance_rescale: float = 0.0  # part of the way back to the contrast without guidance
+    sampler: str = "dpmpp_2m"  # or ddim, dpmpp_2m_sde
+    eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
+    fit: Fit = Fit.COVER  # frames of another shape than the base model's are cut to the middle (cover) or stretched
+
+    def __post_init__(self) -> None:
+        self.sampling()  # checks the others
+        require(self.fit is not Fit.CONTAIN, "fit", self.fit.value, "must be cover or stretch: bars would be continued")
+
+    @property
+    def is_multistep(self) -> bool:
+        """Whether timesteps are laid out as by diffusers' multistep solver."""
+        return self.sampler != "ddim"
+
+    def sampling(self) -> BaseParams:
+        """The settings of the opener's network, as a base model that continues nothing."""
+        names = ("num_inference_steps", "guidance_scale", "guidance_rescale", "sampler", "eta")
+        return BaseParams(cam=False, apm=False, **{name: getattr(self, name) for name in names})
+
+
+@dataclass(frozen=True, slots=True)
+class RefinerParams:
+    """Refinement of videos. The defaults are those of diffusers' VideoToVideoSDPipeline; a bundle has its own."""
+
+    num_inference_steps: int = 30  # always this many, at any strength
+    strength: float = 0.6  # fraction of the noise levels below which they start; 1 forgets the base frames
+    guidance_scale: float = 15.0  # 1 is no guidance
+    guidance_rescale: float = 0.0  # part of the way back to the contrast without guidance
+    sampler: str = "ddim"  # or dpmpp_2m, dpmpp_2m_sde
     eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
     coupling: Coupling = Coupling.SYMMETRIC
     steps_per_task: int = 1  # causal coupling only; it changes the number of calls, not the frames

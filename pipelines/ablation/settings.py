@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from longtake.models.domain.prompt import Settings, Value
-from longtake.pipelines.config.conf import Conf
+from longtake.pipelines.config.conf import Conf, bundle_defaults
 from longtake.pipelines.config.loader import compose
 from longtake.pipelines.config.paths import CONF
 
@@ -164,4 +164,4 @@ class AblateConf(Conf):
 
 def load_ablate(path: str | Path | None = None, overrides: Sequence[str] = ()) -> AblateConf:
     """The settings of a comparison. Raises ValueError naming key, value and rule."""
-    return compose(AblateConf, path or DEFAULT_CONFIG, overrides)
+    return compose(AblateConf, path or DEFAULT_CONFIG, overrides, (), partial(bundle_defaults, AblateConf))

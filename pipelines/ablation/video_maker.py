@@ -110,7 +110,7 @@ class VideoMaker:
 def chunks_of(bundle: Bundle, conf: Conf, spec: PromptSpec, num_frames: int) -> Frames:
     """The first `num_frames` low-resolution frames of a video."""
     plan, memory, chunks = Plan(num_frames, conf.plan), None, list[Chunk]()
-    model = bundle.base_model(conf.base)
+    model = bundle.base_model(conf.base, conf.opener)
     for index, span in enumerate(plan.chunks):
         if span.start < num_frames:
             memory, chunk = model.advance(spec, plan, index, memory)

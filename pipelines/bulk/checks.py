@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from longtake.pipelines.bulk.paths import SETTINGS
 from longtake.pipelines.bulk.settings import BulkConf, Format, differences, job_settings
-from longtake.pipelines.config.provenance import hash_of
+from longtake.pipelines.config.provenance import weights_of
 from longtake.pipelines.datasets.manifest import Manifest
 from longtake.pipelines.datasets.prompt_files import find_files
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
+from longtake.pipelines.runners.bundle_limits import limits_of
 
 UNKNOWN = "so nothing says with which bundle and settings its videos were made: put that file back, or use another out"
 
@@ -37,7 +37,7 @@ def check(conf: BulkConf) -> PreparedJob:
     find_files(conf.prompts)
     store = Store(conf.out)
     store.check("out")
-    prepared = PreparedJob(conf, store, hash_of(bundle_path(conf.bundle)))
+    prepared = PreparedJob(conf, store, weights_of(conf))
     check_same(prepared)
     if misread := _misread(store, conf.format):
         logger.warning("out=%s: %s; read the dataset from a path without that", conf.out, misread)

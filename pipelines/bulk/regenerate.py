@@ -6,10 +6,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from longtake.pipelines.config.conf import Conf, load
-from longtake.pipelines.config.provenance import hash_of
+from longtake.pipelines.config.provenance import weights_of
 from longtake.pipelines.datasets.manifest import FOLDER, Manifest, VideoRow, read_cues
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import bundle_path
 
 
 def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoRow, Conf]:
@@ -20,9 +19,9 @@ def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoR
     row = _row(out, video_id)
     if row.status != "done" or row.settings is None:
         raise ValueError(f"id={video_id!r}: its video was never made ({row.reason})")
-    settings = tuple(json.loads(row.settings).items())
+    settings = (("opener.model", None), *json.loads(row.settings).items())  # a record without an opener had none
     conf = load(overrides=[f"bundle={row.bundle}", *overrides], settings=settings)
-    bundle_hash = hash_of(bundle_path(conf.bundle))
+    bundle_hash = weights_of(conf)
     if bundle_hash != row.bundle_sha256:
         rule = f"has the hash {bundle_hash[:12]}, but the video was made with {row.bundle_sha256}"
         raise ValueError(f"bundle={conf.bundle} {rule}")

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from longtake import __version__
 from longtake.models.metrics.quality import QualityParams
-from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
+from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf, bundle_defaults
 from longtake.pipelines.config.loader import compose, flatten
 from longtake.pipelines.config.provenance import video_settings
 from longtake.pipelines.tracking.settings import TrackingParams
@@ -73,7 +74,7 @@ class BulkConf(Conf):
 
 def load_bulk(path: str | Path | None = None, overrides: Sequence[str] = ()) -> BulkConf:
     """The settings of a bulk job. Raises ValueError naming key, value and rule."""
-    return compose(BulkConf, path or DEFAULT_CONFIG, overrides)
+    return compose(BulkConf, path or DEFAULT_CONFIG, overrides, (), partial(bundle_defaults, BulkConf))
 
 
 def job_settings(conf: BulkConf, bundle_sha256: str) -> dict[str, Any]:

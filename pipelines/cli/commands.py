@@ -55,7 +55,7 @@ def generate(args: argparse.Namespace) -> Work:
 
 
 def enhance(args: argparse.Namespace) -> Work:
-    _refuse_idle(args, ("base", "ray"), "VIDEO replaces the base model, and the refiner runs in this process")
+    _refuse_idle(args, ("base", "opener", "ray"), "VIDEO replaces the base model, and the refiner runs in this process")
     from longtake.models.video.reader import VideoReader
     from longtake.models.video.sound import Sound
 
@@ -84,7 +84,7 @@ def enhance(args: argparse.Namespace) -> Work:
 
 
 def plan(args: argparse.Namespace) -> Work:
-    _refuse_idle(args, ("base", "refiner", "scheduler", "video", "ray"), "a plan depends on plan.* only")
+    _refuse_idle(args, ("base", "opener", "refiner", "scheduler", "video", "ray"), "a plan depends on plan.* only")
     from longtake.models.domain.plan import Plan
     from longtake.pipelines.cli.plan_drawing import draw
 
@@ -270,7 +270,7 @@ def _load_conf(args: argparse.Namespace) -> "Conf":
 
     flags = {"bundle": getattr(args, "bundle", None), "video.fps": getattr(args, "fps", None)}
     chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    return load(args.config, [*chosen, *args.overrides])
+    return load(args.config, [*chosen, *args.overrides], enhances=args.name == "enhance")
 
 
 def _refuse_idle(args: argparse.Namespace, sections: tuple[str, ...], reason: str) -> None:

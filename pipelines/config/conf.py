@@ -1,34 +1,38 @@
-"""The configuration: the Params of every part, from a YAML file in conf/ and overrides.
+"""The configuration: the Params of every part, from the bundle, a YAML file in conf/ and overrides.
 
     refiner:                          longtake generate ... refiner.num_inference_steps=8
-      num_inference_steps: 12   <---- the override wins over the file, the file over the default
+      num_inference_steps: 12   <---- an override wins over the file, that over the bundle, the bundle over the class
 
 Every Params class checks its own ranges.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import typing
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from longtake.models.domain.checks import FieldError, exact
 from longtake.models.domain.plan import PlanParams
 from longtake.models.domain.prompt import Settings, Value
 from longtake.models.domain.scheduler import SchedulerParams
-from longtake.models.stages.params import BaseParams, RefinerParams
+from longtake.models.stages.params import BUNDLE, BaseParams, OpenerParams, RefinerParams
+from longtake.pipelines.config.bundle_file import NAME, PLACES, read_bundle_file
 from longtake.pipelines.config.cluster import ClusterParams
 from longtake.pipelines.config.loader import amend, compose, parse_value
-from longtake.pipelines.config.paths import CONF
+from longtake.pipelines.config.paths import CONF, bundle_path
 
 DEFAULT_CONFIG = CONF / "tiny.yaml"
 DEFAULT_FPS = 8
-VIDEO_SECTIONS = ("base", "plan", "refiner", "video")  # may differ between the videos of a job
+VIDEO_SECTIONS = ("base", "plan", "refiner", "video", "opener")  # may differ between the videos of a job
 
 
 @dataclass(frozen=True, slots=True)
 class VideoParams:
     """The format of a written file."""
 
-    fps: int | None = None  # None: DEFAULT_FPS for a new video; its own for one that is enhanced
+    fps: int | None = None  # None: DEFAULT_FPS for a new video; its own, whatever the bundle's, for an enhanced one
 
     def __post_init__(self) -> None:
         if self.fps is not None and not 1 <= self.fps <= 240:
@@ -45,6 +49,7 @@ class Conf:
     num_threads: int = 1  # CPU threads of each stage; another number rounds its convolutions differently
     plan: PlanParams = field(default_factory=PlanParams)
     base: BaseParams = field(default_factory=BaseParams)
+    opener: OpenerParams = field(default_factory=OpenerParams)
     refiner: RefinerParams = field(default_factory=RefinerParams)
     scheduler: SchedulerParams = field(default_factory=SchedulerParams)
     video: VideoParams = field(default_factory=VideoParams)
@@ -63,6 +68,10 @@ class Conf:
             limit = f"plan.chunk_frames={self.plan.chunk_frames}"
             rule = f" must be below {limit}: it is a frame of the first chunk"
             raise FieldError("base.anchor_frame", f"={self.base.anchor_frame}{rule}")
+        if self.opener.model is None:
+            for f in fields(OpenerParams):
+                if (value := getattr(self.opener, f.name)) != f.default:
+                    raise FieldError(f"opener.{f.name}", f"={value} has no effect without opener.model=FOLDER")
         for name in ("base", "refiner"):
             num_gpus = getattr(self.ray, name).num_gpus
             if self.device == "cpu" and num_gpus:
@@ -75,9 +84,70 @@ class Conf:
         return self.video.fps or DEFAULT_FPS
 
 
-def load(path: str | Path | None = None, overrides: Sequence[str] = (), settings: Settings = ()) -> Conf:
-    """The configuration from one file, typed settings, and overrides `section.key=value` on top. Raises ValueError."""
-    return compose(Conf, path or DEFAULT_CONFIG, overrides, settings)
+def load(
+    path: str | Path | None = None, overrides: Sequence[str] = (), settings: Settings = (), enhances: bool = False
+) -> Conf:
+    """The configuration from the bundle's defaults, one file, typed settings, and overrides `section.key=value` on top.
+
+    `enhances`: the video exists, and has its own rate. Raises ValueError.
+    """
+    beneath = partial(bundle_defaults, Conf, without=("video",) if enhances else ())
+    return compose(Conf, path or DEFAULT_CONFIG, overrides, settings, beneath)
+
+
+def bundle_defaults(cls: type, given: Mapping[Any, Any], without: Collection[str] = ()) -> dict[str, Any]:
+    """The defaults of the bundle that `given` names, for the sections of `cls`; none for a bundle that is not there.
+
+    A refiner or an opener from elsewhere brings its own: those of the bundle are for the bundle's. Raises ValueError
+    naming the file, key, value and rule.
+    """
+    name = given.get("bundle", "tiny")
+    try:
+        bundle = bundle_path(name) if isinstance(name, str) else None
+    except ValueError:
+        bundle = None  # it is refused where the bundle is read
+    defaults = {} if bundle is None else checked_defaults(bundle)
+    if bundle is not None and (bundle / "opener" / "model_index.json").is_file():
+        defaults = {"opener.model": BUNDLE, **defaults}
+    for section in ("opener", "refiner"):
+        model = _model_of(given, section)
+        if model != BUNDLE:
+            defaults = {key: value for key, value in defaults.items() if not key.startswith(f"{section}.")}
+        folder = (bundle and bundle / section) if model == BUNDLE else (model and Path(model))
+        inner = checked_defaults(folder) if folder else {}
+        defaults = {key: value for key, value in inner.items() if key.startswith(f"{section}.")} | defaults
+    sections = {f.name for f in fields(cls)} - set(without)
+    return {key: value for key, value in defaults.items() if key.split(".")[0] in sections}
+
+
+def _model_of(given: Mapping[Any, Any], section: str) -> str | None:
+    """The folder that a section names, BUNDLE for the bundle's, or None for none."""
+    chosen = given.get(section)
+    model = chosen.get("model", BUNDLE) if isinstance(chosen, Mapping) else BUNDLE
+    return typing.cast(str | None, parse_value(Conf, "opener.model", model)) if isinstance(model, str) else None
+
+
+def checked_defaults(folder: Path) -> dict[str, Any]:
+    """The defaults in the bundle.json of a folder. Raises ValueError naming the file, key, value and rule."""
+    defaults = read_bundle_file(folder).get("defaults", {})
+    # The opener's are checked as if there was one: it may lie elsewhere.
+    assumed = {"opener.model": BUNDLE} if any(key.startswith("opener.") for key in defaults) else {}
+    try:
+        amend(Conf(), tuple({**assumed, **defaults}.items()))
+    except ValueError as error:
+        raise ValueError(f"{folder / NAME}: {error}") from None
+    return dict(defaults)
+
+
+def opener_path(conf: Conf) -> Path:
+    """The folder of the opener of a configuration that has one. Raises ValueError for a folder that is not there."""
+    assert conf.opener.model is not None, "there is an opener"
+    own = conf.opener.model == BUNDLE
+    folder = bundle_path(conf.bundle) / "opener" if own else Path(conf.opener.model)
+    if not folder.is_dir():
+        where = f"bundle={conf.bundle} has no folder opener/" if own else "it is no folder"
+        raise ValueError(f"opener.model={conf.opener.model}: {where}")
+    return folder
 
 
 def for_video(conf: Conf, settings: Settings) -> Conf:
@@ -86,6 +156,8 @@ def for_video(conf: Conf, settings: Settings) -> Conf:
         if key.partition(".")[0] not in VIDEO_SECTIONS:
             rule = f"cannot differ from video to video: only {', '.join(VIDEO_SECTIONS)} can"
             raise FieldError(key, f"={value} {rule}")
+        if key in PLACES:
+            raise FieldError(key, f"={value} cannot differ from video to video: a model is loaded once")
     return amend(conf, settings) if settings else conf
 
 

@@ -14,7 +14,7 @@ names key, value and rule.
 import math
 import types
 import typing
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields, is_dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -29,9 +29,16 @@ from longtake.models.domain.prompt import Settings, Value
 P = TypeVar("P")
 
 
-def compose(cls: type[P], path: str | Path, overrides: Sequence[str] = (), settings: Settings = ()) -> P:
+def compose(
+    cls: type[P],
+    path: str | Path,
+    overrides: Sequence[str] = (),
+    settings: Settings = (),
+    beneath: Callable[[Mapping[Any, Any]], Mapping[str, Any]] = lambda given: {},
+) -> P:
     """The dataclass `cls` from a YAML file, typed settings, and overrides such as `refiner.strength=0.5` on top.
 
+    `beneath` makes, from the nested values that are given, weaker ones under dotted keys.
     Annotations may be bool, int, float, str, an Enum, a tuple of these, another dataclass, and any of them or None.
     Raises ValueError naming the file and line, or FieldError with the dotted key.
     """
@@ -43,6 +50,8 @@ def compose(cls: type[P], path: str | Path, overrides: Sequence[str] = (), setti
         if not equals or not all(key.split(".")):
             raise ValueError(f"override={override!r} must look like section.key=value")
         _set(data, key, _Text(text))
+    for key, value in beneath(data).items():
+        _set(data, key, value, weak=True)
     return _build(cls, data, "")
 
 
@@ -116,14 +125,17 @@ def _read(path: Path) -> dict[Any, Any]:
     return data or {}
 
 
-def _set(data: dict[Any, Any], key: str, value: Any) -> None:
-    """Puts the value of a dotted key into nested dictionaries."""
+def _set(data: dict[Any, Any], key: str, value: Any, weak: bool = False) -> None:
+    """Puts the value of a dotted key into nested dictionaries; a weak one yields to whatever is there."""
     *sections, last = key.split(".")
     for section in sections:
         if not isinstance(data.get(section), dict):
+            if weak and section in data:
+                return
             data[section] = {}
         data = data[section]
-    data[last] = value
+    if not weak or last not in data:
+        data[last] = value
 
 
 def _build(cls: type[P], data: Mapping[Any, Any], at: str) -> P:

@@ -6,15 +6,21 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from longtake.models.stages.params import BUNDLE
 from longtake.models.video.fit import Fit
-from longtake.pipelines.config.conf import Conf
+from longtake.pipelines.config.bundle_file import NAME
+from longtake.pipelines.config.conf import Conf, opener_path
 from longtake.pipelines.config.loader import flatten
+from longtake.pipelines.config.paths import bundle_path
 
 
 def hash_of(bundle: Path) -> str:
-    """sha256 over the names and bytes of a bundle's files, by which manifests name weights."""
+    """sha256 over the names and bytes of a bundle's files, by which manifests name weights.
+
+    bundle.json is none of them: it holds settings, which are recorded apart.
+    """
     digest = sha256()
-    for path in sorted(path for path in bundle.rglob("*") if path.is_file()):
+    for path in sorted(path for path in bundle.rglob("*") if path.is_file() and path.name != NAME):
         digest.update(json.dumps(path.relative_to(bundle).as_posix()).encode())
         with path.open("rb") as file:
             while block := file.read(1 << 22):
@@ -22,12 +28,22 @@ def hash_of(bundle: Path) -> str:
     return digest.hexdigest()
 
 
+def weights_of(conf: Conf) -> str:
+    """The hash of a configuration's weights: of the bundle, together with those of an opener from elsewhere."""
+    bundle = hash_of(bundle_path(conf.bundle))
+    if conf.opener.model in (None, BUNDLE):
+        return bundle
+    return sha256(f"{bundle}/{hash_of(opener_path(conf))}".encode()).hexdigest()
+
+
 def video_settings(conf: Conf) -> dict[str, Any]:
     """Every setting that a video's bytes depend on, by dotted key.
 
-    Without those of sizes where they change nothing: square frames in square ones fit in every way.
+    Without those that change nothing: of an opener that is not there, and of sizes where square frames go into square
+    ones, which fit in every way.
     """
-    sections = ("device", "dtype", "num_threads", "base.", "plan.", "refiner.", "video.")
+    opener = () if conf.opener.model is None else ("opener.",)
+    sections = ("device", "dtype", "num_threads", "base.", *opener, "plan.", "refiner.", "video.")
     own = {f.name for f in fields(Conf)}
     flat = {key: value for key, value in flatten(conf).items() if key.split(".")[0] in own}
     base, refiner = conf.base, conf.refiner

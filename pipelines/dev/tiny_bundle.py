@@ -20,6 +20,25 @@ PARTS = {
     "refiner_scheduler": ("diffusers", "DDIMScheduler"),
 }
 
+# What suits the tiny bundle, where it is not what diffusers' pipelines do; docs/history/tiny.md has the measurements.
+DEFAULTS = {
+    "base.num_inference_steps": 8,
+    "base.guidance_scale": 2.5,
+    # Guidance amplifies the anchor too, and pulls colours away from it: chunks with a memory do without.
+    "base.continuation_guidance_scale": 1.0,
+    "base.guidance_rescale": 0.7,
+    # With the first half alone more first chunks are right, and shades move less if the second half is unguided.
+    "base.guidance_stop": 0.5,
+    # The base model draws the ends of a chunk worst, and APM would pass that on.
+    "base.anchor_frame": 8,
+    "refiner.num_inference_steps": 3,
+    "refiner.strength": 0.25,
+    "refiner.guidance_scale": 1.0,  # the refiner follows the prompt without, in half the time
+    "refiner.guidance_rescale": 0.7,
+    "refiner.height": 128,
+    "refiner.width": 128,
+}
+
 
 def pack(parts: Path, out: Path, start: Path | None = None) -> None:
     """Writes the folders of `parts` to `out`, in float16; missing parts come from the bundle `start`.
@@ -37,6 +56,7 @@ def pack(parts: Path, out: Path, start: Path | None = None) -> None:
             copy_as_float16(_find(name, parts, start), folder)
     index = {"_class_name": "Longtake"} | {name: list(entry) for name, entry in PARTS.items()}
     (new / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    (new / "bundle.json").write_text(json.dumps({"format": 1, "defaults": DEFAULTS}, indent=2) + "\n")
     shutil.rmtree(out, ignore_errors=True)
     new.replace(out)
 

@@ -1,26 +1,17 @@
 """The limits of a bundle, read from its networks' configs without torch: checked before anything is loaded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from longtake.models.diffusion.schedule import NoiseSchedule
 from longtake.models.nets.sizes import SizeRule, frame_sizes, vae_factor
-from longtake.models.stages.files import network_config, read_index, read_json
+from longtake.models.stages.files import OPENER_PARTS, network_config, read_index, read_json
 from longtake.models.stages.params import BaseParams, base_size, check_size
 from longtake.models.video.fit import Size, fit_note, picture_size
-from longtake.pipelines.config.conf import Conf
-from longtake.pipelines.config.paths import BUNDLES
-
-
-def bundle_path(bundle: str) -> Path:
-    """The folder of a bundle. Raises ValueError if it is neither a folder nor the name of a bundle that ships."""
-    if Path(bundle).is_dir():
-        return Path(bundle)
-    shipped = sorted(path.name for path in BUNDLES.glob("*") if path.is_dir())
-    if bundle in shipped:
-        return BUNDLES / bundle
-    raise ValueError(f"bundle={bundle} is neither a folder nor a shipped bundle ({', '.join(shipped) or 'none'})")
+from longtake.pipelines.config.conf import Conf, opener_path
+from longtake.pipelines.config.paths import bundle_path
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +37,7 @@ class BundleLimits:
     base_sizes: BaseLimits
     base: NoiseSchedule
     refiner: NoiseSchedule
+    opener: Mapping[str, Any] | None  # the config of its scheduler; the sampler decides how timesteps are laid out
 
     def check(self, conf: Conf) -> None:
         """Raises ValueError, naming key, value and rule, for settings beyond the limits."""
@@ -53,6 +45,9 @@ class BundleLimits:
         self.base_sizes.size(conf.base)
         _check_steps("base", self.base, conf.base.num_inference_steps, 1.0)
         _check_steps("refiner", self.refiner, conf.refiner.num_inference_steps, conf.refiner.strength)
+        if self.opener is not None:
+            schedule = NoiseSchedule.from_config(self.opener, conf.opener.is_multistep)
+            _check_steps("opener", schedule, conf.opener.num_inference_steps, 1.0)
 
     def picture_size(self, conf: Conf) -> Size:
         """Height and width of what the refiner computes of a new video: without bars."""
@@ -79,7 +74,8 @@ def limits_of(conf: Conf) -> BundleLimits:
     vae = "refiner_vae" if (bundle / "refiner_vae").is_dir() else "vae"
     sizes, _ = _sizes(bundle, "refiner", vae)
     schedules = (_config(bundle / name, "scheduler_config.json") for name in ("scheduler", "refiner_scheduler"))
-    return BundleLimits(sizes, base_limits(bundle), *map(NoiseSchedule.from_config, schedules))
+    base, refiner = map(NoiseSchedule.from_config, schedules)
+    return BundleLimits(sizes, base_limits(bundle), base, refiner, _opener_schedule(conf))
 
 
 def base_limits(bundle: Path) -> BaseLimits:
@@ -96,6 +92,20 @@ def _sizes(bundle: Path, unet: str, vae: str) -> tuple[SizeRule, Any]:
         return frame_sizes(unet_class, config, encoder), config.get("sample_size")
     except KeyError as error:
         raise ValueError(f"bundle={bundle}: a network config lacks {error}") from None
+
+
+def _opener_schedule(conf: Conf) -> dict[str, Any] | None:
+    """The scheduler's config of the opener, if there is one. Raises ValueError for a folder that cannot be one."""
+    if conf.opener.model is None:
+        return None
+    folder = opener_path(conf)
+    try:
+        kind = read_index(folder, OPENER_PARTS)["unet"][1]
+        if kind != "UNet3DConditionModel":
+            raise ValueError(f"its unet is a {kind}, and must be a UNet3DConditionModel")
+        return read_json(folder / "scheduler" / "scheduler_config.json", "its scheduler cannot be read")
+    except ValueError as error:
+        raise ValueError(f"opener.model={conf.opener.model}: {error}") from None
 
 
 def _check_steps(section: str, schedule: NoiseSchedule, steps: int, strength: float) -> None:

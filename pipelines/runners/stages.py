@@ -2,9 +2,9 @@
 
 import gc
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import diffusers
@@ -19,11 +19,12 @@ from longtake.models.domain.span import Span
 from longtake.models.domain.stage import Stage
 from longtake.models.domain.state import Chunk
 from longtake.models.stages.bundle import Bundle, load_bundle
-from longtake.models.stages.files import BASE_PARTS
+from longtake.models.stages.files import BASE_PARTS, OPENER_PARTS
 from longtake.models.video.frame_checks import refuse_black
 from longtake.models.video.reader import VideoReader
-from longtake.pipelines.config.conf import Conf, for_video
-from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
+from longtake.pipelines.config.conf import Conf, for_video, opener_path
+from longtake.pipelines.config.paths import bundle_path
+from longtake.pipelines.runners.bundle_limits import limits_of
 from longtake.pipelines.runners.local import LocalRunner
 from longtake.pipelines.runners.video_source import VideoSource
 
@@ -50,19 +51,29 @@ def build_bundle(conf: Conf, stage: StageName | None = None) -> Bundle:
             StageName.REFINE: part.startswith("refiner") or part in ("vae", "tokenizer", "text_encoder"),
         }[stage]
 
-    return load_bundle(bundle_path(conf.bundle), conf.device, getattr(torch, conf.dtype), wanted)
+    return _load(conf, wanted, opens=stage is not StageName.REFINE)
 
 
 def build_texts(conf: Conf) -> Bundle:
     """The tokenizers alone, for checking prompts when other processes hold the networks."""
     quiet()
-    return load_bundle(bundle_path(conf.bundle), keep=lambda part: part.endswith("tokenizer"))
+    return _load(conf, lambda part: part.endswith("tokenizer"))
+
+
+def _load(conf: Conf, wanted: Callable[[str], bool], opens: bool = True) -> Bundle:
+    """The wanted parts of the bundle and, if it opens a video, of its opener."""
+    to = (conf.device, getattr(torch, conf.dtype))
+    bundle = load_bundle(bundle_path(conf.bundle), *to, wanted)
+    if conf.opener.model is None or not opens:
+        return bundle
+    opener = load_bundle(opener_path(conf), *to, lambda part: part in OPENER_PARTS and wanted(part), OPENER_PARTS)
+    return replace(bundle, opener=opener)
 
 
 def build_generator(conf: Conf, bundle: Bundle) -> LocalRunner:
     """A runner that turns a prompt into a video."""
     stages: dict[StageName, Stage] = {
-        StageName.GENERATE: bundle.base_model(conf.base),
+        StageName.GENERATE: bundle.base_model(conf.base, conf.opener),
         StageName.REFINE: bundle.refiner(conf.refiner),
     }
     return build_runner(conf, {name: LocalStage(stage, conf) for name, stage in stages.items()})
@@ -165,7 +176,7 @@ class BundleStage:
             conf = for_video(self._conf, settings)
             generates = self._stage is StageName.GENERATE
             self._made[settings] = (
-                self._bundle.base_model(conf.base) if generates else self._bundle.refiner(conf.refiner)
+                self._bundle.base_model(conf.base, conf.opener) if generates else self._bundle.refiner(conf.refiner)
             )
             while len(self._made) > 8:  # kinds of settings that take turns; they share weights, not caches
                 self._made.popitem(last=False)

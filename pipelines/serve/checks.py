@@ -3,7 +3,7 @@
 import socket
 from dataclasses import replace
 
-from longtake.models.domain.checks import FieldError
+from longtake.models.domain.checks import FieldError, require
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.bundle_limits import BundleLimits, limits_of
 from longtake.pipelines.serve.http.keys import read_keys
@@ -28,6 +28,9 @@ def _check_defaults(conf: ServeConf, limits: BundleLimits) -> None:
         conf.serve.check(conf, limits, 1)
     except FieldError as error:
         raise FieldError(SETTINGS[error.field], error.problem) from None
+    if conf.opener.model is not None:
+        steps, limit = conf.opener.num_inference_steps, conf.serve.max_steps
+        require(steps <= limit, "opener.num_inference_steps", steps, f"must be at most {limit} (serve.max_steps)")
 
 
 def check_port(conf: ServeConf) -> ServeConf:

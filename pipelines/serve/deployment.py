@@ -26,9 +26,10 @@ from ray import serve
 from ray.serve.config import ProxyLocation
 from ray.serve.handle import DeploymentHandle
 
-from longtake.pipelines.config.conf import DEFAULT_CONFIG
+from longtake.models.stages.params import BUNDLE
+from longtake.pipelines.config.conf import DEFAULT_CONFIG, opener_path
+from longtake.pipelines.config.paths import bundle_path
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.runners.ray_cluster import Factories, connect
 from longtake.pipelines.serve.checks import check
 from longtake.pipelines.serve.engine.engine import Engine
@@ -204,8 +205,12 @@ def _absolute(conf: ServeConf) -> ServeConf:
     """`conf` with absolute paths: the replica runs in another folder."""
     keys_file = None if conf.serve.keys_file is None else str(Path(conf.serve.keys_file).absolute())
     takes = Store(conf.serve.takes).url
+    opener = conf.opener
+    if opener.model not in (None, BUNDLE):
+        opener = replace(opener, model=str(opener_path(conf).absolute()))
     return replace(
         conf,
         bundle=str(bundle_path(conf.bundle).absolute()),
+        opener=opener,
         serve=replace(conf.serve, keys_file=keys_file, takes=takes),
     )

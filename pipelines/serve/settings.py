@@ -4,13 +4,14 @@ import ipaddress
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 
 from longtake.models.domain.checks import require
 from longtake.models.domain.prompt import Settings
 from longtake.models.domain.scheduler import Coupling
 from longtake.models.video.fit import Size
-from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
+from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf, bundle_defaults
 from longtake.pipelines.config.loader import compose
 from longtake.pipelines.runners.bundle_limits import BundleLimits
 
@@ -37,8 +38,8 @@ class ServeParams:
     max_side: int = 2048  # pixels: width or height of a frame
     max_aspect: float = 4.0  # the longer side divided by the shorter one
     max_steps: int = 100  # denoising steps of the base model
-    # Frames x computed pixels of a frame x steps, of both stages. The default: 2400 frames of 1280x720 with the default
-    # steps, from the tiny bundle's base model.
+    # Frames x computed pixels of a frame x steps, of both stages. The default: 2400 frames of 1280x720 with the tiny
+    # bundle's steps, from its base model.
     max_cost: int = 7 * 10**9
     max_body_bytes: int = 65536
     max_streams: int = 64  # open connections that receive video; one that receives events counts as a quarter
@@ -124,7 +125,7 @@ class ServeConf(Conf):
 
 def load_serve(path: str | Path | None = None, overrides: Sequence[str] = (), settings: Settings = ()) -> ServeConf:
     """The settings of an endpoint. Raises ValueError naming key, value and rule."""
-    return compose(ServeConf, path or DEFAULT_CONFIG, overrides, settings)
+    return compose(ServeConf, path or DEFAULT_CONFIG, overrides, settings, partial(bundle_defaults, ServeConf))
 
 
 def is_loopback(host: str) -> bool:

@@ -8,10 +8,11 @@ from typing import Any
 from longtake.models.diffusion.schedule import NoiseSchedule
 from longtake.models.stages.files import read_index, read_json
 from longtake.pipelines.config.loader import flatten
+from longtake.pipelines.config.paths import bundle_path
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.video_list import VideoList, list_videos
 from longtake.pipelines.files.store import Store, refuse_ray_copy
-from longtake.pipelines.runners.bundle_limits import base_limits, bundle_path
+from longtake.pipelines.runners.bundle_limits import base_limits
 from longtake.pipelines.train.settings import NEEDED, TrainConf
 from longtake.pipelines.train.split import check_same
 

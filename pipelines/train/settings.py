@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from longtake.models.stages.params import BaseParams
 from longtake.models.training.params import MemoryParams
 from longtake.pipelines.config.cluster import ClusterParams
+from longtake.pipelines.config.conf import bundle_defaults
 from longtake.pipelines.config.loader import compose
 from longtake.pipelines.config.paths import CONF
 from longtake.pipelines.tracking.settings import TrackingParams
@@ -74,4 +76,4 @@ class TrainConf:
 
 def load_train(path: str | Path | None = None, overrides: Sequence[str] = ()) -> TrainConf:
     """The settings of a training. Raises ValueError naming key, value and rule."""
-    return compose(TrainConf, path or DEFAULT_CONFIG, overrides)
+    return compose(TrainConf, path or DEFAULT_CONFIG, overrides, (), partial(bundle_defaults, TrainConf))

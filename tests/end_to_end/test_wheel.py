@@ -115,7 +115,8 @@ def test_the_python_api_makes_a_video(installed, project, environment):
     (project / "mine.py").write_text(
         "import longtake\n"
         f"model = longtake.load('tiny', overrides={SMALL!r})\n"
-        f"longtake.write_mp4(model.stream({PROMPT!r}, num_frames=8), 'python.mp4')\n"
+        f"longtake.write_mp4(model.stream({PROMPT!r}, num_frames=8), 'python.mp4', model.fps)\n"
+        "assert model.conf.base.anchor_frame == 8, 'the bundle has its own settings'\n"
         "print(longtake.__file__)\n"
     )
     ran = subprocess.run(["python", "mine.py"], cwd=project, env=environment, check=True, stdout=subprocess.PIPE)

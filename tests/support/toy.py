@@ -24,7 +24,7 @@ class ToyBundle:
 
     parts: Mapping[str, object] = MappingProxyType({})
 
-    def base_model(self, params: object) -> "ToyBase":
+    def base_model(self, params: object, opening: object = None) -> "ToyBase":
         return ToyBase()
 
     def refiner(self, params: "RefinerParams") -> "ToyRefiner":

@@ -11,6 +11,7 @@ from longtake.models.diffusion.blending import composite
 from longtake.models.diffusion.sampling import (
     NoiseSchedule,
     add_noise,
+    draws_noise,
     guide,
     rescale_guidance,
     rows,
@@ -135,6 +136,39 @@ def test_dpmpp_2m_sde_gives_the_frames_of_diffusers(diffusers, prediction_type, 
     close(sample(schedule, sampler_for("dpmpp_2m_sde"), schedule.timesteps(num_steps), x), reference)
 
 
+@pytest.mark.parametrize("num_steps", [1, 8, 20, 50])
+@pytest.mark.parametrize(
+    "config",
+    [PUBLISHED, PUBLISHED | {"timestep_spacing": "linspace"}, TINY | {"prediction_type": "sample"}],
+    ids=["leading", "linspace", "zero-snr"],
+)
+def test_dpmpp_2m_gives_the_frames_of_diffusers_from_the_config_of_any_scheduler(diffusers, config, num_steps):
+    ddim = diffusers.DDIMScheduler.from_config(config)
+    theirs = diffusers.DPMSolverMultistepScheduler.from_config(ddim.config)  # as diffusers' users exchange schedulers
+    assert (theirs.config.algorithm_type, theirs.config.solver_order, theirs.config.lower_order_final) == (
+        "dpmsolver++",
+        2,
+        True,
+    )
+    theirs.set_timesteps(num_steps)
+    schedule = NoiseSchedule.from_config(ddim.config, multistep=True)
+    assert schedule.timesteps(num_steps) == tuple(theirs.timesteps.tolist())
+    x = reference = randn(0, 6, 4, 5, 5)
+    for t in theirs.timesteps:
+        reference = theirs.step(network(reference, int(t)), t, reference).prev_sample
+    close(sample(schedule, sampler_for("dpmpp_2m"), schedule.timesteps(num_steps), x), reference)
+
+
+def test_a_sampler_that_draws_no_noise_reads_none():
+    schedule, x, x0 = NoiseSchedule.from_config(TINY), randn(0, 2, 4, 3, 3), randn(1, 2, 4, 3, 3)
+    for name, eta in [("ddim", 0.0), ("ddim", 0.5), ("dpmpp_2m", 0.5), ("dpmpp_2m_sde", 0.0)]:
+        steps = [
+            sampler_for(name, eta)(schedule, schedule.timesteps(10), 3, x, x0, -x0, noise)[0]
+            for noise in (randn(2, *x.shape), randn(3, *x.shape))
+        ]
+        assert torch.equal(*steps) is not draws_noise(name, eta)
+
+
 @pytest.mark.parametrize("spacing", ["trailing", "leading", "linspace"])
 @pytest.mark.parametrize("num_steps", [1, 7, 16, 30, 50, 1000])
 def test_timesteps_are_those_of_diffusers(diffusers, spacing, num_steps):
@@ -181,7 +215,10 @@ def test_ddim_with_all_noise_fresh_keeps_nothing_of_pure_noise():
     close(result, alpha * x0 + sigma * noise)
 
 
-@pytest.mark.parametrize("sampler", [sampler_for("ddim", 0.0), sampler_for("ddim", 1.0), sampler_for("dpmpp_2m_sde")])
+@pytest.mark.parametrize(
+    "sampler",
+    [sampler_for("ddim", 0.0), sampler_for("ddim", 1.0), sampler_for("dpmpp_2m"), sampler_for("dpmpp_2m_sde")],
+)
 def test_a_network_that_knows_x0_is_believed(sampler):
     schedule = NoiseSchedule.from_config(TINY)
     timesteps, x0 = schedule.timesteps(10), randn(1, 3, 4, 5, 5)
@@ -204,7 +241,7 @@ def test_to_x0_and_from_x0_are_inverse(prediction_type):
             close(output, noise, 1e-4)
 
 
-@pytest.mark.parametrize("name", ["ddim", "dpmpp_2m_sde"])
+@pytest.mark.parametrize("name", ["ddim", "dpmpp_2m", "dpmpp_2m_sde"])
 @pytest.mark.parametrize("i", [0, 4, 9])
 def test_a_step_is_pointwise_bit_for_bit(name, i):
     schedule, sampler = NoiseSchedule.from_config(TINY), sampler_for(name, 1.0 if name == "ddim" else 0.0)
@@ -259,7 +296,7 @@ def test_a_steps_offset_beyond_the_table_is_refused():
 
 
 def test_an_unknown_sampler_is_refused():
-    with pytest.raises(ValueError, match="sampler='euler' must be one of ddim, dpmpp_2m_sde"):
+    with pytest.raises(ValueError, match="sampler='euler' must be one of ddim, dpmpp_2m, dpmpp_2m_sde"):
         sampler_for("euler")
 
 

@@ -11,7 +11,14 @@ from longtake.models.stages.params import BaseParams, base_size
 
 SPEC = PromptSpec("v", "a large red circle moves right over a plain navy background", "", 30, 5)
 PLAN = Plan(30, PlanParams())
-PARAMS = BaseParams(num_inference_steps=2)
+PARAMS = BaseParams(
+    num_inference_steps=2,
+    guidance_scale=2.5,
+    continuation_guidance_scale=1.0,
+    guidance_rescale=0.7,
+    guidance_stop=0.5,
+    anchor_frame=8,
+)
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +161,8 @@ def test_unguided_steps_ask_the_network_once(bundle):
     assert sizes == [2 * 16, 16]
 
 
-@pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m_sde"])
-def test_without_guidance_and_with_either_sampler_it_runs(bundle, sampler):
+@pytest.mark.parametrize("sampler", ["ddim", "dpmpp_2m", "dpmpp_2m_sde"])
+def test_without_guidance_and_with_any_sampler_it_runs(bundle, sampler):
     params = BaseParams(num_inference_steps=2, guidance_scale=1.0, sampler=sampler, eta=0.5)
     _, chunks = chain(bundle.base_model(params), 2)
     assert chunks[1].frames.std() > 0

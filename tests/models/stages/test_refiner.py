@@ -388,7 +388,7 @@ def test_chunks_that_do_not_cover_the_window_are_noticed():
         ("guidance_scale", float("inf"), "guidance_scale=inf"),
         ("guidance_rescale", 1.5, r"guidance_rescale=1.5: must be in 0\.\.1"),
         ("eta", -0.1, r"eta=-0.1: must be in 0\.\.1"),
-        ("sampler", "euler", "sampler='euler' must be one of ddim, dpmpp_2m_sde"),
+        ("sampler", "euler", "sampler='euler' must be one of ddim, dpmpp_2m, dpmpp_2m_sde"),
         ("steps_per_task", 0, "steps_per_task=0"),
         ("height", 127, "height=127: must be even and at least 2"),
         ("width", 0, "width=0"),

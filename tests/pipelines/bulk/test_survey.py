@@ -18,11 +18,11 @@ from longtake.pipelines.bulk.rows import Rows
 from longtake.pipelines.bulk.settings import job_settings, load_bulk
 from longtake.pipelines.bulk.survey import Survey
 from longtake.pipelines.bulk.video import BulkVideo
+from longtake.pipelines.config.paths import bundle_path
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.manifest import Manifest
 from longtake.pipelines.datasets.video_list import list_videos
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.terminal.exit_codes import Refused
 from tests.support.places import REPORTS
 

@@ -5,12 +5,19 @@ import pytest
 from longtake.models.domain.checks import FieldError
 from longtake.models.domain.scheduler import Coupling
 from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf, VideoParams, for_video, load
+from longtake.pipelines.config.paths import CONF
 
 
 def test_the_default_file_loads_and_names_the_bundle_that_ships():
     conf = load()
     assert conf.bundle == "tiny"
     assert DEFAULT_CONFIG.name == "tiny.yaml"
+
+
+def test_the_recipe_of_the_published_system_sets_the_machine_and_leaves_the_sampling_to_the_bundle():
+    conf, plain = load(CONF / "streaming-t2v.yaml"), load()
+    assert (conf.device, conf.dtype, conf.ray.base.num_gpus, conf.ray.refiner.num_gpus) == ("cuda", "float16", 1, 1)
+    assert (conf.base, conf.refiner, conf.plan, conf.opener) == (plain.base, plain.refiner, plain.plan, plain.opener)
 
 
 def test_every_part_can_be_overridden():

@@ -10,8 +10,9 @@ from longtake.pipelines.__main__ import main
 from longtake.pipelines.bulk.checked_rows import RowChecker
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.config.conf import load
+from longtake.pipelines.config.paths import bundle_path
 from longtake.pipelines.datasets.prompt_rows import PromptRow
-from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
+from longtake.pipelines.runners.bundle_limits import limits_of
 
 PROMPT = "a red circle moves right"
 WRONG = [
@@ -62,6 +63,21 @@ def test_the_work_of_a_video_is_what_its_stages_compute():
     wide = ("refiner.width=256", "base.num_inference_steps=2", "refiner.fit=")
     costs = {fit: limits_of(load()).costs(load(overrides=[*wide[:-1], wide[-1] + fit])) for fit in ("cover", "contain")}
     assert costs == {"cover": (16 * 2 * 64 * 64, 24 * 128 * 256), "contain": (16 * 2 * 64 * 64, 24 * 128 * 128)}
+
+
+def test_an_opener_that_cannot_be_one_is_named(random_opener, tmp_path):
+    good = [f"opener.model={random_opener}", "opener.num_inference_steps=499"]
+    limits_of(load(overrides=good)).check(load(overrides=good))
+    for sampler, most in (("dpmpp_2m", 999), ("ddim", 1000)):
+        wrong = load(overrides=[good[0], "opener.num_inference_steps=1001", f"opener.sampler={sampler}"])
+        with pytest.raises(ValueError, match=rf"^opener.num_inference_steps=1001 must be in 1\.\.{most},"):
+            limits_of(wrong).check(wrong)
+    with pytest.raises(ValueError, match=f"^opener.model={tmp_path}: .* is not a bundle: there is no model_index.json"):
+        limits_of(load(overrides=[f"opener.model={tmp_path}"]))
+    index = {name: ["diffusers", "AutoencoderKL"] for name in ("unet", "vae", "tokenizer", "text_encoder", "scheduler")}
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    with pytest.raises(ValueError, match=f"^opener.model={tmp_path}: its unet is a AutoencoderKL, and must be"):
+        limits_of(load(overrides=[f"opener.model={tmp_path}"]))
 
 
 def test_a_bundle_without_configs_is_named(tmp_path):

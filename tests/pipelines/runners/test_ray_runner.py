@@ -317,6 +317,18 @@ def test_real_networks_give_the_local_frames_bit_for_bit(ray_cluster, random_bun
             np.testing.assert_array_equal(frames_of(runner.stream(spec)), expected)
 
 
+def test_an_opener_gives_the_local_frames_bit_for_bit(ray_cluster, random_bundle, random_opener):
+    small = ["refiner.height=32", "refiner.width=32", "refiner.num_inference_steps=1", "base.num_inference_steps=1"]
+    overrides = [*small, f"opener.model={random_opener}", "opener.num_inference_steps=2"]
+    conf = load_conf(overrides=[f"bundle={random_bundle}", *overrides])
+    local, plain = (load(random_bundle, overrides=some) for some in (overrides, small))
+    expected = frames_of(local.stream("a red circle", num_frames=20, seed=3))
+    with distributed.running(conf, stage_factories(conf)) as runner:
+        spec = PromptSpec("a", "a red circle", num_frames=20, seed=3)
+        np.testing.assert_array_equal(frames_of(runner.stream(spec)), expected)
+    assert not np.array_equal(frames_of(plain.stream("a red circle", num_frames=20, seed=3)), expected)
+
+
 def test_the_command_line_writes_the_same_file_with_either_runner(ray_cluster, tmp_path, monkeypatch):
     """On toys: the test before this one covers networks in actors."""
     monkeypatch.setattr("longtake.pipelines.runners.stages.build_bundle", lambda conf: ToyBundle())

@@ -68,7 +68,7 @@ class Dark:
     def advance(self, spec, plan, index, memory, /):
         return None, Chunk(plan.chunks[index], np.zeros((len(plan.chunks[index]), 8, 8, 3), np.uint8))
 
-    def base_model(self, params):
+    def base_model(self, params, opening):
         return self
 
     def refiner(self, params):
