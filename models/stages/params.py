@@ -54,6 +54,8 @@ class BaseParams:
 class RefinerParams:
     """Refinement of videos. The defaults suit the tiny bundle."""
 
+    enabled: bool = True  # False: the frames of the base model are the video
+    model: str | None = None  # folder or hub id with another refiner than the bundle's, or one for a bundle without
     num_inference_steps: int = 3  # always this many, at any strength
     strength: float = 0.25  # fraction of the noise levels below which they start; 1 forgets the base frames
     guidance_scale: float = 1.0  # 1 is no guidance: the tiny refiner follows the prompt without, in half the time
@@ -69,6 +71,8 @@ class RefinerParams:
 
     def __post_init__(self) -> None:
         at_least_one = "must be at least 1"
+        rule = "has no effect with refiner.enabled=false"
+        require(self.enabled or self.model is None, "model", self.model, rule)
         require(self.num_inference_steps >= 1, "num_inference_steps", self.num_inference_steps, at_least_one)
         require(0 < self.strength <= 1, "strength", self.strength, "must be above 0 and at most 1")
         require(1 <= self.guidance_scale < math.inf, "guidance_scale", self.guidance_scale, at_least_one)
@@ -81,6 +85,11 @@ class RefinerParams:
             size = getattr(self, name)
             # The video format halves its colour planes. The networks have rules of their own: `check_size`.
             require(size >= 2 and size % 2 == 0, name, size, "must be even and at least 2")
+
+    @property
+    def num_steps(self) -> int:
+        """Denoising steps of a window; 0 without a refiner."""
+        return self.num_inference_steps if self.enabled else 0
 
 
 def check_size(params: RefinerParams, multiple: int) -> None:

@@ -115,7 +115,7 @@ class Refiner:
         self, spec: PromptSpec, plan: Plan, window: int, inputs: Sequence[Chunk | Boundary]
     ) -> tuple[Float[Tensor, "t c h w"], None, None]:
         """(x, history, x0) before the first step: there is no prediction and no history yet."""
-        frames = _frames_of(plan.windows[window], [value for value in inputs if isinstance(value, Chunk)])
+        frames = frames_of(plan.windows[window], [value for value in inputs if isinstance(value, Chunk)])
         height, width = self._params.height, self._params.width
         z = torch.cat([self._nets.encode(upscale(frame[None], height, width)) for frame in frames])
         noise = self._noise(spec, plan, window, "refine-start", 0, z)
@@ -175,7 +175,7 @@ class Refiner:
         return Segment(segment, self._nets.decode(latents[segment.start - origin : segment.stop - origin]))
 
 
-def _frames_of(span: Span, chunks: Sequence[Chunk]) -> UInt8[np.ndarray, "t h w c"]:
+def frames_of(span: Span, chunks: Sequence[Chunk]) -> UInt8[np.ndarray, "t h w c"]:
     """The frames of a window out of the chunks that cover it, which come in any order and may reach beyond it."""
     ordered = sorted(chunks, key=lambda chunk: chunk.span.start)
     covered = [frame for chunk in ordered for frame in chunk.span]

@@ -15,9 +15,10 @@ from pathlib import Path
 from longtake.models.domain.prompt import PromptSpec
 from longtake.pipelines.ablation.prompts import prompts_of
 from longtake.pipelines.ablation.settings import AblateConf, Kind, check_folder
-from longtake.pipelines.config.provenance import hash_of, video_settings
+from longtake.pipelines.config.provenance import video_settings
 from longtake.pipelines.files.store import refuse_ray_copy
-from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
+from longtake.pipelines.runners.bundle_limits import limits_of
+from longtake.pipelines.runners.model_folders import weights_hash
 
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"  # of the generated part of the page
 
@@ -43,6 +44,8 @@ def check(conf: AblateConf) -> list[Job]:
     for name in ("out", "work"):
         refuse_ray_copy(name, Path(getattr(conf, name)))
     jobs = jobs_of(conf)
+    if not conf.refiner.enabled:
+        raise ValueError("refiner.enabled=false: the ablation compares refined videos")
     limits_of(conf).check(conf)
     for variant in conf.chosen:
         if variant.kind is Kind.DIFFUSERS:
@@ -53,8 +56,8 @@ def check(conf: AblateConf) -> list[Job]:
 
 def jobs_of(conf: AblateConf) -> list[Job]:
     """One job per prompt, unchecked."""
-    prompts, bundle = prompts_of(conf), bundle_path(conf.bundle)
-    about = [hash_of(bundle), video_settings(conf), conf.num_frames]
+    prompts = prompts_of(conf)
+    about = [weights_hash(conf), video_settings(conf), conf.num_frames]
     folder = Path(conf.work) / sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
     return [
         Job(conf, index, PromptSpec(f"{index}", prompt, num_frames=conf.num_frames, seed=conf.seed + index), folder)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from longtake.pipelines.bulk.paths import SETTINGS
 from longtake.pipelines.bulk.settings import BulkConf, differences, job_settings
-from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.prompt_files import find_files
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
+from longtake.pipelines.runners.bundle_limits import settled
+from longtake.pipelines.runners.model_folders import weights_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class PreparedJob:
 
 def check(conf: BulkConf) -> PreparedJob:
     """Raises ValueError naming field, value and rule, also when `out` holds a job with other settings."""
-    limits_of(conf).check(conf)
+    conf = settled(conf)
     find_files(conf.prompts)
     store = Store(conf.out)
     store.check("out")
-    prepared = PreparedJob(conf, store, hash_of(bundle_path(conf.bundle)))
+    prepared = PreparedJob(conf, store, weights_hash(conf))
     check_same(prepared)
     return prepared
 

@@ -6,10 +6,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from longtake.pipelines.config.conf import Conf, load
-from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.manifest import FOLDER, Manifest, VideoRow, read_cues
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import bundle_path
+from longtake.pipelines.runners.model_folders import weights_hash
 
 
 def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoRow, Conf]:
@@ -22,7 +21,7 @@ def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoR
         raise ValueError(f"id={video_id!r}: its video was never made ({row.reason})")
     settings = tuple(json.loads(row.settings).items())
     conf = load(overrides=[f"bundle={row.bundle}", *overrides], settings=settings)
-    bundle_hash = hash_of(bundle_path(conf.bundle))
+    bundle_hash = weights_hash(conf)
     if bundle_hash != row.bundle_sha256:
         rule = f"has the hash {bundle_hash[:12]}, but the video was made with {row.bundle_sha256}"
         raise ValueError(f"bundle={conf.bundle} {rule}")

@@ -27,7 +27,8 @@ class VideoProgress:
         """The status after `seconds`."""
         share = sum(self._done.values()) / sum(self._total.values())
         chunks, cells = ((self._done[stage], self._total[stage]) for stage in (StageName.GENERATE, StageName.REFINE))
-        parts = [f"{self._source} {chunks[0]}/{chunks[1]} chunks", f"refiner {cells[0]}/{cells[1]} cells"]
+        parts = [f"{self._source} {chunks[0]}/{chunks[1]} chunks"]
+        parts += [f"refiner {cells[0]}/{cells[1]} cells"] if self._num_steps else []
         parts += [f"{self._final}/{self._num_segments} segments final"]
         parts += [f"{duration(seconds * (1 - share) / share)} left"] if 0 < share < 1 else []
         return StatusLine(", ".join(parts), share)

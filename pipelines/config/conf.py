@@ -22,6 +22,7 @@ from longtake.pipelines.config.paths import CONF
 DEFAULT_CONFIG = CONF / "tiny.yaml"
 DEFAULT_FPS = 8
 VIDEO_SECTIONS = ("base", "plan", "refiner", "video")  # may differ between the videos of a job
+SHARED = ("refiner.enabled", "refiner.model")  # of these, those that may not
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +38,12 @@ class VideoParams:
 
 @dataclass(frozen=True, slots=True)
 class Conf:
-    """All settings, one field for each part. `bundle` is a folder, or the name of one in models/bundles."""
+    """All settings, one field for each part. `bundle` is a folder, the name of one in models/bundles, or a hub id."""
 
     bundle: str = "tiny"
     device: str = "cpu"  # of the networks; or cuda
     dtype: str = "float32"  # of the networks; or bfloat16, float16
+    allow_pickle: bool = False  # read tensors from .bin files as well, where a part has no .safetensors
     num_threads: int = 1  # CPU threads of each stage; another number rounds its convolutions differently
     plan: PlanParams = field(default_factory=PlanParams)
     base: BaseParams = field(default_factory=BaseParams)
@@ -63,6 +65,8 @@ class Conf:
             limit = f"plan.chunk_frames={self.plan.chunk_frames}"
             rule = f" must be below {limit}: it is a frame of the first chunk"
             raise FieldError("base.anchor_frame", f"={self.base.anchor_frame}{rule}")
+        if not self.refiner.enabled:  # windows are the refiner's: the plan has none of its own
+            object.__setattr__(self, "plan", self.plan.unrefined)
         for name in ("base", "refiner"):
             num_gpus = getattr(self.ray, name).num_gpus
             if self.device == "cpu" and num_gpus:
@@ -86,6 +90,8 @@ def for_video(conf: Conf, settings: Settings) -> Conf:
         if key.partition(".")[0] not in VIDEO_SECTIONS:
             rule = f"cannot differ from video to video: only {', '.join(VIDEO_SECTIONS)} can"
             raise FieldError(key, f"={value} {rule}")
+        if key in SHARED:
+            raise FieldError(key, f"={value} cannot differ from video to video: it decides what is loaded")
     return amend(conf, settings) if settings else conf
 
 

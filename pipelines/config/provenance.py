@@ -22,8 +22,15 @@ def hash_of(bundle: Path) -> str:
 
 
 def video_settings(conf: Conf) -> dict[str, Any]:
-    """Every setting that a video's bytes depend on, by dotted key."""
+    """Every setting that a video's bytes depend on, by dotted key.
+
+    Those that came after the first release are left out where they change nothing: records of earlier jobs stay equal.
+    """
     sections = ("device", "dtype", "num_threads", "base.", "plan.", "refiner.", "video.")
     own = {f.name for f in fields(Conf)}
     flat = {key: value for key, value in flatten(conf).items() if key.split(".")[0] in own}
+    if conf.refiner.enabled:
+        del flat["refiner.enabled"]
+    if conf.refiner.model is None:
+        del flat["refiner.model"]
     return {key: value for key, value in sorted(flat.items()) if key.startswith(sections)}

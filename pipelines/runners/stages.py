@@ -19,12 +19,13 @@ from longtake.models.domain.span import Span
 from longtake.models.domain.stage import Stage
 from longtake.models.domain.state import Chunk
 from longtake.models.stages.bundle import Bundle, load_bundle
-from longtake.models.stages.files import BASE_PARTS
+from longtake.models.stages.files import BASE_PARTS, REFINER_PARTS, REQUIRED, REQUIRED_OF_BASE, SHARED
 from longtake.models.video.frame_checks import refuse_black
 from longtake.models.video.reader import VideoReader
 from longtake.pipelines.config.conf import Conf, for_video
-from longtake.pipelines.runners.bundle_limits import bundle_path
+from longtake.pipelines.runners.bundle_limits import parts_of
 from longtake.pipelines.runners.local import LocalRunner
+from longtake.pipelines.runners.model_folders import model_folder, refiner_folder
 from longtake.pipelines.runners.video_source import VideoSource
 
 
@@ -43,20 +44,34 @@ def build_bundle(conf: Conf, stage: StageName | None = None) -> Bundle:
     if conf.device == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32: products of float32 on tensor cores (convolutions have it)
 
-    def wanted(part: str) -> bool:
-        return {
-            None: True,
-            StageName.GENERATE: part in BASE_PARTS,
-            StageName.REFINE: part.startswith("refiner") or part in ("vae", "tokenizer", "text_encoder"),
-        }[stage]
-
-    return load_bundle(bundle_path(conf.bundle), conf.device, getattr(torch, conf.dtype), wanted)
+    places = parts_of(conf)
+    own = [name for name in SHARED if f"refiner_{name}" in places]  # the refiner has its own
+    refines = [name for name in (*REFINER_PARTS, *SHARED) if conf.refiner.enabled and name not in own]
+    wanted = {StageName.GENERATE: BASE_PARTS, StageName.REFINE: refines, None: (*BASE_PARTS, *refines)}[stage]
+    return load_bundle(
+        model_folder("bundle", conf.bundle, conf.allow_pickle),
+        conf.device,
+        getattr(torch, conf.dtype),
+        lambda part: part in wanted,
+        **_places(conf),
+    )
 
 
 def build_texts(conf: Conf) -> Bundle:
     """The tokenizers alone, for checking prompts when other processes hold the networks."""
     quiet()
-    return load_bundle(bundle_path(conf.bundle), keep=lambda part: part.endswith("tokenizer"))
+    wanted = ("tokenizer", "refiner_tokenizer") if conf.refiner.enabled else ("tokenizer",)
+    bundle = model_folder("bundle", conf.bundle, conf.allow_pickle)
+    return load_bundle(bundle, keep=lambda part: part in wanted, **_places(conf))
+
+
+def _places(conf: Conf) -> dict[str, Any]:
+    """What `load_bundle` needs to know of a refiner that may lie elsewhere, or be none."""
+    return {
+        "required": REQUIRED if conf.refiner.enabled else REQUIRED_OF_BASE,
+        "refiner": refiner_folder(conf),
+        "allow_pickle": conf.allow_pickle,
+    }
 
 
 def build_generator(conf: Conf, bundle: Bundle) -> LocalRunner:
@@ -80,9 +95,7 @@ def build_enhancer(conf: Conf, bundle: Bundle, video: VideoReader) -> LocalRunne
 def build_runner(conf: Conf, stages: Mapping[StageName, Stage]) -> LocalRunner:
     """A runner of these stages with the settings of `conf`."""
     refiner = conf.refiner
-    return LocalRunner(
-        stages, conf.plan, refiner.num_inference_steps, refiner.coupling, refiner.steps_per_task, conf.scheduler
-    )
+    return LocalRunner(stages, conf.plan, refiner.num_steps, refiner.coupling, refiner.steps_per_task, conf.scheduler)
 
 
 class LocalStage:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from longtake.models.domain.checks import FieldError
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import limits_of
+from longtake.pipelines.runners.bundle_limits import settled
 from longtake.pipelines.serve.http.keys import read_keys
 from longtake.pipelines.serve.settings import ServeConf
 
@@ -17,19 +17,21 @@ SETTINGS = {  # in place of the fields of a request
 }
 
 
-def check(conf: ServeConf) -> None:
-    """Raises ValueError, naming field, value and rule, for an endpoint that could not start."""
-    limits_of(conf).check(conf)
+def check(conf: ServeConf) -> ServeConf:
+    """`conf` with the size of its frames. Raises ValueError, naming field, value and rule, for an endpoint that could
+    not start."""
+    conf = settled(conf)
     _check_defaults(conf)
     read_keys(conf.serve.keys_file)
     Store(conf.serve.takes).check("serve.takes")
+    return conf
 
 
 def _check_defaults(conf: ServeConf) -> None:
     """A request that names only a prompt has to be within the limits."""
     refiner, steps = conf.refiner, conf.base.num_inference_steps
     try:
-        conf.serve.check(refiner.width, refiner.height, 1, steps, refiner.num_inference_steps)
+        conf.serve.check(refiner.width, refiner.height, 1, steps, refiner.num_steps)
     except FieldError as error:
         raise FieldError(SETTINGS[error.field], error.problem) from None
 

@@ -28,7 +28,7 @@ from ray.serve.handle import DeploymentHandle
 
 from longtake.pipelines.config.conf import DEFAULT_CONFIG
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import bundle_path
+from longtake.pipelines.runners.model_folders import lasting_place
 from longtake.pipelines.runners.ray_cluster import Factories, connect
 from longtake.pipelines.serve.checks import check
 from longtake.pipelines.serve.engine.engine import Engine
@@ -203,9 +203,10 @@ def _flat(settings: Mapping[str, Any], at: str = "") -> Iterator[tuple[str, Any]
 def _absolute(conf: ServeConf) -> ServeConf:
     """`conf` with absolute paths: the replica runs in another folder."""
     keys_file = None if conf.serve.keys_file is None else str(Path(conf.serve.keys_file).absolute())
-    takes = Store(conf.serve.takes).url
+    takes, model = Store(conf.serve.takes).url, conf.refiner.model
     return replace(
         conf,
-        bundle=str(bundle_path(conf.bundle).absolute()),
+        bundle=lasting_place(conf.bundle),
+        refiner=replace(conf.refiner, model=None if model is None else lasting_place(model)),
         serve=replace(conf.serve, keys_file=keys_file, takes=takes),
     )

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from longtake.actors.pool import Pool
-from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import bundle_path
+from longtake.pipelines.runners.model_folders import weights_hash
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
 from longtake.pipelines.runners.stages import stage_factories
 from longtake.pipelines.serve.library.take_writer import TakeWriter
@@ -43,7 +42,7 @@ class PoolStartup:
     def _run(self) -> None:
         try:
             connect(self._conf.ray)
-            bundle_sha256 = hash_of(bundle_path(self._conf.bundle))
+            bundle_sha256 = weights_hash(self._conf)
             stages: Factories = self._factories or stage_factories(self._conf)
             with pools(self._conf.ray, {**stages, "writer": partial(TakeWriter, self._store)}) as proven:
                 self._ready(proven, bundle_sha256)

@@ -145,7 +145,7 @@ class RequestChecker:
     def _check_limits(self, take: Take) -> None:
         """Raises FieldError, and ApiError."""
         self._check_multiple(take.width, take.height)
-        base, refiner = self.conf.base.num_inference_steps, self.conf.refiner.num_inference_steps
+        base, refiner = self.conf.base.num_inference_steps, self.conf.refiner.num_steps
         steps = take.num_inference_steps or base
         self.conf.serve.check(take.width, take.height, take.num_frames, steps, refiner)
 
@@ -177,6 +177,10 @@ class RequestChecker:
 
     def _check_multiple(self, width: int, height: int, name: str | None = None) -> None:
         """`name` is the field that holds both sides."""
+        refiner = self.conf.refiner
+        if not refiner.enabled and (width, height) != (refiner.width, refiner.height):
+            rule = f"this endpoint has no refiner, all of its videos are {refiner.width}x{refiner.height}"
+            raise invalid(f"{name or 'size'}={width}x{height}: {rule}", name or "width")
         multiple = self.size_multiple
         rule = f"must be a positive multiple of {multiple}"
         for side, value in (("width", width), ("height", height)):
