@@ -56,19 +56,24 @@ class Part:
 
     def config(self) -> dict[str, Any]:
         """Its config, of its class. Raises ValueError if the file is missing, names code or another class."""
-        name = {"scheduler": "scheduler_config.json", "tokenizer": "tokenizer_config.json"}.get(
-            self.kind, "config.json"
-        )
-        if self.kind == "tokenizer" and not (self.folder / name).exists():
-            return {}  # old folders have vocab.json and merges.txt alone
+        if self.kind == "tokenizer":
+            self._json("config.json", optional=True)  # transformers would look there for code
+            return self._json("tokenizer_config.json", optional=True)  # old folders have vocab.json and merges.txt alone
+        if self.kind == "scheduler":
+            return self._json("scheduler_config.json")
+        config = self._json("config.json")
+        own = config.get("_class_name", self.class_name)  # those of transformers do not name it
+        if own != self.class_name:
+            said = f"it is a {own} in config.json, a {self.class_name} in model_index.json"
+            raise ValueError(f"bundle part {self.folder}: {said}")
+        return config
+
+    def _json(self, name: str, optional: bool = False) -> dict[str, Any]:
+        if optional and not (self.folder / name).exists():
+            return {}
         config = read_json(self.folder / name, f"bundle part {self.folder} cannot be read")
         if config.get("auto_map"):
             raise ValueError(f"bundle part {self.folder}: {name} names code (auto_map), and no bundle may bring code")
-        own = config.get("_class_name", self.class_name)
-        if self.kind not in ("scheduler", "tokenizer") and own != self.class_name:
-            raise ValueError(
-                f"bundle part {self.folder}: {name} is of the class {own}, but model_index.json says {self.class_name}"
-            )
         return config
 
 

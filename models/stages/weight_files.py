@@ -98,6 +98,8 @@ def read_header(file: Path) -> dict[str, TensorHeader]:
         size = file.stat().st_size
         with file.open("rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
+            if length.to_bytes(8, "little") == b"version ":
+                raise ValueError(f"{problem}: it is a pointer of git-lfs, without the weights: run `git lfs pull`")
             if size < 8 or not 2 <= length <= MAX_HEADER:
                 raise ValueError(f"{problem}: it has {size} bytes and is not in the safetensors format")
             if 8 + length > size:
