@@ -74,7 +74,9 @@ def _unet(config: Mapping[str, Any], area: int, frames: int, condition_frames: i
     for level, width in enumerate(widths):
         skips += width * (area >> 2 * level) * config["layers_per_block"]
         skips += width * (area >> 2 * (level + 1)) if level < len(widths) - 1 else 0
-    return (frames + condition_frames) * skips + frames * FINEST * widths[0] * area
+    # The first temporal layer has 8 heads at any width.
+    finest = FINEST * max(widths[0], 8 * config["attention_head_dim"])
+    return int((frames + condition_frames) * skips + frames * finest * area)
 
 
 def _decoder(config: Mapping[str, Any], area: int) -> int:

@@ -53,9 +53,12 @@ def part_problems(parts: Mapping[str, Part], allow_pickle: bool = False) -> list
     problems = []
     for name, part in parts.items():
         try:
+            configs[name] = {**DEFAULTS.get(part.kind, {}), **part.config()}
+        except ValueError as error:
+            problems.append(str(error))
+        try:
             if part.kind not in ("scheduler", "tokenizer"):
                 read_headers(part.folder, allow_pickle)
-            configs[name] = {**DEFAULTS.get(part.kind, {}), **part.config()}
         except ValueError as error:
             problems.append(str(error))
     return [*problems, *_misfits(configs), *_missing_partners(parts), *_wrong_tokenizers(parts, configs)]
@@ -112,7 +115,7 @@ def _last_token(part: Part) -> int:
         if (folder / "tokenizer.json").exists():
             content = json.loads((folder / "tokenizer.json").read_text("utf-8"))
             added = [token["id"] for token in content.get("added_tokens", [])]
-            return max([*content["model"]["vocab"].values(), *added])
+            return int(max([*content["model"]["vocab"].values(), *added]))
         if not (folder / "merges.txt").exists():
             raise ValueError("it has neither tokenizer.json nor vocab.json and merges.txt")
         return int(max(json.loads((folder / "vocab.json").read_text("utf-8")).values()))

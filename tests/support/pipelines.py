@@ -47,9 +47,9 @@ def write_pipeline(random_bundle: Path, folder: Path, width: int = WIDTH) -> Pat
 def write_old_tokenizer(folder: Path) -> None:
     """vocab.json and merges.txt, as before there was a tokenizer.json."""
     folder.mkdir()
-    tokens = ["<|startoftext|>", "<|endoftext|>", *"abcdefghij", *(f"{c}</w>" for c in "abcdefghij"), "re", "red</w>"]
+    tokens = ["<|startoftext|>", "<|endoftext|>", *"abcdefghij", *(f"{c}</w>" for c in "abcdefghij"), "ba", "bad</w>"]
     (folder / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
-    (folder / "merges.txt").write_text("#version: 0.2\nr e\nre d</w>\n")
+    (folder / "merges.txt").write_text("#version: 0.2\nb a\nba d</w>\n")
     special = {"bos_token": "<|startoftext|>", "eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}
     (folder / "tokenizer_config.json").write_text(json.dumps({**special, "model_max_length": 12}))
 

@@ -14,6 +14,7 @@ from longtake.pipelines.runners.bundle_limits import limits_of, settled
 from longtake.pipelines.runners.model_folders import lasting_place, model_folder, weights_hash
 from tests.support.hub import into_cache
 from tests.support.pipelines import change_json, weights_of, write_pipeline
+from tests.support.places import ROOT
 
 STEPS = ("base.num_inference_steps=2",)
 OFF = "refiner.enabled=false"
@@ -26,7 +27,7 @@ def pipeline(random_bundle, tmp_path_factory):
 
 def generate(tmp_path, bundle, *more):
     out = tmp_path / "out.mp4"
-    code = main(["generate", "a red", "--bundle", str(bundle), "--num-frames", "17", "--out", str(out), *STEPS, *more])
+    code = main(["generate", "a bad", "--bundle", str(bundle), "--num-frames", "17", "--out", str(out), *STEPS, *more])
     return code, out
 
 
@@ -56,10 +57,10 @@ def test_a_refiner_of_another_width_says_so_before_torch_is_imported(copy_of_ran
     change_json(copy_of_random_bundle / "refiner" / "config.json", cross_attention_dim=48)
     code = (
         "import sys; from longtake.pipelines.__main__ import main;"
-        f"code = main(['generate', 'a', '--bundle', {str(copy_of_random_bundle)!r}, '--out', 'x.mp4']);"
+        f"code = main(['generate', 'a', '--bundle', {str(copy_of_random_bundle)!r}, '--out', {str(tmp_path / 'x.mp4')!r}]);"
         "print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules))); sys.exit(code)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout) == (2, "[]\n")
     assert "refiner has cross_attention_dim=48, but text_encoder has hidden_size=32" in done.stderr
 
