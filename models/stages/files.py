@@ -58,9 +58,8 @@ class Part:
         """Its config, of its class. Raises ValueError if the file is missing, names code or another class."""
         if self.kind == "tokenizer":
             self._json("config.json", optional=True)  # transformers would look there for code
-            return self._json(
-                "tokenizer_config.json", optional=True
-            )  # old folders have vocab.json and merges.txt alone
+            # Old folders have vocab.json and merges.txt alone.
+            return self._json("tokenizer_config.json", optional=True)
         if self.kind == "scheduler":
             return self._json("scheduler_config.json")
         config = self._json("config.json")

@@ -55,9 +55,9 @@ def test_a_refiner_beside_the_bundle_has_its_own_text_encoder(pipeline, random_b
 
 def test_a_refiner_of_another_width_says_so_before_torch_is_imported(copy_of_random_bundle, tmp_path):
     change_json(copy_of_random_bundle / "refiner" / "config.json", cross_attention_dim=48)
+    words = ["generate", "a", "--bundle", str(copy_of_random_bundle), "--out", str(tmp_path / "x.mp4")]
     code = (
-        "import sys; from longtake.pipelines.__main__ import main;"
-        f"code = main(['generate', 'a', '--bundle', {str(copy_of_random_bundle)!r}, '--out', {str(tmp_path / 'x.mp4')!r}]);"
+        f"import sys; from longtake.pipelines.__main__ import main; code = main({words!r});"
         "print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules))); sys.exit(code)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
