@@ -119,7 +119,7 @@ def _memory(
         own = _sample_size(parts["unet"].config(), _factor(parts["vae"]))
         sizes |= {"base": own or size}
     parameters = {name: num_parameters(tensors) for name, tensors in headers.items()}
-    rows = [("stage", "frames", "weights", "UNet", "VAE", "together")]
+    rows: list[tuple[str, ...]] = [("stage", "frames", "weights", "UNet", "VAE", "together")]
     for stage in memory_of(parts, parameters, conf.plan, sizes, batch, conf.dtype):
         height, width = sizes[stage.name]
         amounts = (_bytes(stage.weights), *(f"about {_bytes(n)}" for n in (stage.unet, stage.vae, stage.total)))

@@ -96,7 +96,7 @@ def _base_size(unet: Part, factor: int) -> Size:
     """Height and width of the base model's frames, in pixels."""
     size = unet.config().get("sample_size")
     rows, columns = (size, size) if isinstance(size, int) or size is None else size
-    if rows is None:
+    if rows is None or columns is None:
         raise ValueError(
             f"bundle part {unet.folder} has no sample_size: the size of the base model's frames is unknown"
         )

@@ -117,7 +117,7 @@ def _is_piece(name: str, index: str) -> bool:
 
 def _fetch(field: str, name: str, repo: str, revision: str | None, allow_pickle: bool) -> Path:
     from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()  # ours is one line
     siblings = HfApi().model_info(repo, revision=revision, files_metadata=True).siblings or []
