@@ -2,8 +2,9 @@
 
 The estimate, for a UNet: the skips of all frames, and at the finest level 15 tensors as large as a feature of its first
 temporal layer, most of them in the feed-forward layer (8 C and 4 C channels, beside C three times). Attention is
-computed without its matrix. For the VAE: the finest level of its decoder, 2 features before and 2 after its last block. The stages run UNet and VAE
-one after the other, so the larger of both counts. Allocators round up and libraries keep buffers: take a fifth more.
+computed without its matrix. For the VAE: the finest level of its decoder, 2 features before and 2 after its last block.
+The stages run UNet and VAE one after the other, so the larger of both counts. Allocators round up and libraries keep
+buffers: take a fifth more.
 """
 
 from collections.abc import Mapping
