@@ -7,6 +7,7 @@ Nothing heavy is imported here, so help and refusals come immediately.
 """
 
 import argparse
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -84,6 +85,14 @@ def _integer(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
 
 
+def _size(text: str) -> tuple[int, int]:
+    """(height, width) of `1280x720`."""
+    found = re.fullmatch(r"([1-9]\d{0,5})[xX]([1-9]\d{0,5})", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 1280x720")
+    return int(found[2]), int(found[1])
+
+
 def _text(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty: it needs a value")
@@ -134,6 +143,17 @@ def _add_video_commands(names: Any) -> None:
     enhance.add_argument("video", metavar="VIDEO", type=_path, help="a file of any format, size and length")
     enhance.add_argument("--prompt", required=True, help="a description of the video, in quotes")
     _add_output(enhance, "frames per second of the file (default: those of VIDEO)")
+
+    bundle = _command(names, "bundle", commands.bundle, "show what a bundle holds, or check it")
+    bundle.add_argument(
+        "action", choices=["show", "check"], help="show: its parts, sizes and memory; check: its faults"
+    )
+    bundle.add_argument("bundle", type=_text, metavar="PATH", help="a folder, a shipped bundle, or a hub id")
+    bundle.add_argument("--size", type=_size, metavar="WxH", help="show: the frames for which memory is estimated")
+    bundle.add_argument(
+        "--batch", type=_integer, default=2, metavar="N", help="show: predictions at a time (default: 2, with guidance)"
+    )
+    _add_pickle(bundle)
 
     plan = _command(names, "plan", commands.plan, "draw the chunks, windows and segments of a video")
     plan.add_argument("--num-frames", type=_integer, default=80, metavar="N", help="length of the video (default: 80)")
@@ -208,7 +228,16 @@ def _add_output(parser: argparse.ArgumentParser, fps: str) -> None:
         "--bundle",
         type=_text,
         metavar="PATH",
-        help="folder with the weights, or the name of a shipped bundle (default: tiny)",
+        help="folder with the weights, the name of a shipped bundle, or a hub id (default: tiny)",
+    )
+    _add_pickle(parser)
+
+
+def _add_pickle(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-pickle",
+        action="store_true",
+        help="also read .bin files, as tensors alone, where nothing else is there",
     )
 
 

@@ -19,7 +19,7 @@ from longtake.models.video.reader import VideoReader
 from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
 from longtake.pipelines.config.conf import load as load_conf
 from longtake.pipelines.files.video_file import VideoWriter
-from longtake.pipelines.runners.bundle_limits import limits_of
+from longtake.pipelines.runners.bundle_limits import limits_of, settled
 from longtake.pipelines.runners.local import LocalRunner
 from longtake.pipelines.runners.spec_checks import check_texts, plan_for
 from longtake.pipelines.runners.stages import build_bundle, build_enhancer, build_generator
@@ -34,7 +34,7 @@ class Longtake:
 
     def __init__(self, conf: Conf) -> None:
         """Loads `conf.bundle`. Raises ValueError for a missing or broken bundle."""
-        self.conf = conf
+        self.conf = conf = settled(conf)
         self.bundle = build_bundle(conf)
         self.generator = build_generator(conf, self.bundle)
 
@@ -76,6 +76,8 @@ class Longtake:
         are logged as warnings, and so is the fate of frames of another shape. Raises ValueError naming the path and the
         reason if it cannot be read.
         """
+        if not self.conf.refiner.enabled:
+            raise ValueError("refiner.enabled=false: to enhance a video is to refine it")
         reader = VideoReader(video)
         notes = (*reader.notes, limits_of(self.conf).fit_note(self.conf, (reader.height, reader.width)))
         for note in filter(None, notes):

@@ -50,6 +50,12 @@ class SizeRule:
         """The largest legal height and width that are not above these, or the smallest ones."""
         return self.height.within(height), self.width.within(width)
 
+    def near(self, height: int, width: int) -> tuple[int, int]:
+        """The legal height and width next to these."""
+        sides = (self.height, height), (self.width, width)
+        tall, wide = (min(rule.near(side), key=lambda legal: abs(legal - side)) for rule, side in sides)
+        return tall, wide
+
     def times(self, factor: int) -> "SizeRule":
         return SizeRule(self.height.times(factor), self.width.times(factor))
 

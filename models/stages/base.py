@@ -57,10 +57,15 @@ class BaseNets:
 
     def latent_shape(self, params: BaseParams) -> tuple[int, int, int]:
         """Channels, rows and columns of a frame's latent. Raises FieldError for a size beyond the networks' limits."""
-        config, side = self.unet.config, factor(self.vae)
-        size = base_size(params, config.sample_size, side)
+        size, side = self.frame_size(params), factor(self.vae)
+        return self.unet.config.in_channels, size[0] // side, size[1] // side
+
+    def frame_size(self, params: BaseParams) -> Size:
+        """Height and width of a frame. Raises FieldError for a size beyond the networks' limits."""
+        config = self.unet.config
+        size = base_size(params, config.sample_size, factor(self.vae))
         check_size("base", size, frame_sizes(type(self.unet).__name__, config, self.vae.config))
-        return config.in_channels, size[0] // side, size[1] // side
+        return size
 
 
 class BaseModel:
@@ -94,10 +99,9 @@ class BaseModel:
         new, prompt = plan.chunks[index], chunk_prompt(spec, plan, index)
         if memory is None:
             opened = (self._opener or self).open(spec, prompt, plan)[: len(new)]
-            images = fitted(opened, self._frame_size(), self._fit)
-            after = memory_from(
-                images, self._frame_size(), self._fit, self._params.anchor_frame, plan.params.condition_frames
-            )
+            size = self._nets.frame_size(self._params)
+            images = fitted(opened, size, self._fit)
+            after = memory_from(images, size, self._fit, self._params.anchor_frame, plan.params.condition_frames)
             return after, Chunk(new, to_uint8(images))
         span = Span(new.stop - plan.params.chunk_frames, new.stop)
         latents = self._sample(spec, span, prompt, memory)
@@ -140,10 +144,6 @@ class BaseModel:
         """The weight of guidance: a continuation needs the text less than a beginning."""
         begins, continued = self._params.guidance_scale, self._params.continuation_guidance_scale
         return begins if memory is None or (negative_prompt and continued == 1) else continued
-
-    def _frame_size(self) -> Size:
-        _, rows, columns = self._shape
-        return rows * factor(self._nets.vae), columns * factor(self._nets.vae)
 
     def _context(self, prompt: str, negative_prompt: str, memory: Memory | None) -> tuple[Context, Context | None]:
         """Keys and values for the rows of guidance, of the UNet and of CAM: constant while the prompt stays."""

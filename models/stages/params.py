@@ -61,8 +61,8 @@ class BaseParams:
 class OpenerParams:
     """The opener: another text-to-video model that makes the first chunk. The defaults are ModelScope's."""
 
-    # A diffusers text-to-video folder; BUNDLE: the folder opener/ of the bundle, which is the default where there is
-    # one; None: the base model makes the first chunk.
+    # Folder or hub id of a diffusers text-to-video pipeline; BUNDLE: the folder opener/ of the bundle, which is the
+    # default where there is one; None: the base model makes the first chunk.
     model: str | None = None
     num_inference_steps: int = 50
     guidance_scale: float = 9.0  # 1 is no guidance
@@ -90,6 +90,9 @@ class OpenerParams:
 class RefinerParams:
     """Refinement of videos. The defaults are those of diffusers' VideoToVideoSDPipeline; a bundle has its own."""
 
+    enabled: bool = True  # False: the frames of the base model are the video
+    # Folder or hub id with another refiner than the bundle's, or one for a bundle without. None, BUNDLE: the bundle's.
+    model: str | None = None
     num_inference_steps: int = 30  # always this many, at any strength
     strength: float = 0.6  # fraction of the noise levels below which they start; 1 forgets the base frames
     guidance_scale: float = 15.0  # 1 is no guidance
@@ -98,14 +101,17 @@ class RefinerParams:
     eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
     coupling: Coupling = Coupling.SYMMETRIC
     steps_per_task: int = 1  # causal coupling only; it changes the number of calls, not the frames
-    height: int = 128  # pixels
-    width: int = 128
+    # Pixels. None: twice the base model's, or the nearest that the networks take.
+    height: int | None = None
+    width: int | None = None
     fit: Fit = Fit.COVER  # frames of another shape: cut to the middle (cover), with black bars (contain) or stretched
     blending: bool = True  # False: windows are not blended (for comparison)
     shared_noise: bool = True  # False: each window has noise of its own (for comparison)
 
     def __post_init__(self) -> None:
         at_least_one = "must be at least 1"
+        rule = "has no effect with refiner.enabled=false"
+        require(self.enabled or self.model is None, "model", self.model, rule)
         require(self.num_inference_steps >= 1, "num_inference_steps", self.num_inference_steps, at_least_one)
         require(0 < self.strength <= 1, "strength", self.strength, "must be above 0 and at most 1")
         require(1 <= self.guidance_scale < math.inf, "guidance_scale", self.guidance_scale, at_least_one)
@@ -116,12 +122,20 @@ class RefinerParams:
         require(self.steps_per_task >= 1, "steps_per_task", self.steps_per_task, at_least_one)
         require(isinstance(self.fit, Fit), "fit", self.fit, "must be a Fit")
         for name in ("height", "width"):
-            _require_even(name, getattr(self, name))
+            if (side := getattr(self, name)) is not None:
+                _require_even(name, side)
 
     @property
     def size(self) -> Size:
-        """Height and width of a refined frame."""
+        """Height and width of a refined frame. Raises FieldError if they are yet to be decided: `refined_size`."""
+        if self.height is None or self.width is None:
+            raise FieldError("refiner.height" if self.height is None else "refiner.width", " is missing")
         return self.height, self.width
+
+    @property
+    def num_steps(self) -> int:
+        """Denoising steps of a window; 0 without a refiner."""
+        return self.num_inference_steps if self.enabled else 0
 
 
 def _require_even(name: str, side: int) -> None:
@@ -143,6 +157,12 @@ def base_size(params: BaseParams, sample_size: Any, factor: int) -> Size:
     """
     rows, columns = (sample_size, sample_size) if isinstance(sample_size, int | None) else sample_size
     return _side("height", params.height, rows, factor), _side("width", params.width, columns, factor)
+
+
+def refined_size(params: RefinerParams, base: Size, sizes: SizeRule) -> Size:
+    """Height and width of refined frames, `sizes` being legal; where they are not set, those of the class."""
+    height, width = sizes.near(2 * base[0], 2 * base[1])
+    return params.height or height, params.width or width
 
 
 def _side(name: str, own: int | None, latents: int | None, factor: int) -> int:

@@ -119,7 +119,7 @@ class Refiner:
         self, spec: PromptSpec, plan: Plan, window: int, inputs: Sequence[Chunk | Boundary]
     ) -> tuple[Float[Tensor, "t c h w"], None, None]:
         """(x, history, x0) before the first step: there is no prediction and no history yet."""
-        frames = _frames_of(plan.windows[window], [value for value in inputs if isinstance(value, Chunk)])
+        frames = frames_of(plan.windows[window], [value for value in inputs if isinstance(value, Chunk)])
         params, source = self._params, (frames.shape[1], frames.shape[2])
         height, width = picture_size(source, params.size, params.fit, self._nets.sizes.within)
         z = torch.cat([self._nets.encode(fit_frames(frame[None], height, width, params.fit)) for frame in frames])
@@ -181,7 +181,7 @@ class Refiner:
         return Segment(segment, add_bars(frames, *self._params.size))
 
 
-def _frames_of(span: Span, chunks: Sequence[Chunk]) -> UInt8[np.ndarray, "t h w c"]:
+def frames_of(span: Span, chunks: Sequence[Chunk]) -> UInt8[np.ndarray, "t h w c"]:
     """The frames of a window out of the chunks that cover it, which come in any order and may reach beyond it."""
     ordered = sorted(chunks, key=lambda chunk: chunk.span.start)
     covered = [frame for chunk in ordered for frame in chunk.span]

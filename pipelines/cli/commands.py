@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 Work = Callable[[], "ExitCode | None"]  # None: done
 
 JOBS = ("bulk", "serve", "evaluate", "train", "ablate")
-VIDEOS = ("generate", "enhance")
+VIDEOS = ("generate", "enhance", "bundle")
 IDLE_POOLS = ("ray.base", "ray.refiner", "ray.writer")  # of commands that start none of them
 
 
@@ -59,6 +59,8 @@ def enhance(args: argparse.Namespace) -> Work:
     from longtake.models.video.reader import VideoReader
     from longtake.models.video.sound import Sound
 
+    if not _load_conf(args).refiner.enabled:
+        raise ValueError("refiner.enabled=false: to enhance a video is to refine it")
     _conf(args, _spec(args, 1))  # an invalid prompt, name or setting is reported before a long video is decoded
     places = _places(args, source=args.video)
     video = VideoReader(args.video)
@@ -90,6 +92,13 @@ def plan(args: argparse.Namespace) -> Work:
 
     drawing = draw(Plan(args.num_frames, _load_conf(args).plan))
     return lambda: print(drawing)
+
+
+def bundle(args: argparse.Namespace) -> Work:
+    from longtake.pipelines.cli import bundle_command
+
+    conf = _load_conf(args)
+    return bundle_command.check(conf) if args.action == "check" else bundle_command.show(conf, args.size, args.batch)
 
 
 def bulk(args: argparse.Namespace) -> Work:
@@ -132,9 +141,7 @@ def serve(args: argparse.Namespace) -> Work:
 
     flags = {"serve.host": args.host, "serve.port": args.port}
     chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    conf = load_serve(args.config, [*chosen, *args.overrides])
-    check(conf)
-    conf = check_port(conf)
+    conf = check_port(check(load_serve(args.config, [*chosen, *args.overrides])))
 
     def work() -> None:
         from longtake.pipelines.serve.deployment import serve_forever
@@ -260,8 +267,11 @@ def _conf(args: argparse.Namespace, spec: "PromptSpec") -> "tuple[Conf, Plan, Bu
     from longtake.pipelines.runners.spec_checks import plan_for
 
     conf = _load_conf(args)
+    if not conf.refiner.enabled:
+        idle = tuple(word for word in args.overrides if not word.startswith("refiner.enabled="))
+        _refuse_idle(argparse.Namespace(overrides=idle), ("refiner",), "with refiner.enabled=false nothing is refined")
     limits = limits_of(conf)
-    limits.check(conf)
+    conf = limits.settled(conf)
     return conf, plan_for(conf, spec), limits
 
 
@@ -269,6 +279,7 @@ def _load_conf(args: argparse.Namespace) -> "Conf":
     from longtake.pipelines.config.conf import load
 
     flags = {"bundle": getattr(args, "bundle", None), "video.fps": getattr(args, "fps", None)}
+    flags["allow_pickle"] = "true" if getattr(args, "allow_pickle", False) else None
     chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
     return load(args.config, [*chosen, *args.overrides], enhances=args.name == "enhance")
 
@@ -319,7 +330,7 @@ def _record(
     from longtake.pipelines.cli.video_recorder import record
     from longtake.pipelines.terminal.progress import doing
 
-    progress = VideoProgress(plan, conf.refiner.num_inference_steps, source, costs)
+    progress = VideoProgress(plan, conf.refiner.num_steps, source, costs)
     with doing(progress.status):
         report = record(stream, plan.num_frames, fps, places, progress.observe, sound)
     for note in report.notes:

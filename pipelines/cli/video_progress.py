@@ -32,7 +32,8 @@ class VideoProgress:
         done, total = (sum(cost * of[stage] for stage, cost in self._costs.items()) for of in (self._done, self._total))
         share = done / total
         chunks, cells = ((self._done[stage], self._total[stage]) for stage in (StageName.GENERATE, StageName.REFINE))
-        parts = [f"{self._source} {chunks[0]}/{chunks[1]} chunks", f"refiner {cells[0]}/{cells[1]} cells"]
+        parts = [f"{self._source} {chunks[0]}/{chunks[1]} chunks"]
+        parts += [f"refiner {cells[0]}/{cells[1]} cells"] if self._num_steps else []
         parts += [f"{self._final}/{self._num_segments} segments final"]
         parts += [f"{duration(seconds * (1 - share) / share)} left"] if 0 < share < 1 else []
         return StatusLine(", ".join(parts), share)

@@ -1,17 +1,19 @@
 """The limits of a bundle, read from its networks' configs without torch: checked before anything is loaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from longtake.models.diffusion.schedule import NoiseSchedule
+from longtake.models.domain.checks import FieldError
 from longtake.models.nets.sizes import SizeRule, frame_sizes, vae_factor
-from longtake.models.stages.files import OPENER_PARTS, network_config, read_index, read_json
-from longtake.models.stages.params import BaseParams, base_size, check_size
+from longtake.models.stages.files import REQUIRED, REQUIRED_OF_BASE, Part, read_parts
+from longtake.models.stages.params import BaseParams, base_size, check_size, refined_size
+from longtake.models.stages.part_checks import part_problems
 from longtake.models.video.fit import Size, fit_note, picture_size
-from longtake.pipelines.config.conf import Conf, opener_path
-from longtake.pipelines.config.paths import bundle_path
+from longtake.pipelines.config.conf import Conf, bundle_folder, opener_folder, refiner_folder
+
+C = TypeVar("C", bound=Conf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +33,32 @@ class BaseLimits:
 
 @dataclass(frozen=True, slots=True)
 class BundleLimits:
-    """`sizes` are those of refined frames."""
+    """`sizes` are those of final frames: without a refiner, the base model's."""
 
     sizes: SizeRule
     base_sizes: BaseLimits
     base: NoiseSchedule
-    refiner: NoiseSchedule
+    refiner: NoiseSchedule | None  # None without a refiner
     opener: Mapping[str, Any] | None  # the config of its scheduler; the sampler decides how timesteps are laid out
+
+    def settled(self, conf: C) -> C:
+        """`conf` with the size of its frames, and within the limits. Raises ValueError as `check`."""
+        size = base = self.base_sizes.size(conf.base)
+        if self.refiner is not None:
+            size = refined_size(conf.refiner, base, self.sizes)
+        conf = replace(conf, refiner=replace(conf.refiner, height=size[0], width=size[1]))
+        self.check(conf)
+        return conf
 
     def check(self, conf: Conf) -> None:
         """Raises ValueError, naming key, value and rule, for settings beyond the limits."""
-        check_size("refiner", conf.refiner.size, self.sizes)
-        self.base_sizes.size(conf.base)
+        base = self.base_sizes.size(conf.base)
         _check_steps("base", self.base, conf.base.num_inference_steps, 1.0)
-        _check_steps("refiner", self.refiner, conf.refiner.num_inference_steps, conf.refiner.strength)
+        if self.refiner is None:
+            _check_unrefined(conf, base)
+        else:
+            check_size("refiner", conf.refiner.size, self.sizes)
+            _check_steps("refiner", self.refiner, conf.refiner.num_inference_steps, conf.refiner.strength)
         if self.opener is not None:
             schedule = NoiseSchedule.from_config(self.opener, conf.opener.is_multistep)
             _check_steps("opener", schedule, conf.opener.num_inference_steps, 1.0)
@@ -68,44 +82,72 @@ class BundleLimits:
 
 
 def limits_of(conf: Conf) -> BundleLimits:
-    """The limits of the bundle of `conf`. Raises ValueError when its files cannot be read."""
-    bundle = bundle_path(conf.bundle)
-    read_index(bundle)
-    vae = "refiner_vae" if (bundle / "refiner_vae").is_dir() else "vae"
-    sizes, _ = _sizes(bundle, "refiner", vae)
-    schedules = (_config(bundle / name, "scheduler_config.json") for name in ("scheduler", "refiner_scheduler"))
-    base, refiner = map(NoiseSchedule.from_config, schedules)
-    return BundleLimits(sizes, base_limits(bundle), base, refiner, _opener_schedule(conf))
+    """The limits of the bundle of `conf`.
+
+    Raises ValueError when its files cannot be read, or its parts do not fit each other.
+    """
+    parts, refiner = parts_of(conf), None
+    base, sizes = NoiseSchedule.from_config(parts["scheduler"].config()), base_limits(parts)
+    rule = sizes.rule
+    if conf.refiner.enabled:
+        rule = _sizes(parts["refiner"], parts["refiner_vae" if "refiner_vae" in parts else "vae"])
+        refiner = NoiseSchedule.from_config(parts["refiner_scheduler"].config())
+    problems = part_problems(parts, conf.allow_pickle)
+    if problems:
+        raise ValueError(f"bundle={conf.bundle}: {'; '.join(problems)}")
+    return BundleLimits(rule, sizes, base, refiner, _opener_schedule(conf))
 
 
-def base_limits(bundle: Path) -> BaseLimits:
+def settled(conf: C) -> C:
+    """`conf` with the size of its frames, and within the limits of its bundle. Raises ValueError as `limits_of`."""
+    return limits_of(conf).settled(conf)
+
+
+def parts_of(conf: Conf) -> dict[str, Part]:
+    """The parts of the bundle, and of the refiner beside it. Raises ValueError for a part that is missing."""
+    required = REQUIRED if conf.refiner.enabled else REQUIRED_OF_BASE
+    return read_parts(bundle_folder(conf), refiner_folder(conf), required)
+
+
+def base_limits(parts: Mapping[str, Part]) -> BaseLimits:
     """The sizes of the base model of a bundle. Raises ValueError when its files cannot be read."""
-    return BaseLimits(*_sizes(bundle, "unet", "vae"), vae_factor(_config(bundle / "vae")))
+    unet, vae = parts["unet"], parts["vae"]
+    return BaseLimits(_sizes(unet, vae), unet.config().get("sample_size"), vae_factor(vae.config()))
 
 
-def _sizes(bundle: Path, unet: str, vae: str) -> tuple[SizeRule, Any]:
-    """The frames that a UNet takes through a VAE, and its `sample_size`."""
-    unet_class = read_index(bundle, (unet,))[unet][1]
-    encoder = _config(bundle / vae)
-    config = network_config(bundle / unet, unet_class)
+def _sizes(unet: Part, vae: Part) -> SizeRule:
+    """The frames that a UNet takes through a VAE."""
+    configs = unet.config(), vae.config()
     try:
-        return frame_sizes(unet_class, config, encoder), config.get("sample_size")
+        return frame_sizes(unet.class_name, *configs)
     except KeyError as error:
-        raise ValueError(f"bundle={bundle}: a network config lacks {error}") from None
+        raise ValueError(f"bundle part {unet.folder}: its config, or that of {vae.name}, lacks {error}") from None
+
+
+def _check_unrefined(conf: Conf, base: Size) -> None:
+    for name, value, own in zip(("height", "width"), conf.refiner.size, base, strict=True):
+        if value != own:
+            rule = f"has no effect with refiner.enabled=false: the base model's frames are {base[1]}x{base[0]}"
+            raise FieldError(f"refiner.{name}", f"={value} {rule}")
 
 
 def _opener_schedule(conf: Conf) -> dict[str, Any] | None:
     """The scheduler's config of the opener, if there is one. Raises ValueError for a folder that cannot be one."""
     if conf.opener.model is None:
         return None
-    folder = opener_path(conf)
+    folder = opener_folder(conf)
     try:
-        kind = read_index(folder, OPENER_PARTS)["unet"][1]
-        if kind != "UNet3DConditionModel":
-            raise ValueError(f"its unet is a {kind}, and must be a UNet3DConditionModel")
-        return read_json(folder / "scheduler" / "scheduler_config.json", "its scheduler cannot be read")
+        parts = {
+            name: part for name, part in read_parts(folder, None, REQUIRED_OF_BASE).items() if name in REQUIRED_OF_BASE
+        }
     except ValueError as error:
         raise ValueError(f"opener.model={conf.opener.model}: {error}") from None
+    problems = part_problems(parts, conf.allow_pickle)
+    if (kind := parts["unet"].class_name) != "UNet3DConditionModel":
+        problems.append(f"its unet is a {kind}, and must be a UNet3DConditionModel")
+    if problems:
+        raise ValueError(f"opener.model={conf.opener.model}: {'; '.join(problems)}")
+    return parts["scheduler"].config()
 
 
 def _check_steps(section: str, schedule: NoiseSchedule, steps: int, strength: float) -> None:
@@ -113,7 +155,3 @@ def _check_steps(section: str, schedule: NoiseSchedule, steps: int, strength: fl
         schedule.timesteps(steps, strength)
     except ValueError as error:
         raise ValueError(f"{section}.{error}") from None
-
-
-def _config(part: Path, name: str = "config.json") -> Any:
-    return read_json(part / name, f"bundle part {part} cannot be read")

@@ -13,13 +13,15 @@ from longtake.pipelines.serve.settings import ServeConf
 SETTINGS = {**SETTING_KEYS, "num_frames": "even num_frames"}  # in place of the fields of a request
 
 
-def check(conf: ServeConf) -> None:
-    """Raises ValueError, naming field, value and rule, for an endpoint that could not start."""
+def check(conf: ServeConf) -> ServeConf:
+    """`conf` with the size of its frames. Raises ValueError, naming field, value and rule, for an endpoint that could
+    not start."""
     limits = limits_of(conf)
-    limits.check(conf)
+    conf = limits.settled(conf)
     _check_defaults(conf, limits)
     read_keys(conf.serve.keys_file)
     Store(conf.serve.takes).check("serve.takes")
+    return conf
 
 
 def _check_defaults(conf: ServeConf, limits: BundleLimits) -> None:

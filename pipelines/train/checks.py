@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from longtake.models.diffusion.schedule import NoiseSchedule
-from longtake.models.stages.files import read_index, read_json
+from longtake.models.stages.files import read_parts
 from longtake.pipelines.config.loader import flatten
-from longtake.pipelines.config.paths import bundle_path
+from longtake.pipelines.config.model_folders import bundle_path
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.video_list import VideoList, list_videos
 from longtake.pipelines.files.store import Store, refuse_ray_copy
@@ -33,10 +33,9 @@ class PreparedTraining:
 def check(conf: TrainConf) -> PreparedTraining:
     """Raises ValueError naming field, value and rule, also when `work` holds a training with other settings."""
     path = bundle_path(conf.bundle)
-    index = read_index(path, NEEDED)
-    scheduler = path / "scheduler" / "scheduler_config.json"
-    NoiseSchedule.from_config(read_json(scheduler, f"bundle part {scheduler.parent} cannot be read"))
-    base_limits(path).size(conf.base)
+    parts = read_parts(path, None, NEEDED)
+    NoiseSchedule.from_config(parts["scheduler"].config())
+    base_limits(parts).size(conf.base)
     for name in ("out", "work"):
         refuse_ray_copy(name, Path(getattr(conf, name)))
     if Path(conf.out).exists() and not (Path(conf.out) / "model_index.json").is_file():
@@ -56,8 +55,8 @@ def check(conf: TrainConf) -> PreparedTraining:
 
     load_bundle(path, keep=lambda name: name == "tokenizer", required=NEEDED)
     for name in NEEDED:
-        if index[name][1] in CLASSES:
-            check_tensors(CLASSES[index[name][1]], path / name)
+        if parts[name].class_name in CLASSES:
+            check_tensors(parts[name])
     return PreparedTraining(conf, videos)
 
 

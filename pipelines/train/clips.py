@@ -30,7 +30,7 @@ from longtake.models.video.fit import Fit
 from longtake.models.video.frames import fit_frames, to_float, to_uint8
 from longtake.models.video.notes import notes_text
 from longtake.models.video.reader import VideoReader
-from longtake.pipelines.config.paths import bundle_path
+from longtake.pipelines.config.model_folders import bundle_path
 from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.datasets.video_workers import map_videos
 from longtake.pipelines.runners.stages import quiet

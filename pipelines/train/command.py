@@ -23,7 +23,7 @@ from longtake.models.stages.files import read_json
 from longtake.models.training.captions import Captioner
 from longtake.models.training.memory import MemoryStage
 from longtake.pipelines.config.loader import flatten
-from longtake.pipelines.config.paths import bundle_path
+from longtake.pipelines.config.model_folders import bundle_path
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import connect
 from longtake.pipelines.runners.stages import quiet

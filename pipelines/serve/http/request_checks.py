@@ -177,11 +177,14 @@ class RequestChecker:
             missing = "width" if width is None else "height"
             raise invalid(f"{missing} is missing: give both width and height", missing, "missing_parameter")
         if width is None or height is None:
-            return self.conf.refiner.width, self.conf.refiner.height
+            height, width = self.conf.refiner.size
         return width, height
 
     def _check_size(self, width: int, height: int, name: str | None = None) -> None:
         """Raises FieldError. `name` is the field that holds both sides."""
+        if not self.conf.refiner.enabled and (height, width) != (own := self.conf.refiner.size):
+            rule = f"this endpoint has no refiner, all of its videos are {own[1]}x{own[0]}"
+            raise FieldError(name or "width", f"={width}x{height}: {rule}")
         self.conf.serve.check_size((height, width), name)
         for side, rule in self.limits.sizes.broken(height, width).items():
             value = width if side == "width" else height

@@ -95,15 +95,15 @@ async def logout() -> Response:
 
 def _model(service: VideoService) -> Model:
     conf, params, limits = service.conf, service.conf.serve, service.checker.limits
-    base_height, base_width = limits.base_sizes.size(conf.base)
+    (height, width), (base_height, base_width) = conf.refiner.size, limits.base_sizes.size(conf.base)
     return Model(
         id=service.checker.model,
         created=service.checker.created,
         defaults=Defaults(
             seconds=DEFAULT_SECONDS,
             fps=conf.fps,
-            width=conf.refiner.width,
-            height=conf.refiner.height,
+            width=width,
+            height=height,
             fit=conf.refiner.fit,
             base_width=base_width,
             base_height=base_height,

@@ -18,7 +18,7 @@ from longtake.pipelines.bulk.rows import Rows
 from longtake.pipelines.bulk.settings import job_settings, load_bulk
 from longtake.pipelines.bulk.survey import Survey
 from longtake.pipelines.bulk.video import BulkVideo
-from longtake.pipelines.config.paths import bundle_path
+from longtake.pipelines.config.model_folders import bundle_path
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.manifest import Manifest
 from longtake.pipelines.datasets.video_list import list_videos

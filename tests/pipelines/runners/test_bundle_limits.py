@@ -10,7 +10,7 @@ from longtake.pipelines.__main__ import main
 from longtake.pipelines.bulk.checked_rows import RowChecker
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.config.conf import load
-from longtake.pipelines.config.paths import bundle_path
+from longtake.pipelines.config.model_folders import bundle_path
 from longtake.pipelines.datasets.prompt_rows import PromptRow
 from longtake.pipelines.runners.bundle_limits import limits_of
 

@@ -423,6 +423,17 @@ def test_what_a_request_may_cost_is_bounded_and_the_bound_is_named(fields, param
     assert says in refused.value.message and refused.value.message.startswith(f"{param}=")
 
 
+@pytest.mark.parametrize(("fields", "param"), [({"size": "64x64"}, "size"), ({"width": 64, "height": 64}, "width")])
+def test_without_a_refiner_all_videos_have_the_base_models_size(fields, param):
+    conf = load_serve(overrides=["refiner.enabled=false", "refiner.height=32", "refiner.width=48"])
+    checker = RequestChecker(conf, ToyBundle(), 8)
+    checker.check(checker.new_take(VideoRequest(prompt=PROMPT), ""))
+    checker.check(checker.new_take(VideoRequest(prompt=PROMPT, size="48x32"), ""))
+    with pytest.raises(ApiError, match="64x64: this endpoint has no refiner, all of its videos are 48x32") as refused:
+        checker.check(checker.new_take(VideoRequest(prompt=PROMPT, **fields), ""))
+    assert refused.value.param == param
+
+
 @pytest.mark.report("A1")
 @pytest.mark.parametrize("size", ["1280x720", "720x1280", "512x128", "960x960", "1920x480"])
 def test_defaults_allow_720p_of_any_length_with_the_default_steps(size):

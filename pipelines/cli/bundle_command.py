@@ -1,0 +1,167 @@
+"""`longtake bundle show` and `longtake bundle check`: what a folder of weights holds, and what is wrong with it.
+
+`show` reads headers and configs alone, so that it takes a second for any size of weights.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from longtake.models.stages.files import Part, read_json, read_parts
+from longtake.models.stages.memory import BYTES, Size, memory_of
+from longtake.models.stages.part_checks import DEFAULTS
+from longtake.models.stages.weight_files import TensorHeader, num_parameters, read_headers, weight_files
+from longtake.pipelines.config.conf import Conf
+from longtake.pipelines.config.model_folders import model_folder, refiner_folder
+from longtake.pipelines.terminal.exit_codes import ExitCode
+
+GAP = "  "
+
+
+def check(conf: Conf) -> Callable[[], ExitCode | None]:
+    """Prints every problem of the bundle; exit code 2 if there is one. Raises ValueError for a folder that is none."""
+    folder, refiner = model_folder("bundle", conf.bundle, conf.allow_pickle), refiner_folder(conf)
+
+    def work() -> ExitCode | None:
+        from longtake.models.stages.bundle_check import bundle_problems
+        from longtake.pipelines.runners.stages import quiet
+
+        quiet()
+        problems = bundle_problems(folder, refiner, conf.allow_pickle)
+        for problem in problems:
+            print(" ".join(problem.split()))
+        if problems:
+            print(f"{conf.bundle}: {len(problems)} problem{'s' if len(problems) > 1 else ''}")
+            return ExitCode.INVALID
+        parts = read_parts(folder, refiner, ())
+        alone = "" if "refiner" in parts else "; it has no refiner, so it needs refiner.enabled=false or refiner.model"
+        print(f"{conf.bundle}: no problem in {len(parts)} parts{alone}")
+        return None
+
+    return work
+
+
+def show(conf: Conf, size: Size | None, batch: int) -> Callable[[], None]:
+    """Prints tables. Raises ValueError for a folder that is no bundle, and for files that cannot be read."""
+    if batch < 1:
+        raise ValueError(f"--batch {batch}: must be at least 1")
+    folder, refiner = model_folder("bundle", conf.bundle, conf.allow_pickle), refiner_folder(conf)
+    parts = read_parts(folder, refiner, ())
+    about = read_json(folder / "bundle.json", f"bundle={folder}") if (folder / "bundle.json").exists() else {}
+    headers = {name: read_headers(part.folder, True) for name, part in parts.items() if has_weights(part)}
+    lines = [f"{conf.bundle} in {folder}", "", *_parts(parts, headers, folder), "", *_sizes(parts), ""]
+    size = size or (
+        _default(about, "refiner.height", conf.refiner.height),
+        _default(about, "refiner.width", conf.refiner.width),
+    )
+    lines += _memory(conf, parts, headers, size, batch)
+    lines += _origin(about)
+    return lambda: print("\n".join(lines))
+
+
+def has_weights(part: Part) -> bool:
+    return part.kind not in ("scheduler", "tokenizer")
+
+
+def _parts(parts: dict[str, Part], headers: dict[str, dict[str, TensorHeader]], folder: Path) -> Iterator[str]:
+    rows = [("part", "class", "parameters", "dtype", "on disk", "folder")]
+    for name, part in parts.items():
+        place = str(part.folder.relative_to(folder) if part.folder.is_relative_to(folder) else part.folder)
+        if not has_weights(part):
+            rows.append((name, part.class_name, "", "", "", place))
+            continue
+        tensors, files = headers[name], weight_files(part.folder, True)
+        dtypes = ", ".join(sorted({tensor.dtype for tensor in tensors.values()}))
+        count = f"{num_parameters(tensors):,}" if tensors else "?"
+        on_disk = sum(file.stat().st_size for file in files)
+        rows.append((name, part.class_name, count, dtypes or "in pickles", _bytes(on_disk), place))
+    total = sum(num_parameters(tensors) for tensors in headers.values())
+    rows.append(("total", "", f"{total:,}", "", "", ""))
+    return _table(rows, right=(2, 4))
+
+
+def _sizes(parts: dict[str, Part]) -> Iterator[str]:
+    """The sizes of frames that the networks take."""
+    for stage, unet, vaes in (("base", "unet", ("vae",)), ("refiner", "refiner", ("refiner_vae", "vae"))):
+        vae = next((parts[name] for name in vaes if name in parts), None)
+        if unet not in parts or vae is None:
+            yield f"{stage}: none"
+            continue
+        config = {**DEFAULTS["unet"], **parts[unet].config()}
+        factor = _factor(vae)
+        multiple = factor * 2 ** (len(config["block_out_channels"]) - 1)
+        own = _sample_size(config, factor)
+        said = f", {own[1]}x{own[0]} by default" if own and stage == "base" else ""
+        if parts[unet].class_name == "Vid2VidUNet":
+            said = ": heights of 16 above a multiple of 64, widths of multiples of 64"
+        else:
+            said = f": both sides multiples of {multiple}{said}"
+        yield f"legal frames of the {stage}{said}"
+
+
+def _factor(vae: Part) -> int:
+    return int(2 ** (len({**DEFAULTS["vae"], **vae.config()}["block_out_channels"]) - 1))
+
+
+def _sample_size(config: dict[str, Any], factor: int) -> Size | None:
+    size = config.get("sample_size")
+    if size is None:
+        return None
+    rows, columns = (size, size) if isinstance(size, int) else size
+    return rows * factor, columns * factor
+
+
+def _memory(
+    conf: Conf, parts: dict[str, Part], headers: dict[str, dict[str, TensorHeader]], size: Size, batch: int
+) -> Iterator[str]:
+    sizes = {"refiner": size}
+    if {"unet", "vae"} <= set(parts):
+        own = _sample_size(parts["unet"].config(), _factor(parts["vae"]))
+        sizes |= {"base": own or size}
+    parameters = {name: num_parameters(tensors) for name, tensors in headers.items()}
+    rows: list[tuple[str, ...]] = [("stage", "frames", "weights", "UNet", "VAE", "together")]
+    for stage in memory_of(parts, parameters, conf.plan, sizes, batch, conf.dtype):
+        height, width = sizes[stage.name]
+        amounts = (_bytes(stage.weights), *(f"about {_bytes(n)}" for n in (stage.unet, stage.vae, stage.total)))
+        rows.append((stage.name, f"{width}x{height}", *amounts))
+    values = f"dtype={conf.dtype} ({BYTES[conf.dtype]} bytes a value), {batch} predictions at a time"
+    yield f"memory with {values}. Weights are counted,"
+    yield "what UNet and VAE need on the way is an estimate (models/stages/memory.py); the larger of both is added"
+    yield from _table(rows, right=(2, 3, 4, 5))
+
+
+def _default(about: dict[str, Any], key: str, fallback: int) -> int:
+    value = about.get("defaults", {}).get(key, fallback)
+    return value if isinstance(value, int) else fallback
+
+
+def _origin(about: dict[str, Any]) -> Iterator[str]:
+    """What bundle.json says."""
+    if about.get("sources"):
+        yield from ("", "made from")
+        for source in about["sources"]:
+            size, parts = _bytes(source.get("bytes", 0)), ", ".join(source.get("parts", []))
+            yield f"{GAP}{source.get('file')}, {size}, sha256 {source.get('sha256')}: {parts}"
+    if about.get("left_out"):
+        yield from ("", f"left out: {len(about['left_out'])} tensors")
+        yield from (f"{GAP}{one.get('tensor')}: {one.get('reason')}" for one in about["left_out"])
+    if about.get("defaults"):
+        yield from ("", "defaults")
+        yield from (f"{GAP}{key}={value}" for key, value in about["defaults"].items())
+    if about.get("licences"):
+        yield from ("", "licences")
+        yield from (f"{GAP}{', '.join(one.get('parts', []))}: {one.get('text')}" for one in about["licences"])
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def _table(rows: Sequence[Sequence[str]], right: Sequence[int]) -> Iterator[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    for row in rows:
+        cells = (
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield GAP.join(cells).rstrip()
