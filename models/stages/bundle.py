@@ -25,8 +25,9 @@ from longtake.models.diffusion.sampling import NoiseSchedule
 from longtake.models.nets.apm import Apm
 from longtake.models.nets.cam import Cam
 from longtake.models.nets.text import check_length, unknown_words
+from longtake.models.nets.vid2vid import Vid2VidUNet
 from longtake.models.stages.base import BaseModel, BaseNets
-from longtake.models.stages.files import BASE_PARTS, REQUIRED, read_index, read_json
+from longtake.models.stages.files import BASE_PARTS, REQUIRED, network_config, read_index, read_json
 from longtake.models.stages.params import BaseParams, RefinerParams
 from longtake.models.stages.refiner import Refiner
 from longtake.models.stages.refiner_nets import BundleRefinerNets
@@ -35,6 +36,7 @@ CLASSES: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
         UNet3DConditionModel,
+        Vid2VidUNet,
         AutoencoderKL,
         CLIPTextModel,
         CLIPTextModelWithProjection,
@@ -127,8 +129,8 @@ def _load_part(folder: Path, class_name: str, device: str, dtype: torch.dtype) -
 
 
 def check_tensors(cls: Any, folder: Path) -> None:
-    """Raises ValueError naming the first tensor of `folder` that is missing or misshapen for its own config."""
-    config = _config(folder)
+    """Raises ValueError for a config of another class, and for the first tensor that is missing or misshapen for it."""
+    config = network_config(folder, cls.__name__)
     actual = _shapes(folder)
     with torch.device("meta"):
         expected = _empty(cls, config).state_dict()

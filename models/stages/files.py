@@ -18,6 +18,19 @@ def read_index(bundle: Path, required: Sequence[str] = REQUIRED) -> dict[str, An
     return index
 
 
+def network_config(part: Path, class_name: str) -> dict[str, Any]:
+    """The config of the network in folder `part`, a `class_name` by model_index.json.
+
+    Raises ValueError if it cannot be read, and for the config of another class, which computes something else with the
+    same tensors.
+    """
+    config = read_json(part / "config.json", f"bundle part {part} cannot be read")
+    named = config.get("_class_name", class_name)  # those of transformers do not name it
+    if named != class_name:
+        raise ValueError(f"bundle part {part}: it is a {named} in config.json, a {class_name} in model_index.json")
+    return config
+
+
 def read_json(path: Path, problem: str) -> dict[str, Any]:
     """The JSON object in a file. Raises ValueError, with a text that begins with `problem`."""
     try:

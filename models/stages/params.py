@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from longtake.models.diffusion.names import check_sampler
 from longtake.models.domain.checks import require
 from longtake.models.domain.scheduler import Coupling
+from longtake.models.nets.sizes import SizeRule
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +84,7 @@ class RefinerParams:
             require(size >= 2 and size % 2 == 0, name, size, "must be even and at least 2")
 
 
-def check_size(params: RefinerParams, multiple: int) -> None:
-    """Raises ValueError, naming legal sizes, for frames whose sides are not multiples of `multiple`."""
-    for name in ("height", "width"):
-        size = getattr(params, name)
-        if size % multiple:
-            below, above = size // multiple * multiple, (size // multiple + 1) * multiple
-            near = " or ".join(str(legal) for legal in (below, above) if legal)
-            raise ValueError(f"refiner.{name}={size} must be a multiple of {multiple}, such as {near}")
+def check_size(params: RefinerParams, sizes: SizeRule) -> None:
+    """Raises ValueError, naming the nearest legal sizes, for frames that are not of `sizes`."""
+    for name, rule in sizes.broken(params.height, params.width).items():
+        raise ValueError(f"refiner.{name}={getattr(params, name)} {rule}")

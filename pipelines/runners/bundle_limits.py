@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from longtake.models.diffusion.schedule import NoiseSchedule
-from longtake.models.stages.files import read_index, read_json
+from longtake.models.nets.sizes import SizeRule, frame_sizes
+from longtake.models.stages.files import network_config, read_index, read_json
 from longtake.models.stages.params import check_size
 from longtake.pipelines.config.conf import Conf
 from longtake.pipelines.config.paths import BUNDLES
@@ -23,15 +24,15 @@ def bundle_path(bundle: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class BundleLimits:
-    """`size_multiple` divides the sides of a refined frame: the factor of the VAE times that of the UNet."""
+    """`sizes` are those of refined frames."""
 
-    size_multiple: int
+    sizes: SizeRule
     base: NoiseSchedule
     refiner: NoiseSchedule
 
     def check(self, conf: Conf) -> None:
         """Raises ValueError, naming key, value and rule, for settings beyond the limits."""
-        check_size(conf.refiner, self.size_multiple)
+        check_size(conf.refiner, self.sizes)
         _check_steps("base", self.base, conf.base.num_inference_steps, 1.0)
         _check_steps("refiner", self.refiner, conf.refiner.num_inference_steps, conf.refiner.strength)
 
@@ -39,14 +40,14 @@ class BundleLimits:
 def limits_of(conf: Conf) -> BundleLimits:
     """The limits of the bundle of `conf`. Raises ValueError when its files cannot be read."""
     bundle = bundle_path(conf.bundle)
-    read_index(bundle)
+    unet_class = read_index(bundle)["refiner"][1]
     vae = bundle / "refiner_vae" if (bundle / "refiner_vae").is_dir() else bundle / "vae"
     try:
-        halvings = len(_config(vae)["block_out_channels"]) + len(_config(bundle / "refiner")["up_block_types"]) - 2
+        sizes = frame_sizes(unet_class, network_config(bundle / "refiner", unet_class), _config(vae))
     except KeyError as error:
         raise ValueError(f"bundle={conf.bundle}: a network config lacks {error}") from None
     schedules = (_config(bundle / name, "scheduler_config.json") for name in ("scheduler", "refiner_scheduler"))
-    return BundleLimits(2**halvings, *map(NoiseSchedule.from_config, schedules))
+    return BundleLimits(sizes, *map(NoiseSchedule.from_config, schedules))
 
 
 def _check_steps(section: str, schedule: NoiseSchedule, steps: int, strength: float) -> None:

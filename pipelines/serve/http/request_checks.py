@@ -7,6 +7,7 @@ from pathlib import Path
 
 from longtake.models.domain.checks import FieldError
 from longtake.models.domain.prompt import Cue, never_shown
+from longtake.models.nets.sizes import SizeRule
 from longtake.models.stages.bundle import Bundle
 from longtake.pipelines.config.conf import for_video
 from longtake.pipelines.runners.spec_checks import check_texts, plan_for
@@ -39,9 +40,9 @@ class Findings:
 class RequestChecker:
     """The limits of the endpoint and of its bundle."""
 
-    def __init__(self, conf: ServeConf, bundle: Bundle, size_multiple: int) -> None:
+    def __init__(self, conf: ServeConf, bundle: Bundle, sizes: SizeRule) -> None:
         """`bundle` needs only its tokenizers, as from `build_texts`."""
-        self.conf, self.bundle, self.size_multiple = conf, bundle, size_multiple
+        self.conf, self.bundle, self.sizes = conf, bundle, sizes
         self.created = int(time.time())  # creation time of the model as listed: bundles have none
 
     @property
@@ -144,7 +145,7 @@ class RequestChecker:
 
     def _check_limits(self, take: Take) -> None:
         """Raises FieldError, and ApiError."""
-        self._check_multiple(take.width, take.height)
+        self._check_size(take.width, take.height)
         base, refiner = self.conf.base.num_inference_steps, self.conf.refiner.num_inference_steps
         steps = take.num_inference_steps or base
         self.conf.serve.check(take.width, take.height, take.num_frames, steps, refiner)
@@ -162,9 +163,8 @@ class RequestChecker:
         if request.size is not None:
             if width is not None or height is not None:
                 raise invalid("size cannot be combined with width and height", "size")
-            self._check_multiple(*request.size, "size")
             try:
-                self.conf.serve.check_size(*request.size, "size")
+                self._check_size(*request.size, "size")
             except ValueError as error:
                 raise from_value_error(error) from None
             return request.size
@@ -175,15 +175,13 @@ class RequestChecker:
             return self.conf.refiner.width, self.conf.refiner.height
         return width, height
 
-    def _check_multiple(self, width: int, height: int, name: str | None = None) -> None:
-        """`name` is the field that holds both sides."""
-        multiple = self.size_multiple
-        rule = f"must be a positive multiple of {multiple}"
-        for side, value in (("width", width), ("height", height)):
-            if (value % multiple or value < multiple) and name is None:
-                raise invalid(f"{side}={shown(value)}: {rule}", side)
-            if value % multiple or value < multiple:
+    def _check_size(self, width: int, height: int, name: str | None = None) -> None:
+        """Raises FieldError, and ApiError. `name` is the field that holds both sides."""
+        self.conf.serve.check_size(width, height, name)
+        for side, rule in self.sizes.broken(height, width).items():
+            if name is not None:
                 raise invalid(f"{name}={width}x{height}: the {side} {rule}", name)
+            raise invalid(f"{side}={width if side == 'width' else height}: {rule}", side)
 
 
 def seconds_of(num_frames: int, fps: int) -> str:

@@ -117,6 +117,7 @@ def _model(service: VideoService) -> Model:
             max_aspect=params.max_aspect,
             max_steps=params.max_steps,
             max_cost=params.max_cost,
-            size_multiple=service.checker.size_multiple,
+            height=service.checker.sizes.height,
+            width=service.checker.sizes.width,
         ),
     )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from longtake.models.domain.scheduler import Coupling
+from longtake.models.nets.sizes import SideRule
 from longtake.pipelines.serve.http.request_fields import (
     PROMPT,
     Count,
@@ -221,7 +222,8 @@ class Limits(BaseModel):
     max_aspect: float = Field(description="The longer side divided by the shorter one.")
     max_steps: int
     max_cost: int = Field(description="Pixels of a frame x frames x denoising steps of both stages.")
-    size_multiple: int = Field(description="Width and height must be multiples of this.")
+    height: SideRule
+    width: SideRule
 
 
 class Model(BaseModel):
