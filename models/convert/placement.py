@@ -1,9 +1,9 @@
 """The place of every tensor of a checkpoint in the parts of a bundle. Pure: names and shapes in, a plan out.
 
-    checkpoint                                  bundle
-    unet.conv_in.weight                ------>  cam/    unet.conv_in.weight
-    ...visual...attn.in_proj_weight    --1/3->  image_encoder/  ...self_attn.q_proj.weight, also k_proj and v_proj
-    image_encoder.model.logit_scale    ------>  left out, with a reason
+checkpoint                                  bundle
+unet.conv_in.weight                ------>  cam/    unet.conv_in.weight
+...visual...attn.in_proj_weight    --1/3->  image_encoder/  ...self_attn.q_proj.weight, also k_proj and v_proj
+image_encoder.model.logit_scale    ------>  left out, with a reason
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -69,7 +69,7 @@ def _misshapen(takes: Mapping[str, Take], shapes: Mapping[str, Shape]) -> Iterat
 
 
 def shape_of(shapes: Mapping[str, Shape], name: str, rank: int) -> Shape:
-    """The shape of a tensor that decides on the size of a network. Raises ValueError if it is missing or of another rank."""
+    """The shape of a tensor that sizes a network. Raises ValueError if it is missing, empty or of another rank."""
     if name not in shapes:
         raise ValueError(f"{name} is missing")
     if len(shapes[name]) != rank or 0 in shapes[name]:

@@ -33,7 +33,7 @@ DEFAULTS: dict[str, Any] = {
     "base.num_inference_steps": 50,
     "base.sampler": "ddim",
     "base.eta": 1.0,
-    "base.guidance_scale": 7.5,
+    "base.guidance_scale": 9.0,  # of a first chunk that no opener makes
     "base.continuation_guidance_scale": 7.5,
     "base.guidance_rescale": 0.0,
     "base.guidance_stop": 1.0,
@@ -41,6 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "base.height": 256,
     "base.width": 256,
     "opener.num_inference_steps": 50,
+    "opener.sampler": "dpmpp_2m",
     "opener.guidance_scale": 9.0,
     "plan.chunk_frames": 16,
     "plan.condition_frames": 8,
@@ -49,7 +50,7 @@ DEFAULTS: dict[str, Any] = {
 
 
 def streaming_parts(shapes: Mapping[str, Shape], configs: Mapping[str, Mapping[str, Any]]) -> list[Part]:
-    """The parts of a bundle; `configs` are those of FROM_BASE. Raises ValueError for shapes or configs of no such network."""
+    """The parts of a bundle; `configs` are those of FROM_BASE. Raises ValueError for a shape that no network has."""
     with torch.device("meta"):
         unet = UNet3DConditionModel.from_config(configs["unet"])
         nets = {
@@ -108,7 +109,9 @@ def _vision_config(shapes: Mapping[str, Shape]) -> CLIPVisionConfig:
     """open_clip's tower: exact GELU, and layer norms with its eps."""
     width, channels, patch, _ = shape_of(shapes, f"{TOWER}conv1.weight", 4)
     places, _ = shape_of(shapes, f"{TOWER}positional_embedding", 2)
-    layers = sum(1 for name in shapes if re.fullmatch(rf"{re.escape(TOWER)}transformer\.resblocks\.\d+\.ln_1\.weight", name))
+    layers = sum(
+        1 for name in shapes if re.fullmatch(rf"{re.escape(TOWER)}transformer\.resblocks\.\d+\.ln_1\.weight", name)
+    )
     return CLIPVisionConfig(
         hidden_size=width,
         intermediate_size=shape_of(shapes, f"{TOWER}transformer.resblocks.0.mlp.c_fc.weight", 2)[0],

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from diffusers import UNet3DConditionModel
 
 from longtake.models.convert.names import refiner_name
 from longtake.models.convert.placement import Part, Shape, Take, shape_of, summary
 from longtake.models.convert.streaming_t2v import config_of
+from longtake.models.nets.vid2vid import Vid2VidUNet
 
-LEVELS, CLASS = 4, "Vid2VidUNet"
+LEVELS = 4
 SCHEDULE: dict[str, Any] = {
     "_class_name": "DPMSolverMultistepScheduler",
     "num_train_timesteps": 1000,
@@ -37,14 +37,14 @@ def refiner_part(shapes: Mapping[str, Shape]) -> Part:
     """The refiner. Raises ValueError, naming up to five tensors, for names or shapes of another network."""
     sources = _sources(shapes)
     with torch.device("meta"):
-        unet = UNet3DConditionModel(**_config(shapes))
+        unet: Any = Vid2VidUNet(**_config(shapes))
     takes = {}
     for key, tensor in unet.state_dict().items():
         shape = tuple(tensor.shape)
         temporal = ".temp_attentions." in key or key.startswith("transformer_in.")
         convolution = temporal and key.endswith(("proj_in.weight", "proj_out.weight"))
         takes[key] = Take(sources.get(key, f"the tensor for {key}"), shape, squeezed=convolution)
-    return Part("refiner", ("longtake", CLASS), {**config_of(unet), "_class_name": CLASS}, takes)
+    return Part("refiner", ("longtake", Vid2VidUNet.__name__), config_of(unet), takes)
 
 
 def _sources(shapes: Mapping[str, Shape]) -> dict[str, str]:

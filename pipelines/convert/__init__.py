@@ -1,1 +1,1 @@
-"""Conversion of the published checkpoints into folders of a bundle, whose memory is that of a few megabytes of weights."""
+"""The conversion of published checkpoints into a bundle, tensor by tensor: a file of any size needs little memory."""

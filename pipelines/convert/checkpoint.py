@@ -66,7 +66,7 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """The tensors of a file of weights, at its top or under "state_dict". Raises ValueError, naming the file, for any other."""
+    """The tensors of a file of weights, at its top or under "state_dict". Raises ValueError for any other file."""
     try:
         _check_archive(path)
         content = _unpickled(path)
@@ -154,7 +154,9 @@ def _weights(content: Any) -> dict[str, torch.Tensor]:
     others = [f"{name!r} is a {type(value).__name__}" for name, value in inner.items()
               if not isinstance(value, torch.Tensor) or not isinstance(name, str)]  # fmt: skip
     if others or not inner:
-        raise ValueError(f"it must hold tensors by name, at its top or under state_dict: {summary(others) or 'it is empty'}")
+        raise ValueError(
+            f"it must hold tensors by name, at its top or under state_dict: {summary(others) or 'it is empty'}"
+        )
     return inner
 
 

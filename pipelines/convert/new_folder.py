@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
 
 from longtake.models.stages.files import read_json
 from longtake.pipelines.terminal.exit_codes import Refused
@@ -82,14 +81,11 @@ def _locked(part: Path, out: Path) -> Iterator[None]:
     part.mkdir(exist_ok=True)
     path = part / "lock"
     with path.open("a") as file:
-        if not _lock(file, path):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = os.path.samestat(os.fstat(file.fileno()), path.stat())
+        except (BlockingIOError, FileNotFoundError):  # held, or removed by a holder that ended between our two lines
+            ours = False
+        if not ours:
             raise Refused(f"out={out}: another longtake convert is already writing there")
         yield
-
-
-def _lock(file: TextIO, path: Path) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())  # another one may have removed it by now
-    except (BlockingIOError, FileNotFoundError):
-        return False

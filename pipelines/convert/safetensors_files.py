@@ -1,6 +1,6 @@
 """Weights as safetensors, written tensor by tensor: safetensors' own writer wants all of a file in memory.
 
-    8 bytes: length of the header | header: JSON with dtype, shape and place of each tensor | the values, without gaps
+8 bytes: length of the header | header: JSON with dtype, shape and place of each tensor | the values, without gaps
 """
 
 import json
