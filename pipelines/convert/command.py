@@ -1,5 +1,7 @@
 """The two conversions: checked before anything is written."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +33,10 @@ def check_streaming_t2v(checkpoint: Path, base: Path, out: Path) -> Conversion:
     ]
     weights = open_checkpoint(checkpoint)
     _refuse_other(weights, "input_blocks.0.0.weight", "vid2vid-xl")
-    try:
+    with _explained(f"checkpoint={checkpoint} does not fit --base={base}"):
         parts = streaming_t2v.streaming_parts(weights.shapes, configs)
         left_out = streaming_t2v.left_out(weights.shapes)
         check_places(parts, weights.shapes, left_out)
-    except (ValueError, TypeError, KeyError, RuntimeError) as error:  # networks raise any of them for a wrong config
-        raise ValueError(f"checkpoint={checkpoint} does not fit --base={base}: {_first_line(error)}") from None
     index = {"tokenizer": ("transformers", "CLIPTokenizer"), "scheduler": ("diffusers", "DDIMScheduler")}
     texts = {"scheduler/scheduler_config.json": {**scheduler, "_class_name": "DDIMScheduler"}}
     return Conversion(out, weights, parts, copied, index, texts, left_out, streaming_t2v.DEFAULTS)
@@ -49,11 +49,9 @@ def check_vid2vid_xl(checkpoint: Path, vae: Path, text_encoder: Path, out: Path,
     tokenizer = tokenizer_folder("--text-encoder", text_part)
     weights = open_checkpoint(checkpoint)
     _refuse_other(weights, "base_model.conv_in.weight", "streaming-t2v")
-    try:
+    with _explained(f"checkpoint={checkpoint}"):
         part = vid2vid_xl.refiner_part(weights.shapes)
         check_places([part], weights.shapes, ())
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise ValueError(f"checkpoint={checkpoint}: {_first_line(error)}") from None
     index = {
         "refiner_scheduler": ("longtake", "NoiseSchedule"),
         "refiner_vae": ("diffusers", _vae_class(vae_part, part.config["in_channels"])),
@@ -96,5 +94,11 @@ def _require(folder: Folder, config: dict[str, Any], key: str, holds: bool, rule
         raise ValueError(f"{folder.option}={folder.path}: {key}={config.get(key)!r} {rule}")
 
 
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:1000]
+@contextmanager
+def _explained(problem: str) -> Iterator[None]:
+    """Networks raise anything for sizes that make no sense."""
+    try:
+        yield
+    except Exception as error:
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        raise ValueError(f"{problem}: {kind}{error}") from None

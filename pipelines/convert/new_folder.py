@@ -20,11 +20,14 @@ from longtake.pipelines.terminal.exit_codes import Refused
 RECORD = "bundle.json"
 
 
-def check_out(out: Path) -> None:
-    """Raises ValueError for a place where no folder can be written, or that holds other things than a conversion's."""
+def check_out(out: Path, makes: str) -> None:
+    """Raises ValueError for a place where no folder can be written, or which the same conversion did not write.
+
+    `makes` is a part that tells conversions apart.
+    """
     if not out.parent.is_dir():
         raise ValueError(f"out={out}: there is no folder {out.parent}")
-    if out.exists() and not _is_ours(out):
+    if out.exists() and not _is_ours(out, makes):
         raise ValueError(f"out={out} exists and was not made by `longtake convert`: name another folder")
     if not os.access(out.parent, os.W_OK):
         raise ValueError(f"out={out}: {out.parent} is not writable")
@@ -49,17 +52,15 @@ def new_folder(out: Path) -> Iterator[Path]:
             shutil.rmtree(part, ignore_errors=True)
 
 
-def _is_ours(folder: Path) -> bool:
-    """Whether a conversion made it, or all that is in it; so is an empty one."""
+def _is_ours(folder: Path, makes: str) -> bool:
+    """Whether the same conversion wrote it. An empty one may be taken, and one that holds a converted refiner only."""
     if not folder.is_dir():
         return False
     if (folder / RECORD).is_file():
-        return read_json(folder / RECORD, f"out={folder} cannot be replaced").get("format") == 1
-    return all(_is_ours(entry) for entry in folder.iterdir() if not _is_part(entry))
-
-
-def _is_part(entry: Path) -> bool:
-    return entry.name.startswith(".") and entry.name.endswith(".part")
+        sources = read_json(folder / RECORD, f"out={folder} cannot be replaced").get("sources")
+        return isinstance(sources, list) and any(makes in source.get("parts", ()) for source in sources)
+    names = {entry.name for entry in folder.iterdir() if not (entry.name[0] == "." and entry.suffix == ".part")}
+    return not names or (names == {"refiner"} and makes != "refiner" and _is_ours(folder / "refiner", "refiner"))
 
 
 def _settle(part: Path, out: Path) -> None:

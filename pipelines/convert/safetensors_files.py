@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from longtake.pipelines.files.store import named
+
 SHARD_BYTES = 4 << 30
 
 
@@ -58,7 +60,7 @@ def _write(path: Path, weights: Sequence[Weight], wrote: Callable[[int], None]) 
         header[weight.name] = {"dtype": weight.dtype, "shape": weight.shape, "data_offsets": ends}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
+    with named(path), path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for weight in weights:
             for piece in weight.pieces():

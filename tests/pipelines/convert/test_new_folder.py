@@ -1,5 +1,6 @@
 """The folder of a conversion: whole or not there, whatever happens meanwhile."""
 
+import json
 import os
 import signal
 import subprocess
@@ -14,9 +15,9 @@ from longtake.pipelines.terminal.exit_codes import Refused
 from tests.support.places import ROOT
 
 
-def write(out: Path, text: str) -> None:
+def write(out: Path, text: str, part: str = "unet") -> None:
     with new_folder(out) as folder:
-        (folder / "bundle.json").write_text('{"format": 1}')
+        (folder / "bundle.json").write_text(json.dumps({"format": 1, "sources": [{"parts": [part]}]}))
         (folder / "text").write_text(text)
 
 
@@ -46,20 +47,28 @@ def test_a_folder_of_ours_is_replaced_and_what_only_it_has_stays(tmp_path):
     assert os.listdir(tmp_path) == ["bundle"]
 
 
-def test_other_folders_are_refused(tmp_path):
-    check_out(tmp_path / "new")
+def test_new_empty_and_own_folders_may_be_written(tmp_path):
+    check_out(tmp_path / "new", "unet")
     (tmp_path / "empty").mkdir()
-    check_out(tmp_path / "empty")
-    write(tmp_path / "half" / "refiner" if (tmp_path / "half").mkdir() is None else tmp_path, "refiner")
-    check_out(tmp_path / "half")  # the refiner was converted first
-    (tmp_path / "photos").mkdir()
-    (tmp_path / "photos" / "photo.jpg").touch()
+    check_out(tmp_path / "empty", "unet")
+    write(tmp_path / "empty" / "refiner", "refiner first", "refiner")
+    check_out(tmp_path / "empty", "unet")
+    check_out(tmp_path / "empty" / "refiner", "refiner")
+
+
+def test_other_folders_are_refused(tmp_path):
+    write(tmp_path / "bundle", "another conversion's")
+    for name, file in {"photos": "photo.jpg", "trained": "model_index.json"}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).touch()
+    (tmp_path / "trained" / "bundle.json").write_text('{"format": 1, "defaults": {}}')
+    (tmp_path / "parent" / "refiner").mkdir(parents=True)
     (tmp_path / "file").touch()
-    for name in ("photos", "file"):
+    for name in ("bundle", "photos", "trained", "file", "parent"):
         with pytest.raises(ValueError, match=f"{name} exists and was not made by `longtake convert`"):
-            check_out(tmp_path / name)
+            check_out(tmp_path / name, "refiner")
     with pytest.raises(ValueError, match="there is no folder"):
-        check_out(tmp_path / "absent" / "bundle")
+        check_out(tmp_path / "absent" / "bundle", "unet")
 
 
 def test_two_at_once_are_refused_and_the_first_is_not_disturbed(tmp_path):
