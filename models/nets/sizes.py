@@ -1,4 +1,7 @@
-"""The sizes of latents and frames that networks take, known from their configs. No torch: `stages/params.py` reads this."""
+"""The sizes of latents and frames that networks take, known from their configs.
+
+No torch: sizes are checked before it is imported.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

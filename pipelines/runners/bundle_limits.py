@@ -41,9 +41,9 @@ def limits_of(conf: Conf) -> BundleLimits:
     """The limits of the bundle of `conf`. Raises ValueError when its files cannot be read."""
     bundle = bundle_path(conf.bundle)
     unet_class = read_index(bundle)["refiner"][1]
-    vae = bundle / "refiner_vae" if (bundle / "refiner_vae").is_dir() else bundle / "vae"
+    vae = _config(bundle / "refiner_vae" if (bundle / "refiner_vae").is_dir() else bundle / "vae")
     try:
-        sizes = frame_sizes(unet_class, network_config(bundle / "refiner", unet_class), _config(vae))
+        sizes = frame_sizes(unet_class, network_config(bundle / "refiner", unet_class), vae)
     except KeyError as error:
         raise ValueError(f"bundle={conf.bundle}: a network config lacks {error}") from None
     schedules = (_config(bundle / name, "scheduler_config.json") for name in ("scheduler", "refiner_scheduler"))

@@ -242,7 +242,7 @@ OUT = ("--out", "take.mp4")
         (("generate", PROMPT, *OUT, "refiner.strength=2"), "refiner.strength=2.0"),
         (
             ("generate", PROMPT, *OUT, "refiner.height=100"),
-            "height=100 must be a multiple of 16, such as 96 or 112",
+            "height=100 must be a multiple of 8, such as 96 or 104",
         ),
         (("generate", PROMPT, *OUT, "plan.overlap_frames=20"), "plan.overlap_frames=20"),
         (("generate", PROMPT, *OUT, "scheduler.lookahead_frames=8"), "lookahead_frames=8"),

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet3DConditionModel
 
 from longtake.models.diffusion.noise import noise_for, rng_for
 from longtake.models.diffusion.sampling import NoiseSchedule, dpmpp_2m_sde, start, to_x0
@@ -14,12 +15,14 @@ from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, StageName
 from longtake.models.domain.span import Span
 from longtake.models.domain.state import Chunk
+from longtake.models.nets.vid2vid import Vid2VidUNet
 from longtake.models.stages.bundle import load_bundle
 from longtake.models.stages.params import RefinerParams
 from longtake.models.stages.refiner import Refiner
 from longtake.models.stages.refiner_nets import BundleRefinerNets
 from longtake.models.video.frames import upscale
 from longtake.pipelines.config.paths import BUNDLES
+from tests.support.tiny_nets import randomise
 
 SPEC = PromptSpec("v", "a large red circle moves right", "a small ring", 42, 3)
 PLAN = Plan(SPEC.num_frames, PlanParams())
@@ -38,6 +41,21 @@ def shipped():
     return load_bundle(BUNDLES / "tiny").parts
 
 
+@pytest.fixture(scope="module")
+def published(parts):
+    return parts | {"refiner": four_levels(Vid2VidUNet)}
+
+
+def four_levels(kind):
+    """Attention is at the lowest level alone: at 720p the highest one has 14,400 places."""
+    sizes = {"block_out_channels": (8, 8, 8, 8), "attention_head_dim": 4, "norm_num_groups": 4, "layers_per_block": 1}
+    down = ("DownBlock3D",) * 3 + ("CrossAttnDownBlock3D",)
+    up = ("CrossAttnUpBlock3D",) + ("UpBlock3D",) * 3
+    net = kind(**sizes, down_block_types=down, up_block_types=up, cross_attention_dim=32).eval().requires_grad_(False)
+    randomise(net)
+    return net
+
+
 def nets_of(parts, params=PARAMS):
     return BundleRefinerNets(parts["refiner"], parts["vae"], parts["tokenizer"], parts["text_encoder"], params)
 
@@ -46,11 +64,12 @@ def frames_of(span):
     return np.stack([np.random.default_rng(f).integers(0, 256, (16, 24, 3), np.uint8) for f in span])
 
 
-def through_the_scheduler(parts, params, seed):
+def through_the_scheduler(parts, params, seed, plan=PLAN):
     """Every call on an actor of its own, as it were: fresh networks' shells, random order of completion."""
     rng, scheduler = random.Random(seed), Scheduler(SchedulerParams())
     schedule = NoiseSchedule.from_config(parts["refiner_scheduler"])
-    scheduler.submit(SPEC, PLAN, params.num_inference_steps, params.coupling, params.steps_per_task)
+    spec = replace(SPEC, num_frames=plan.num_frames)
+    scheduler.submit(spec, plan, params.num_inference_steps, params.coupling, params.steps_per_task)
     segments, running = [], []
     while not scheduler.finished:
         for stage in StageName:
@@ -58,7 +77,7 @@ def through_the_scheduler(parts, params, seed):
                 running.append(task)
         task = running.pop(rng.randrange(len(running)))
         if task.stage is StageName.GENERATE:
-            span = PLAN.chunks[task.index]
+            span = plan.chunks[task.index]
             carry, output = None, Chunk(span, frames_of(span))
         else:
             carry, output = Refiner(nets_of(parts, params), schedule, params).advance(*task.args)
@@ -67,12 +86,12 @@ def through_the_scheduler(parts, params, seed):
 
 
 @torch.inference_mode()
-def lockstep(parts):
+def lockstep(parts, params):
     """The paper's loop over the latent of the whole video, windows from left to right at each step."""
-    nets, schedule = nets_of(parts), NoiseSchedule.from_config(parts["refiner_scheduler"])
-    timesteps = schedule.timesteps(PARAMS.num_inference_steps, PARAMS.strength)
+    nets, schedule = nets_of(parts, params), NoiseSchedule.from_config(parts["refiner_scheduler"])
+    timesteps = schedule.timesteps(params.num_inference_steps, params.strength)
     video = Span(0, PLAN.windows[-1].stop)
-    z = torch.cat([nets.encode(upscale(frame[None], PARAMS.height, PARAMS.width)) for frame in frames_of(video)])
+    z = torch.cat([nets.encode(upscale(frame[None], params.height, params.width)) for frame in frames_of(video)])
     x = start(schedule, timesteps, z, torch.from_numpy(noise_for(SPEC.seed, "refine-start", 0, video, z.shape[1:])))
     history = None
     for i, t in enumerate(timesteps):
@@ -88,17 +107,22 @@ def lockstep(parts):
     return np.concatenate(pieces)
 
 
-@pytest.mark.parametrize("weights", ["parts", "shipped"])
-def test_the_symmetric_grid_equals_the_lockstep_loop_bit_for_bit(request, weights):
+@pytest.mark.parametrize(
+    ("weights", "height", "width"),
+    [("parts", 32, 48), ("parts", 40, 24), ("shipped", 32, 48), ("published", 16, 64)],
+)
+def test_the_symmetric_grid_equals_the_lockstep_loop_bit_for_bit(request, weights, height, width):
+    parts, params = request.getfixturevalue(weights), replace(PARAMS, height=height, width=width)
+    expected = lockstep(parts, params)
+    assert expected.shape == (42, height, width, 3) and expected.std() > 1
+    assert np.array_equal(through_the_scheduler(parts, params, 0), expected)
+    assert np.array_equal(through_the_scheduler(parts, params, 1), expected)
+
+
+@pytest.mark.parametrize(("weights", "height", "width"), [("parts", 32, 48), ("published", 16, 64)])
+def test_causal_frames_are_the_same_for_every_steps_per_task(request, weights, height, width):
     parts = request.getfixturevalue(weights)
-    expected = lockstep(parts)
-    assert expected.shape == (42, 32, 48, 3) and expected.std() > 1
-    assert np.array_equal(through_the_scheduler(parts, PARAMS, 0), expected)
-    assert np.array_equal(through_the_scheduler(parts, PARAMS, 1), expected)
-
-
-def test_causal_frames_are_the_same_for_every_steps_per_task(parts):
-    params = replace(PARAMS, coupling=Coupling.CAUSAL)
+    params = replace(PARAMS, coupling=Coupling.CAUSAL, height=height, width=width)
     frames = [through_the_scheduler(parts, replace(params, steps_per_task=steps), steps) for steps in (1, 2, 3)]
     assert np.array_equal(frames[0], frames[1]) and np.array_equal(frames[0], frames[2])
 
@@ -110,3 +134,20 @@ def test_a_negative_prompt_and_the_weight_of_guidance_matter(parts):
         assert not torch.equal(out, nets_of(parts).predict(x, t, SPEC.prompt, ""))
         alone = nets_of(parts, replace(PARAMS, guidance_scale=1.0)).predict
         assert torch.equal(alone(x, t, SPEC.prompt, SPEC.negative_prompt), alone(x, t, SPEC.prompt, ""))
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "height"),
+    [(UNet3DConditionModel, 1280, 720), (UNet3DConditionModel, 720, 1280), (Vid2VidUNet, 1280, 720)],
+)
+def test_frames_of_720p_are_refined(parts, kind, width, height):
+    params = replace(PARAMS, width=width, height=height, guidance_scale=1.0, num_inference_steps=1)
+    two_frames = Plan(2, PlanParams(chunk_frames=2, condition_frames=1, window_frames=2, overlap_frames=1))
+    frames = through_the_scheduler(parts | {"refiner": four_levels(kind)}, params, 0, two_frames)
+    assert frames.shape == (2, height, width, 3) and frames.std() > 1
+
+
+def test_upright_720p_is_none_of_the_published_refiners_sizes(published):
+    rule = "refiner.height=1280 must be a multiple of 64 plus 16, such as 1232 or 1296"
+    with pytest.raises(ValueError, match=rule):
+        nets_of(published, replace(PARAMS, width=720, height=1280))

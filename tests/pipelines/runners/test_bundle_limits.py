@@ -1,9 +1,11 @@
 """Settings beyond a bundle's limits are refused before its weights are loaded: in one line, or in one row of a job."""
 
+import json
 import shutil
 
 import pytest
 
+from longtake.models.nets.sizes import SideRule, SizeRule
 from longtake.pipelines.__main__ import main
 from longtake.pipelines.bulk.checked_rows import RowChecker
 from longtake.pipelines.bulk.settings import load_bulk
@@ -13,8 +15,8 @@ from longtake.pipelines.runners.bundle_limits import bundle_path, limits_of
 
 PROMPT = "a red circle moves right"
 WRONG = [
-    ("refiner.height=100", "refiner.height=100 must be a multiple of 16, such as 96 or 112"),
-    ("refiner.width=8", "refiner.width=8 must be a multiple of 16, such as 16"),
+    ("refiner.height=100", "refiner.height=100 must be a multiple of 8, such as 96 or 104"),
+    ("refiner.width=4", "refiner.width=4 must be a multiple of 8, such as 8"),
     (
         "refiner.num_inference_steps=600",
         "refiner.num_inference_steps=600 must be in 1..250, as strength=0.25 leaves 250",
@@ -25,7 +27,7 @@ WRONG = [
 
 def test_limits_are_those_of_the_shipped_networks():
     limits = limits_of(load())
-    assert limits.size_multiple == 16
+    assert limits.sizes == SizeRule(SideRule(8), SideRule(8))
     limits.check(load())
 
 
@@ -59,8 +61,61 @@ def test_a_bundle_without_configs_is_named(tmp_path):
     shutil.copy(bundle_path("tiny") / "model_index.json", tmp_path)
     with pytest.raises(ValueError, match=r"bundle part .*vae cannot be read"):
         limits_of(load(overrides=[f"bundle={tmp_path}"]))
-    for part, text in (("vae", '{"block_out_channels": [1]}'), ("refiner", "{}")):
+    for part in ("vae", "refiner"):
         (tmp_path / part).mkdir()
-        (tmp_path / part / "config.json").write_text(text)
+        (tmp_path / part / "config.json").write_text("{}")
+    with pytest.raises(ValueError, match="a network config lacks 'block_out_channels'"):
+        limits_of(load(overrides=[f"bundle={tmp_path}"]))
+    index = json.loads((tmp_path / "model_index.json").read_text())
+    index["refiner"] = ["longtake", "Vid2VidUNet"]
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    (tmp_path / "vae" / "config.json").write_text('{"block_out_channels": [1]}')
     with pytest.raises(ValueError, match="a network config lacks 'up_block_types'"):
         limits_of(load(overrides=[f"bundle={tmp_path}"]))
+
+
+@pytest.fixture
+def published(tmp_path):
+    """The configs, without weights, of a bundle with MS-Vid2Vid-XL as its refiner."""
+    files = [path for path in bundle_path("tiny").rglob("*.json") if "tokenizer" not in path.parts]
+    for path in files:
+        copy = tmp_path / path.relative_to(bundle_path("tiny"))
+        copy.parent.mkdir(exist_ok=True)
+        shutil.copy(path, copy)
+    change_json(tmp_path / "model_index.json", refiner=["longtake", "Vid2VidUNet"])
+    change_json(tmp_path / "refiner" / "config.json", _class_name="Vid2VidUNet", up_block_types=["UpBlock3D"] * 4)
+    return tmp_path
+
+
+def change_json(path, **changes):
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "says"),
+    [
+        (1280, 720, None),
+        (1280, 784, None),
+        (704, 720, None),
+        (720, 720, "refiner.width=720 must be a multiple of 64, such as 704 or 768"),
+        (720, 1280, "refiner.height=1280 must be a multiple of 64 plus 16, such as 1232 or 1296"),
+        (1024, 576, "refiner.height=576 must be a multiple of 64 plus 16, such as 528 or 592"),
+    ],
+)
+def test_the_published_refiner_has_sizes_of_its_own(published, width, height, says):
+    sizes = (f"refiner.height={height}", f"refiner.width={width}")
+    conf = load(overrides=[f"bundle={published}", *sizes])
+    if says is None:
+        limits_of(conf).check(conf)
+    else:
+        with pytest.raises(ValueError, match=says):
+            limits_of(conf).check(conf)
+    tiny = load(overrides=sizes)
+    limits_of(tiny).check(tiny)
+
+
+def test_a_refiner_of_another_class_than_its_config_says_is_refused_before_anything_is_loaded(published):
+    change_json(published / "model_index.json", refiner=["diffusers", "UNet3DConditionModel"])
+    says = "it is a Vid2VidUNet in config.json, a UNet3DConditionModel in model_index.json"
+    with pytest.raises(ValueError, match=says):
+        limits_of(load(overrides=[f"bundle={published}"]))

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from longtake.models.domain.prompt import Cue
+from longtake.models.nets.sizes import SideRule, SizeRule
 from longtake.pipelines.serve.http.errors import HANDLERS, ApiError
 from longtake.pipelines.serve.http.request_body import read_body
 from longtake.pipelines.serve.http.request_checks import RequestChecker, seconds_of
@@ -24,7 +25,8 @@ from tests.support.toy import ToyBundle
 
 PROMPT = "a red circle moves right"
 LIMITS = ("serve.max_frames=400", "serve.max_prompt_chars=60", "serve.max_cues=3", "serve.max_steps=50")
-CHECKER = RequestChecker(load_serve(overrides=LIMITS), ToyBundle(), 16)
+SIZES = SizeRule(SideRule(16), SideRule(16))
+CHECKER = RequestChecker(load_serve(overrides=LIMITS), ToyBundle(), SIZES)
 
 
 async def take(request: Request):
@@ -222,8 +224,8 @@ def test_an_empty_field_of_a_form_is_an_absent_one():
         ({"num_frames": 10**300}, f"num_frames=1{'0' * 17}...{'0' * 19}: must be at most 400 (serve.max_frames)"),
         ({"model": "m" * 999}, f"model='{'m' * 56}...: this endpoint serves tiny"),
         ({"num_inference_steps": 51}, "num_inference_steps=51: must be at most 50 (serve.max_steps)"),
-        ({"size": "100X64"}, "size=100x64: the width must be a positive multiple of 16"),
-        ({"width": 64, "height": 65}, "height=65: must be a positive multiple of 16"),
+        ({"size": "100X64"}, "size=100x64: the width must be a multiple of 16, such as 96 or 112"),
+        ({"width": 64, "height": 65}, "height=65: must be a multiple of 16, such as 64 or 80"),
     ],
 )
 def test_a_limit_is_named_with_the_value_that_breaks_it(fields, message):
@@ -268,7 +270,7 @@ def test_the_cost_names_the_length_as_it_was_sent():
     dear = {"width": 1280, "height": 720, "num_inference_steps": 50, "fps": 1}
     for length in ({"seconds": "399.5"}, {"num_frames": 400}, {}):
         (name, value), *_ = *length.items(), ("seconds", "4")
-        checker = RequestChecker(load_serve(overrides=[*LIMITS, "serve.max_cost=1000000"]), ToyBundle(), 16)
+        checker = RequestChecker(load_serve(overrides=[*LIMITS, "serve.max_cost=1000000"]), ToyBundle(), SIZES)
         with pytest.raises(ApiError) as error:
             checker.new_take(VideoRequest(prompt=PROMPT, **dear, **length), "")
         assert error.value.param == name and error.value.message.startswith(f"{name}={value}: 1280x720 pixels x ")
@@ -358,7 +360,7 @@ def test_a_remix_is_the_same_request_with_another_prompt():
     ],
 )
 def test_what_a_request_may_cost_is_bounded_and_the_bound_is_named(fields, param, says):
-    checker = RequestChecker(load_serve(), ToyBundle(), 16)
+    checker = RequestChecker(load_serve(), ToyBundle(), SIZES)
     with pytest.raises(ApiError) as refused:
         checker.check(checker.new_take(VideoRequest(prompt=PROMPT, **fields), ""))
     assert (refused.value.status, refused.value.param) == (400, param)
@@ -368,15 +370,15 @@ def test_what_a_request_may_cost_is_bounded_and_the_bound_is_named(fields, param
 @pytest.mark.report("A1")
 @pytest.mark.parametrize("size", ["1280x720", "720x1280", "512x128", "960x960", "1920x480"])
 def test_defaults_allow_720p_of_any_length_with_the_default_steps(size):
-    checker = RequestChecker(load_serve(), ToyBundle(), 16)
+    checker = RequestChecker(load_serve(), ToyBundle(), SIZES)
     checker.check(checker.new_take(VideoRequest(prompt=PROMPT, size=size, num_frames=2400), ""))
 
 
 @pytest.mark.report("A1")
 def test_a_remix_or_an_extension_of_a_video_from_before_keeps_to_the_limits_of_today():
-    before = RequestChecker(load_serve(overrides=["serve.max_aspect=100", "serve.max_side=5000"]), ToyBundle(), 16)
+    before = RequestChecker(load_serve(overrides=["serve.max_aspect=100", "serve.max_side=5000"]), ToyBundle(), SIZES)
     source = before.new_take(VideoRequest(prompt=PROMPT, size="4096x64"), "")
-    today = RequestChecker(load_serve(), ToyBundle(), 16)
+    today = RequestChecker(load_serve(), ToyBundle(), SIZES)
     remix = today.remixed(source, PROMPT, ())
     extension = today.extension(source, ExtensionRequest(prompt=PROMPT, video={"id": source.id}))
     for take in (remix, extension):
