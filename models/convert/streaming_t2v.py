@@ -53,7 +53,7 @@ def streaming_parts(shapes: Mapping[str, Shape], configs: Mapping[str, Mapping[s
     """The parts of a bundle; `configs` are those of FROM_BASE. Raises ValueError for a shape that no network has."""
     with torch.device("meta"):
         unet = UNet3DConditionModel.from_config(configs["unet"])
-        nets = {
+        nets: dict[names.Part, Any] = {
             "unet": unet,
             "cam": _cam(unet, shapes),
             "apm": _apm(unet, shapes),
@@ -95,14 +95,16 @@ def _cam(unet: Any, shapes: Mapping[str, Shape]) -> Cam:
     first = shape_of(shapes, f"{encoder}conv_in.weight", 4)
     halvings = sum(1 for name in shapes if re.fullmatch(rf"{re.escape(encoder)}blocks\.\d+\.weight", name)) // 2
     widths = [shape_of(shapes, f"{encoder}blocks.{2 * i + 1}.weight", 4)[0] for i in range(halvings)]
-    return Cam.from_unet(unet, first[1], (first[0], *widths), merger_head_dim=unet.config.attention_head_dim)
+    cam: Cam = Cam.from_unet(unet, first[1], (first[0], *widths), merger_head_dim=unet.config.attention_head_dim)
+    return cam
 
 
 def _apm(unet: Any, shapes: Mapping[str, Shape]) -> Apm:
     hidden, embed = shape_of(shapes, "resampler.context_embedding.0.weight", 2)
     mixer = "base_model.mid_block.attentions.0.transformer_blocks.0.attn2.conv.weight"
     text_tokens, tokens, _ = shape_of(shapes, mixer, 3)
-    return Apm.from_unet(unet, embed, hidden, num_tokens=tokens - text_tokens, text_tokens=text_tokens)
+    apm: Apm = Apm.from_unet(unet, embed, hidden, num_tokens=tokens - text_tokens, text_tokens=text_tokens)
+    return apm
 
 
 def _vision_config(shapes: Mapping[str, Shape]) -> CLIPVisionConfig:

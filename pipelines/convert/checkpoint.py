@@ -88,7 +88,7 @@ def pieces(file: BinaryIO, stored: Stored, take: Take) -> Iterator[memoryview]:
     tensor = values.as_strided(stored.shape, stored.stride)
     tensor = tensor if take.third is None else tensor.chunk(3)[take.third]
     tensor = tensor.T if take.transposed else tensor
-    yield memoryview(tensor.contiguous().reshape(-1).view(torch.uint8).numpy())
+    yield tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def _read(file: BinaryIO, start: int, size: int) -> bytearray:
@@ -169,7 +169,7 @@ def _stored(tensors: Mapping[str, torch.Tensor], size: int) -> dict[str, Stored]
             wrong.append(f"{name} is {str(kind).removeprefix('torch.')}, expected one of {known}")
             continue
         storage = tensor.untyped_storage()
-        begin = tensor.storage_offset() * tensor.dtype.itemsize
+        begin = int(tensor.storage_offset()) * tensor.dtype.itemsize
         place: int = getattr(storage, "_checkpoint_offset", size + 1)
         stored[name] = one = Stored(tuple(tensor.shape), tensor.dtype, tensor.stride(), place + begin)
         if begin + one.extent_bytes > storage.nbytes() or one.start + one.extent_bytes > size:
