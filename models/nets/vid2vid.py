@@ -31,7 +31,8 @@ class CroppedUpsample(nn.Module):
 class Vid2VidUNet(UNet3DConditionModel):
     """The enhancer's UNet. `sizes.latent_sizes` has the latents that it takes."""
 
-    @wraps(UNet3DConditionModel.__init__)  # diffusers reads the keys of a config off the signature
+    # diffusers reads the keys of a config off the signature; what it wraps is Any to mypy.
+    @wraps(UNet3DConditionModel.__init__)  # type: ignore[misc]
     def __init__(self, *args: Any, **config: Any) -> None:
         super().__init__(*args, **config)
         for block in self.down_blocks:
