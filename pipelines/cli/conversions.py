@@ -4,23 +4,28 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from longtake.pipelines.terminal.progress import doing
+
 if TYPE_CHECKING:
     from longtake.pipelines.cli.commands import Work
-    from longtake.pipelines.convert.conversion import Conversion
 
 
 def streaming_t2v(args: argparse.Namespace) -> "Work":
     out = _out(args, makes="unet")
     from longtake.pipelines.convert.command import check_streaming_t2v
 
-    return _work(check_streaming_t2v(args.checkpoint, args.base, out))
+    with doing(f"reading {args.checkpoint}"):
+        conversion = check_streaming_t2v(args.checkpoint, args.base, out)
+    return lambda: print(conversion.run())
 
 
 def vid2vid_xl(args: argparse.Namespace) -> "Work":
     out = _out(args, makes="refiner")
     from longtake.pipelines.convert.command import check_vid2vid_xl
 
-    return _work(check_vid2vid_xl(args.checkpoint, args.vae, args.text_encoder, out, args.scale_start))
+    with doing(f"reading {args.checkpoint}"):
+        conversion = check_vid2vid_xl(args.checkpoint, args.vae, args.text_encoder, out, args.scale_start)
+    return lambda: print(conversion.run())
 
 
 def _out(args: argparse.Namespace, makes: str) -> Path:
@@ -34,7 +39,3 @@ def _out(args: argparse.Namespace, makes: str) -> Path:
     out: Path = args.out.resolve()
     check_out(out, makes)
     return out
-
-
-def _work(conversion: "Conversion") -> "Work":
-    return lambda: print(conversion.run())
