@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from longtake import __version__
-from longtake.pipelines.cli import commands
+from longtake.pipelines.cli import commands, conversions
 from longtake.pipelines.terminal import streams
 from longtake.pipelines.terminal.exit_codes import ExitCode, Refused
 from longtake.pipelines.terminal.signals import catch_signals, end_at_once
@@ -114,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="longtake", description="Long videos from text, in one take.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"longtake {__version__}")
     names = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_video_commands, _add_ray_commands, _add_research_commands):
+    for add in (_add_video_commands, _add_ray_commands, _add_research_commands, _add_conversions):
         add(names)
     return parser
 
@@ -198,14 +198,60 @@ def _add_research_commands(names: Any) -> None:
     train.epilog = f"Needs manifest=PATH and out=FOLDER; the same command resumes an interrupted training. {SETTINGS}"
 
 
-def _command(names: Any, name: str, run: Callable[[argparse.Namespace], commands.Work], summary: str) -> _Parser:
-    parser: _Parser = names.add_parser(
-        name, help=summary, description=f"{summary}.".capitalize(), epilog=SETTINGS, allow_abbrev=False
+def _add_conversions(names: Any) -> None:
+    summary = "turn the checkpoints of the published system into a bundle"
+    convert = names.add_parser("convert", help=summary, description=f"{summary}.".capitalize(), allow_abbrev=False)
+    kinds = convert.add_subparsers(metavar="CHECKPOINT", required=True)
+
+    base = _conversion(kinds, "streaming-t2v", conversions.streaming_t2v, "streaming_t2v.ckpt as a bundle")
+    base.add_argument(
+        "--base",
+        type=_path,
+        required=True,
+        metavar="DIR",
+        help="ModelScope's text-to-video folder, for the first chunk",
     )
-    parser.set_defaults(command=run, name=name)
+
+    refiner = _conversion(kinds, "vid2vid-xl", conversions.vid2vid_xl, "non_ema_0035000.pth as a bundle's refiner/")
+    parts = {
+        "--vae": "its VAE, that of Stable Diffusion 2.1",
+        "--text-encoder": "its text encoder and tokenizer, likewise",
+    }
+    for option, text in parts.items():
+        refiner.add_argument(
+            option, type=_path, required=True, metavar="DIR", help=f"{text}: that folder, or the whole pipeline's"
+        )
+    refiner.add_argument(
+        "--scale-start",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="begin with sigma times the noisy frames, as the published sampler does by mistake (the default), "
+        "or with the noisy frames",
+    )
+
+
+def _conversion(kinds: Any, name: str, run: Callable[[argparse.Namespace], commands.Work], summary: str) -> _Parser:
+    parser = _named(kinds, name, run, summary)
+    parser.set_defaults(name="convert")
+    parser.add_argument("--checkpoint", type=_path, required=True, metavar="FILE", help="the published file")
+    parser.add_argument("--out", type=_path, required=True, metavar="DIR", help="the folder to write")
+    return parser
+
+
+def _command(names: Any, name: str, run: Callable[[argparse.Namespace], commands.Work], summary: str) -> _Parser:
+    parser = _named(names, name, run, summary)
+    parser.epilog = SETTINGS
     parser.add_argument(
         "--config", type=_path, metavar="YAML", help="file with settings (default: the one for this command in conf/)"
     )
+    return parser
+
+
+def _named(names: Any, name: str, run: Callable[[argparse.Namespace], commands.Work], summary: str) -> _Parser:
+    parser: _Parser = names.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
+    )
+    parser.set_defaults(command=run, name=name)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 

@@ -24,6 +24,9 @@ class SideRule:
         values = [side] if below == side else [below, below + self.multiple]
         return [value for value in values if value > 0]
 
+    def __str__(self) -> str:
+        return f"{self.multiple}{f' plus {self.remainder}' if self.remainder else ''}"
+
     def within(self, side: int) -> int:
         """The largest legal value that is not above `side`, or the smallest one."""
         return self.near(side)[0]
@@ -49,6 +52,14 @@ class SizeRule:
     def within(self, height: int, width: int) -> tuple[int, int]:
         """The largest legal height and width that are not above these, or the smallest ones."""
         return self.height.within(height), self.width.within(width)
+
+    def __str__(self) -> str:
+        one_rule = self.height == self.width
+        return (
+            f"both sides multiples of {self.width}"
+            if one_rule
+            else f"heights multiples of {self.height}, widths of {self.width}"
+        )
 
     def near(self, height: int, width: int) -> tuple[int, int]:
         """The legal height and width next to these."""
@@ -80,5 +91,4 @@ def vae_factor(vae: Mapping[str, Any]) -> int:
 
 
 def _must(rule: SideRule, side: int) -> str:
-    plus = f" plus {rule.remainder}" if rule.remainder else ""
-    return f"must be a multiple of {rule.multiple}{plus}, such as {' or '.join(map(str, rule.near(side)))}"
+    return f"must be a multiple of {rule}, such as {' or '.join(map(str, rule.near(side)))}"

@@ -19,7 +19,7 @@ REQUIRED_OF_BASE = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 REQUIRED = (*REQUIRED_OF_BASE, "refiner", "refiner_scheduler")
 
 UNETS = ("UNet3DConditionModel", "Vid2VidUNet")
-OWN = ("Cam", "Apm", "Vid2VidUNet")  # whatever package the index names: ours has been renamed
+OWN = ("Cam", "Apm", "Vid2VidUNet", "NoiseSchedule")  # whatever package the index names: ours has been renamed
 # No class is imported by the name in an index, and a class that is not here is refused: no bundle brings code.
 CLASSES = {
     "unet": UNETS,
@@ -36,6 +36,7 @@ CLASSES = {
         *("EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "UniPCMultistepScheduler"),
         *("DPMSolverMultistepScheduler", "DPMSolverSinglestepScheduler", "DPMSolverSDEScheduler"),
         *("DEISMultistepScheduler", "KDPM2DiscreteScheduler", "KDPM2AncestralDiscreteScheduler"),
+        "NoiseSchedule",
     ),
 }
 LIBRARIES = ("diffusers", "transformers")

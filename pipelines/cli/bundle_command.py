@@ -7,12 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from longtake.models.domain.checks import FieldError
+from longtake.models.nets.sizes import SizeRule, frame_sizes, vae_factor
 from longtake.models.stages.files import Part, read_json, read_parts
 from longtake.models.stages.memory import BYTES, Size, memory_of
+from longtake.models.stages.params import BaseParams, base_size, refined_size
 from longtake.models.stages.part_checks import DEFAULTS
 from longtake.models.stages.weight_files import TensorHeader, num_parameters, read_headers, weight_files
-from longtake.pipelines.config.conf import Conf
-from longtake.pipelines.config.model_folders import model_folder, refiner_folder
+from longtake.pipelines.config.conf import Conf, bundle_folder, refiner_folder
 from longtake.pipelines.terminal.exit_codes import ExitCode
 
 GAP = "  "
@@ -20,7 +22,7 @@ GAP = "  "
 
 def check(conf: Conf) -> Callable[[], ExitCode | None]:
     """Prints every problem of the bundle; exit code 2 if there is one. Raises ValueError for a folder that is none."""
-    folder, refiner = model_folder("bundle", conf.bundle, conf.allow_pickle), refiner_folder(conf)
+    folder, refiner = bundle_folder(conf), refiner_folder(conf)
 
     def work() -> ExitCode | None:
         from longtake.models.stages.bundle_check import bundle_problems
@@ -45,16 +47,12 @@ def show(conf: Conf, size: Size | None, batch: int) -> Callable[[], None]:
     """Prints tables. Raises ValueError for a folder that is no bundle, and for files that cannot be read."""
     if batch < 1:
         raise ValueError(f"--batch {batch}: must be at least 1")
-    folder, refiner = model_folder("bundle", conf.bundle, conf.allow_pickle), refiner_folder(conf)
+    folder, refiner = bundle_folder(conf), refiner_folder(conf)
     parts = read_parts(folder, refiner, ())
     about = read_json(folder / "bundle.json", f"bundle={folder}") if (folder / "bundle.json").exists() else {}
     headers = {name: read_headers(part.folder, True) for name, part in parts.items() if has_weights(part)}
     lines = [f"{conf.bundle} in {folder}", "", *_parts(parts, headers, folder), "", *_sizes(parts), ""]
-    size = size or (
-        _default(about, "refiner.height", conf.refiner.height),
-        _default(about, "refiner.width", conf.refiner.width),
-    )
-    lines += _memory(conf, parts, headers, size, batch)
+    lines += _memory(conf, parts, headers, _frames(conf, parts, size), batch)
     lines += _origin(about)
     return lambda: print("\n".join(lines))
 
@@ -82,42 +80,36 @@ def _parts(parts: dict[str, Part], headers: dict[str, dict[str, TensorHeader]], 
 
 def _sizes(parts: dict[str, Part]) -> Iterator[str]:
     """The sizes of frames that the networks take."""
+    for stage, rule in _rules(parts).items():
+        own = _own_size(parts) if stage == "base" else None
+        yield f"legal frames of the {stage}: {rule}{f', {own[1]}x{own[0]} by default' if own else ''}"
+
+
+def _rules(parts: dict[str, Part]) -> dict[str, SizeRule | None]:
+    """The legal sizes of each stage, None for one that is not there."""
+    rules: dict[str, SizeRule | None] = {}
     for stage, unet, vaes in (("base", "unet", ("vae",)), ("refiner", "refiner", ("refiner_vae", "vae"))):
         vae = next((parts[name] for name in vaes if name in parts), None)
-        if unet not in parts or vae is None:
-            yield f"{stage}: none"
-            continue
-        config = {**DEFAULTS["unet"], **parts[unet].config()}
-        factor = _factor(vae)
-        multiple = factor * 2 ** (len(config["block_out_channels"]) - 1)
-        own = _sample_size(config, factor)
-        said = f", {own[1]}x{own[0]} by default" if own and stage == "base" else ""
-        if parts[unet].class_name == "Vid2VidUNet":
-            said = ": heights of 16 above a multiple of 64, widths of multiples of 64"
-        else:
-            said = f": both sides multiples of {multiple}{said}"
-        yield f"legal frames of the {stage}{said}"
+        known = unet in parts and vae is not None
+        rules[stage] = frame_sizes(parts[unet].class_name, _config(parts[unet]), _config(vae)) if known else None
+    return rules
 
 
-def _factor(vae: Part) -> int:
-    return int(2 ** (len({**DEFAULTS["vae"], **vae.config()}["block_out_channels"]) - 1))
+def _config(part: Part) -> dict[str, Any]:
+    return {**DEFAULTS[part.kind], **part.config()}
 
 
-def _sample_size(config: dict[str, Any], factor: int) -> Size | None:
-    size = config.get("sample_size")
-    if size is None:
+def _own_size(parts: dict[str, Part]) -> Size | None:
+    """The size of the base model's frames by its UNet."""
+    try:
+        return base_size(BaseParams(), parts["unet"].config().get("sample_size"), vae_factor(_config(parts["vae"])))
+    except FieldError:
         return None
-    rows, columns = (size, size) if isinstance(size, int) else size
-    return rows * factor, columns * factor
 
 
 def _memory(
-    conf: Conf, parts: dict[str, Part], headers: dict[str, dict[str, TensorHeader]], size: Size, batch: int
+    conf: Conf, parts: dict[str, Part], headers: dict[str, dict[str, TensorHeader]], sizes: dict[str, Size], batch: int
 ) -> Iterator[str]:
-    sizes = {"refiner": size}
-    if {"unet", "vae"} <= set(parts):
-        own = _sample_size(parts["unet"].config(), _factor(parts["vae"]))
-        sizes |= {"base": own or size}
     parameters = {name: num_parameters(tensors) for name, tensors in headers.items()}
     rows: list[tuple[str, ...]] = [("stage", "frames", "weights", "UNet", "VAE", "together")]
     for stage in memory_of(parts, parameters, conf.plan, sizes, batch, conf.dtype):
@@ -130,9 +122,15 @@ def _memory(
     yield from _table(rows, right=(2, 3, 4, 5))
 
 
-def _default(about: dict[str, Any], key: str, fallback: int) -> int:
-    value = about.get("defaults", {}).get(key, fallback)
-    return value if isinstance(value, int) else fallback
+def _frames(conf: Conf, parts: dict[str, Part], asked: Size | None) -> dict[str, Size]:
+    """The frames of each stage for which memory is estimated: the refiner's as asked for, or of the settings."""
+    sizes, rules = dict[str, Size](), _rules(parts)
+    if rules["base"] is not None:
+        own = _own_size(parts) or asked or (0, 0)
+        sizes["base"] = conf.base.height or own[0], conf.base.width or own[1]
+    if rules["refiner"] is not None:
+        sizes["refiner"] = asked or refined_size(conf.refiner, sizes.get("base", (0, 0)), rules["refiner"])
+    return sizes
 
 
 def _origin(about: dict[str, Any]) -> Iterator[str]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 Work = Callable[[], "ExitCode | None"]  # None: done
 
-JOBS = ("bulk", "serve", "evaluate", "train", "ablate")
+JOBS = ("bulk", "serve", "evaluate", "train", "ablate", "convert")
 VIDEOS = ("generate", "enhance", "bundle")
 IDLE_POOLS = ("ray.base", "ray.refiner", "ray.writer")  # of commands that start none of them
 

@@ -19,7 +19,7 @@ def test_show_has_a_row_for_every_part(random_bundle, capsys):
         if isinstance(entry, list):
             assert any(line.startswith(f"{name} ") and entry[1] in line for line in lines), name
     said = "\n".join(lines)
-    assert "legal frames of the base: both sides multiples of 16, 32x32 by default" in said
+    assert "legal frames of the base: both sides multiples of 8, 32x32 by default" in said
     assert "Weights are counted" in said and "is an estimate" in said
 
 
