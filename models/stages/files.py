@@ -16,6 +16,7 @@ BASE_PARTS = ("unet", "vae", "tokenizer", "text_encoder", "image_encoder", "cam"
 SHARED = ("vae", "text_encoder", "tokenizer")  # by both stages, unless the refiner has its own
 REFINER_PARTS = ("refiner", "refiner_scheduler", *(f"refiner_{name}" for name in SHARED))
 REQUIRED_OF_BASE = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+OPENER = "opener/"  # begins the names of an opener's parts where they stand beside the others
 REQUIRED = (*REQUIRED_OF_BASE, "refiner", "refiner_scheduler")
 
 UNETS = ("UNet3DConditionModel", "Vid2VidUNet")

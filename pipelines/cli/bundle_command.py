@@ -9,20 +9,25 @@ from typing import Any
 
 from longtake.models.domain.checks import FieldError
 from longtake.models.nets.sizes import SizeRule, frame_sizes, vae_factor
-from longtake.models.stages.files import Part, read_json, read_parts
+from longtake.models.stages.files import OPENER, REQUIRED_OF_BASE, Part, read_parts
 from longtake.models.stages.memory import BYTES, Size, memory_of
 from longtake.models.stages.params import BaseParams, base_size, refined_size
 from longtake.models.stages.part_checks import DEFAULTS
 from longtake.models.stages.weight_files import TensorHeader, num_parameters, read_headers, weight_files
-from longtake.pipelines.config.conf import Conf, bundle_folder, refiner_folder
+from longtake.pipelines.config.bundle_file import NAME, read_bundle_file
+from longtake.pipelines.config.conf import Conf, bundle_folder, opener_folder, refiner_folder
 from longtake.pipelines.terminal.exit_codes import ExitCode
 
 GAP = "  "
 
 
 def check(conf: Conf) -> Callable[[], ExitCode | None]:
-    """Prints every problem of the bundle; exit code 2 if there is one. Raises ValueError for a folder that is none."""
+    """Prints every problem of the bundle and its opener; exit code 2 if there is one.
+
+    Raises ValueError for a folder that is none.
+    """
     folder, refiner = bundle_folder(conf), refiner_folder(conf)
+    opener = None if conf.opener.model is None else opener_folder(conf)
 
     def work() -> ExitCode | None:
         from longtake.models.stages.bundle_check import bundle_problems
@@ -30,6 +35,8 @@ def check(conf: Conf) -> Callable[[], ExitCode | None]:
 
         quiet()
         problems = bundle_problems(folder, refiner, conf.allow_pickle)
+        if opener is not None:
+            problems += bundle_problems(opener, None, conf.allow_pickle)
         for problem in problems:
             print(" ".join(problem.split()))
         if problems:
@@ -49,11 +56,14 @@ def show(conf: Conf, size: Size | None, batch: int) -> Callable[[], None]:
         raise ValueError(f"--batch {batch}: must be at least 1")
     folder, refiner = bundle_folder(conf), refiner_folder(conf)
     parts = read_parts(folder, refiner, ())
-    about = read_json(folder / "bundle.json", f"bundle={folder}") if (folder / "bundle.json").exists() else {}
+    if conf.opener.model is not None:
+        opener = read_parts(opener_folder(conf), None, ())
+        parts |= {f"{OPENER}{name}": part for name, part in opener.items() if name in REQUIRED_OF_BASE}
     headers = {name: read_headers(part.folder, True) for name, part in parts.items() if has_weights(part)}
     lines = [f"{conf.bundle} in {folder}", "", *_parts(parts, headers, folder), "", *_sizes(parts), ""]
     lines += _memory(conf, parts, headers, _frames(conf, parts, size), batch)
-    lines += _origin(about)
+    for place in dict.fromkeys((folder, *(part.folder.parent for part in parts.values()))):
+        lines += _origin(place, read_bundle_file(place))
     return lambda: print("\n".join(lines))
 
 
@@ -133,8 +143,10 @@ def _frames(conf: Conf, parts: dict[str, Part], asked: Size | None) -> dict[str,
     return sizes
 
 
-def _origin(about: dict[str, Any]) -> Iterator[str]:
-    """What bundle.json says."""
+def _origin(folder: Path, about: dict[str, Any]) -> Iterator[str]:
+    """What the bundle.json of a folder says."""
+    if about:
+        yield from ("", f"{folder / NAME}")
     if about.get("sources"):
         yield from ("", "made from")
         for source in about["sources"]:

@@ -26,6 +26,7 @@ from ray import serve
 from ray.serve.config import ProxyLocation
 from ray.serve.handle import DeploymentHandle
 
+from longtake.models.stages.params import BUNDLE
 from longtake.pipelines.config.conf import DEFAULT_CONFIG
 from longtake.pipelines.config.model_folders import lasting_place
 from longtake.pipelines.files.store import Store
@@ -214,4 +215,4 @@ def _absolute(conf: ServeConf) -> ServeConf:
 
 
 def _lasting(model: str | None) -> str | None:
-    return None if model is None else lasting_place(model)
+    return model if model in (None, BUNDLE) else lasting_place(model)

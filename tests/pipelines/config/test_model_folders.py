@@ -11,7 +11,7 @@ from longtake.pipelines.__main__ import main
 from longtake.pipelines.config.conf import for_video, load
 from longtake.pipelines.config.model_folders import lasting_place, model_folder
 from longtake.pipelines.config.provenance import hash_of, video_settings
-from longtake.pipelines.config.provenance import weights_of as weights_hash
+from longtake.pipelines.config.provenance import weights_of as hash_of_all
 from longtake.pipelines.runners.bundle_limits import limits_of, settled
 from tests.support.hub import into_cache
 from tests.support.pipelines import change_json, weights_of, write_pipeline
@@ -101,20 +101,22 @@ def test_without_a_refiner_there_is_one_size(pipeline):
 
 def test_a_unet_without_a_size_is_named(copy_of_random_bundle):
     change_json(copy_of_random_bundle / "unet" / "config.json", sample_size=None)
-    with pytest.raises(ValueError, match="unet has no sample_size"):
-        limits_of(load(overrides=[f"bundle={copy_of_random_bundle}"]))
+    conf = load(overrides=[f"bundle={copy_of_random_bundle}"])
+    with pytest.raises(ValueError, match=r"^base.height is missing: the UNet of this bundle has no size of its own"):
+        settled(conf)
+    assert settled(load(overrides=[f"bundle={copy_of_random_bundle}", "base.height=32", "base.width=48"]))
 
 
 def test_records_are_those_of_earlier_releases_unless_the_refiner_is_another(pipeline):
     plain = video_settings(load())
     assert not {"refiner.enabled", "refiner.model", "allow_pickle"} & set(plain)
     assert video_settings(load(overrides=[OFF]))["refiner.enabled"] is False
-    assert video_settings(load(overrides=["refiner.model=x/y"]))["refiner.model"] == "x/y"
+    assert video_settings(load(overrides=[f"refiner.model={pipeline}"]))["refiner.model"] == str(pipeline)
 
 
 def test_the_hash_of_the_weights_has_those_of_both_folders(pipeline, random_bundle, copy_of_random_bundle):
     def of(*more):
-        return weights_hash(load(overrides=[f"bundle={random_bundle}", *more]))
+        return hash_of_all(load(overrides=[f"bundle={random_bundle}", *more]))
 
     assert of() == hash_of(random_bundle)
     one, other = of(f"refiner.model={pipeline}"), of(f"refiner.model={copy_of_random_bundle}")
