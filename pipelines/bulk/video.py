@@ -67,7 +67,7 @@ class BulkVideo:
     @property
     def frames_left(self) -> float:
         """Its length, less the share of its cells that is done."""
-        num_cells = len(self.plan.windows) * (self.conf.refiner.num_inference_steps + 1)
+        num_cells = len(self.plan.windows) * (self.conf.refiner.num_steps + 1)
         return self.num_frames * (1 - min(1.0, self.cells / num_cells))
 
     @property

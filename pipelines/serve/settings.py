@@ -102,7 +102,7 @@ class ServeParams:
         rule = f"must be at most {self.max_frames} (serve.max_frames)"
         require(num_frames <= self.max_frames, "num_frames", num_frames, rule)
         rule = f"must be at most {self.max_steps} (serve.max_steps)"
-        base_steps, refiner_steps = conf.base.num_inference_steps, conf.refiner.num_inference_steps
+        base_steps, refiner_steps = conf.base.num_inference_steps, conf.refiner.num_steps
         require(base_steps <= self.max_steps, "num_inference_steps", base_steps, rule)
         base, picture = limits.base_sizes.size(conf.base), limits.picture_size(conf)
         self.check_size(conf.refiner.size)

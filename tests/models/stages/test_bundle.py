@@ -127,7 +127,7 @@ def test_a_bundle_without_memories_still_makes_a_base_model(copy):
 def test_sizes_that_the_refiner_cannot_take_are_answered_with_those_that_it_can(random_bundle):
     bundle = load_bundle(random_bundle)
     with pytest.raises(ValueError, match=r"refiner.width=100 must be a multiple of 8, such as 96 or 104"):
-        bundle.refiner(RefinerParams(width=100))
+        bundle.refiner(RefinerParams(height=64, width=100))
 
 
 def write_vid2vid(bundle):
