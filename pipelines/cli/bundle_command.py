@@ -100,8 +100,10 @@ def _rules(parts: dict[str, Part]) -> dict[str, SizeRule | None]:
     rules: dict[str, SizeRule | None] = {}
     for stage, unet, vaes in (("base", "unet", ("vae",)), ("refiner", "refiner", ("refiner_vae", "vae"))):
         vae = next((parts[name] for name in vaes if name in parts), None)
-        known = unet in parts and vae is not None
-        rules[stage] = frame_sizes(parts[unet].class_name, _config(parts[unet]), _config(vae)) if known else None
+        network = parts.get(unet)
+        rules[stage] = None
+        if network is not None and vae is not None:
+            rules[stage] = frame_sizes(network.class_name, _config(network), _config(vae))
     return rules
 
 
