@@ -138,7 +138,7 @@ def write_vid2vid(bundle):
 
 def name_class(bundle, part, name):
     index = json.loads((bundle / "model_index.json").read_text())
-    index[part] = ["longtake", name]
+    index[part] = ["longtake" if name == "Vid2VidUNet" else "diffusers", name]
     (bundle / "model_index.json").write_text(json.dumps(index))
 
 
