@@ -10,16 +10,21 @@ _shown.maxstring = _shown.maxother = 120  # values come from requests and may be
 class FieldError(ValueError):
     """A value that breaks a rule. The text is `field` followed by `problem`: `seed=-1: ...` or `seed is missing`.
 
-    A caller that knows the field under another name can repeat the problem under that name.
+    A caller that knows the field under another name can repeat the problem under that name; one that spells values in
+    its own way has `value` and `rule`, which is None if the problem is not of that form.
     """
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(field, problem)  # its arguments, so that it can be pickled
         self.field, self.problem = field, problem
+        self.value: object = None
+        self.rule: str | None = None
 
     @classmethod
     def of(cls, field: str, value: object, rule: str) -> "FieldError":
-        return cls(field, f"={_shown.repr(value)}: {rule}")
+        error = cls(field, f"={_shown.repr(value)}: {rule}")
+        error.value, error.rule = value, rule
+        return error
 
     def __str__(self) -> str:
         return f"{self.field}{self.problem}"

@@ -8,7 +8,7 @@ prompts   |-- a red circle -------|-- a blue ring ----    a chunk has one prompt
 
 import json
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from longtake.models.domain.checks import FieldError, require
@@ -134,10 +134,10 @@ def read_prompt(value: object) -> tuple[str, tuple[Cue, ...]]:
     return prompt, tuple(Cue(*entry) for entry in entries[1:])
 
 
-def read_prompt_text(text: str) -> object:
+def read_prompt_text(text: str, loads: Callable[[str], object] = json.loads) -> object:
     """The list that `text` holds, if it is a list of objects in JSON; any other text is a prompt and stays as it is."""
     try:
-        value = json.loads(text) if text.lstrip().startswith("[") else None
+        value = loads(text) if text.lstrip().startswith("[") else None
     except (ValueError, RecursionError):
         return text
     is_list = isinstance(value, list) and value and all(isinstance(item, dict) for item in value)

@@ -70,11 +70,13 @@ class VideoReader:
                     scan.take(frame, stream)
                 except ValueError as error:
                     raise self._error(str(error)) from None
+        with self._file() as file:
+            scan.end(file)
         grid = time_grid(scan.times, scan.last_s, scan.rates)
         self.fps, self.num_frames, self._counts = grid.fps, grid.num_frames, grid.counts
         self.width, self.height = scan.size
         self.start_s, self.keeps_clock = scan.start_s, grid.keeps_clock
-        self.notes = [*scan.notes(), *grid.notes]
+        self.notes = [*scan.notes(), *grid.notes, *scan.losses()]
         self._aspects = scan.aspects
         self._interlaced = scan.num_interlaced > 0
 
@@ -103,16 +105,7 @@ class VideoReader:
         """The file as PyAV has it, from its beginning, and the stream that is read."""
         with ExitStack() as stack:
             try:
-                if isinstance(self._source, str | PathLike):
-                    path = Path(self._source)
-                    if path.exists() and not path.is_file() and not path.is_dir():  # it may never end, or never begin
-                        raise self._error("it is a pipe or a device, and a video is read twice: it must be a file")
-                    file: BinaryIO = stack.enter_context(path.open("rb"))
-                else:
-                    file = self._source
-                if file.seek(0, SEEK_END) == 0:
-                    raise self._error("it is empty")
-                file.seek(0)
+                file = stack.enter_context(self._file())
                 opened = av.open(_Nameless(file), "r", io_open=_refuse, options=_NO_NETWORK)
                 container: InputContainer = stack.enter_context(opened)
             except (av.FFmpegError, OSError) as error:
@@ -125,6 +118,22 @@ class VideoReader:
                 raise self._error("no decoder is known for its video stream")
             # A still picture for viewers that cannot play the video may come first, as in AVIF.
             yield container, next((stream for stream in streams if stream.frames != 1), streams[0])
+
+    @contextmanager
+    def _file(self) -> Iterator[BinaryIO]:
+        """The file from its beginning; closed afterwards if it was opened here."""
+        with ExitStack() as stack:
+            if isinstance(self._source, str | PathLike):
+                path = Path(self._source)
+                if path.exists() and not path.is_file() and not path.is_dir():  # it may never end, or never begin
+                    raise self._error("it is a pipe or a device, and a video is read twice: it must be a file")
+                file: BinaryIO = stack.enter_context(path.open("rb"))
+            else:
+                file = self._source
+            if file.seek(0, SEEK_END) == 0:
+                raise self._error("it is empty")
+            file.seek(0)
+            yield file
 
     def _pictures(self) -> Iterator[Frame]:
         with self.opened() as (container, stream):
@@ -165,6 +174,9 @@ class VideoReader:
                 yield from frames
         except av.FFmpegError as error:  # the container breaks off: the video ends here
             fail(error)
+        except IndexError:  # PyAV 18.1 passes over streams that begin in the middle, but at the end it looks for them
+            if scan is not None:
+                scan.miss_streams()
         if num_frames == 0:
             webp = "; FFmpeg reads no animated WebP" if container.format.name == "webp_pipe" else ""
             raise self._error(f"no frame can be decoded ({reason or 'it is empty'}{webp})")

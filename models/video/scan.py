@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
+from typing import Any, BinaryIO
 
 import av
 from av.container import InputContainer
@@ -14,17 +14,9 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from longtake.models.video.colour import describe
+from longtake.models.video.losses import Losses, gaps, lengths_hold
 from longtake.models.video.picture import PIXEL_ASPECTS, is_transparent, picture, shown_size, side_data, turn_of
 
-_WITH_LENGTH = {
-    "mov",
-    "matroska",
-    "avi",
-    "flv",
-    "asf",
-    "mxf",
-}  # their headers have the length; for others FFmpeg guesses
-_CUT_S = 0.5  # less is rounding
 _PICTURES = {"gif", "apng"}  # animated: delays, and no frame rate
 _FASTEST_S, _SLOWED_S = 0.015, 0.1  # browsers turn delays below the first into the second
 
@@ -48,9 +40,7 @@ class Scan:
     _transparent: bool = False
     _said: dict[str, None] = field(default_factory=dict)
     _sizes: Counter[tuple[int, int]] = field(default_factory=Counter)
-    _header_s: float | None = None
-    _begin_s: float = float("inf")
-    _end_s: float = float("-inf")
+    _losses: Losses = field(default_factory=Losses)
 
     def begin(self, container: InputContainer, stream: VideoStream) -> None:
         """Notes of the header."""
@@ -65,17 +55,20 @@ class Scan:
         aspect = stream.sample_aspect_ratio
         if aspect and aspect != 1 and not PIXEL_ASPECTS[0] <= aspect <= PIXEL_ASPECTS[1]:
             self._say(f"its pixel aspect ratio is implausible: {_ratio(aspect)}, so square pixels are assumed")
-        if container.duration and _WITH_LENGTH & set(container.format.name.split(",")):
-            self._header_s = container.duration / 1_000_000
-        if container.format.name == "avi" and stream.average_rate:  # if it was cut, its duration is a guess
-            self._header_s = max(self._header_s or 0.0, float(stream.frames / stream.average_rate))
+        self._losses.begin(container, stream)
 
     def see(self, packet: "Packet[Any]") -> None:
         """The next packet of any stream."""
-        if packet.pts is not None:
-            begin = float(packet.pts * packet.time_base)
-            self._begin_s = min(self._begin_s, begin)
-            self._end_s = max(self._end_s, begin + float((packet.duration or 0) * packet.time_base))
+        self._losses.see(packet)
+
+    def end(self, file: BinaryIO) -> None:
+        """The file, when every packet was seen."""
+        for line in self._losses.behind(file):
+            self._say(line)
+
+    def miss_streams(self) -> None:
+        """Streams began after the header."""
+        self._say("other streams begin in the middle: left out")
 
     def fail(self, error: av.FFmpegError) -> None:
         """The next part did not decode."""
@@ -134,13 +127,7 @@ class Scan:
     @property
     def last_s(self) -> float | None:
         """The length of the last frame, if earlier lengths agree with the times: many are guessed from the header."""
-        pairs = [
-            abs(after - before - length) <= 0.1 * (after - before) + 0.002  # clocks tick in ms
-            for before, after, length in zip(self.times, self.times[1:], self.lengths, strict=False)
-            if before is not None and after is not None and length
-        ]
-        believed = len(pairs) >= (len(self.times) - 1) / 2 and sum(pairs) >= 0.8 * len(pairs)
-        return self.lengths[-1] if believed else None
+        return self.lengths[-1] if lengths_hold(self.times, self.lengths) else None
 
     def notes(self) -> list[str]:
         """A line for each thing dropped, guessed or converted, except for times: a kind, a colon, and numbers."""
@@ -159,10 +146,13 @@ class Scan:
             lines.append(f"it is damaged: parts left out {self.num_errors}, first error: {self.first_error}")
         if self._num_corrupt:
             lines.append(f"it is damaged: {self._num_corrupt} of {len(self.times)} frames incomplete, used anyway")
-        length = self._end_s - min(self._begin_s, 0.0)
-        if self._header_s and self._header_s - length > _CUT_S:
-            lines.append(f"it ends early: after {length:.1f} s, but its header says {self._header_s:.1f} s")
         return lines
+
+    def losses(self) -> list[str]:
+        """A line for each thing that was lost before the file came here."""
+        # Where frames are counted, the count has a line, and a gap may be a frame that stays on.
+        found = [] if self._losses.counts_frames else gaps(self.times, self.lengths)
+        return [*self._losses.notes(len(self.times), self.num_errors, self.num_interlaced > 0), *found]
 
     def _try(self, frame: VideoFrame, stream: VideoStream) -> None:
         try:

@@ -4,7 +4,7 @@ Streams that mp4 players support are copied; others are converted to AAC. Time 0
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -13,6 +13,7 @@ from typing import Any, cast
 
 import av
 from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
 from av.container import InputContainer, OutputContainer
 from av.filter import Graph
@@ -24,7 +25,7 @@ from longtake.models.video.reader import VideoReader
 
 AS_THEY_ARE = frozenset(("aac", "mp3", "ac3", "eac3", "opus", "flac", "alac"))
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
-AAC_LAYOUTS = ("mono", "stereo", "5.1")
+AAC_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1"}  # by the number of channels
 AAC_FRAME = 1024  # samples
 BEFORE_S = 0.1  # sound before the first frame that is kept but not heard: decoders need some to start
 
@@ -40,6 +41,7 @@ class Sound:
         with reader.opened() as (container, video):
             names = [_name(stream) for stream in _known(container)]
             begins = [_begin_s(stream) for stream in _known(container)]
+            mixed = [f"{_name(stream)} of {stream.layout.nb_channels} channels" for stream in _mixed(container)]
             self.notes = _others(container, video)
         if names and not self._goes_along:
             why = "the times of its frames are unknown" if same else f"the output is not at its {_text(reader.fps)} fps"
@@ -50,6 +52,8 @@ class Sound:
         changed = [name for name in names if name not in AS_THEY_ARE]
         if changed and self._goes_along:
             self.notes.append(f"its sound is converted to AAC: {', '.join(changed)} is not for mp4")
+        if mixed and self._goes_along:
+            self.notes.append(f"its sound is mixed down to stereo: {', '.join(mixed)}")
 
     @contextmanager
     def tracks(self, length_s: float) -> "Iterator[list[Track]]":
@@ -87,7 +91,7 @@ class Track:
             out.metadata.update(_language(self.stream))
             return _moved(self.packets, out)
         rate = self.stream.rate if self.stream.rate in AAC_RATES else AAC_RATES[-1]
-        layout = self.stream.layout.name if self.stream.layout.name in AAC_LAYOUTS else "stereo"
+        layout = AAC_LAYOUTS.get(self.stream.layout.nb_channels, "stereo")
         out = container.add_stream("aac", rate=rate, layout=layout)
         out.metadata.update(_language(self.stream))
         return _as_aac(self, out)
@@ -101,9 +105,14 @@ def _moved(packets: "list[Packet[AudioStream]]", out: AudioStream) -> "Iterator[
 
 def _as_aac(track: Track, out: Any) -> "Iterator[Packet[Any]]":
     """Encodes a track. Gaps become silence, so that sound and picture stay in sync."""
-    graph = Graph()
+    frames = _decoded(track)
+    first = next(frames, None)
+    if first is None:
+        return
+    graph, base = Graph(), track.stream.time_base or Fraction(1, first.sample_rate)
+    kind = first.format.name, first.layout.name, first.sample_rate
     filters = [
-        graph.add_abuffer(template=track.stream, time_base=track.stream.time_base),
+        graph.add_abuffer(format=kind[0], layout=kind[1], sample_rate=kind[2], time_base=base),
         graph.add("aresample", f"{out.rate}:async=1:first_pts=0"),
         graph.add("atrim", f"end={track.length_s:.6f}"),
         graph.add("aformat", f"sample_fmts=fltp:sample_rates={out.rate}:channel_layouts={out.layout.name}"),
@@ -111,7 +120,7 @@ def _as_aac(track: Track, out: Any) -> "Iterator[Packet[Any]]":
     ]
     graph.link_nodes(*filters).configure()
     graph.set_audio_frame_size(AAC_FRAME)
-    for frame in chain(_decoded(track), [None]):
+    for frame in chain(_alike(chain([first], frames), kind, base), [None]):
         graph.push(frame)
         while True:
             try:
@@ -120,6 +129,22 @@ def _as_aac(track: Track, out: Any) -> "Iterator[Packet[Any]]":
                 break
             yield from out.encode(ready)
     yield from out.encode(None)
+
+
+def _alike(frames: Iterable[AudioFrame], kind: tuple[str, str, int], base: Fraction) -> Iterator[AudioFrame]:
+    """Frames of one format, layout and rate: broadcasts change theirs, and a filter takes no others than its first."""
+    own, resampler = kind, None
+    for frame in frames:
+        if own != (frame.format.name, frame.layout.name, frame.sample_rate):
+            own = frame.format.name, frame.layout.name, frame.sample_rate
+            resampler = None if own == kind else AudioResampler(*kind)
+        if resampler is None:
+            yield frame
+            continue
+        for piece in resampler.resample(frame):
+            if piece.time is not None:
+                piece.pts, piece.time_base = round(piece.time / base), base
+            yield piece
 
 
 def _decoded(track: Track) -> Iterator[AudioFrame]:
@@ -133,6 +158,12 @@ def _decoded(track: Track) -> Iterator[AudioFrame]:
 
 def _known(container: InputContainer) -> list[AudioStream]:
     return [stream for stream in container.streams.audio if stream.codec_context is not None]
+
+
+def _mixed(container: InputContainer) -> list[AudioStream]:
+    """Streams of which some channels are not kept apart."""
+    known = [stream for stream in _known(container) if _name(stream) not in AS_THEY_ARE]
+    return [stream for stream in known if stream.layout.nb_channels not in AAC_LAYOUTS]
 
 
 def _read(container: InputContainer, start_s: float, length_s: float) -> list[Track]:
@@ -151,7 +182,7 @@ def _read(container: InputContainer, start_s: float, length_s: float) -> list[Tr
                 track = tracks[packet.stream_index]
                 track.packets.append(cast(Any, packet))
                 track.length_s = min(length_s, max(track.length_s, end))
-    except av.FFmpegError:  # the container breaks off, as for its frames
+    except (av.FFmpegError, IndexError):  # the container breaks off, or streams begin in the middle, as for its frames
         pass
     return [track for track in tracks.values() if track.packets]
 

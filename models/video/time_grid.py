@@ -4,7 +4,8 @@
     grid       0    1    2    3    4    5    6    7    8
     output     a    a    b    c    c    c    c    d    d      counts = (2, 1, 4, 2)
 
-1. Times only go forward. A single time out of order is moved between its neighbours; where the clock restarts, or jumps
+1. Times only go forward. A single time out of order is moved between its neighbours; where two times are equal and one
+   is left out nearby, the frames between move by one step; where the clock restarts, or jumps
    by more than MAX_HOLD_S, the next frame follows after the usual step.
 2. If some rate puts every frame i within half a frame of i / rate, each frame is shown once at that rate: a rate of the
    header if it fits, else one of our own, within .3 of a frame (one lost frame shifts an average by half a frame).
@@ -28,6 +29,7 @@ MAX_SHIFT_S = 0.1  # of any frame: at a low rate, half a frame is long enough to
 MAX_BACK = 0.1  # of the steps between frames: more are no glitches
 MAX_LATE = 0.02  # share of the frames
 UNKNOWN_HOLD_S = 1.0  # at most, for a last frame of unknown length
+_NEAR = tuple(by * sign for by in range(1, 9) for sign in (-1, 1))  # steps from a shared time to its gap
 USUAL = tuple(
     sorted(
         [Fraction(rate) for rate in (1, 2, 4, 5, 6, 8, 10, 12, 12.5, 15, 16, 20, 24, 25, 30, 40, 48, 50, 60)]
@@ -72,19 +74,21 @@ def time_grid(times: Sequence[float | None], last_s: float | None, header: Seque
             if rates and rate != rates[0]:
                 notes.append(f"its header is wrong: {_text(rates[0])} fps, but {_text(rate)} fps by its timestamps")
             return TimeGrid(rate, (1,) * len(starts), tuple(notes), keeps_clock)
-    rate, counts, changes = _variable(starts, last, rates)
-    return TimeGrid(rate, counts, (*notes, changes), keeps_clock)
+    rate, counts = _variable(starts, last, rates)
+    notes.append(f"its frame rate varies: at {_text(rate)} fps, {_last(last, last_s, counts)}{_changes(counts)}")
+    return TimeGrid(rate, counts, tuple(notes), keeps_clock)
 
 
 def _single(last_s: float | None, rates: Sequence[Fraction]) -> TimeGrid:
     """One frame for as long as the file says, whatever rate a header may give."""
     if last_s and not any(abs(rate * last_s - 1) < 0.1 for rate in rates[:1]):
-        wrong = (
-            [f"its header is wrong: {_text(rates[0])} fps, but its only frame lasts {last_s:.3g} s"] if rates else []
-        )
-        return TimeGrid(_limited(1 / last_s), (1,), tuple(wrong))
-    notes = () if rates else (f"it has no frame rate: {_text(FALLBACK_FPS)} fps assumed",)
-    return TimeGrid(rates[0] if rates else FALLBACK_FPS, (1,), notes)
+        lasts = f"its only frame lasts {last_s:.3g} s"
+        notes = [f"its header is wrong: {_text(rates[0])} fps, but {lasts}"] if rates else []
+        notes += [f"{lasts}: {MAX_HOLD_S:.5g} s shown"] if last_s > MAX_HOLD_S else []
+        rate = _limited(1 / last_s)
+        return TimeGrid(rate, (max(1, round(min(last_s, MAX_HOLD_S) * rate)),), tuple(notes))
+    assumed = () if rates else (f"it has no frame rate: {_text(FALLBACK_FPS)} fps assumed",)
+    return TimeGrid(rates[0] if rates else FALLBACK_FPS, (1,), assumed)
 
 
 def _forward(
@@ -111,6 +115,9 @@ def _forward(
         at = np.arange(len(known))
         outside = np.minimum(at - found[0], 0) + np.maximum(at - found[-1], 0)
         known = np.interp(at, found, known[found]) + outside * usual
+    moved = _evened(known, usual)
+    if moved:
+        notes.append(f"some frames share a timestamp: {moved} of {len(known)} moved by a frame, to a gap nearby")
     glitches = [i for i in range(1, len(known) - 1) if known[i] < known[i - 1] < known[i + 1]]
     for i in glitches:
         known[i] = (known[i - 1] + known[i + 1]) / 2
@@ -124,6 +131,23 @@ def _forward(
     return starts, notes, not jumps.any()
 
 
+def _evened(known: Float64[np.ndarray, " n"], usual: float) -> int:
+    """Moves frames by one step from a shared time towards a gap of one frame nearby; returns how many.
+
+    In a program stream some frames get the time of the one after, which then has the same.
+    """
+    steps = np.diff(known)
+    gap = np.abs(steps - 2 * usual) < 0.2 * usual
+    moved = 0
+    for at in np.flatnonzero(steps == 0).tolist():
+        near = next((at + by for by in _NEAR if 0 <= at + by < len(gap) and gap[at + by]), None)
+        if near is not None:
+            gap[near] = False
+            known[min(at, near) + 1 : max(at, near) + 1] += usual if at < near else -usual
+            moved += abs(near - at)
+    return moved
+
+
 def _fits(starts: Float64[np.ndarray, " n"], last: float, rate: Fraction, frames: float) -> bool:
     """Whether every frame once, at this rate, is what the timestamps say, within `frames`: rule 2."""
     period = float(1 / rate)
@@ -134,8 +158,8 @@ def _fits(starts: Float64[np.ndarray, " n"], last: float, rate: Fraction, frames
 
 def _variable(
     starts: Float64[np.ndarray, " n"], last: float, rates: Sequence[Fraction]
-) -> tuple[Fraction, tuple[int, ...], str]:
-    """The rate of rule 3, for how long each frame shows, and what that changes."""
+) -> tuple[Fraction, tuple[int, ...]]:
+    """The rate of rule 3, and for how long each frame shows."""
     steps = np.append(np.diff(starts), last)
     found = [_usual(1 / float(step))[0] for step in np.quantile(steps[steps > 0], (0.05, 0.1, 0.25, 0.5))]
     new = [rate for rate in found if all(abs(rate / known - 1) > 0.01 for known in rates)]
@@ -155,9 +179,19 @@ def _variable(
     counts = [0] * len(starts)
     for i, end in zip(shown, ends, strict=True):
         counts[i] = end - places[i]
-    repeats, drops = sum(counts) - len(shown), len(starts) - len(shown)
-    changes = f"at {_text(rate)} fps, repeated frames {repeats}, dropped {drops} of {len(starts)}"
-    return rate, tuple(counts), f"its frame rate varies: {changes}"
+    return rate, tuple(counts)
+
+
+def _changes(counts: Sequence[int]) -> str:
+    drops = counts.count(0)
+    return f"repeated frames {sum(counts) - len(counts) + drops}, dropped {drops} of {len(counts)}"
+
+
+def _last(last: float, last_s: float | None, counts: Sequence[int]) -> str:
+    """What was decided about the last frame, if that shows."""
+    if last == last_s or (counts[-1] < 2 and last < UNKNOWN_HOLD_S):
+        return ""
+    return f"the last frame for {last:.3g} s ({f'not {last_s:.5g} s' if last_s else 'a guess'}), "
 
 
 def _places(starts: Float64[np.ndarray, " n"], rate: Fraction) -> list[int]:

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from functools import partial
 
 from longtake.actors.pool import Pool
+from longtake.models.domain.scheduler import StageName
 from longtake.pipelines.bulk.checked_rows import RowChecker
 from longtake.pipelines.bulk.checks import PreparedJob, check_same
 from longtake.pipelines.bulk.folder import DATA_FILES, finish, forget, unpacked
@@ -32,6 +33,7 @@ from longtake.pipelines.datasets.manifest import Manifest, VideoRow
 from longtake.pipelines.files.folder_lock import FolderLock, exclusive
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
+from longtake.pipelines.runners.ray_runner import TaskDone
 from longtake.pipelines.terminal.exit_codes import Refused
 from longtake.pipelines.terminal.progress import counts, doing
 from longtake.pipelines.terminal.signals import Received, Stopped, noted_signals
@@ -55,7 +57,7 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
         survey = Survey(conf, checker, manifest)
         store.sweep()
         found = _look(prepared, survey)
-        tally, shards = tally_of(found), unpacked(manifest, conf, found)
+        tally, shards = tally_of(found, survey.num_frames), unpacked(manifest, conf, found)
         if tally.finished == tally.total:
             logger.info("nothing to make: each of the %d rows is finished", tally.total)
             forget(manifest, found)
@@ -123,7 +125,10 @@ class _Observer:
         self._rows: list[dict[str, object]] = []  # not in the tracked table yet
 
     def __call__(self, tally: Tally, event: object) -> None:
-        self._progress.show()
+        if isinstance(event, TaskDone) and event.task.stage is StageName.REFINE:
+            self._progress.show(event.seconds)
+        else:
+            self._progress.show()
         self._tracker.metrics({name: value for name, value in asdict(tally).items() if value is not None})
         if isinstance(event, VideoRow):
             self._rows.append(asdict(event))

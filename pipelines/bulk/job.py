@@ -59,6 +59,7 @@ class BulkJob(VideoDriver[BulkVideo]):
         self._conf, self._rows, self._chunk_files, self._observe = conf, rows, chunk_files, observe
         self._stop_s: float | None = None  # deadline after a stop request, by the monotonic clock
         self.tally = tally
+        self._frames_to_begin = tally.frames_left
         self._records = Records(conf, self._jobs, tally, shards, observe)
 
     def run(self, stopping: Callable[[], bool]) -> None:
@@ -98,6 +99,7 @@ class BulkJob(VideoDriver[BulkVideo]):
 
     def _fill(self) -> None:
         while self._has_room and (row := self._rows.next()) is not None:
+            self._frames_to_begin -= row.num_frames or 0
             if isinstance(row, BulkVideo):
                 self._begin(row)
             else:
@@ -116,8 +118,13 @@ class BulkJob(VideoDriver[BulkVideo]):
     def _turn(self) -> None:
         self.take_in(0.2)
         self.tally.in_flight = len(self._videos)
+        self.tally.frames_left = self._frames_left
         self.tally.waiting_frames = self._waiting_frames
         self.tally.waiting_segments = self._waiting_segments
+
+    @property
+    def _frames_left(self) -> float:
+        return self._frames_to_begin + sum(video.frames_left for video in self._videos.values())
 
     def _chunk_file(self, video: BulkVideo, index: int) -> str | None:
         path = video.chunk_path(index)
@@ -147,8 +154,10 @@ class BulkJob(VideoDriver[BulkVideo]):
             path = video.chunk_path(task.index)
             if self._conf.checkpoint_chunks and path not in self._chunk_files:
                 self._jobs.put(WriterJob("save_chunk", (path, event.carry, event.output), video.id))
-        elif task.steps is not None and task.steps.start == 0:
-            self.tally.windows += 1
+        elif task.steps is not None:
+            self.tally.windows += task.steps.start == 0
+            video.cells += len(task.steps)
+            self.tally.frames_left = self._frames_left
         self._observe(self.tally, event)
 
     def _segment_final(self, video: BulkVideo, event: SegmentFinal) -> None:

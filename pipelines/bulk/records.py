@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import ray
+from numpy.typing import NDArray
 from ray.exceptions import RayError
 
 from longtake.pipelines.bulk.resume import Resumption
@@ -38,6 +39,9 @@ class Tally:
     chunks: int = 0
     windows: int = 0
     frames: int = 0  # of finished videos
+    frames_left: float = (
+        0.0  # of the videos of this run; those in progress count by the share of their cells that is left
+    )
     in_flight: int = 0
     waiting_frames: int = 0
     waiting_segments: int = 0
@@ -47,11 +51,12 @@ class Tally:
         return self.skipped + self.failed_before + self.done + self.failed
 
 
-def tally_of(found: Resumption) -> Tally:
-    """The counts before any row is made."""
+def tally_of(found: Resumption, num_frames: NDArray[np.int64]) -> Tally:
+    """The counts before any row is made; `num_frames` is the length of each, 0 of an invalid one."""
     is_kept, is_failed = int(np.count_nonzero(found.is_kept)), int(np.count_nonzero(found.is_failed))
     outdated = int(np.count_nonzero((found.changed | found.gone) & ~found.forgotten))
-    return Tally(len(found.is_kept), is_kept - is_failed, is_failed, outdated)
+    left = float(num_frames[~found.is_kept].sum())
+    return Tally(len(found.is_kept), is_kept - is_failed, is_failed, outdated, frames_left=left)
 
 
 @dataclass(frozen=True, slots=True)

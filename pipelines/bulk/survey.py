@@ -4,13 +4,14 @@ from array import array
 from itertools import islice
 
 import numpy as np
+from numpy.typing import NDArray
 
 from longtake.pipelines.bulk.checked_rows import CheckedRow, RowChecker
 from longtake.pipelines.bulk.resume import Flags, Resumption, resume
 from longtake.pipelines.bulk.settings import BulkConf, Changed
 from longtake.pipelines.datasets.finished import Digests, Finished
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
-from longtake.pipelines.datasets.prompt_rows import MORE, NUM_UNUSED
+from longtake.pipelines.datasets.tables import MORE, NUM_NAMES
 
 NAMED = 10  # ids in a message
 REASONS = 3
@@ -42,7 +43,7 @@ class InvalidRows:
 
 
 class Survey:
-    """Digests of the ids and requests of all rows, 16 bytes each.
+    """Digests of the ids and requests of all rows, and their lengths: 24 bytes each.
 
     Nothing finished is lost by a typing error. So with changed=remake no video is deleted while a row is invalid that
     may be its own: one with its id, or one without an id that can be read. Rows that failed before do not count.
@@ -51,6 +52,7 @@ class Survey:
     def __init__(self, conf: BulkConf, checker: RowChecker, manifest: Manifest) -> None:
         self._conf, self._checker, self._manifest = conf, checker, manifest
         self.ids, self.requests = array("Q"), array("Q")  # of each row so far
+        self._num_frames = array("q")
         self.invalid = InvalidRows()
         self._doubtful = InvalidRows()  # those that may belong to finished videos
         self._unused: dict[str, None] = {}  # names of the first columns that are not used
@@ -59,6 +61,11 @@ class Survey:
     @property
     def num_rows(self) -> int:
         return len(self.ids)
+
+    @property
+    def num_frames(self) -> NDArray[np.int64]:
+        """The length of each row's video, 0 of an invalid row."""
+        return np.array(self._num_frames, np.int64)
 
     @property
     def changed_meanwhile(self) -> str:
@@ -74,8 +81,9 @@ class Survey:
         for row in self._checker.read():
             self.ids.append(row.id)
             self.requests.append(row.request)
+            self._num_frames.append(row.record.num_frames or 0)
             for name in row.unused:
-                self._unused.setdefault(name if len(self._unused) < NUM_UNUSED or name in self._unused else MORE)
+                self._unused.setdefault(name if len(self._unused) < NUM_NAMES or name in self._unused else MORE)
             self._check(row, finished)
         if not self._can_begin:
             raise ValueError(

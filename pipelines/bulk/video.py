@@ -1,6 +1,6 @@
 """A video of a bulk job, from its row of prompts to its row of the manifest."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 from json import dumps
@@ -44,6 +44,7 @@ class BulkVideo:
     requested: set[Slot] = field(default_factory=set)  # fragments that are encoded or waiting to be
     fragments: dict[Slot, Any] = field(default_factory=dict)  # references to the bytes of those that are encoded
     thumbnail: Any = None
+    cells: int = 0  # done since it began, or began again
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*StageName, "encode"), 0.0))
     retries: int = 0  # with the seeds that were rejected
     measured: Any = None  # reference to the state of the measurement after the latest chunk
@@ -58,6 +59,16 @@ class BulkVideo:
     def is_generated(self) -> bool:
         """Whether both models have finished with it."""
         return len(self.requested) == self.num_fragments
+
+    @property
+    def num_frames(self) -> int:
+        return self.spec.num_frames
+
+    @property
+    def frames_left(self) -> float:
+        """Its length, less the share of its cells that is done."""
+        num_cells = len(self.plan.windows) * (self.conf.refiner.num_inference_steps + 1)
+        return self.num_frames * (1 - min(1.0, self.cells / num_cells))
 
     @property
     def is_encoded(self) -> bool:
@@ -117,7 +128,7 @@ class BulkVideo:
         """Resets it after a loss. `keep`: the fragments that are encoded are not affected."""
         if not keep:
             self.fragments.clear()
-        self.requested = set(self.fragments)
+        self.requested, self.cells = set(self.fragments), 0
 
     def commit(self, retries: int, flagged: str | None) -> WriterJob:
         """The job that writes its files and its record. `retries` are those with the current seed."""
@@ -182,7 +193,7 @@ def requested_row(
         settings=settings,
         unused_columns=_unused(row),
     )
-    return replace(requested, request_sha256=request_hash(requested))
+    return replace(requested, request_sha256=request_hash(asdict(requested)))
 
 
 def invalid_row(video_id: str, row: PromptRow, why: str) -> VideoRow:

@@ -10,6 +10,8 @@
 3. Part n is created once, by a writer that has read all parts before it. Of two concurrent writers one fails, reads
    again and retries. So an id never occurs twice in the parts.
 4. Readers read the records before the parts: rows move from records to parts, never back.
+5. People edit tables. A part may be written again by another tool, with other types and more columns; a row counts as
+   made from what it says now. What cannot be a manifest raises ValueError naming the file.
 """
 
 import json
@@ -18,6 +20,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from hashlib import sha256
+from pathlib import PurePosixPath
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
@@ -33,7 +36,9 @@ from longtake.pipelines.files.store import Store
 FOLDER = "manifest"
 RECORDS = "manifest/_records"  # pyarrow, and so pandas, passes over folders whose name begins with "_"
 PART = re.compile(r"manifest/part-(\d+)\.parquet")
-WHAT = ["id", "request_sha256", "ordinal", "status"]  # the columns of `Finished`
+ASKED = ["prompt", "cues", "negative_prompt", "num_frames", "seed", "asked_seed", "settings"]
+WHAT = ["id", "request_sha256", "ordinal", "status", "path", *ASKED]  # the columns that `Finished` follows from
+ADVICE = "put the file back as it was, or use another out"
 PART_ROWS = 10_000  # at most, so that memory is bounded
 
 
@@ -106,6 +111,11 @@ class Manifest:
     def __reduce__(self) -> tuple[type["Manifest"], tuple[Store]]:
         return Manifest, (self.store,)
 
+    @property
+    def has_rows(self) -> bool:
+        """Whether any row was recorded here."""
+        return bool(self._record_paths() or self._part_paths())
+
     def record(self, row: VideoRow) -> bool:
         """Commits a video (rule 1). False, and nothing is written, if there is a record of its id."""
         row.check()
@@ -113,18 +123,29 @@ class Manifest:
 
     def compact(self, min_rows: int = 1) -> int:
         """Moves records to parts (rules 2 and 3) if there are at least `min_rows`. Returns the number of moved rows."""
-        waiting = self.store.list(RECORDS)
+        waiting = self._record_paths()
         if len(waiting) < min_rows:
             return 0
         return sum(self._compact(waiting[i : i + PART_ROWS]) for i in range(0, len(waiting), PART_ROWS))
 
     def finished(self) -> Finished:
-        """The requests that the finished rows were made from, and their places."""
+        """The requests that the finished rows were made from, and their places.
+
+        Raises ValueError also for parts that readers of the folder would find rows in twice.
+        """
         waiting = list(self._records())
+        for path in self.store.list(FOLDER):
+            if path.endswith(".parquet") and not path.startswith(RECORDS) and not PART.fullmatch(path):
+                raise ValueError(f"{self.store}/{path} is not a part that a job wrote: move it away, or rename it back")
         batches = []
         for path in self._part_paths():
-            for batch in self._open(path).iter_batches(1000, columns=WHAT):
-                batches.append(_finished(batch.to_pylist()))
+            for batch in self._read(path, WHAT).to_batches(1000):
+                batches.append(_finished(self._checked(path, batch)))
+        finished, num_rows = Finished(batches), sum(len(ids) for ids, *_ in batches)
+        if len(finished) < num_rows:
+            twice = num_rows - len(finished)
+            rows = "1 row is" if twice == 1 else f"{twice} rows are"
+            raise ValueError(f"{self.store}/{FOLDER}: {rows} in its parts more than once; {ADVICE}")
         return Finished([*batches, _finished(map(asdict, waiting))])
 
     def forget(self, ids: Digests) -> None:
@@ -149,8 +170,8 @@ class Manifest:
         """All rows, each id once: part after part, then the records in the order of the job."""
         waiting = {row.id: row for row in self._records()}
         for path in self._part_paths():
-            for batch in self._open(path).iter_batches(1000):
-                for row in _rows(batch):
+            for batch in self._read(path).to_batches(1000):
+                for row in self._rows(path, batch):
                     waiting.pop(row.id, None)
                     yield row
         yield from sorted(waiting.values(), key=lambda row: row.ordinal)
@@ -162,17 +183,17 @@ class Manifest:
         for path in self._part_paths():
             first, last = self._bounds.get(path, (ordinals.start, ordinals.start))
             if first < ordinals.stop and last >= ordinals.start:
-                table = self._open(path).read()
+                table = self._read(path)
                 bounds = pc.min_max(table["ordinal"]).as_py()
                 self._bounds[path] = (bounds["min"] or 0, bounds["max"] or 0)
-                for row in _rows(table.filter(inside)):
+                for row in self._rows(path, table.filter(inside)):
                     waiting.pop(row.id, None)
                     yield row
         yield from waiting.values()
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All rows in parts, or these columns of them: about 1 KB of memory for a whole row."""
-        parts = (self._open(path).read(columns) for path in self._part_paths())
+        parts = (self._read(path, columns) for path in self._part_paths())
         empty = SCHEMA.empty_table() if columns is None else SCHEMA.empty_table().select(columns)
         return pa.concat_tables([empty, *parts], promote_options="default")
 
@@ -180,7 +201,7 @@ class Manifest:
         """The row of an id. Raises ValueError, with the id and the manifest, if there is none."""
         record = next(self._records([_record_path(id)]), None)
         for path in self._part_paths():
-            for row in _rows(self._open(path).read().filter(pc.field("id") == id)):
+            for row in self._rows(path, self._read(path).filter(pc.field("id") == id)):
                 return row
         if record is None:
             raise ValueError(f"id={id!r} is not in the manifest {self.store}/{FOLDER}")
@@ -203,17 +224,55 @@ class Manifest:
 
     def _records(self, paths: Sequence[str] | None = None) -> Iterator[VideoRow]:
         """The records at `paths`, or all. A record that was deleted after the listing is in a part."""
-        for data in self.store.get_each(self.store.list(RECORDS) if paths is None else paths):
+        paths = self._record_paths() if paths is None else paths
+        for path, data in zip(paths, self.store.get_each(paths), strict=True):
             if data is not None:
-                row = json.loads(data)
-                row["finished_at"] = datetime.fromisoformat(row["finished_at"])
-                yield VideoRow(**row)
+                try:
+                    row = dict(json.loads(data))
+                    _check(row)
+                    yield VideoRow(**{**row, "finished_at": datetime.fromisoformat(row["finished_at"])})
+                except (ValueError, TypeError, KeyError) as error:
+                    rule = "put it back as it was, or delete it to have its video made again"
+                    what = f"{self.store}/{path} is not a record that a job wrote"
+                    raise ValueError(f"{what} ({error}): {rule}") from None
 
     def _digests(self, part: str) -> Digests:
-        return digests_of(self._open(part).read(["id"])["id"].to_pylist())
+        return digests_of(self._read(part, ["id"])["id"].to_pylist())
 
     def _part_paths(self) -> list[str]:
         return [path for path in self.store.list(FOLDER) if PART.fullmatch(path)]
+
+    def _record_paths(self) -> list[str]:
+        """Without the files that file managers leave in folders."""
+        return [path for path in self.store.list(RECORDS) if path.endswith(".json") and "/." not in path]
+
+    def _read(self, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """A part, or some columns of it, with the types of SCHEMA: rule 5."""
+        schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
+        try:
+            table = self._open(path).read()
+            there = set(table.column_names)
+            arrays = [
+                table[field.name].cast(field.type) if field.name in there else pa.nulls(len(table), field.type)
+                for field in schema
+            ]
+            for field, array in zip(schema, arrays, strict=True):
+                if not field.nullable and array.null_count:
+                    raise ValueError(f"a row has no {field.name}")
+            return pa.Table.from_arrays(arrays, schema=schema)
+        except (pa.ArrowException, ValueError, OSError) as error:
+            raise ValueError(f"{self.store}/{path} cannot be read ({error}): {ADVICE}") from None
+
+    def _rows(self, path: str, table: pa.Table | pa.RecordBatch) -> Iterator[VideoRow]:
+        return (VideoRow(**row) for row in self._checked(path, table))
+
+    def _checked(self, path: str, table: pa.Table | pa.RecordBatch) -> Iterator[dict[str, Any]]:
+        for row in table.to_pylist():
+            try:
+                _check(row)
+            except ValueError as error:
+                raise ValueError(f"{self.store}/{path}: id={row['id']!r}: {error}; {ADVICE}") from None
+            yield row
 
     def _open(self, path: str) -> pq.ParquetFile:
         # The whole file in one request: 10,000 rows are 1 to 5 MB, most of it prompts.
@@ -225,10 +284,13 @@ def cues_text(cues: Sequence[Cue]) -> str | None:
     return json.dumps([asdict(cue) for cue in cues], ensure_ascii=False) if cues else None
 
 
-def request_hash(row: VideoRow) -> str:
-    """sha256 of all that a row of prompts asked for: texts, length, seed and the settings of the frames."""
-    seed = row.seed if row.asked_seed is None else row.asked_seed
-    asked = [row.prompt, row.cues, row.negative_prompt, row.num_frames, seed, row.settings]
+def request_hash(row: Mapping[str, Any]) -> str:
+    """sha256 of all that a row of prompts asked for: texts, length, seed and the settings of the frames.
+
+    `row` has the fields ASKED of a VideoRow.
+    """
+    seed = row["seed"] if row["asked_seed"] is None else row["asked_seed"]
+    asked = [row["prompt"], row["cues"], row["negative_prompt"], row["num_frames"], seed, row["settings"]]
     return sha256(json.dumps(asked).encode()).hexdigest()
 
 
@@ -264,11 +326,21 @@ def _finished(rows: Iterable[Mapping[str, Any]]) -> Columns:
     found = list(rows)
     return (
         digests_of(row["id"] for row in found),
-        digests_of(row["request_sha256"] or "" for row in found),
+        digests_of(request_hash(row) if row["status"] == "done" else row["request_sha256"] or "" for row in found),
         np.fromiter((row["ordinal"] for row in found), np.int64),
         np.fromiter((row["status"] == "failed" for row in found), bool),
     )
 
 
-def _rows(table: pa.Table | pa.RecordBatch) -> Iterator[VideoRow]:
-    return (VideoRow(**row) for row in table.to_pylist())
+def _check(row: Mapping[str, Any]) -> None:
+    """Raises ValueError for what no job wrote; `row` has some columns."""
+    if not isinstance(row["id"], str) or type(row["ordinal"]) is not int:
+        raise ValueError(f"id={row['id']!r} must be a text, and ordinal={row['ordinal']!r} a whole number")
+    if row["status"] not in ("done", "failed"):
+        raise ValueError(f"status={row['status']!r} must be done or failed")
+    if row["status"] == "done" and row["path"] is None:
+        raise ValueError("path is missing, but status=done")
+    for name in ("path", "preview", "thumbnail"):
+        path = PurePosixPath(row.get(name) or "")
+        if path.is_absolute() or ".." in path.parts:  # changed=remake would delete what it names
+            raise ValueError(f"{name}={str(path)!r} leads out of the folder")

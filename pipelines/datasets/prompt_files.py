@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 from fsspec import AbstractFileSystem
 
 from longtake.pipelines.datasets.places import place_of
-from longtake.pipelines.datasets.tables import KINDS, Keep, Read, read_table
+from longtake.pipelines.datasets.tables import KINDS, Keep, Read, listed, read_table
 from longtake.pipelines.files.store import NUM_REQUESTS
 
 COLUMNS = ("prompt",)  # that a file must have
@@ -118,7 +118,7 @@ def _check_columns(file: PromptFile) -> None:
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise ValueError(f"{file.name} cannot be read: {error}") from None
     if "prompt" not in names:
-        raise ValueError(f"{file.name} has no column prompt; its columns are: {', '.join(names) or 'none'}")
+        raise ValueError(f"{file.name} has no column prompt; its columns are: {listed(names)}")
 
 
 @contextmanager

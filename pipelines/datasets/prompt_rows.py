@@ -24,12 +24,9 @@ from longtake.models.domain.checks import exact
 from longtake.models.domain.prompt import Cue, PromptSpec, Settings, read_prompt, read_prompt_text
 from longtake.pipelines.config.conf import settings_from_columns
 from longtake.pipelines.datasets.prompt_files import PromptFile, find_files, read_file
-from longtake.pipelines.datasets.tables import is_blank, whole
+from longtake.pipelines.datasets.tables import is_blank, shown_names, whole
 
 COLUMNS = ("prompt", "id", "negative_prompt", "num_frames", "seed")
-
-# Of the columns that are not used at most so many are named, whatever a file holds.
-NUM_UNUSED, NAME_CHARS, MORE = 30, 60, "..."
 
 # Other names for the columns, and names too short to be guessed by similarity ("speed" is like "seed").
 MEANT = {
@@ -126,22 +123,13 @@ def _rows_of(prompts: str, files: list[PromptFile]) -> Iterator[PromptRow]:
             for (number, fields, reason), others in read_file(file, _is_kept):
                 names = fields or {}
                 twice = [name for name in names if _suggest(name) in names]  # Seed beside seed
-                yield PromptRow(f"{file.name}:{number}", fields, reason, _shown([*others, *twice]))
+                yield PromptRow(f"{file.name}:{number}", fields, reason, shown_names([*others, *twice]))
         except ValueError as error:
             raise ValueError(f"prompts={prompts}: {error}") from error
 
 
 def _is_kept(name: str) -> bool:
     return name in COLUMNS or "." in name or _suggest(name) is not None
-
-
-def _shown(names: list[str]) -> tuple[str, ...]:
-    """Names as a line and a table can hold them."""
-    shown = [
-        name if name.strip() and name.isprintable() and len(name) <= NAME_CHARS else ascii(name[:NAME_CHARS])
-        for name in names[:NUM_UNUSED]
-    ]
-    return (*shown, *([MORE] if len(names) > NUM_UNUSED else []))
 
 
 @lru_cache(4096)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import chain
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -27,6 +28,9 @@ KINDS = (*TABLES, ".txt")
 # Where a comma is the decimal point, spreadsheets write .csv with semicolons; copied tables have tabs.
 DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}
 NUM_CHARS = 2**20  # at most, in a cell of a .csv: an unclosed quote must not fill the memory
+
+# Of the columns of a file at most so many are named, whatever it holds.
+NUM_NAMES, NAME_CHARS, MORE = 30, 60, "..."
 
 # How tables in text formats spell a missing number.
 ABSENT = frozenset(("nan", "nat", "none", "null", "na", "n/a", "<na>"))
@@ -81,21 +85,33 @@ def whole(fields: Mapping[str, Any], name: str) -> int | None:
 
 def _csv(file: BinaryIO, wanted: Sequence[str], delimiters: str) -> Table:
     csv.field_size_limit(NUM_CHARS)  # for the whole process, so set before each file
-    lines, head, num_lines = text_lines(file, keep_ends=True), "", 0
-    for line in lines:
-        num_lines += 1
-        head = head + line if head.strip() else line
-        if (head.strip() and head.count('"') % 2 == 0) or len(head) > NUM_CHARS:
-            break
-    if not head.strip():
+    lines = text_lines(file, keep_ends=True)
+    # Spreadsheets begin a .csv with `sep=;` to tell each other what separates its cells.
+    is_above = re.compile(r'\s*|"?sep=.?"?\s*')
+    num_blank, first = next(((n, line) for n, line in enumerate(lines) if not is_above.fullmatch(line)), (0, ""))
+    if not first:
         raise ValueError("it is empty")
-    try:
-        headers = [[name.strip() for name in next(csv.reader([head], delimiter=one))] for one in delimiters]
-    except csv.Error as error:
-        raise ValueError(f"its header is not valid CSV: {error}") from None
-    found = next((i for i, header in enumerate(headers) if set(header) & set(wanted)), 0)
-    rows = csv.reader(lines, delimiter=delimiters[found], strict=True)
-    return Table(_unique(headers[found]), _csv_rows(rows, headers[found], num_lines))
+    head, headers, faults = [first], {}, []  # the header may have more lines than its first
+    for delimiter in delimiters:
+        try:
+            reader = csv.reader(_again(head, lines), delimiter=delimiter)
+            headers[delimiter] = [name.strip() for name in next(reader)], reader.line_num
+        except csv.Error as error:
+            faults.append(str(error))
+    if not headers:
+        raise ValueError(f"its header is not valid CSV: {faults[0]}")
+    found = next((one for one, (header, _) in headers.items() if set(header) & set(wanted)), next(iter(headers)))
+    names, num_lines = headers[found]
+    rows = csv.reader(chain(head[num_lines:], lines), delimiter=found, strict=True)
+    return Table(_unique(names), _csv_rows(rows, names, num_blank + num_lines))
+
+
+def _again(head: list[str], lines: Iterator[str]) -> Iterator[str]:
+    """The lines that were read so far, then others, which are added to them."""
+    yield from head
+    for line in lines:
+        head.append(line)
+        yield line
 
 
 def _csv_rows(rows: Any, names: Sequence[str], num_above: int) -> Iterator[Read]:
@@ -140,8 +156,10 @@ def _json(line: str) -> Any:
         advice = "a file that is one list or object cannot be read: write one object per line"
         whole_file = f" ({advice})" if line.strip() in "[{" else ""
         raise ValueError(f"{error.msg}, at character {error.pos + 1}{whole_file}") from None
-    except RecursionError as error:
-        raise ValueError(error) from None
+    except RecursionError:
+        raise ValueError("its lists and objects are nested too deeply") from None
+    except ValueError as error:
+        raise ValueError("a number in it has too many digits" if "digits" in str(error) else error) from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -181,8 +199,22 @@ def _parquet_rows(table: pq.ParquetFile, columns: Sequence[str]) -> Iterator[Rea
 
 def _unique(names: Sequence[str]) -> Sequence[str]:
     if twice := next((name for name in names if name and names.count(name) > 1), None):
-        raise ValueError(f"it has two columns named {twice}; its columns are: {', '.join(names)}")
+        raise ValueError(f"it has two columns named {shown_names([twice])[0]}; its columns are: {listed(names)}")
     return names
+
+
+def shown_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of columns as a line and a table can hold them, and at most NUM_NAMES."""
+    shown = [
+        name if name.strip() and name.isprintable() and len(name) <= NAME_CHARS else ascii(name[:NAME_CHARS])
+        for name in names[:NUM_NAMES]
+    ]
+    return (*shown, *([MORE] if len(names) > NUM_NAMES else []))
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names of columns in an error."""
+    return ", ".join(shown_names(names)) or "none"
 
 
 def _plain(value: Any) -> Any:

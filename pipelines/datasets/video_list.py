@@ -1,7 +1,8 @@
 """Lists of videos: from the folder of a bulk job, a videofolder, a table, a folder or a glob.
 
 a folder with manifest/                of `longtake bulk`: prompt, seed and the borders of chunks and windows are known
-a folder with metadata.*               a videofolder (Hugging Face): column file_name, and optionally prompt or text
+a folder with metadata.*               a videofolder (Hugging Face): column file_name, and optionally prompt or text;
+                                       the folders in it may have tables of their own
 a .parquet, .csv, .tsv, .jsonl file    column path or file_name, relative to the file's folder
 any other folder, file or glob         the videos in it (video_files.py says which files these are)
 """
@@ -23,14 +24,15 @@ from fsspec.implementations.local import LocalFileSystem
 from longtake.models.domain.checks import exact
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.pipelines.config.loader import from_plain
+from longtake.pipelines.datasets.file_versions import version_of
 from longtake.pipelines.datasets.manifest import FOLDER, Manifest, VideoRow
 from longtake.pipelines.datasets.places import Place, place_of, protocol_of
-from longtake.pipelines.datasets.tables import TABLES, is_blank, read_table, whole
+from longtake.pipelines.datasets.tables import TABLES, is_blank, listed, read_table, whole
 from longtake.pipelines.datasets.video_files import VIDEOS, find_videos
 from longtake.pipelines.files.store import NUM_REQUESTS, Store
 
 NAMES, CAPTIONS = ("path", "file_name"), ("prompt", "text", "caption")  # columns of a table, the first that has a value
-CHANGES = ("ETag", "etag", "mtime", "LastModified", "last_modified", "updated", "CRC", "created")  # of file systems
+METADATA = tuple(f"metadata{kind}" for kind in TABLES)  # of one folder the first is read
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +127,15 @@ def _list(place: Place) -> VideoList:
         rows = list(Manifest(store).rows())
         if rows:  # else a folder of videos that has this name
             return VideoList(_ours(store, row) for row in rows)
-    tables = [f"{path}/{folder}metadata{kind}" for folder in ("", "videos/") for kind in TABLES]
-    named = path if path.lower().endswith(TABLES) and fs.isfile(path) else None
-    table = named or next((name for name in tables if fs.isfile(name)), None)
-    if table is not None:
-        videos = _of_table(place.at(table))
-        return VideoList(videos, [] if named else _not_named(place, table, videos))
+    if path.lower().endswith(TABLES) and fs.isfile(path):
+        return VideoList(_with_versions(_of_table(place)))
+    videos = _of_tables(place) if fs.isdir(path) else VideoList()
+    if videos:
+        return videos
     found = find_videos(place)
-    names = found.files.items()
-    listed = (Listed(shown(name), found.base.below(name).url, version=_version(info)) for name, info in names)
-    return VideoList(listed, [found.passed_over] if found.passed_over else [])
+    with ThreadPoolExecutor(NUM_REQUESTS) as pool:
+        listed = pool.map(lambda name: _of_file(found.base.below(name), name, found.files[name]), found.files)
+        return VideoList(listed, [*videos.notes, *([found.passed_over] if found.passed_over else [])])
 
 
 def shown(text: str) -> str:
@@ -161,31 +162,67 @@ def _borders(row: VideoRow) -> tuple[int, ...]:
     return tuple(sorted(start for start in starts if 0 < start < (row.num_frames or 1)))
 
 
-def _not_named(folder: Place, table: str, videos: Iterable[Listed]) -> list[str]:
-    """A line on the videos of a videofolder that are not in its table."""
+def _of_file(place: Place, name: str, info: Mapping[str, Any]) -> Listed:
+    return Listed(shown(name), place.url, version=version_of(place, info))
+
+
+def _of_tables(root: Place) -> VideoList:
+    """The videos of all tables of a videofolder, in its folder and below; none if it has no such table.
+
+    A table below that names no file is about something else. Raises ValueError for such a table in the folder itself.
+    """
+    below = (f"/{file.removeprefix(root.path).lstrip('/')}" for file in root.fs.find(root.path))  # "" is a zip's root
+    names = [name for name in below if "/." not in name]
+    tables: dict[str, str] = {}  # of each folder
+    notes = []
+    for name in sorted((name for name in names if name.rpartition("/")[2] in METADATA), key=_rank):
+        folder, _, table = name.rpartition("/")
+        if tables.setdefault(folder, table) != table:
+            notes.append(f"{name[1:]} skipped: {tables[folder]} is in the same folder")
+    videos, paths = [], []
+    for folder, table in tables.items():
+        path = f"{folder}/{table}"[1:]
+        try:
+            videos += _of_table(root.at(f"{root.path}/{path}"), folder[1:])
+            paths.append(path)
+        except ValueError as error:
+            if not folder:
+                raise
+            notes.append(f"{path} skipped: {error}")
     named = {video.url for video in videos}
-    names = [name for name in folder.fs.find(folder.path) if PurePosixPath(name).suffix.lower() in VIDEOS]
-    others = [name for name in names if folder.at(name).url not in named and "/." not in name]
-    skipped = "1 video" if len(others) == 1 else f"{len(others)} videos"
-    return [f"{skipped} in the folder skipped: not listed in {table.rpartition('/')[2]}"] if others else []
+    others = [name for name in names if PurePosixPath(name).suffix.lower() in VIDEOS]
+    others = [name for name in others if root.at(f"{root.path}{name}").url not in named]
+    if videos and others:
+        skipped = "1 video" if len(others) == 1 else f"{len(others)} videos"
+        where = ", ".join(paths[:3]) + (f" and {len(paths) - 3} more tables" if len(paths) > 3 else "")
+        notes.append(f"{skipped} in the folder skipped: not listed in {where}")
+    return VideoList(_with_versions(videos), notes)
 
 
-def _of_table(table: Place) -> list[Listed]:
-    """A video for each row. Raises ValueError if no row names a file."""
+def _rank(name: str) -> tuple[str, int]:
+    folder, _, table = name.rpartition("/")
+    return folder, METADATA.index(table)
+
+
+def _of_table(table: Place, below: str = "") -> list[Listed]:
+    """A video for each row; `below` is the table's folder in the one that was named. Raises ValueError if no row names
+    a file."""
     folder, _, name = table.path.rpartition("/")
     with table.open() as file:
         read = list(read_table(file, PurePosixPath(name).suffix.lower(), NAMES).rows)
+    place = f"{below}/{name}" if below else name
     rows = [
-        _of_row(table.at(folder), f"{name}, row {number}", fields, reason)
+        _of_row(table.at(folder), below, f"{place}, row {number}", fields, reason)
         for number, (_, fields, reason) in enumerate(read, 1)
     ]
-    if rows and not any(video.url for video in rows):
+    if not rows:
+        raise ValueError(f"{place} has no rows")
+    if not any(video.url for video in rows):
         raise ValueError(f"no row can be used; {rows[0].path}: {rows[0].reason}")
-    with ThreadPoolExecutor(NUM_REQUESTS) as pool:
-        return list(pool.map(_with_version, rows))
+    return rows
 
 
-def _of_row(folder: Place, place: str, fields: Mapping[str, Any] | None, reason: str | None) -> Listed:
+def _of_row(folder: Place, below: str, place: str, fields: Mapping[str, Any] | None, reason: str | None) -> Listed:
     """The video of a row; with a reason, and named by its `place`, if the row cannot be used."""
     if fields is None:
         return Listed(place, "", reason=reason)
@@ -194,19 +231,25 @@ def _of_row(folder: Place, place: str, fields: Mapping[str, Any] | None, reason:
     if name is not None and not isinstance(name, str):
         return Listed(place, "", reason=f"path={name!r:.60} is not text")
     if name is None:
-        columns = ", ".join(map(str, row)) or "none"
+        columns = listed([str(key) for key in row])
         return Listed(place, "", reason=f"it has no path and no file_name; its columns are {columns}")
+    url = name if protocol_of(name) else folder.below(name).url
+    path = shown(name if not below or url == name else f"{below}/{name}")
     prompt = next((shown(str(row[key])) for key in CAPTIONS if key in row), None)
     known: dict[str, Any] = {"id": shown(str(exact(row["id"]))) if "id" in row else None, "prompt": prompt}
     column = next((key for key in CAPTIONS if key in row), "prompt")
     if not isinstance(row.get(column, ""), str | int | float):
-        return Listed(shown(name), "", id=known["id"], reason=f"{column}={row[column]!r:.60} is not text")
+        return Listed(path, "", id=known["id"], reason=f"{column}={row[column]!r:.60} is not text")
     try:
         seed = whole(row, "seed")
     except ValueError as error:
-        return Listed(shown(name), "", **known, reason=str(error))
-    url = name if protocol_of(name) else folder.below(name).url
-    return Listed(shown(name), url, **known, seed=seed)
+        return Listed(path, "", **known, reason=str(error))
+    return Listed(path, url, **known, seed=seed)
+
+
+def _with_versions(videos: Iterable[Listed]) -> list[Listed]:
+    with ThreadPoolExecutor(NUM_REQUESTS) as pool:
+        return list(pool.map(_with_version, videos))
 
 
 def _with_version(video: Listed) -> Listed:
@@ -214,10 +257,5 @@ def _with_version(video: Listed) -> Listed:
         return video
     with suppress(Exception):  # a missing file is reported when it is opened
         place = place_of(video.url)
-        return replace(video, version=_version(place.patiently(lambda: place.fs.info(place.path))))
+        return replace(video, version=version_of(place, place.patiently(lambda: place.fs.info(place.path))))
     return video
-
-
-def _version(info: Mapping[str, Any]) -> str:
-    change = next((info[key] for key in CHANGES if key in info), None)
-    return f"{info.get('size')} bytes, {change}"

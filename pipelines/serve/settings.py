@@ -80,12 +80,13 @@ class ServeParams:
 
     def check_size(self, width: int, height: int, field: str | None = None) -> None:
         """Raises FieldError, for `field` or else the longer side, for a frame that is too large or too narrow."""
-        longer, shorter = max(width, height), min(width, height)
-        field, value = field or ("width" if width >= height else "height"), f"{width}x{height}"
+        longer, shorter, shape = max(width, height), min(width, height), f"{width}x{height}"
+        value, this = (shape, "") if field else (longer, f"; this one is {shape}")
+        field = field or ("width" if width >= height else "height")
         require(longer <= self.max_side, field, value, f"no side may exceed {self.max_side} pixels (serve.max_side)")
-        rule = f"the longer side may be at most {self.max_aspect:g} times the shorter one (serve.max_aspect)"
+        rule = f"the longer side may be at most {self.max_aspect:g} times the shorter one (serve.max_aspect){this}"
         require(longer <= self.max_aspect * shorter, field, value, rule)
-        rule = f"a frame may have at most {self.max_pixels} pixels (serve.max_pixels)"
+        rule = f"a frame may have at most {self.max_pixels} pixels (serve.max_pixels){this}"
         require(width * height <= self.max_pixels, field, value, rule)
 
     def check(self, width: int, height: int, num_frames: int, base_steps: int, refiner_steps: int) -> None:

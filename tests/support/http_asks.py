@@ -45,7 +45,10 @@ class Desk:
         return self.ask("GET", path, **options)
 
     def add(self, status=Status.COMPLETED, fragments=0, **fields):
-        """A take in the library, with the files that it would have. It has 3 segments and 6 chunks."""
+        """A take in the library, with the files that it would have; `fragments` are 3 when it is complete.
+
+        It has 3 segments and 6 chunks.
+        """
         values = {"fps": 8, "width": 32, "height": 16, "created_at": 1000, "num_frames": 56, "seed": 7, **fields}
         take = Take(id=new_id(), prompt="a red circle", coupling=Coupling.CAUSAL, **values)
         error = ("cancelled", "The video was cancelled.") if status is Status.FAILED else None
@@ -53,6 +56,7 @@ class Desk:
         store = self.takes.store
         for index in range(fragments):
             store.put(path_of(take.id, fragment_name(index)), b"%04d" % index)
+        for index in range(6 if fragments == 3 else fragments):
             store.put(path_of(take.id, preview_name(index)), b"%04d" % index)
         if status is Status.COMPLETED:
             take = replace(take, completed_at=2000)

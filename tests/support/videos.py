@@ -51,6 +51,7 @@ def video(
     options: dict[str, str] | None = None,
     muxer: dict[str, str] | None = None,
     sound: tuple[str, int] | None = None,
+    layout: str = "mono",
 ) -> io.BytesIO:
     """A file with these frames: RGB or RGBA, "t h w c". `sound` is codec and rate of a second of a tone."""
     file = io.BytesIO()
@@ -66,7 +67,7 @@ def video(
             stream.set_display_rotation(rotation[0], hflip=rotation[1], vflip=rotation[2])
         for name, value in (tags or {}).items():
             setattr(context, name, value)
-        audio = out.add_stream(sound[0], rate=sound[1], layout="mono") if sound else None
+        audio = out.add_stream(sound[0], rate=sound[1], layout=layout) if sound else None
         for i, array in enumerate(frames):
             kind = "rgb24" if array.shape[2] == 3 else "rgba"
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(array), format=kind)
@@ -82,13 +83,31 @@ def video(
     return io.BytesIO(file.getvalue())
 
 
+def without(file: io.BytesIO, container: str, lost: Sequence[int]) -> io.BytesIO:
+    """A file with the packets of the first stream of another one, but for those with the numbers `lost`."""
+    left = io.BytesIO()
+    with av.open(io.BytesIO(file.getvalue())) as whole, av.open(left, "w", format=container) as out:
+        stream = out.add_stream_from_template(whole.streams[0])
+        for i, packet in enumerate(packet for packet in whole.demux(whole.streams[0]) if packet.size):
+            if i not in lost:
+                packet.stream = stream
+                out.mux(packet)
+    return io.BytesIO(left.getvalue())
+
+
+def places(file: io.BytesIO) -> list[int]:
+    """The positions of the packets of the first stream, in bytes."""
+    with av.open(io.BytesIO(file.getvalue())) as whole:
+        return sorted(packet.pos for packet in whole.demux(whole.streams[0]) if packet.size)
+
+
 def _tone(stream):
     """A second of 440 Hz that is loud from .5 s on."""
     rate = stream.rate
     time = np.arange(rate) / rate
     wave = (np.sin(2 * np.pi * 440 * time) * np.where(time < 0.5, 0, 20_000)).astype(np.int16)
     size = stream.codec_context.frame_size or 1024
-    to = av.AudioResampler(format=stream.codec_context.format.name, layout="mono", rate=rate)
+    to = av.AudioResampler(format=stream.codec_context.format.name, layout=stream.layout.name, rate=rate)
     for start in range(0, rate, size):
         frame = av.AudioFrame.from_ndarray(wave[None, start : start + size], format="s16", layout="mono")
         frame.sample_rate, frame.pts, frame.time_base = rate, start, Fraction(1, rate)

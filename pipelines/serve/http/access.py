@@ -7,7 +7,8 @@
 4. Requests per minute are limited for each key, and for each address where there is no key or an unknown one. Headers
    that name another address are believed only from `serve.trusted_proxies`.
 5. A body is read up to its limit, whatever its Content-Length says.
-6. An internal error becomes a 500 that does not reveal the cause; the log has it.
+6. An internal error becomes a 500 that does not reveal the cause; the log has it. A client that leaves, and a response
+   that is cut as it should be, are a line each.
 """
 
 import logging
@@ -16,6 +17,7 @@ from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longtake.pipelines.serve.http.client_address import TrustedProxies, comes_from_elsewhere
@@ -26,6 +28,7 @@ from longtake.pipelines.serve.settings import ServeParams, is_loopback
 logger = logging.getLogger(__name__)
 COOKIE = "longtake_key"
 OPEN = {"/", "/health", "/login", "/logout", "/openapi.json"}
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "POST")
 SAFE = {"GET", "HEAD", "OPTIONS"}
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
@@ -68,8 +71,14 @@ class AccessControl:
             await self._app(scope, limited, sender)
         except ApiError as refusal:
             await _refuse(scope, receive, sender, refusal)
-        except Exception:  # a bug of ours or of a library
-            logger.exception("request failed method=%s path=%s", scope.get("method", "WS"), scope["path"])
+        except ClientDisconnect:  # in the middle of its body
+            logger.info("client left method=%s path=%s", scope["method"], scope["path"])
+        except Exception as error:
+            method = scope.get("method", "WS")
+            if isinstance(cause := error.__cause__, ApiError):  # raised when the response had started
+                logger.info("response cut method=%s path=%s code=%s", method, scope["path"], cause.code)
+            else:  # a bug of ours or of a library
+                logger.exception("request failed method=%s path=%s", method, scope["path"])
             await _refuse(scope, receive, sender, ApiError(500, "internal_error", "Internal server error."))
 
     def _check_origin(self, scope: Scope, headers: Headers) -> None:
@@ -134,24 +143,24 @@ class _Sender:
         self._send, self._is_head, self.started = send, is_head, False
 
     async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        kind = message["type"].removeprefix("websocket.")
+        if kind == "http.response.start":
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
             headers.setdefault("Cache-Control", "no-store")
-        if message["type"] == "http.response.body" and self._is_head:
+        if kind == "http.response.body" and self._is_head:
             message = {**message, "body": b""}
-        self.started = self.started or message["type"] in ("http.response.start", "websocket.accept", "websocket.close")
+        self.started = self.started or kind in ("http.response.start", "accept", "close")
         await self._send(message)
 
 
 async def _refuse(scope: Scope, receive: Receive, sender: _Sender, refusal: ApiError) -> None:
-    if scope["type"] == "websocket":
-        # Before the socket is accepted the client sees 403, afterwards the code of the close frame.
+    if not sender.started:  # also the handshake of a WebSocket
+        await refusal.response()(scope, receive, sender)
+    elif scope["type"] == "websocket":
         code = 1011 if refusal.status == 500 else 1008
         await sender({"type": "websocket.close", "code": code, "reason": refusal.code})
-    elif not sender.started:
-        await refusal.response()(scope, receive, sender)
     else:  # the server cuts the connection, so that no client takes the response for complete
         raise RuntimeError("the response has started")
 
@@ -170,7 +179,7 @@ def _key_of(headers: Headers) -> str | None:
 def _check_local(scope: Scope, headers: Headers) -> None:
     host, client = headers.get("host", ""), scope.get("client")
     if not _is_local(host):
-        raise ApiError(403, "host_not_allowed", f"Host {host} is not a loopback name of this machine.")
+        raise ApiError(403, "host_not_allowed", f"Host {host or '(none)'} is not a loopback name of this machine.")
     if (client and not is_loopback(client[0])) or comes_from_elsewhere(headers):
         raise ApiError(403, "address_not_allowed", "Without API keys only this machine has access.")
 

@@ -17,7 +17,7 @@ from longtake.pipelines.serve.http import routes_service as service
 from longtake.pipelines.serve.http import routes_socket as socket
 from longtake.pipelines.serve.http import routes_streams as streams
 from longtake.pipelines.serve.http import routes_videos as videos
-from longtake.pipelines.serve.http.access import AccessControl
+from longtake.pipelines.serve.http.access import METHODS, AccessControl
 from longtake.pipelines.serve.http.backpressure import FlowControl
 from longtake.pipelines.serve.http.closing import Closing
 from longtake.pipelines.serve.http.cors import Cors
@@ -32,7 +32,7 @@ from longtake.pipelines.serve.library.takes import Takes
 from longtake.pipelines.serve.settings import ServeConf
 
 PAGE = Path(__file__).parent / "page"
-ROUTERS = (videos.router, streams.router, hls.router, service.router)
+ROUTERS = (videos.router, streams.router, hls.router, service.router, socket.router)
 for _router in ROUTERS:
     add_heads(_router)
 DESCRIPTION = """Long videos from text that play while they are generated.
@@ -61,7 +61,7 @@ def create_app(engine: Engine, takes: Takes, conf: ServeConf, bundle: Bundle | N
     )
     checker = RequestChecker(conf, bundle or build_texts(conf), limits_of(conf).size_multiple)
     app.state.keys, app.state.service = keys, VideoService(engine, takes, checker)
-    for router in (*ROUTERS, socket.router):
+    for router in ROUTERS:
         app.include_router(router)
     for at, path in page.items():
         _add_file(app, at, path)
@@ -81,7 +81,7 @@ def _middleware(conf: ServeConf, keys: Keys, page: Collection[str], engine: Engi
     cors = Middleware(
         Cors,
         allow_origins=conf.serve.cors_origins,
-        allow_methods=["GET", "HEAD", "POST", "DELETE", "OPTIONS"],
+        allow_methods=METHODS,
         allow_headers=["*"],
         expose_headers=["Allow", "Content-Range", "ETag", "Retry-After", "WWW-Authenticate", streams.ID_HEADER],
         allow_private_network=True,  # an allowed page on the internet may use an endpoint on this machine

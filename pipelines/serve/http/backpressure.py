@@ -41,9 +41,6 @@ class Acknowledge:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
         headers = [(name, value) for name, value in scope["headers"] if name != HEADER]
         channel = _AckChannel(receive, send)
         try:

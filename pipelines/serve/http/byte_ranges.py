@@ -22,7 +22,7 @@ from longtake.pipelines.serve.http.errors import ApiError
 
 Read = Callable[[Span], AsyncIterator[bytes]]
 REVALIDATE = "private, max-age=0, must-revalidate"
-_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
+_RANGE = re.compile(r"bytes=([0-9]{0,99})-([0-9]{0,99})")
 _TAG = re.compile(r'(W/)?("[^"]*")')
 
 

@@ -84,11 +84,12 @@ def unavailable(state: str) -> ApiError:
 
 
 def from_value_error(error: ValueError) -> ApiError:
-    """The refusal for an invalid value. A FieldError keeps its problem, under the name of the field in the request."""
+    """The refusal for an invalid value. A FieldError keeps its problem, in names and spelling of the request."""
     if not isinstance(error, FieldError):
         return invalid(" ".join(str(error).split()))
     param = REQUEST_FIELDS.get(error.field, error.field)
-    return invalid(" ".join(f"{param}{error.problem}".split()), param)
+    problem = error.problem if error.rule is None else f"={shown(error.value)}: {error.rule}"
+    return invalid(" ".join(f"{param}{problem}".split()), param)
 
 
 def from_validation(errors: Sequence[Mapping[str, Any]], fields: Collection[str] = ()) -> ApiError:
@@ -99,14 +100,16 @@ def from_validation(errors: Sequence[Mapping[str, Any]], fields: Collection[str]
     first = next((error for error in errors if error["type"] != "missing"), errors[0])
     param = _place(first["loc"])
     if first["type"] == "extra_forbidden":
-        return invalid(f"{param}: unknown field{_suggestion(param, fields)}", param, "unknown_parameter")
+        return invalid(
+            f"{param or shown(param)}: unknown field{_suggestion(param, fields)}", param, "unknown_parameter"
+        )
     if first["type"] == "missing":
         return invalid(f"{param} is missing", param, "missing_parameter")
     cause = first.get("ctx", {}).get("error")
     if isinstance(cause, FieldError):  # it may name a place inside the field, such as prompt[1].from_frame
         return from_value_error(cause)
-    reason = _rule(first)
-    return invalid(f"{param}={shown(first.get('input'))}: {reason}" if param else reason, param or None)
+    what = f"{param}={shown(first.get('input'))}:" if param else "The name of a field"
+    return invalid(f"{what} {_rule(first)}", param or None)
 
 
 def _rule(error: Mapping[str, Any]) -> str:
@@ -114,7 +117,8 @@ def _rule(error: Mapping[str, Any]) -> str:
     rule, values = RULES.get(error["type"]), error.get("ctx", {})
     if rule is None:
         return str(error["msg"]).removeprefix("Value error, ")
-    return rule.format(**{name: f"{one:g}" if isinstance(one, float) else one for name, one in values.items()})
+    texts = {name: f"{one:g}" if isinstance(one, float) else str(one) for name, one in values.items()}
+    return rule.format(**texts).replace("'", '"')  # of literals
 
 
 def _suggestion(name: str, fields: Collection[str]) -> str:
@@ -143,9 +147,9 @@ def _place(loc: Sequence[str | int]) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value, much as JSON has it, in at most MAX_SHOWN characters."""
+    """A value as JSON spells it, in at most MAX_SHOWN characters; a float as it was sent."""
     try:
-        text = repr(value) if isinstance(value, str | float) else json.dumps(value, ensure_ascii=False, default=repr)
+        text = repr(value) if isinstance(value, float) else json.dumps(value, ensure_ascii=False, default=repr)
     except (ValueError, RecursionError):  # a number of thousands of digits
         text = "..."
     return text if len(text) <= MAX_SHOWN else f"{text[: MAX_SHOWN - 3]}..."

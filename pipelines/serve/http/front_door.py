@@ -12,26 +12,34 @@ uvicorn looks up its own.
 3. The proxy holds at most MAX_INCOMPLETE connections without a complete request; one more closes the oldest.
 4. A refusal looks like any other. What the client still sends is dropped for LINGER_S: closing at once would reset the
    connection, and the client might never see the answer.
-5. The client of a connection is its peer. uvicorn would believe `X-Forwarded-For` from any client on this machine; the
+5. A request of HTTP/1.1 names its host once (else 400), and no request names two. A body may come in chunks, not in
+   another coding (else 501). A method that the parser does not know is 501 too, with those of the endpoint in
+   `Allow`; which of them a path has, only the app knows.
+6. The client of a connection is its peer. uvicorn would believe `X-Forwarded-For` from any client on this machine; the
    app believes it only from `serve.trusted_proxies`.
 """
 
 import asyncio
+import re
+import sys
 from http import HTTPStatus
 from typing import Any, ClassVar
 
 from fastapi.responses import JSONResponse
+from httptools import HttpParserInvalidMethodError
 from uvicorn import config as uvicorn_config
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from longtake.pipelines.serve.http.access import SECURITY_HEADERS
+from longtake.pipelines.serve.http.access import METHODS, SECURITY_HEADERS
 from longtake.pipelines.serve.http.errors import ApiError
 
 MAX_URL_BYTES, MAX_HEAD_BYTES, MAX_HEADERS = 2**13, 2**16, 100
 MAX_SOCKET_LINE = 2**13 - 64
 RECEIVE_S, LINGER_S = 30.0, 2.0
 MAX_INCOMPLETE = 512
+_REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,80}) \S+ HTTP/1\.[01]\r?\n")
+_HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]+")
 
 
 def install() -> None:
@@ -58,6 +66,7 @@ class FrontDoor(HttpToolsProtocol):
         self._refusal: ApiError | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_silent = True  # nothing was ever sent
+        self._method: bytes | None = None  # in a request line at the start of the last read
         self._begin()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -74,6 +83,8 @@ class FrontDoor(HttpToolsProtocol):
         self._is_silent = False
         self._wait()
         self._num_raw += len(data)
+        line = _REQUEST_LINE.match(data)
+        self._method = None if line is None else line[1]
         super().data_received(data)
         if self._num_raw > MAX_HEAD_BYTES and self._refusal is None:  # a header, or trailer, that has not ended yet
             self._refuse(_too_long("The headers", MAX_HEAD_BYTES))
@@ -87,7 +98,10 @@ class FrontDoor(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """Replaces uvicorn's answer to what its parser refuses; our refusals in the parser's callbacks end here too."""
-        self._refuse(self._refusal or ApiError(400, "invalid_request", msg))
+        if self._method is not None and isinstance(sys.exception(), HttpParserInvalidMethodError):
+            self._refuse(_unknown_method(self._method.decode()))
+        else:
+            self._refuse(self._refusal or ApiError(400, "invalid_request", msg))
 
     # Callbacks of the parser.
 
@@ -115,6 +129,17 @@ class FrontDoor(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_complete, self._num_raw = True, 0
+        hosts = [value.strip() for name, value in self.headers if name == b"host"]
+        if len(hosts) > 1:
+            self._stop_parser(_invalid_host("is given twice"))
+        if not hosts and self.parser.get_http_version() != "1.0":
+            self._stop_parser(_invalid_host("is missing"))
+        if hosts and not _HOST.fullmatch(hosts[0]):
+            self._stop_parser(_invalid_host("is not a host and a port"))
+        codings = b", ".join(value for name, value in self.headers if name == b"transfer-encoding").lower()
+        if codings.strip() not in (b"", b"chunked"):
+            message = "The only Transfer-Encoding here is chunked."
+            self._stop_parser(ApiError(501, "unknown_coding", message, "Transfer-Encoding"))
         super().on_headers_complete()
 
     def on_chunk_header(self) -> None:
@@ -182,6 +207,17 @@ class FrontDoor(HttpToolsProtocol):
 def _too_long(what: str, limit: int, status: int = 431) -> ApiError:
     code = "headers_too_large" if status == 431 else "url_too_long"
     return ApiError(status, code, f"{what} must have at most {limit} bytes.")
+
+
+def _invalid_host(problem: str) -> ApiError:
+    return ApiError(400, "invalid_value", f"The header Host {problem}.", "Host")
+
+
+def _unknown_method(method: str) -> ApiError:
+    allowed = ", ".join(METHODS)
+    refusal = ApiError(501, "unknown_method", f"{method[:20]} is no method of this endpoint; it has {allowed}.")
+    refusal.headers["Allow"] = allowed
+    return refusal
 
 
 def _as_bytes(refusal: ApiError) -> bytes:

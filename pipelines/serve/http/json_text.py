@@ -27,15 +27,20 @@ def begins_as_json(body: bytes) -> bool:
     return start.removeprefix("\ufeff").lstrip()[:1] in ("{", "[")
 
 
+def loads(text: str | bytes) -> Any:
+    """A value of JSON. Raises ApiError for a name that is given twice, and what `json.loads` raises."""
+    return json.loads(
+        text, parse_int=_whole, parse_float=SentNumber, parse_constant=SentNumber, object_pairs_hook=_object
+    )
+
+
 def parse_object(text: str | bytes) -> dict[str, Any]:
     """The JSON object that `text` holds. Raises ApiError for anything else."""
     if not text.strip():
         raise _invalid_json("it is empty")
     text = text.removeprefix("\ufeff") if isinstance(text, str) else text
     try:
-        value = json.loads(
-            text, parse_int=_whole, parse_float=SentNumber, parse_constant=SentNumber, object_pairs_hook=_object
-        )
+        value = loads(text)
     except json.JSONDecodeError as error:
         raise _invalid_json(f"{error.msg} at line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError as error:

@@ -32,9 +32,6 @@ class ProxyGuard:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] not in ("http", "websocket"):
-            await self._app(scope, receive, send)
-            return
         client = _Client(receive, send)
         if scope["path"].startswith(PROXY_PATHS) or not scope["path"].startswith("/"):
             refusal = ApiError(404, "not_found", "No such URL.")

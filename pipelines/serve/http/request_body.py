@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from longtake.models.domain.prompt import read_prompt_text
 from longtake.pipelines.serve.http.errors import ApiError, from_validation, invalid
 from longtake.pipelines.serve.http.form_body import Fields, read_multipart, read_urlencoded
-from longtake.pipelines.serve.http.json_text import SentNumber, begins_as_json, parse_object
+from longtake.pipelines.serve.http.json_text import SentNumber, begins_as_json, loads, parse_object
 from longtake.pipelines.serve.http.schema import RequestModel
 
 R = TypeVar("R", bound=RequestModel)
@@ -68,7 +68,7 @@ def _fields(form: Fields) -> dict[str, Any]:
         if value or "[]" in key:  # a list has no absent values: the next one would take its place
             _put(fields, key, value)
     if isinstance(fields.get("prompt"), str):
-        fields["prompt"] = read_prompt_text(fields["prompt"])
+        fields["prompt"] = read_prompt_text(fields["prompt"], loads)
     return fields
 
 

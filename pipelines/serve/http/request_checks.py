@@ -11,7 +11,7 @@ from longtake.models.stages.bundle import Bundle
 from longtake.pipelines.config.conf import for_video
 from longtake.pipelines.runners.spec_checks import check_texts, plan_for
 from longtake.pipelines.serve.http.errors import ApiError, from_value_error, invalid, shown
-from longtake.pipelines.serve.http.schema import ExtensionRequest, VideoRequest
+from longtake.pipelines.serve.http.schema import ExtensionRequest, PromptChange, RequestModel, VideoRequest
 from longtake.pipelines.serve.library.takes import Take, derived, extended, new_id
 from longtake.pipelines.serve.settings import ServeConf
 
@@ -77,7 +77,7 @@ class RequestChecker:
         try:
             self._check_limits(take)
         except FieldError as error:
-            raise self._as_sent(error, request) from None
+            raise _as_sent(error, take, request) from None
         return take
 
     def remixed(self, source: Take, prompt: str, cues: tuple[Cue, ...]) -> Take:
@@ -98,7 +98,7 @@ class RequestChecker:
         except ValueError as error:
             raise from_value_error(error) from None
 
-    def check(self, take: Take) -> Findings:
+    def check(self, take: Take, request: RequestModel) -> Findings:
         """What the client should know. Raises ApiError for a take that can never be made. Loads no network."""
         try:
             self._check_limits(take)
@@ -107,12 +107,12 @@ class RequestChecker:
             plan = plan_for(for_video(self.conf, spec.settings), spec)
             words = check_texts(self.bundle, spec)
         except ValueError as error:
-            raise from_value_error(error) from None
+            raise _as_sent(error, take, request) from None
         return Findings(list(dict.fromkeys(words)), never_shown(spec, plan))
 
-    def check_prompt(self, take: Take, prompt: str) -> None:
+    def check_prompt(self, take: Take, change: PromptChange) -> None:
         """Checks another prompt for `take`. Raises ApiError."""
-        self.check(replace(take, prompt=prompt, cues=()))
+        self.check(replace(take, prompt=change.prompt, cues=()), change)
 
     def check_model(self, model: str | None) -> None:
         if model is not None and model != self.model:
@@ -137,24 +137,17 @@ class RequestChecker:
     def _check_texts(self, texts: dict[str, str], num_cues: int) -> None:
         limit, max_texts = self.conf.serve.max_prompt_chars, self.conf.serve.max_cues
         if num_cues >= max_texts:
-            raise invalid(f"prompt has {num_cues + 1} entries: at most {max_texts} are allowed", "prompt")
+            raise FieldError("prompt", f" has {num_cues + 1} entries: at most {max_texts} are allowed")
         for name, text in texts.items():
             if len(text) > limit:
-                raise invalid(f"{name} has {len(text)} characters: at most {limit} are allowed", name)
+                raise FieldError(name, f" has {len(text)} characters: at most {limit} are allowed")
 
     def _check_limits(self, take: Take) -> None:
-        """Raises FieldError, and ApiError."""
+        """Raises FieldError."""
         self._check_multiple(take.width, take.height)
         base, refiner = self.conf.base.num_inference_steps, self.conf.refiner.num_steps
         steps = take.num_inference_steps or base
         self.conf.serve.check(take.width, take.height, take.num_frames, steps, refiner)
-
-    def _as_sent(self, error: FieldError, request: VideoRequest) -> ApiError:
-        """The refusal of a value, by the field that was sent."""
-        if error.field != "num_frames" or request.num_frames is not None:
-            return from_value_error(error)
-        _, _, rule = error.problem.partition(": ")
-        return invalid(f"seconds={request.seconds or DEFAULT_SECONDS}: {rule}", "seconds")
 
     def _size(self, request: VideoRequest) -> tuple[int, int]:
         """(width, height). Raises ApiError."""
@@ -162,8 +155,8 @@ class RequestChecker:
         if request.size is not None:
             if width is not None or height is not None:
                 raise invalid("size cannot be combined with width and height", "size")
-            self._check_multiple(*request.size, "size")
             try:
+                self._check_multiple(*request.size, "size")
                 self.conf.serve.check_size(*request.size, "size")
             except ValueError as error:
                 raise from_value_error(error) from None
@@ -184,10 +177,26 @@ class RequestChecker:
         multiple = self.size_multiple
         rule = f"must be a positive multiple of {multiple}"
         for side, value in (("width", width), ("height", height)):
-            if (value % multiple or value < multiple) and name is None:
-                raise invalid(f"{side}={shown(value)}: {rule}", side)
             if value % multiple or value < multiple:
-                raise invalid(f"{name}={width}x{height}: the {side} {rule}", name)
+                raise FieldError(name or side, f"={width}x{height}: the {side} {rule}" if name else f"={value}: {rule}")
+
+
+def _as_sent(error: ValueError, take: Take, request: RequestModel) -> ApiError:
+    """The refusal of a value: by the field that was sent, or as one of the video that `take` is based on."""
+    if not isinstance(error, FieldError):
+        return from_value_error(error)
+    field, sent = error.field, "prompt"
+    if field == "num_frames" and isinstance(request, VideoRequest | ExtensionRequest):
+        if request.num_frames is not None:
+            return invalid(f"num_frames={shown(request.num_frames)}: {error.rule}", "num_frames")
+        return invalid(f"seconds={request.seconds or DEFAULT_SECONDS}: {error.rule}", "seconds")
+    if take.extends is not None and field == f"prompt[{len(take.cues)}].prompt":
+        return invalid(f"{sent}{error.problem}", sent)
+    if take.extends is not None:
+        return invalid(f"video.id={take.extends}: {error}", "video.id")
+    if take.remixed_from is not None and not field.startswith(sent):
+        return invalid(f"Video {take.remixed_from} cannot be remixed: {error}")
+    return from_value_error(error)
 
 
 def seconds_of(num_frames: int, fps: int) -> str:

@@ -4,7 +4,8 @@
 2. Any other method is refused with 405, and `Allow` lists the path's methods. A path with a fixed name, such as
    /v1/videos/extensions, is never the id of a video.
 3. OPTIONS is answered with `Allow` and does nothing.
-4. A slash at the end of a path makes no difference, and an empty query parameter counts as absent.
+4. A WebSocket at a path without one is refused with 404.
+5. A slash at the end of a path makes no difference, and an empty query parameter counts as absent.
 """
 
 from collections.abc import Collection, Iterable
@@ -16,6 +17,8 @@ from starlette.routing import compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from longtake.pipelines.serve.http.errors import ApiError
+
+SOCKET = "/v1/stream"
 
 
 def add_heads(router: APIRouter) -> None:
@@ -49,6 +52,8 @@ class RequestLine:
         self._paths = [(compile_path(path)[0], frozenset(names)) for path, names in fixed_first]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" and scope["path"] != SOCKET:
+            raise ApiError(404, "not_found", "There is no WebSocket at this URL.")
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -131,7 +131,7 @@ async def _receive_messages(socket: WebSocket, service: VideoService, take: Take
 
 async def _change_prompt(service: VideoService, take: Take, message: dict[str, Any]) -> None:
     change = from_fields(message, PromptChange)
-    await service.check_prompt(take, change.prompt)
+    await service.check_prompt(take, change)
     try:
         await service.call(take, lambda take_id: service.engine.change_prompt(take_id, change.prompt))
     except ValueError as error:

@@ -70,7 +70,7 @@ async def sync_video(request: Request, service: Service, owner: Owner) -> Respon
     except BaseException:
         place.close()
         raise
-    whole = _whole(service, take, source, first or b"")
+    whole = _whole(service, take, source, num_segments(take), first or b"")
     return LiveResponse(place, whole, MP4, {ID_HEADER: take.id}, lambda: service.discard(take))
 
 
@@ -147,27 +147,33 @@ async def _stream(request: Request, service: VideoService, take: Take, kind: Kin
         if take.is_active:  # the engine starts, stops or has failed: the fragments so far are not the whole video
             raise unavailable(service.engine.state)
     count = 0 if take.is_active else await num_fragments(service, take, kind)
-    is_part = take.error is not None and first < count  # the rest will never come: it ends as if it failed now
+    is_whole = take.error is None and count == num_parts
+    is_part = not is_whole and first < count  # the rest will never come: it ends as if it failed now
     if take.is_active or is_part:
         check_match(request, None)
         if request.method == "HEAD":
             return head_of_stream(MP4)
-        whole = _whole(service, take, fragments(service, take, kind, first))
+        whole = _whole(service, take, fragments(service, take, kind, first), num_parts - first)
         return LiveResponse(service.places.take(take.owner, VIDEO), whole, MP4)
-    if count == 0 or first > count or take.error is not None:
+    if not is_whole:
         raise lacks(take, f"{name} {first}")
     names = [name_of(kind, index) for index in range(first, count)]
     return await joined_response(request, service, take, names, MP4, f"{kind}-{first}")
 
 
 async def _whole(
-    service: VideoService, take: Take, source: AsyncGenerator[bytes, None], *first: bytes
+    service: VideoService, take: Take, source: AsyncGenerator[bytes, None], num_parts: int, *first: bytes
 ) -> AsyncGenerator[bytes, None]:
-    """All of a video that is being made. Raises ApiError at its end if it has failed or was deleted: the connection is
-    cut, and no client takes it for a complete video."""
+    """The `num_parts` parts of a video that is being made, `first` and those of `source`. Raises ApiError at their end
+    if it has failed, was deleted or lacks a part: the connection is cut, and no client takes it for complete."""
+    num_sent = len(first)
     for fragment in first:
         yield fragment
     async with aclosing(source):
         async for fragment in source:
             yield fragment
-    check_completed(service.find(take.id, take.owner))
+            num_sent += 1
+    latest = service.find(take.id, take.owner)
+    check_completed(latest)
+    if num_sent < num_parts:
+        raise lacks(latest, "all of its parts")

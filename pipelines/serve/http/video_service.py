@@ -14,9 +14,11 @@ from longtake.pipelines.serve.engine.engine import Engine, NotReady, QueueFull
 from longtake.pipelines.serve.http.errors import ApiError, not_found, unavailable
 from longtake.pipelines.serve.http.request_checks import RequestChecker, seconds_of
 from longtake.pipelines.serve.http.schema import (
+    ClientRequest,
     ExtensionRequest,
     PlanSizes,
     PromptAt,
+    PromptChange,
     RemixRequest,
     Video,
     VideoCheck,
@@ -48,13 +50,13 @@ class VideoService:
         A transient video belongs to one connection and is deleted when that closes early.
         """
         take = self.checker.new_take(request, owner, transient)
-        return await self._submit(take, lambda: self.engine.submit(take), request.warnings)
+        return await self._submit(take, lambda: self.engine.submit(take), request)
 
     async def check(self, request: VideoRequest, owner: str) -> VideoCheck:
         """What `create` would make of a request. Raises the ApiErrors that it would raise for an invalid one."""
         take = self.checker.new_take(request, owner)
         async with self._submitting:
-            found = await asyncio.to_thread(self.checker.check, take)
+            found = await asyncio.to_thread(self.checker.check, take, request)
         return VideoCheck(
             unknown_words=found.unknown_words,
             warnings=[*request.warnings, *found.warnings],
@@ -70,7 +72,7 @@ class VideoService:
     async def remix(self, source: Take, request: RemixRequest) -> Submitted:
         """Queues the same video with another prompt. Raises ApiError."""
         take = self.checker.remixed(source, *request.prompt)
-        return await self._submit(take, lambda: self.engine.submit(take), request.warnings)
+        return await self._submit(take, lambda: self.engine.submit(take), request)
 
     async def extend(self, request: ExtensionRequest, owner: str) -> Submitted:
         """Queues a longer version of a completed video. Raises ApiError."""
@@ -78,12 +80,12 @@ class VideoService:
         require_completed(source, "its file", "video.id")
         take = self.checker.extension(source, request)
         more = take.num_frames - source.num_frames
-        return await self._submit(take, lambda: self.engine.extend(source, request.prompt, more), request.warnings)
+        return await self._submit(take, lambda: self.engine.extend(source, request.prompt, more), request)
 
-    async def check_prompt(self, take: Take, prompt: str) -> None:
+    async def check_prompt(self, take: Take, change: PromptChange) -> None:
         """Checks another prompt for `take`. Raises ApiError."""
         async with self._submitting:
-            await asyncio.to_thread(self.checker.check_prompt, take, prompt)
+            await asyncio.to_thread(self.checker.check_prompt, take, change)
 
     async def call(self, take: Take, method: Callable[[str], T]) -> T:
         """The result of a method of the engine for this take. Raises ApiError when it is gone or the endpoint stops."""
@@ -150,24 +152,24 @@ class VideoService:
             warnings=warnings or [],
         )
 
-    async def _submit(self, take: Take, submit: Callable[[], Take], warnings: list[str]) -> Submitted:
+    async def _submit(self, take: Take, submit: Callable[[], Take], request: ClientRequest) -> Submitted:
         """Runs to its end even if the request is cancelled: half a submission would leave a video without an owner."""
-        task = asyncio.create_task(self._submit_now(take, submit, warnings))
+        task = asyncio.create_task(self._submit_now(take, submit, request))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             task.add_done_callback(self._discard_transient)
             raise
 
-    async def _submit_now(self, take: Take, submit: Callable[[], Take], warnings: list[str]) -> Submitted:
+    async def _submit_now(self, take: Take, submit: Callable[[], Take], request: ClientRequest) -> Submitted:
         async with self._submitting:
-            found = await asyncio.to_thread(self.checker.check, take)
+            found = await asyncio.to_thread(self.checker.check, take, request)
             self._check_room(take.owner)
             take = await asyncio.to_thread(self._submit_to_engine, submit)
         prompt = f" prompt={take.prompt!r}" if self.conf.serve.log_prompts else ""
         size = f"{take.width}x{take.height}"
         logger.info("video queued id=%s frames=%d size=%s%s", take.id, take.num_frames, size, prompt)
-        return take, [*warnings, *found.warnings]
+        return take, [*request.warnings, *found.warnings]
 
     def _discard_transient(self, task: "asyncio.Task[Submitted]") -> None:
         if not task.cancelled() and task.exception() is None and task.result()[0].transient:

@@ -61,10 +61,11 @@ def test_what_players_of_mp4_take_stays_as_it_is_and_in_time(container, codec, r
         ("avi", "pcm_s16le", 8000),
         ("matroska", "pcm_s24le", 96000),
         ("matroska", "mp2", 48000),
+        ("mpegts", "mp2", 48000),  # its decoder gives another format than the header has
     ],
 )
 def test_other_sound_becomes_aac_in_time_and_is_named(container, codec, rate):
-    vcodec = "mpeg4" if container == "avi" else "libx264"
+    vcodec = {"avi": "mpeg4", "mpegts": "mpeg2video"}.get(container, "libx264")
     reader = VideoReader(video(levels(24), container, vcodec, sound=(codec, rate)))
     sound = Sound(reader, reader.fps)
     data = _joined(reader, sound)
@@ -137,3 +138,25 @@ def test_a_video_without_sound_has_no_note_and_the_same_bytes():
     reader = VideoReader(video(levels(4)))
     sound = Sound(reader, reader.fps)
     assert sound.notes == [] and _joined(reader, sound) == _joined(reader, None)
+
+
+@pytest.mark.report("C4")
+def test_a_broadcast_may_change_its_sound():
+    parts = [
+        video(levels(25), "mpegts", "mpeg2video", rate=25, sound=("mp2", rate), muxer={"output_ts_offset": begin})
+        for rate, begin in ((48000, "0"), (44100, "1.04"))
+    ]
+    reader = VideoReader(io.BytesIO(b"".join(part.getvalue() for part in parts)))
+    data = _joined(reader, Sound(reader, reader.fps))
+    with av.open(io.BytesIO(data)) as container:
+        (stream,) = container.streams.audio
+        assert float(stream.duration * stream.time_base) == pytest.approx(2.0, abs=0.06)
+    assert reader.num_frames == 50 and loud_from(data) == pytest.approx(0.5, abs=0.06)
+
+
+@pytest.mark.report("C4")
+def test_channels_that_are_mixed_are_named():
+    reader = VideoReader(video(levels(24), sound=("pcm_s16le", 48000), layout="7.1"))
+    sound = Sound(reader, reader.fps)
+    assert sound.notes[1:] == ["its sound is mixed down to stereo: pcm_s16le of 8 channels"]
+    assert abs(loud_from(_joined(reader, sound)) - 0.5) < 0.06

@@ -132,3 +132,42 @@ def test_times_of_decoding_are_put_in_order():
     grid = time_grid([place / 25 for place in order], 1 / 25, [Fraction(25)])
     assert (grid.fps, grid.counts) == (25, (1,) * len(order))
     assert any("of decoding" in note for note in grid.notes)
+
+
+@pytest.mark.report("C2")
+def test_a_guessed_length_of_the_last_frame_is_said_where_it_shows():
+    def said(times, last_s, header):
+        return "a guess" in " ".join(time_grid(times, last_s, [header]).notes)
+
+    grid = time_grid([0.0, 0.1, 0.2, 0.7], None, [Fraction(10)])
+    assert grid.notes == (
+        "its frame rate varies: at 10 fps, the last frame for 0.5 s (a guess), repeated frames 8, dropped 0 of 4",
+    )
+    assert said([0.0, 5.0, 10.0, 20.0], None, Fraction(1))  # its ten seconds became one
+    assert not said([0.0, 0.1, 0.2, 0.7], 0.5, Fraction(10))  # the file says so
+    assert not said([0.0, 0.1, 0.2, 0.7, 0.8], None, Fraction(10))  # one frame
+    assert not said([i / 25 for i in range(40)], None, Fraction(25))  # a constant rate
+
+
+@pytest.mark.report("C2")
+def test_a_last_frame_of_days_is_shown_for_an_hour_and_said():
+    grid = time_grid([0.0, 0.1, 0.2], 90_000.0, [Fraction(10)])
+    assert grid.num_frames / grid.fps == pytest.approx(3600.2)
+    assert "the last frame for 3.6e+03 s (not 90000 s)" in grid.notes[0]
+    alone = time_grid([0.0], 90_000.0, [])
+    assert alone.num_frames / alone.fps == 3600 and alone.notes == ("its only frame lasts 9e+04 s: 3600 s shown",)
+
+
+@pytest.mark.report("C1")
+@pytest.mark.parametrize("last_s", [150.0, 200.0, 1000.0])
+def test_a_single_frame_may_be_shown_for_longer_than_one_frame_of_the_lowest_rate(last_s):
+    grid = time_grid([0.0], last_s, [])
+    assert grid.num_frames / grid.fps == pytest.approx(last_s, abs=50)
+
+
+@pytest.mark.report("C2")
+@pytest.mark.parametrize("places", [[0, 1, 2, 4, 4, 5], [0, 1, 3, 4, 4, 5], [0, 1, 1, 3, 4, 5], [0, 1, 1, 2, 4, 5]])
+def test_where_two_frames_share_a_time_beside_a_gap_every_frame_is_kept(places):
+    grid = time_grid([place / 25 for place in places], 1 / 25, [Fraction(25)])
+    assert (grid.fps, grid.counts, grid.keeps_clock) == (25, (1,) * 6, True)
+    assert grid.notes[0].startswith("some frames share a timestamp") and len(grid.notes) == 1

@@ -6,12 +6,16 @@ from types import SimpleNamespace
 import pytest
 
 from longtake.actors.pool import Pool
+from longtake.actors.worker import Receipt
 from longtake.models.domain.prompt import PromptSpec
+from longtake.models.domain.scheduler import StageName, Task
+from longtake.models.domain.span import Span
 from longtake.pipelines.bulk.job import BulkJob
 from longtake.pipelines.bulk.records import Tally
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.bulk.video import Slot, begin, requested_row
 from longtake.pipelines.datasets.prompt_rows import PromptRow
+from longtake.pipelines.runners.ray_runner import TaskDone
 from longtake.pipelines.runners.writer_queue import WriterJob
 
 
@@ -19,7 +23,8 @@ from longtake.pipelines.runners.writer_queue import WriterJob
 def job():
     conf = load_bulk(overrides=["prompts=p.txt", "out=out", "ray.max_attempts=3"])
     pools = {name: Pool(name, lambda index: None, 1) for name in ("base", "refiner", "writer")}
-    return BulkJob(conf, pools, SimpleNamespace(), Tally(), Counter(), set(), lambda *_: None)
+    tally = Tally(frames_left=100.0)  # 74 of another video
+    return BulkJob(conf, pools, SimpleNamespace(next=lambda: None), tally, Counter(), set(), lambda *_: None)
 
 
 @pytest.fixture
@@ -28,7 +33,8 @@ def video(job):
     spec, conf = PromptSpec("a", "a red circle", num_frames=26), job._conf
     row = requested_row(PromptRow("p.txt:1", {}, None), spec, conf, conf, "ab" * 32, "{}")
     video = begin(row, spec, conf, conf)
-    job._begin(video)
+    job._rows.next = iter([video, None]).__next__
+    job._fill()
     return video
 
 
@@ -65,3 +71,21 @@ def test_a_video_that_loses_parts_too_often_fails_with_the_number_of_its_attempt
     assert (record.method, row.status, row.attempts) == ("record", "failed", 3)
     assert row.reason == "parts of it were lost 3 times: its machine is gone"
     assert not job._videos
+
+
+@pytest.mark.report("B3")
+def test_frames_are_left_by_the_cells_that_are_done_however_a_video_ends(job, video):
+    def left():
+        job._turn()
+        return job.tally.frames_left
+
+    assert left() == 100
+    steps = Span(0, video.conf.refiner.num_inference_steps)  # of the first of two windows; its decoding is not done
+    task = Task("a", StageName.REFINE, 0, steps, ())
+    job._task_done(video, TaskDone(task, Receipt("worker", 0.0, 1.0), 1.0, None, None))
+    share = len(steps) / (2 * (len(steps) + 1))
+    assert job.tally.frames_left == left() == pytest.approx(74 + 26 * (1 - share))
+    job._restart("a", "its machine is gone")
+    assert left() == 100
+    job._fail(video, "it broke")
+    assert left() == 74

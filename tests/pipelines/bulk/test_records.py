@@ -75,5 +75,6 @@ def test_what_failed_before_counts_as_failed_before():
     found = resume(
         Finished([columns]), digests_of(["a", "b", "d"]), digests_of("xyw"), Changed.KEEP, retry_failed=False
     )
-    tally = tally_of(found)
+    tally = tally_of(found, np.array([8, 16, 24]))
     assert (tally.total, tally.skipped, tally.failed_before, tally.outdated, tally.finished) == (3, 1, 1, 1, 2)
+    assert tally.frames_left == 24

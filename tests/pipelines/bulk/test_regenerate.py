@@ -1,7 +1,7 @@
 """Videos made again from rows of a manifest."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from hashlib import sha256
 
@@ -50,7 +50,7 @@ def made(random_bundle, tmp_path_factory):
         encode_s=1.0,
         finished_at=datetime.now(UTC),
     )
-    row = replace(row, request_sha256=request_hash(row))
+    row = replace(row, request_sha256=request_hash(asdict(row)))
     Manifest(Store(folder)).record(row)
     return folder, row
 

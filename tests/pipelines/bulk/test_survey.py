@@ -5,19 +5,24 @@ import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 
+import pandas as pd
 import pytest
 
 from longtake.pipelines.bulk.checked_rows import RowChecker
 from longtake.pipelines.bulk.checks import check
 from longtake.pipelines.bulk.command import run
 from longtake.pipelines.bulk.folder import forget
+from longtake.pipelines.bulk.paths import SETTINGS
 from longtake.pipelines.bulk.records import tally_of
 from longtake.pipelines.bulk.rows import Rows
-from longtake.pipelines.bulk.settings import load_bulk
+from longtake.pipelines.bulk.settings import job_settings, load_bulk
 from longtake.pipelines.bulk.survey import Survey
 from longtake.pipelines.bulk.video import BulkVideo
+from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.manifest import Manifest
+from longtake.pipelines.datasets.video_list import list_videos
 from longtake.pipelines.files.store import Store
+from longtake.pipelines.runners.bundle_limits import bundle_path
 from longtake.pipelines.terminal.exit_codes import Refused
 from tests.support.places import REPORTS
 
@@ -54,6 +59,12 @@ def make_all(folder, *overrides, prompts=None):
             assert manifest.record(record)
     manifest.compact()
     return ids
+
+
+def put_settings(conf):
+    """What a job writes before its first row."""
+    settings = job_settings(conf, hash_of(bundle_path(conf.bundle)))
+    Store(conf.out).put(SETTINGS, json.dumps({"settings": settings}).encode())
 
 
 def files(folder):
@@ -151,7 +162,7 @@ def test_keep_keeps_a_finished_video_whose_row_became_invalid_and_counts_it(tmp_
     make_all(tmp_path)
     write(tmp_path, [ROWS[0], MISTYPED[0], *ROWS[2:]])
     survey, _, _ = survey_of(tmp_path, "changed=keep")
-    tally = tally_of(survey.read())
+    tally = tally_of(survey.read(), survey.num_frames)
     assert (tally.total, tally.skipped, tally.outdated, survey.invalid.num) == (4, 4, 1, 1)
     assert make_all(tmp_path, "changed=keep") == [] and len(files(tmp_path)) == 4
 
@@ -162,6 +173,7 @@ def test_the_command_refuses_or_says_it_before_anything_is_deleted_or_started(tm
     make_all(tmp_path)
     write(tmp_path, [{**ROWS[0], "caption": "x"}, MISTYPED[0], *ROWS[2:]])
     overrides = [f"prompts={tmp_path / 'p.jsonl'}", f"out={tmp_path}/out", "num_frames=16"]
+    put_settings(load_bulk(overrides=overrides))
     with pytest.raises(Refused, match="v1 from p.jsonl:2: num_frames=-4: a video has at least 1 frame"):
         run(check(load_bulk(overrides=[*overrides, "changed=remake"])))
     assert len(files(tmp_path)) == len(prompts_of(tmp_path)) == 4
@@ -169,6 +181,28 @@ def test_the_command_refuses_or_says_it_before_anything_is_deleted_or_started(tm
         assert run(check(load_bulk(overrides=[*overrides, "changed=keep"]))).outdated == 1
     lines = [record.getMessage() for record in caplog.records]
     assert f"prompts={tmp_path / 'p.jsonl'}: columns not used: caption" in lines
+
+
+@pytest.mark.report("B1")
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "7", "{}", '{"settings": null}', '{"settings": [1]}', "\xff"])
+def test_finished_rows_whose_settings_nothing_tells_are_refused(tmp_path, text):
+    write(tmp_path, ROWS)
+    make_all(tmp_path)
+    conf = load_bulk(overrides=[f"prompts={tmp_path / 'p.jsonl'}", f"out={tmp_path}/out", "num_frames=16"])
+    if text is not None:
+        Store(conf.out).put(SETTINGS, text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"^out=.*/out.* job\.json.*: put that file back, or use another out$"):
+        check(conf)
+    put_settings(conf)
+    assert check(conf).conf is conf
+
+
+@pytest.mark.report("B1")
+def test_an_out_without_a_row_needs_no_settings(tmp_path):
+    write(tmp_path, ROWS)
+    (tmp_path / "out" / "manifest").mkdir(parents=True)
+    (tmp_path / "out" / "manifest" / "notes.txt").touch()
+    check(load_bulk(overrides=[f"prompts={tmp_path / 'p.jsonl'}", f"out={tmp_path}/out"]))
 
 
 @pytest.mark.report("C10")
@@ -270,3 +304,84 @@ def test_a_finished_job_is_surveyed_without_loading_a_model(tmp_path, monkeypatc
     make_all(tmp_path)
     monkeypatch.setitem(sys.modules, "longtake.pipelines.runners.stages", None)  # an import of it raises
     assert survey_of(tmp_path)[0].read().is_kept.all()
+
+
+def test_a_manifest_that_was_saved_again_by_pandas_is_the_same_manifest(tmp_path):
+    write(tmp_path, [*ROWS, {"id": "bad", "prompt": "x", "num_frames": 0}])
+    make_all(tmp_path)
+    part = tmp_path / "out" / "manifest" / "part-000001.parquet"
+    table = pd.read_parquet(part).astype({"status": "category"}).drop(columns=["unused_columns", "request_sha256"])
+    table.assign(note="mine", finished_at=table.finished_at.dt.tz_localize(None)).set_index("id").to_parquet(part)
+    write(tmp_path, [*ROWS, {"id": "bad", "prompt": "x", "num_frames": 16}])
+    assert make_all(tmp_path) == ["bad"]
+    manifest = Manifest(Store(tmp_path / "out"))
+    assert [row.id for row in manifest.rows()] == [*(row["id"] for row in ROWS), "bad"]
+    assert manifest.table().column("status").to_pylist() == ["done"] * 5
+    assert "note" in pd.read_parquet(part).columns, "a column of the user stays"
+
+
+HAND = {
+    "prompt": (lambda t: t.assign(prompt=["edited", *t.prompt[1:]]), r"no longer what the prompts ask for \(v0 from p"),
+    "seed": (lambda t: t.assign(asked_seed=99), r"4 finished videos are no longer what the prompts ask for"),
+    "twice": (lambda t: pd.concat([t, t[:1]]), r"manifest: 1 row is in its parts more than once; put the file back"),
+    "id": (lambda t: t.assign(id=[None, *t.id[1:]]), r"part-000001.parquet cannot be read \(a row has no id\)"),
+    "ordinal": (lambda t: t.drop(columns="ordinal"), r"part-000001.parquet cannot be read \(a row has no ordinal\)"),
+    "type": (lambda t: t.assign(ordinal=["x"] * 4), r"part-000001.parquet cannot be read \(.*ordinal|parse"),
+    "status": (
+        lambda t: t.assign(status="Done"),
+        r"part-000001.parquet: id='v0': status='Done' must be done or failed",
+    ),
+    "path": (lambda t: t.assign(path=None), r"id='v0': path is missing, but status=done"),
+    "away": (lambda t: t.assign(path="../../x.mp4"), r"id='v0': path='../../x.mp4' leads out of the folder"),
+    "root": (lambda t: t.assign(path="/x.mp4"), r"id='v0': path='/x.mp4' leads out of the folder"),
+}
+
+
+@pytest.mark.report("B1", "B14")
+@pytest.mark.parametrize("edit", HAND)
+def test_a_manifest_that_was_edited_is_compared_or_refused_by_its_file(tmp_path, edit):
+    write(tmp_path, ROWS)
+    make_all(tmp_path)
+    part = tmp_path / "out" / "manifest" / "part-000001.parquet"
+    change, reason = HAND[edit]
+    change(pd.read_parquet(part)).to_parquet(part, index=False)
+    with pytest.raises(ValueError, match=reason):
+        survey_of(tmp_path)[0].read()
+    if edit in ("away", "root"):
+        with pytest.raises(ValueError, match=reason):
+            forget(Manifest(Store(tmp_path / "out")), survey_of(tmp_path, "changed=remake")[0].read())
+
+
+@pytest.mark.report("B1", "C12")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("part-000002.parquet", "manifest: 4 rows are in its parts more than once"),
+        ("all.parquet", "manifest/all.parquet is not a part that a job wrote: move it away, or rename it back"),
+    ],
+)
+def test_a_part_that_was_copied_is_refused_because_readers_would_take_its_rows_twice(tmp_path, name, reason):
+    write(tmp_path, ROWS)
+    make_all(tmp_path)
+    folder = tmp_path / "out" / "manifest"
+    (folder / name).write_bytes((folder / "part-000001.parquet").read_bytes())
+    with pytest.raises(ValueError, match=reason):
+        survey_of(tmp_path)[0].read()
+    (folder / name).unlink()
+    (folder / "_records" / "ab").mkdir(parents=True, exist_ok=True)
+    for other in (".DS_Store", "._v0.json", "Thumbs.db"):
+        (folder / "_records" / "ab" / other).write_text("left by a file manager")
+    assert survey_of(tmp_path)[0].read().is_kept.all()
+
+
+@pytest.mark.report("B1")
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"id": "v0"}', "null", "\x00"])
+def test_a_record_that_is_none_is_refused_by_its_path(tmp_path, text):
+    write(tmp_path, ROWS)
+    make_all(tmp_path)
+    Store(tmp_path / "out").put("manifest/_records/02/v0.json", text.encode())
+    rule = r"manifest/_records/02/v0.json is not a record that a job wrote \(.*\): put it back as it was, or delete it"
+    with pytest.raises(ValueError, match=rule):
+        survey_of(tmp_path)[0].read()
+    with pytest.raises(ValueError, match=rule):
+        list_videos(f"{tmp_path}/out")

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pandas as pd
@@ -48,7 +48,7 @@ def _done(number: int, **changes: object) -> VideoRow:
         "finished_at": NOON + timedelta(seconds=number),
     }
     made = VideoRow(**{**row, **changes})
-    return replace(made, request_sha256=request_hash(made))
+    return replace(made, request_sha256=request_hash(asdict(made)))
 
 
 def _failed(number: int, **changes: object) -> VideoRow:

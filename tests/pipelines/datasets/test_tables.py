@@ -217,3 +217,51 @@ def test_a_row_without_a_file_is_the_same_wherever_it_is_read(tmp_path, monkeypa
         "t.jsonl, row 1": "it has no path and no file_name; its columns are prompt",
         "a.mp4": "prompt=['x', 'y'] is not text",
     }
+
+
+HEADERS = [
+    'prompt,"note\nin two lines",seed',
+    'prompt;"note\n;in two lines";seed',
+    'prompt\t"a\n\nb"\tseed',
+    'prompt,"a ""quoted""\r\nname",seed',
+    'prompt,size 5",seed',
+    'prompt,"say\n""a""",seed',
+]
+
+
+@pytest.mark.report("C9", "C10")
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_name_of_a_column_may_have_line_breaks_and_quotes_wherever_it_stands(tmp_path, header):
+    delimiter = next(one for one in ";\t," if one in header)
+    lines = header.count("\n") + 2
+    text = f"{header}\n{delimiter.join(('a ring', 'x', '7'))}\n"
+    assert _requests(tmp_path / "a.csv", text.encode()) == [(lines, "a ring", 7)]
+    (row,) = videos("a.csv", text.replace("prompt", "path", 1).encode())
+    assert (row["path"], row["seed"]) == ("a ring", "7")
+
+
+@pytest.mark.report("C10")
+@pytest.mark.parametrize("lines", [3, 100_000])
+def test_a_quote_of_a_header_that_is_not_closed_is_a_short_error(tmp_path, lines):
+    (tmp_path / "a.csv").write_text('"prompt,seed\n' + "a red circle,1\n" * lines)
+    with pytest.raises(ValueError, match=r"a\.csv.* (not valid CSV: .*limit|has no column prompt; its .*)") as raised:
+        list(read_rows(str(tmp_path / "a.csv")))
+    assert len(str(raised.value)) < 400 and "\n" not in str(raised.value)
+
+
+@pytest.mark.report("C10")
+@pytest.mark.parametrize("head", ["sep=;\r\n", '"sep=;"\r\n\r\n', "\ufeffsep=;\r\n"])
+def test_the_line_by_which_spreadsheets_tell_their_separator_is_no_header(tmp_path, head):
+    text = f"{head}prompt;seed\r\na, b;1\r\n"
+    assert _requests(tmp_path / "a.csv", text.encode()) == [(text.count("\n"), "a, b", 1)]
+
+
+@pytest.mark.report("C10")
+def test_reasons_are_about_the_file_and_not_about_python(tmp_path):
+    deep, long = '{"prompt": ' + "[" * 100_000 + "]" * 100_000 + "}", '{"prompt": "a", "seed": ' + "9" * 5000 + "}"
+    rows = _requests(tmp_path / "a.jsonl", f'{deep}\n{long}\n{{"prompt": "b", "seed": 1}}\n'.encode())
+    assert rows == [
+        (1, "the line is not JSON: its lists and objects are nested too deeply"),
+        (2, "the line is not JSON: a number in it has too many digits"),
+        (3, "b", 1),
+    ]

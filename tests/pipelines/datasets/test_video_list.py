@@ -1,7 +1,9 @@
 import io
 import json
 import os
+import shutil
 import tarfile
+import zipfile
 from datetime import UTC, datetime
 
 import pandas as pd
@@ -233,3 +235,110 @@ def test_an_object_store_has_any_names_too_and_says_when_a_file_is_another(s3_ur
     folder.put(names[0], names[1].encode()[:8])
     changed = {video.digest for video in list_videos(folder.url)} - {video.digest for video in found}
     assert len(changed) == 1
+
+
+@pytest.mark.report("C12")
+def test_tables_of_the_folders_of_a_videofolder_are_read_as_hugging_face_reads_them(tmp_path):
+    datasets = pytest.importorskip("datasets", reason="datasets is not installed: it is in the dev extra")
+    files(tmp_path, "b/0.mp4", "b/1.mp4", "b/deep/0.mp4", "a set/0.mp4", ".cache/0.mp4")
+    (tmp_path / "metadata.csv").write_text("file_name,text\nb/1.mp4,root\n")
+    (tmp_path / "b/metadata.csv").write_text("file_name,text\n0.mp4,a\ndeep/0.mp4,b\n")
+    (tmp_path / "a set/metadata.csv").write_text("file_name,text\n0.mp4,c\n")
+    (tmp_path / ".cache/metadata.csv").write_text("file_name,text\n0.mp4,hidden\n")
+    found = list_videos(str(tmp_path))
+    assert {video.path: video.prompt for video in found} == {
+        "a set/0.mp4": "c",
+        "b/0.mp4": "a",
+        "b/1.mp4": "root",
+        "b/deep/0.mp4": "b",
+    }
+    assert all(content(video) == video.path.encode() for video in found) and found.notes == []
+    theirs = datasets.load_dataset("videofolder", data_dir=str(tmp_path), cache_dir=str(tmp_path / ".hf"))
+    theirs = [row for split in theirs.values() for row in split.cast_column("video", datasets.Video(decode=False))]
+    assert sorted((row["video"]["path"], row["text"]) for row in theirs) == sorted(
+        (video.url, video.prompt) for video in found
+    )
+
+
+@pytest.mark.report("C12", "C15")
+def test_tables_that_are_not_read_and_videos_that_are_in_none_are_said(tmp_path):
+    files(tmp_path, "a/0.mp4", "a/1.mp4", "b/0.mp4", "c/0.mp4")
+    (tmp_path / "a/metadata.csv").write_text("file_name,text\n0.mp4,csv\n")
+    (tmp_path / "a/metadata.jsonl").write_text('{"file_name": "1.mp4", "text": "jsonl"}\n')
+    (tmp_path / "b/metadata.csv").write_text("width,height\n1,2\n")
+    (tmp_path / "c/metadata.csv").write_text("file_name,text\n0.mp4,c\nx.mp4,d,e\n")
+    found = list_videos(str(tmp_path))
+    assert [(video.path, video.prompt) for video in found] == [
+        ("a/1.mp4", "jsonl"),
+        ("c/0.mp4", "c"),
+        ("c/metadata.csv, row 2", None),
+    ]
+    assert found.notes == [
+        "a/metadata.csv skipped: metadata.jsonl is in the same folder",
+        "b/metadata.csv skipped: no row can be used; b/metadata.csv, row 1: it has no path and no file_name; "
+        "its columns are width, height",
+        "2 videos in the folder skipped: not listed in a/metadata.jsonl, c/metadata.csv",
+    ]
+    with pytest.raises(ValueError, match="no row can be used; metadata.csv, row 1: it has no path and no file_name"):
+        list_videos(str(tmp_path / "b"))
+
+
+@pytest.mark.report("B1", "C11")
+def test_a_file_that_another_one_replaced_is_another_version_and_a_copy_with_its_times_is_none(tmp_path):
+    def versions(folder):
+        return {video.path: video.version for video in list_videos(str(folder))}
+
+    names = ("a.mp4", "b.mp4", "c.mp4")
+    for name in names:
+        files(tmp_path / "one", name)
+        (tmp_path / "one" / name).write_bytes(bytes(100_000))
+    (tmp_path / "one" / "link.mp4").symlink_to("c.mp4")
+    before = versions(tmp_path / "one")
+    shutil.copytree(tmp_path / "one", tmp_path / "copy", symlinks=True)  # which keeps times, as cp -p and rsync -t do
+    assert versions(tmp_path / "copy") == before
+    for name, where in (("a.mp4", 0), ("b.mp4", 50_000), ("c.mp4", 99_999)):
+        path = tmp_path / "one" / name
+        times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+        path.write_bytes(bytes(where) + b"x" + bytes(99_999 - where))
+        os.utime(path, ns=times)
+    after = versions(tmp_path / "one")
+    assert {name for name in before if before[name] != after[name]} == {*names, "link.mp4"}
+    (tmp_path / "one" / "metadata.csv").write_text("file_name\n" + "\n".join(sorted(before)))
+    assert versions(tmp_path / "one") == after, "the same, however it is listed"
+
+
+@pytest.mark.report("C15")
+def test_what_cannot_be_opened_has_a_version_too(tmp_path):
+    files(tmp_path, "a.mp4")
+    (tmp_path / "gone.mp4").symlink_to("nowhere.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "list.csv").write_text("path\na.mp4\ngone.mp4\npipe.mp4\n")
+    assert [video.path for video in list_videos(str(tmp_path / "list.csv"))] == ["a.mp4", "gone.mp4", "pipe.mp4"]
+
+
+@pytest.mark.report("C12")
+def test_a_table_without_rows_is_no_reason_to_read_the_folder_without_captions(tmp_path):
+    files(tmp_path, "a.mp4", "sub/b.mp4")
+    (tmp_path / "metadata.csv").write_text("file_name,text\n")
+    with pytest.raises(ValueError, match="^manifest=.*: metadata.csv has no rows$"):
+        list_videos(str(tmp_path))
+    (tmp_path / "metadata.csv").rename(tmp_path / "sub" / "metadata.csv")
+    found = list_videos(str(tmp_path))
+    assert [video.path for video in found] == ["a.mp4", "sub/b.mp4"]
+    assert found.notes[0] == "sub/metadata.csv skipped: sub/metadata.csv has no rows"
+
+
+@pytest.mark.report("C12")
+def test_a_videofolder_in_an_archive_is_read_with_its_folders(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        for name in ("metadata.csv", "sub/metadata.csv"):
+            archive.writestr(name, "file_name,text\na.mp4,of " + name)
+        for name in ("a.mp4", "sub/a.mp4", "b.mp4"):
+            archive.writestr(name, name)
+    found = list_videos(f"zip://::{tmp_path}/a.zip")
+    assert {video.path: video.prompt for video in found} == {
+        "a.mp4": "of metadata.csv",
+        "sub/a.mp4": "of sub/metadata.csv",
+    }
+    assert [content(video) for video in found] == [b"a.mp4", b"sub/a.mp4"]
+    assert found.notes == ["1 video in the folder skipped: not listed in metadata.csv, sub/metadata.csv"]

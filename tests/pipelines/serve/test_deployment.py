@@ -270,7 +270,7 @@ def test_an_impossible_endpoint_is_refused_in_one_line(refused, tmp_path, monkey
     assert "bundle=nowhere" in refused("bundle=nowhere")
     assert "did you mean" in refused("serve.prot=1")
     # A request that names only a prompt would be refused.
-    assert "refiner.width='4096x128': no side may exceed 2048" in refused("refiner.width=4096")
+    assert "refiner.width=4096: no side may exceed 2048" in refused("refiner.width=4096")
     assert "base.num_inference_steps=9: must be at most 8 (serve.max_steps)" in refused(
         "base.num_inference_steps=9", "serve.max_steps=8"
     )

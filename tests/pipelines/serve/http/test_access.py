@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from starlette.routing import Route
 
 from longtake.pipelines.serve.http.access import COOKIE, AccessControl
-from longtake.pipelines.serve.http.errors import HANDLERS
+from longtake.pipelines.serve.http.errors import HANDLERS, ApiError
 from longtake.pipelines.serve.http.keys import Keys, RateLimiter, read_keys
 from longtake.pipelines.serve.settings import ServeParams
 
@@ -26,6 +26,16 @@ async def echo(request: Request):
 
 async def broken(request: Request):
     raise RuntimeError("secret of /etc/longtake")
+
+
+async def cut(request: Request):
+    """A stream of a video that is cancelled."""
+
+    async def body():
+        yield b"begun"
+        raise ApiError(409, "cancelled", "The video was cancelled.")
+
+    return StreamingResponse(body())
 
 
 async def breaks_later(request: Request):
@@ -44,6 +54,7 @@ def app_of(keys=(), **params):
         Route("/health", echo),
         Route("/broken", broken),
         Route("/later", breaks_later),
+        Route("/cut", cut),
     ]
     access = Middleware(AccessControl, params=ServeParams(**params), keys=Keys(keys))
     return Starlette(routes=routes, exception_handlers=HANDLERS, middleware=[access])
@@ -224,6 +235,35 @@ def test_an_internal_error_is_logged_and_its_cause_is_not_sent(caplog):
     assert "secret" not in answer.text and "Traceback" not in answer.text
     assert "secret of /etc/longtake" in caplog.text
     assert "secret" not in ask(app_of(), path="/later").text
+
+
+@pytest.mark.report("A8")
+def test_a_response_that_is_cut_as_it_should_be_is_one_line(caplog):
+    caplog.set_level("INFO")
+    ask(app_of(), path="/cut")
+    assert [(one.getMessage(), one.exc_info) for one in caplog.records if one.name.startswith("longtake")] == [
+        ("response cut method=GET path=/cut code=cancelled", None)
+    ]
+
+
+@pytest.mark.report("A6")
+def test_a_client_that_leaves_in_the_middle_of_its_body_is_one_line(caplog):
+    caplog.set_level("INFO")
+    messages, sent = [{"type": "http.request", "body": b"a", "more_body": True}, {"type": "http.disconnect"}], []
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": "/v1/x", "scheme": "http", "query_string": b"",
+             "headers": [(b"host", b"127.0.0.1")], "client": ("127.0.0.1", 1)}  # fmt: skip
+    asyncio.run(app_of()(scope, receive, send))
+    assert [(one.getMessage(), one.exc_info) for one in caplog.records if one.name.startswith("longtake")] == [
+        ("client left method=POST path=/v1/x", None)
+    ]
+    assert not sent
 
 
 def test_every_response_has_the_security_headers():

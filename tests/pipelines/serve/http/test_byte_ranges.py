@@ -58,7 +58,14 @@ def test_a_range_is_the_bytes_from_first_to_last(first, last):
 
 
 @pytest.mark.parametrize(
-    "asked, got", [("bytes=190-", DATA[190:]), ("bytes=-5", DATA[195:]), ("bytes=-999", DATA), ("bytes=0-0", DATA[:1])]
+    "asked, got",
+    [
+        ("bytes=190-", DATA[190:]),
+        ("bytes=-5", DATA[195:]),
+        ("bytes=-999", DATA),
+        ("bytes=0-0", DATA[:1]),
+        (f"bytes=199-{10**30}", DATA[199:]),
+    ],
 )
 def test_open_ranges_reach_to_the_end(asked, got):
     answer = ask(range=asked)

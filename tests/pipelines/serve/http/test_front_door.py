@@ -94,6 +94,68 @@ def test_what_is_too_long_is_refused_in_our_form(door, text, expected):
         assert refusal(connection) == (expected or (431, "headers_too_large"))
 
 
+@pytest.mark.report("A10")
+@pytest.mark.parametrize(
+    ("version", "hosts", "problem"),
+    [
+        ("1.1", [], "is missing"),
+        ("1.1", ["a", "a"], "is given twice"),
+        ("1.0", ["a", "b"], "is given twice"),
+        ("1.1", [""], "is not a host and a port"),
+        ("1.1", ["a b"], "is not a host and a port"),
+        ("1.1", ["a/b"], "is not a host and a port"),
+        ("1.1", ["u@a"], "is not a host and a port"),
+        ("1.0", [], None),
+        ("1.1", [" [::1]:8000 "], None),
+        ("1.1", ["example.org:80"], None),
+    ],
+)
+def test_a_request_names_its_host_once(door, version, hosts, problem):
+    for more in ("", "Connection: Upgrade\r\nUpgrade: websocket\r\n") if problem else ("Connection: close\r\n",):
+        with closing(socket.create_connection(door)) as connection:
+            lines = "".join(f"Host:{host}\r\n" for host in hosts)
+            connection.sendall(f"GET / HTTP/{version}\r\n{lines}{more}\r\n".encode())
+            status, _, body = answer(connection)
+        assert status == (200 if problem is None else 400)
+        if problem:
+            error = json.loads(body)["error"]
+            assert (error["message"], error["param"]) == (f"The header Host {problem}.", "Host")
+
+
+@pytest.mark.report("A10")
+@pytest.mark.parametrize("method", ["FOO", "get", "GET-", "M" * 80])
+def test_an_unknown_method_is_refused_with_those_there_are(door, method):
+    with closing(socket.create_connection(door)) as connection:
+        connection.sendall(f"{method} /v1/videos HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        status, headers, body = answer(connection)
+    error = json.loads(body)["error"]
+    assert (status, headers["allow"]) == (501, "delete, get, head, options, post")
+    assert error["code"] == "unknown_method" and error["message"].startswith(f"{method[:20]} is no method")
+
+
+@pytest.mark.report("A10")
+@pytest.mark.parametrize(
+    ("coding", "expected"),
+    [
+        ("gzip, chunked", (501, "unknown_coding")),
+        ("gzip", (501, "unknown_coding")),
+        ("chunked, chunked", (400, "invalid_request")),
+    ],
+)
+def test_a_body_in_another_coding_is_refused(door, coding, expected):
+    with closing(socket.create_connection(door)) as connection:
+        head = f"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: {coding}\r\n\r\n"
+        connection.sendall(f"{head}1\r\na\r\n0\r\n\r\n".encode())
+        assert refusal(connection) == expected
+
+
+@pytest.mark.report("A10")
+def test_a_method_that_others_know_is_left_to_the_app(door):
+    with closing(socket.create_connection(door)) as connection:
+        connection.sendall(b"PROPFIND / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        assert answer(connection)[0] == 200
+
+
 def test_a_later_request_of_a_connection_is_refused_too(door):
     with closing(socket.create_connection(door)) as connection:
         connection.sendall(f"{HEAD}\r\n".encode())

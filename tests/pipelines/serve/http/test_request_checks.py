@@ -17,7 +17,7 @@ from longtake.models.domain.prompt import Cue
 from longtake.pipelines.serve.http.errors import HANDLERS, ApiError
 from longtake.pipelines.serve.http.request_body import read_body
 from longtake.pipelines.serve.http.request_checks import RequestChecker, seconds_of
-from longtake.pipelines.serve.http.schema import ExtensionRequest, VideoRequest
+from longtake.pipelines.serve.http.schema import ExtensionRequest, RemixRequest, VideoRequest
 from longtake.pipelines.serve.library.takes import Status, write_take
 from longtake.pipelines.serve.settings import load_serve
 from tests.support.toy import ToyBundle
@@ -28,8 +28,9 @@ CHECKER = RequestChecker(load_serve(overrides=LIMITS), ToyBundle(), 16)
 
 
 async def take(request: Request):
-    asked = CHECKER.new_take(await read_body(request, VideoRequest), "owner")
-    return JSONResponse({**json.loads(write_take(asked)), "warnings": CHECKER.check(asked).warnings})
+    body = await read_body(request, VideoRequest)
+    asked = CHECKER.new_take(body, "owner")
+    return JSONResponse({**json.loads(write_take(asked)), "warnings": CHECKER.check(asked, body).warnings})
 
 
 async def extension(request: Request):
@@ -219,8 +220,8 @@ def test_an_empty_field_of_a_form_is_an_absent_one():
         ({"seconds": 1e9}, "seconds=1000000000.0: must be at most 50 (400 frames, 8 per second)"),
         ({"seconds": "1e308", "fps": 240}, "seconds=1e308: must be at most 1.666667 (400 frames, 240 per second)"),
         ({"num_frames": 401}, "num_frames=401: must be at most 400 (serve.max_frames)"),
-        ({"num_frames": 10**300}, f"num_frames=1{'0' * 17}...{'0' * 19}: must be at most 400 (serve.max_frames)"),
-        ({"model": "m" * 999}, f"model='{'m' * 56}...: this endpoint serves tiny"),
+        ({"num_frames": 10**300}, f"num_frames=1{'0' * 56}...: must be at most 400 (serve.max_frames)"),
+        ({"model": "m" * 999}, f'model="{"m" * 56}...: this endpoint serves tiny'),
         ({"num_inference_steps": 51}, "num_inference_steps=51: must be at most 50 (serve.max_steps)"),
         ({"size": "100X64"}, "size=100x64: the width must be a positive multiple of 16"),
         ({"width": 64, "height": 65}, "height=65: must be a positive multiple of 16"),
@@ -235,7 +236,7 @@ def test_a_remix_obeys_the_limits_of_today():
     source = CHECKER.new_take(VideoRequest(prompt=PROMPT), "")
     for changes in ({"num_inference_steps": 51}, {"width": 2048, "height": 2048}, {"num_frames": 401}):
         with pytest.raises(ApiError):
-            CHECKER.check(CHECKER.remixed(replace(source, **changes), "a", ()))
+            CHECKER.check(CHECKER.remixed(replace(source, **changes), "a", ()), RemixRequest(prompt="a"))
 
 
 def test_an_extension_names_what_it_adds():
@@ -274,6 +275,48 @@ def test_the_cost_names_the_length_as_it_was_sent():
         assert error.value.param == name and error.value.message.startswith(f"{name}={value}: 1280x720 pixels x ")
 
 
+@pytest.mark.report("A1", "A14")
+@pytest.mark.parametrize("sent", [{"num_frames": 8}, {"seconds": "1.5"}, {}])
+def test_the_cost_of_an_extension_names_the_length_that_was_sent(sent):
+    source = replace(CHECKER.new_take(VideoRequest(prompt=PROMPT), ""), status=Status.COMPLETED)
+    checker = RequestChecker(load_serve(overrides=[*LIMITS, "serve.max_cost=1000"]), ToyBundle(), 16)
+    request = ExtensionRequest(prompt="a", video={"id": source.id}, **sent)
+    (name, value), *_ = *sent.items(), ("seconds", "4")
+    with pytest.raises(ApiError) as error:
+        checker.check(checker.extension(source, request), request)
+    assert error.value.param == name and error.value.message.startswith(f"{name}={value}: ")
+    assert "(serve.max_cost)" in error.value.message
+
+
+@pytest.mark.report("A14")
+def test_the_prompt_of_an_extension_is_named_as_it_was_sent():
+    source = CHECKER.new_take(VideoRequest(prompt=PROMPT), "")
+    for text, says in (("a " * 31, "has 62 characters"), ("a " * 25, "has 25 tokens"), ("", "must not be empty")):
+        request = ExtensionRequest(prompt=text, video={"id": source.id})
+        with pytest.raises(ApiError, match=f"^prompt.*{says}") as error:
+            CHECKER.check(CHECKER.extension(source, request), request)
+        assert error.value.param == "prompt"
+
+
+@pytest.mark.report("A14")
+@pytest.mark.parametrize(
+    ("prompt", "says"),
+    [
+        ([{"from_frame": True, "prompt": "a"}], "prompt[0].from_frame=true: must be a whole number"),
+        ([{"from_frame": None, "prompt": "a"}], "prompt[0].from_frame=null: must be a whole number"),
+        ([{"from_frame": 0, "prompt": False}], "prompt[0].prompt=false: must be a string"),
+        ([{"from_frame": 0, "prompt": "a"}, None], "prompt[1]=null: must have the fields from_frame and prompt"),
+        ([{"from_frame": "1", "prompt": "a"}], 'prompt[0].from_frame="1": must be a whole number'),
+        ([{"from_frame": 0, "prompt": "a", "x": [True, None]}], "prompt[0].x=[true, null]: no such field"),
+        (True, "prompt=true: must be a string"),
+        ({"a": False}, 'prompt={"a": false}: must be a string'),
+    ],
+)
+def test_a_value_is_shown_as_json_spells_it(prompt, says):
+    error = post(json={"prompt": prompt}).json()["error"]
+    assert error["message"].startswith(says) and says.startswith(error["param"])
+
+
 def test_a_prompt_that_only_looks_like_a_list_stays_a_text():
     assert post(data={"prompt": "[a red circle"}).json()["prompt"] == "[a red circle"
     assert post(data={"prompt": "[1]"}).json()["prompt"] == "[1]"
@@ -285,6 +328,8 @@ def test_a_prompt_that_only_looks_like_a_list_stays_a_text():
         ({"data": {"prompt": PROMPT, "num_frames": "x"}}, "num_frames"),
         ({"data": {"prompt": ["a", "a"]}}, "prompt"),
         ({"data": {"prompt": "a", "prompt[x]": "a"}}, "prompt"),
+        ({"data": {"prompt": '[{"from_frame": 0, "prompt": "a", "prompt": "b"}]'}}, "prompt"),
+        ({"data": {"prompt": '[{"from_frame": 0, "from_frame": 0, "prompt": "b"}]'}}, "from_frame"),
         ({"files": {"prompt": ("p.txt", b"a")}}, "prompt"),
         ({"data": {"prompt": "a"}, "files": {"input_reference": ("p.png", b"a")}}, "input_reference"),
     ],
@@ -360,7 +405,8 @@ def test_a_remix_is_the_same_request_with_another_prompt():
 def test_what_a_request_may_cost_is_bounded_and_the_bound_is_named(fields, param, says):
     checker = RequestChecker(load_serve(), ToyBundle(), 16)
     with pytest.raises(ApiError) as refused:
-        checker.check(checker.new_take(VideoRequest(prompt=PROMPT, **fields), ""))
+        request = VideoRequest(prompt=PROMPT, **fields)
+        checker.check(checker.new_take(request, ""), request)
     assert (refused.value.status, refused.value.param) == (400, param)
     assert says in refused.value.message and refused.value.message.startswith(f"{param}=")
 
@@ -380,7 +426,8 @@ def test_without_a_refiner_all_videos_have_the_base_models_size(fields, param):
 @pytest.mark.parametrize("size", ["1280x720", "720x1280", "512x128", "960x960", "1920x480"])
 def test_defaults_allow_720p_of_any_length_with_the_default_steps(size):
     checker = RequestChecker(load_serve(), ToyBundle(), 16)
-    checker.check(checker.new_take(VideoRequest(prompt=PROMPT, size=size, num_frames=2400), ""))
+    request = VideoRequest(prompt=PROMPT, size=size, num_frames=2400)
+    checker.check(checker.new_take(request, ""), request)
 
 
 @pytest.mark.report("A1")
@@ -388,9 +435,12 @@ def test_a_remix_or_an_extension_of_a_video_from_before_keeps_to_the_limits_of_t
     before = RequestChecker(load_serve(overrides=["serve.max_aspect=100", "serve.max_side=5000"]), ToyBundle(), 16)
     source = before.new_take(VideoRequest(prompt=PROMPT, size="4096x64"), "")
     today = RequestChecker(load_serve(), ToyBundle(), 16)
-    remix = today.remixed(source, PROMPT, ())
-    extension = today.extension(source, ExtensionRequest(prompt=PROMPT, video={"id": source.id}))
-    for take in (remix, extension):
-        assert before.check(take).warnings == []
-        with pytest.raises(ApiError, match="serve.max_side"):
-            today.check(take)
+    remix, extension = RemixRequest(prompt=PROMPT), ExtensionRequest(prompt=PROMPT, video={"id": source.id})
+    for take, request, param in (
+        (today.remixed(source, *remix.prompt), remix, None),
+        (today.extension(source, extension), extension, "video.id"),
+    ):
+        assert before.check(take, request).warnings == []
+        with pytest.raises(ApiError, match="serve.max_side") as refused:
+            today.check(take, request)
+        assert refused.value.param == param and source.id in refused.value.message

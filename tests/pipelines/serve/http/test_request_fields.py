@@ -51,10 +51,10 @@ def test_whole_numbers_may_have_a_point():
 @pytest.mark.parametrize(
     ("field", "value", "rule"),
     [
-        ("size", '"64"', "size='64': must be width x height in pixels, such as 128x128, or auto"),
+        ("size", '"64"', 'size="64": must be width x height in pixels, such as 128x128, or auto'),
         ("size", "[64, 64]", "size=[64, 64]: must be width x height in pixels, such as 128x128, or auto"),
         ("num_frames", "8.5", "num_frames=8.5: must be a whole number"),
-        ("num_frames", '"8"', "num_frames='8': must be a whole number"),
+        ("num_frames", '"8"', 'num_frames="8": must be a whole number'),
         ("num_frames", "true", "num_frames=true: must be a whole number"),
         ("num_frames", "0", "num_frames=0: must be at least 1"),
         ("num_frames", "1e400", "num_frames=1e400: is too large"),
@@ -63,14 +63,14 @@ def test_whole_numbers_may_have_a_point():
          "seed=9007199254740993.0: a whole number of 9007199254740992 or more must be written with all its digits"),
         ("seed", str(2**63), f"seed={2**63}: must be less than {2**63}"),
         ("fps", "241", "fps=241: must be at most 240"),
-        ("seconds", '"4s"', "seconds='4s': must be a number of seconds, such as 4 or 2.5"),
+        ("seconds", '"4s"', 'seconds="4s": must be a number of seconds, such as 4 or 2.5'),
         ("seconds", "-1E1", "seconds=-1E1: must be a number of seconds, such as 4 or 2.5"),
         ("guidance_scale", "1E400", "guidance_scale=1E400: must be at most 100"),
         ("guidance_scale", "0.50", "guidance_scale=0.50: must be at least 1"),
-        ("coupling", '"loose"', "coupling='loose': must be causal or symmetric"),
+        ("coupling", '"loose"', 'coupling="loose": must be causal or symmetric'),
         ("negative_prompt", '["a"]', "negative_prompt=[\"a\"]: must be a string"),
         ("n", "2", "n=2: must be 1"),
-        ("quality", '"hd"', "quality='hd': must be 'auto' or 'standard'"),
+        ("quality", '"hd"', 'quality="hd": must be "auto" or "standard"'),
     ],
 )  # fmt: skip
 def test_a_refusal_repeats_what_was_sent_and_says_the_rule_in_words(field, value, rule):

@@ -1,5 +1,7 @@
 """Methods of paths: HEAD, OPTIONS, and refusals that name the methods there are."""
 
+import asyncio
+
 import pytest
 
 from tests.support.http_asks import Desk, refusal
@@ -26,6 +28,7 @@ def desk(tmp_path_factory):
         ("/v1/videos/video_0/content", "GET, HEAD, OPTIONS"),
         ("/v1/videos/video_0/hls/0.m4s", "GET, HEAD, OPTIONS"),
         ("/v1/models", "GET, HEAD, OPTIONS"),
+        ("/v1/stream", "GET, HEAD, OPTIONS"),
         ("/health", "GET, HEAD, OPTIONS"),
         ("/login", "OPTIONS, POST"),
         ("/openapi.json", "GET, HEAD, OPTIONS"),
@@ -49,11 +52,25 @@ def test_head_has_the_headers_of_get_and_no_body(desk):
     paths = ["/", "/app.js", "/style.css", "/health", "/metrics", "/openapi.json", "/v1/models", "/v1/models/tiny"]
     paths += ["/v1/videos", "/v1/videos?limit=0", at, f"{at}/content", f"{at}/stream", f"{at}/preview", f"{at}/events"]
     paths += [f"{at}/previews/0", f"{at}/hls/playlist.m3u8", f"{at}/hls/1.m4s", f"{at}/hls/9.m4s", f"{at}/nothing"]
-    paths += [f"{at}/content?variant=gif", "/v1/videos/video_0", "/nothing"]
+    paths += [f"{at}/content?variant=gif", "/v1/videos/video_0", "/v1/stream", "/nothing"]
     for path in paths:
         get, head = desk.get(path), desk.ask("HEAD", path)
         assert (head.status_code, head.content) == (get.status_code, b""), path
         assert dict(head.headers) == dict(get.headers), path
+
+
+def test_the_app_starts_and_stops_with_its_server(desk):
+    """As Serve asks for it: an error would end the replica."""
+    messages, sent = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}], []
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        sent.append(message["type"])
+
+    asyncio.run(desk.app({"type": "lifespan", "state": {}}, receive, send))
+    assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 
 
 def test_a_slash_at_the_end_makes_no_difference(desk):

@@ -134,6 +134,7 @@ def test_a_page_from_elsewhere_cannot_open_a_socket(kit):
     with pytest.raises(InvalidStatus) as refused:
         opened(kit, origin="http://evil.example")
     assert refused.value.response.status_code == 403
+    assert json.loads(refused.value.response.body)["error"]["code"] == "origin_not_allowed"
     with opened(kit, origin=kit.url) as socket:
         socket.send("{")
         assert listen(socket)[1] == 1008

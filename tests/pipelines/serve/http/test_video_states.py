@@ -2,6 +2,7 @@
 
 import pytest
 
+from longtake.pipelines.serve.library.paths import path_of, preview_name
 from longtake.pipelines.serve.library.takes import Status
 from tests.support.http_asks import Desk, refusal
 
@@ -55,6 +56,20 @@ def test_the_finished_part_of_a_failed_video_does_not_look_whole(desk, path):
 def test_a_video_that_has_lost_a_file_is_still_there(desk):
     answer = desk.get(f"/v1/videos/{desk.add(fragments=3).id}/content?variant=thumbnail")
     assert refusal(answer) == NOT_FOUND and "no longer has its thumbnail.jpg" in answer.json()["error"]["message"]
+
+
+@pytest.mark.report("A8")
+@pytest.mark.parametrize("start", ["", "?from_fragment=2"])
+def test_a_preview_that_has_lost_a_part_does_not_look_whole(desk, start):
+    take = desk.add(fragments=3)
+    desk.takes.store.delete(path_of(take.id, preview_name(4)))
+    at = f"/v1/videos/{take.id}/preview"
+    with pytest.raises(RuntimeError, match="the response has started"):
+        desk.get(f"{at}{start}")
+    head = desk.ask("HEAD", f"{at}{start}")
+    assert head.status_code == 200 and "content-length" not in head.headers
+    for first in (4, 5, 6):
+        assert refusal(desk.get(f"{at}?from_fragment={first}")) == NOT_FOUND
 
 
 @pytest.mark.report("A14")
