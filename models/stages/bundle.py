@@ -5,10 +5,11 @@
     cam/ apm/ image_encoder/                                short-term and long-term memory (may be missing)
     refiner/ refiner_scheduler/                             the enhancer
     refiner_vae/ refiner_text_encoder/ refiner_tokenizer/   only where they are not the base model's
-    opener/                                                 a text-to-video folder of its own, for the first chunk
+    opener/                                                 a pipeline of diffusers of its own, for the first chunk
     bundle.json                                             settings that suit it, where it came from, licences
 
-Of `models`, only this file, `files.py` and the readers of videos (`video/reader.py`, `video/mp4.py`) open files.
+Of `models`, only this file, `files.py`, `video_pipeline.py` and the readers of videos and pictures (`video/reader.py`,
+`video/mp4.py`, `video/photo.py`) open files.
 Weights are safetensors; a pickle is never opened.
 """
 
@@ -32,6 +33,7 @@ from longtake.models.stages.files import BASE_PARTS, REQUIRED, read_index, read_
 from longtake.models.stages.params import BaseParams, OpenerParams, RefinerParams
 from longtake.models.stages.refiner import Refiner
 from longtake.models.stages.refiner_nets import BundleRefinerNets
+from longtake.models.stages.video_pipeline import VideoPipeline
 
 CLASSES: dict[str, Any] = {
     cls.__name__: cls
@@ -56,16 +58,19 @@ class Bundle:
 
     path: Path
     parts: Mapping[str, Any]
-    opener: "Bundle | None" = None  # the text-to-video model that makes first chunks
+    opener: "Bundle | VideoPipeline | None" = None  # the model that makes first chunks
+
+    takes_picture = needs_picture = False  # as an opener
 
     def base_model(self, params: BaseParams, opening: OpenerParams | None = None) -> BaseModel:
         """The GENERATE stage. Raises ValueError for params beyond the limits of the bundle, or of its opener."""
         schedule = NoiseSchedule.from_config(self.parts["scheduler"])
         if self.opener is None or opening is None:
             return BaseModel(self.base_nets(), schedule, params)
-        return BaseModel(self.base_nets(), schedule, params, self.opener._as_opener(opening), opening.fit)
+        return BaseModel(self.base_nets(), schedule, params, self.opener.as_opener(opening), opening.fit)
 
-    def _as_opener(self, params: OpenerParams) -> BaseModel:
+    def as_opener(self, params: OpenerParams) -> BaseModel:
+        """The model that makes the first chunk of another one's videos."""
         schedule = NoiseSchedule.from_config(self.parts["scheduler"], params.is_multistep)
         return BaseModel(self.base_nets(), schedule, params.sampling(), purpose="opener")
 
@@ -86,7 +91,7 @@ class Bundle:
         for part in ("", "refiner_"):  # the refiner may have a tokenizer of its own
             if f"{part}tokenizer" in self.parts:
                 check_length(self.parts[f"{part}tokenizer"], text, self._text_limits[f"{part}text_encoder"], name)
-        if self.opener is not None:
+        if isinstance(self.opener, Bundle):
             self.opener.check_text(name, text)
 
     @cached_property

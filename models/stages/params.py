@@ -1,13 +1,15 @@
 """Settings of the two stages. No torch here: a wrong setting is refused before torch is imported."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from longtake.models.diffusion.names import check_sampler
 from longtake.models.domain.checks import require
 from longtake.models.domain.scheduler import Coupling
 from longtake.models.video.fit import Fit
 
+CALLED = ("num_frames", "height", "width")  # settings of an opener that is a pipeline of diffusers
+SAMPLED = ("guidance_rescale", "sampler", "eta")  # and of one whose networks are sampled here
 BUNDLE = "bundle"  # in place of a folder: the part of the bundle itself
 
 
@@ -51,20 +53,31 @@ class BaseParams:
 
 @dataclass(frozen=True, slots=True)
 class OpenerParams:
-    """The opener: another text-to-video model that makes the first chunk. The defaults are ModelScope's."""
+    """The opener: another model that makes the first chunk. None is the model's own number.
 
-    # A diffusers text-to-video folder; BUNDLE: the folder opener/ of the bundle, which is the default where there is
-    # one; None: the base model makes the first chunk.
+    ModelScope's networks are sampled here, 50 steps by default; other pipelines of diffusers bring their sampler.
+    """
+
+    # A folder with a text-to-video or image-to-video pipeline of diffusers; BUNDLE: the folder opener/ of the bundle,
+    # which is the default where there is one; None: the base model makes the first chunk.
     model: str | None = None
-    num_inference_steps: int = 50
-    guidance_scale: float = 9.0  # 1 is no guidance
-    guidance_rescale: float = 0.0  # part of the way back to the contrast without guidance
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None  # 1 is no guidance
+    num_frames: int | None = None  # of the call, at least those of a chunk; this and the next two not for ModelScope's
+    height: int | None = None  # pixels
+    width: int | None = None
+    guidance_rescale: float = (
+        0.0  # part of the way back to the contrast without guidance; for ModelScope's alone, and so
+    )
     sampler: str = "dpmpp_2m"  # or ddim, dpmpp_2m_sde
     eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
     fit: Fit = Fit.COVER  # frames of another shape than the base model's are cut to the middle (cover) or stretched
 
     def __post_init__(self) -> None:
         self.sampling()  # checks the others
+        for name in CALLED:
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, value, "must be at least 1")
         require(self.fit is not Fit.CONTAIN, "fit", self.fit.value, "must be cover or stretch: bars would be continued")
 
     @property
@@ -74,8 +87,16 @@ class OpenerParams:
 
     def sampling(self) -> BaseParams:
         """The settings of the opener's network, as a base model that continues nothing."""
-        names = ("num_inference_steps", "guidance_scale", "guidance_rescale", "sampler", "eta")
-        return BaseParams(cam=False, apm=False, **{name: getattr(self, name) for name in names})
+        values = {name: getattr(self, name) for name in ("num_inference_steps", "guidance_scale", *SAMPLED)}
+        return BaseParams(cam=False, apm=False, **{name: value for name, value in values.items() if value is not None})
+
+    def check_kind(self, is_pipeline: bool) -> None:
+        """Raises ValueError for settings that a pipeline of diffusers, or ModelScope's networks, do not have."""
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in (SAMPLED if is_pipeline else CALLED) and value != f.default:
+                why = "this pipeline brings its own sampler" if is_pipeline else "its networks decide"
+                raise ValueError(f"opener.{f.name}={value} has no effect: {why}")
 
 
 @dataclass(frozen=True, slots=True)

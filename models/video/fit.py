@@ -28,6 +28,14 @@ def covering(source: Size, frame: Size) -> Size:
     return height, max(width, _rounded(w * height, h))
 
 
+def contained(source: Size, frame: Size) -> Size:
+    """The size of the scaled source that just fits into the frame: one side is the frame's, the other no longer."""
+    (h, w), (height, width) = source, frame
+    if h * width > w * height:  # the source is taller
+        return height, min(width, _rounded(w * height, h))
+    return min(height, _rounded(h * width, w)), width
+
+
 def _rounded(numerator: int, denominator: int) -> int:
     """The nearest whole number, at least 1."""
     return max(1, (2 * numerator + denominator) // (2 * denominator))

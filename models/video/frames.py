@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from longtake.models.video.fit import Fit, covering
+from longtake.models.video.fit import Fit, Size, contained, covering
 from longtake.models.video.frame_checks import BadFrames
 
 
@@ -53,3 +53,10 @@ def fit_frames(frames: UInt8[np.ndarray, "t h0 w0 c"], height: int, width: int, 
     images = upscale(frames, *size)
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
     return images[..., top : top + height, left : left + width]
+
+
+def middle(frame: UInt8[np.ndarray, "h0 w0 c"], shape: Size) -> UInt8[np.ndarray, "h w c"]:
+    """The largest part of a frame that has the shape of `shape`, from its middle, unscaled."""
+    size = contained(shape, (frame.shape[0], frame.shape[1]))
+    top, left = (frame.shape[0] - size[0]) // 2, (frame.shape[1] - size[1]) // 2
+    return frame[top : top + size[0], left : left + size[1]]

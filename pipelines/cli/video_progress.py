@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from longtake.models.domain.extension import Extension
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.scheduler import StageName, Task
 from longtake.pipelines.terminal.progress import StatusLine, duration
@@ -10,10 +11,13 @@ from longtake.pipelines.terminal.progress import StatusLine, duration
 class VideoProgress:
     """Counts chunks of the base model, and cells (a window by a denoising step) of the refiner."""
 
-    def __init__(self, plan: Plan, num_steps: int, source: str = "base model") -> None:
+    def __init__(
+        self, plan: Plan, num_steps: int, source: str = "base model", extension: Extension | None = None
+    ) -> None:
         self._num_steps, self._source = num_steps, source
-        self._num_segments = len(plan.segments)
-        self._total = {StageName.GENERATE: len(plan.chunks), StageName.REFINE: len(plan.windows) * (num_steps + 1)}
+        self._num_segments = len(plan.segments) - (extension.window if extension else 0)
+        num_chunks = len(plan.chunks) - (plan.chunk_at(extension.end) if extension else 0)
+        self._total = {StageName.GENERATE: num_chunks, StageName.REFINE: self._num_segments * (num_steps + 1)}
         self._done = dict.fromkeys(self._total, 0)
         self._final = 0
 

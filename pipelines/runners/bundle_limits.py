@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from longtake.models.diffusion.schedule import NoiseSchedule
-from longtake.models.stages.files import OPENER_PARTS, read_index, read_json
+from longtake.models.stages.files import OPENER_PARTS, TEXT_TO_VIDEO, pipeline_class, read_index, read_json
 from longtake.models.stages.params import check_size
 from longtake.pipelines.config.conf import Conf, opener_path
 from longtake.pipelines.config.paths import bundle_path
@@ -19,16 +19,18 @@ class BundleLimits:
     size_multiple: int
     base: NoiseSchedule
     refiner: NoiseSchedule
-    opener: Mapping[str, Any] | None  # the config of its scheduler; the sampler decides how timesteps are laid out
+    opener: Mapping[str, Any] | None  # the config of its scheduler, if its networks are sampled here
 
     def check(self, conf: Conf) -> None:
         """Raises ValueError, naming key, value and rule, for settings beyond the limits."""
         check_size(conf.refiner, self.size_multiple)
         _check_steps("base", self.base, conf.base.num_inference_steps, 1.0)
         _check_steps("refiner", self.refiner, conf.refiner.num_inference_steps, conf.refiner.strength)
+        if conf.opener.model is not None:
+            conf.opener.check_kind(is_pipeline=self.opener is None)
         if self.opener is not None:
             schedule = NoiseSchedule.from_config(self.opener, conf.opener.is_multistep)
-            _check_steps("opener", schedule, conf.opener.num_inference_steps, 1.0)
+            _check_steps("opener", schedule, conf.opener.sampling().num_inference_steps, 1.0)
 
 
 def limits_of(conf: Conf) -> BundleLimits:
@@ -46,11 +48,13 @@ def limits_of(conf: Conf) -> BundleLimits:
 
 
 def _opener_schedule(conf: Conf) -> dict[str, Any] | None:
-    """The scheduler's config of the opener, if there is one. Raises ValueError for a folder that cannot be one."""
+    """The scheduler's config of an opener with ModelScope's networks. Raises ValueError for a folder without any."""
     if conf.opener.model is None:
         return None
     folder = opener_path(conf)
     try:
+        if pipeline_class(folder) != TEXT_TO_VIDEO:
+            return None
         kind = read_index(folder, OPENER_PARTS)["unet"][1]
         if kind != "UNet3DConditionModel":
             raise ValueError(f"its unet is a {kind}, and must be a UNet3DConditionModel")

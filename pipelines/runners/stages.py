@@ -19,7 +19,8 @@ from longtake.models.domain.span import Span
 from longtake.models.domain.stage import Stage
 from longtake.models.domain.state import Chunk
 from longtake.models.stages.bundle import Bundle, load_bundle
-from longtake.models.stages.files import BASE_PARTS, OPENER_PARTS
+from longtake.models.stages.files import BASE_PARTS, OPENER_PARTS, TEXT_TO_VIDEO, pipeline_class
+from longtake.models.stages.video_pipeline import VideoPipeline
 from longtake.models.video.frame_checks import refuse_black
 from longtake.models.video.reader import VideoReader
 from longtake.pipelines.config.conf import Conf, for_video, opener_path
@@ -60,13 +61,22 @@ def build_texts(conf: Conf) -> Bundle:
 
 
 def _load(conf: Conf, wanted: Callable[[str], bool], opens: bool = True) -> Bundle:
-    """The wanted parts of the bundle and, if it opens a video, of its opener."""
+    """The wanted parts of the bundle and, if it opens a video, of its opener: of a pipeline all or none."""
     to = (conf.device, getattr(torch, conf.dtype))
     bundle = load_bundle(bundle_path(conf.bundle), *to, wanted)
     if conf.opener.model is None or not opens:
         return bundle
-    opener = load_bundle(opener_path(conf), *to, lambda part: part in OPENER_PARTS and wanted(part), OPENER_PARTS)
-    return replace(bundle, opener=opener)
+    folder = opener_path(conf)
+    if pipeline_class(folder) == TEXT_TO_VIDEO:
+        opener = load_bundle(folder, *to, lambda part: part in OPENER_PARTS and wanted(part), OPENER_PARTS)
+        return replace(bundle, opener=opener)
+    try:
+        pipeline = VideoPipeline(folder)
+        pipeline.check(conf.opener, conf.plan.chunk_frames)
+        return replace(bundle, opener=pipeline.load(*to) if wanted("unet") else pipeline)
+    except ValueError as error:
+        name = "" if str(error).startswith("opener.") else f"opener.model={conf.opener.model}: "
+        raise ValueError(f"{name}{error}") from None
 
 
 def build_generator(conf: Conf, bundle: Bundle) -> LocalRunner:

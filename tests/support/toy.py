@@ -23,6 +23,7 @@ class ToyBundle:
     """The part of Bundle that `pipelines` uses."""
 
     parts: Mapping[str, object] = MappingProxyType({})
+    opener = None
 
     def base_model(self, params: object, opening: object = None) -> "ToyBase":
         return ToyBase()
