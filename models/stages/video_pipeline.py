@@ -26,7 +26,7 @@ from longtake.models.diffusion.noise import rng_for
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.state import Picture
-from longtake.models.stages.files import pipeline_class, read_json
+from longtake.models.stages.files import pipeline_class, read_index, read_json
 from longtake.models.stages.params import OpenerParams
 from longtake.models.video.fit import Fit, Size, contained
 
@@ -64,9 +64,7 @@ class VideoPipeline:
                 raise ValueError(f"opener.{name}={value} has no effect: {self.name} does not take it")
         makes = params.num_frames or self._num_frames()
         if makes is not None and makes < num_frames:
-            raise ValueError(
-                f"opener.num_frames={makes}: {self.name} makes too few frames for the first chunk, which has {num_frames}"
-            )
+            raise ValueError(f"opener.num_frames={makes}: {self.name} has to make the {num_frames} of a first chunk")
 
     def _num_frames(self) -> int | None:
         """The number of frames that it makes unasked, if its signature or a config says so."""
@@ -139,7 +137,10 @@ def load_pipeline(folder: Path, device: str, dtype: torch.dtype) -> Any:
 
     Raises ValueError naming the folder and what is missing or not allowed.
     """
-    pipeline_class(folder)
+    for part, entry in read_index(folder, ()).items():
+        if not part.startswith("_") and isinstance(entry, list) and not _is_known(entry[0]):
+            rule = "only classes of diffusers and transformers are loaded"
+            raise ValueError(f"{folder}: {part}={entry!r} in model_index.json: {rule}")
     try:
         pipeline = DiffusionPipeline.from_pretrained(
             str(folder), dtype=dtype, local_files_only=True, use_safetensors=True
@@ -154,6 +155,10 @@ def load_pipeline(folder: Path, device: str, dtype: torch.dtype) -> Any:
         # Past nn.Module's own setattr: as a submodule it would hold itself.
         object.__setattr__(text_encoder, "text_model", text_encoder)
     return pipeline
+
+
+def _is_known(library: str | None) -> bool:
+    return library in (None, "diffusers", "transformers") or hasattr(diffusers.pipelines, library)
 
 
 def call_pipeline(pipeline: Any, arguments: Mapping[str, Any], seed: int) -> Sequence[Image.Image]:

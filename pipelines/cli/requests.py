@@ -45,7 +45,7 @@ def _cues(options: "list[list[str]]") -> "tuple[Cue, ...]":
 
 
 def read_picture(path: Path) -> "Picture":
-    """The picture that a video begins with; what its file has beside that is said. Raises ValueError naming `--image`."""
+    """The picture that a video begins with; what is not used of its file is said. Raises ValueError."""
     from longtake.models.domain.state import Picture
     from longtake.models.video.photo import read_photo
 

@@ -1,9 +1,9 @@
 """An existing video that is continued: `longtake extend`.
 
-    existing    |-------------------------|                its own pixels go into the output
-    window               |------------------------|        its frames here are what the refiner predicts of them, at every
-                                                           step; at a random cut in the last overlap they become new ones
-    new                                   |-----------     cut off from the window's segment, in the shape of the video
+    existing    |-------------------------|              its own pixels go into the output
+    window               |------------------------|      here it is the left neighbour, whose predictions are its frames
+    overlap                         |-----|              at every step a random cut goes from those to the window's own
+    new                                   |---------     shown in the shape of the video
 
 The video is stretched to the models' frames, and new frames are stretched back: so nothing is cut off, and shapes are
 kept wherever the models' frames have the shape of the video.
