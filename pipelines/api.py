@@ -79,7 +79,7 @@ class Longtake:
         for note in reader.notes:
             logger.warning("%s: %s", video, note)
         conf = for_extension(self.conf)
-        extension = extension_of(reader, num_frames, conf)
+        extension = extension_of(video, reader, num_frames, conf)
         spec = PromptSpec("take", prompt, negative_prompt, extension.plan.num_frames, seed)
         plan_for(conf, spec)
         check_texts(replace(self.bundle, opener=None), spec)

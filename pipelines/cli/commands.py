@@ -98,7 +98,7 @@ def extend(args: argparse.Namespace) -> Work:
     from longtake.pipelines.runners.stages import build_bundle
 
     conf = for_extension(_load_conf(args))
-    extension = extension_of(video, args.num_frames, conf)
+    extension = extension_of(args.video, video, args.num_frames, conf)
     bundle = build_bundle(conf)
     spec = spec_of(args, extension.plan.num_frames)
     warn_of_texts(bundle, spec, extension.plan)
@@ -274,7 +274,7 @@ def _load_conf(args: argparse.Namespace) -> "Conf":
 def _refuse_idle(args: argparse.Namespace, sections: tuple[str, ...], reason: str) -> None:
     """Raises ValueError for a setting of the command line that would change nothing."""
     for word in args.overrides:
-        if word.startswith(tuple(f"{section}." for section in sections)):
+        if word.startswith(tuple(f"{section}{end}" for section in sections for end in ".=")):
             raise ValueError(f"{word} has no effect here: {reason}")
 
 

@@ -13,6 +13,7 @@ Shapes: t frames, h w rows and columns.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -43,11 +44,11 @@ def for_extension(conf: Conf) -> Conf:
     return replace(conf, opener=OpenerParams(), refiner=replace(conf.refiner, coupling=Coupling.CAUSAL))
 
 
-def extension_of(reader: VideoReader, num_frames: int, conf: Conf) -> Extension:
-    """The numbers of `num_frames` more frames. Raises ValueError for a video that is too short to be continued."""
+def extension_of(path: str | Path, reader: VideoReader, num_frames: int, conf: Conf) -> Extension:
+    """The numbers of `num_frames` more frames. Raises ValueError naming a video that is too short to be continued."""
     least = max(conf.base.anchor_frame + 1, conf.plan.condition_frames)
     if reader.num_frames < least:
-        raise ValueError(f"it has {reader.num_frames} frames, and a video to be continued needs at least {least}")
+        raise ValueError(f"{path}: it has {reader.num_frames} frames, and to be continued it needs at least {least}")
     return Extension(reader.num_frames, num_frames, conf.plan)
 
 

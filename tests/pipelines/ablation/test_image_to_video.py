@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from longtake.models.domain.prompt import PromptSpec
 from longtake.pipelines.ablation.image_to_video import continued, load_pipeline
 from longtake.pipelines.ablation.settings import DiffusersParams, check_folder

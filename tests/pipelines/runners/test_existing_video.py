@@ -80,7 +80,7 @@ def test_it_keeps_its_own_frames_and_shape_and_exactly_the_new_frames_follow(
     source = write(tmp_path / "in.mp4", old, height, width)
     conf = replace(conf, base=replace(conf.base, anchor_frame=8))
     with VideoReader(source) as reader:
-        extension = extension_of(reader, 13, conf)
+        extension = extension_of(source, reader, 13, conf)
         spec = PromptSpec("v", PROMPT, num_frames=extension.plan.num_frames)
         segments = list(ExistingVideo(reader, extension, conf, bundle).stream(spec))
         assert np.array_equal(frames_of(segments)[:old], np.stack(list(reader.frames())))
@@ -92,7 +92,7 @@ def test_the_memory_is_of_the_video(conf, bundle, tmp_path):
     source = write(tmp_path / "in.mp4", 30)
     with VideoReader(source) as reader:
         frames = np.stack(list(reader.frames()))
-        resume = ExistingVideo(reader, extension_of(reader, 8, conf), conf, bundle).resume()
+        resume = ExistingVideo(reader, extension_of(source, reader, 8, conf), conf, bundle).resume()
     as_pixels = ((np.moveaxis(resume.memory.last, 1, -1) + 1) * 127.5).round().astype(np.uint8)
     assert np.array_equal(as_pixels, frames[-8:])
     anchor = ((np.moveaxis(resume.memory.anchor, 0, -1) + 1) * 127.5).round().astype(np.uint8)
@@ -104,7 +104,7 @@ def test_the_new_frames_join_the_videos_own(conf, bundle, tmp_path):
     """The refiner's left neighbour is the video: its frames in the first window stay, up to a random cut."""
     source = write(tmp_path / "in.mp4", 40)
     with VideoReader(source) as reader:
-        existing = ExistingVideo(reader, extension_of(reader, 8, conf), conf, bundle)
+        existing = ExistingVideo(reader, extension_of(source, reader, 8, conf), conf, bundle)
         resume = existing.resume()
         frames = np.stack(list(reader.frames()))
     boundary = next(iter(resume.boundaries.values()))
@@ -115,9 +115,7 @@ def test_the_new_frames_join_the_videos_own(conf, bundle, tmp_path):
     assert np.array_equal(again.last, boundary.last)
 
 
-def test_a_video_that_is_too_short_is_refused(conf, tmp_path):
-    with (
-        VideoReader(write(tmp_path / "in.mp4", 7)) as reader,
-        pytest.raises(ValueError, match="it has 7 frames, .* at least 8"),
-    ):
-        extension_of(reader, 8, conf)
+def test_a_video_that_is_too_short_is_named(conf, tmp_path):
+    source = write(tmp_path / "in.mp4", 7)
+    with VideoReader(source) as reader, pytest.raises(ValueError, match=f"^{source}: it has 7 frames, .* at least 8"):
+        extension_of(source, reader, 8, conf)
