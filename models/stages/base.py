@@ -138,7 +138,7 @@ class BaseModel:
             opener = self
         if picture is not None and not opener.takes_picture:
             raise ValueError("picture: this model has no CAM, which continues pictures, and no opener that takes one")
-        if picture is not None and self._fit is Fit.COVER:
+        if picture is not None and opener is not self and self._fit is Fit.COVER:
             picture = Picture(middle(picture.frame, self.frame_size))  # what the base model will see of it
         frames, needed = opener.open(spec, prompt, plan, picture), plan.params.chunk_frames
         if len(frames) < needed:

@@ -21,8 +21,9 @@ def read_photo(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], list[str]]:
             if image.width * image.height > MAX_PIXELS:
                 size = f"{image.width}x{image.height}"
                 raise ValueError(f"{path}: it is {size}, and a picture may have {MAX_PIXELS} pixels")
-            if getattr(image, "n_frames", 1) > 1:
-                notes.append(f"it is animated: only the first of its {image.n_frames} frames is used")
+            num_frames = getattr(image, "n_frames", 1)
+            if num_frames > 1:
+                notes.append(f"it is animated: only the first of its {num_frames} frames is used")
             upright = ImageOps.exif_transpose(image)
             return np.array(_rgb(upright, notes)), notes
     except UnidentifiedImageError:

@@ -32,6 +32,7 @@ from longtake.pipelines.runners.video_source import VideoSource
 def quiet() -> None:
     """Silences progress bars, as loading takes seconds, and warnings about things that users cannot change."""
     transformers.utils.logging.disable_progress_bar()
+    diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.set_verbosity_error()
 

@@ -14,7 +14,9 @@ from diffusers import (
     MotionAdapter,
     SparseControlNetModel,
     StableVideoDiffusionPipeline,
+    TextToVideoSDPipeline,
     UNet2DConditionModel,
+    UNet3DConditionModel,
     UNetSpatioTemporalConditionModel,
 )
 from diffusers.models.unets.unet_i2vgen_xl import I2VGenXLUNet
@@ -117,6 +119,18 @@ def sparse_ctrl(tokenizer):
 def animate_diff(tokenizer):
     scheduler = DDIMScheduler(beta_schedule="linear", clip_sample=False)
     return AnimateDiffPipeline(vae([8, 8]), text(8), tokenizer, image_unet(), motion(), scheduler)
+
+
+def text_to_video(tokenizer):
+    unet = UNet3DConditionModel(
+        sample_size=8,
+        down_block_types=("CrossAttnDownBlock3D", "DownBlock3D"),
+        up_block_types=("UpBlock3D", "CrossAttnUpBlock3D"),
+        norm_num_groups=2,
+        **SIZES,
+    )
+    scheduler = DDIMScheduler(beta_schedule="scaled_linear", clip_sample=False)
+    return TextToVideoSDPipeline(vae([8, 8]), text(8), tokenizer, unet, scheduler)
 
 
 def motion():

@@ -16,7 +16,7 @@ from longtake.models.stages.params import BaseParams, OpenerParams
 from longtake.models.stages.video_pipeline import PipelineOpener, VideoPipeline, load_pipeline
 from longtake.models.video.fit import Fit
 from longtake.models.video.frames import to_uint8
-from tests.support.pipelines import animate_diff, svd, write_pipeline
+from tests.support.pipelines import animate_diff, svd, text_to_video, write_pipeline
 
 SPEC = PromptSpec("v", "a large red circle moves right", "a ring", 30, 5)
 PLAN = Plan(30, PlanParams())
@@ -26,14 +26,12 @@ PHOTO = Picture(np.random.default_rng(0).integers(0, 255, (40, 90, 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
-def folders(random_bundle, random_opener, tmp_path_factory):
-    made = {build.__name__: tmp_path_factory.mktemp(build.__name__) for build in (animate_diff, svd)}
-    for build in (animate_diff, svd):
-        write_pipeline(build, random_bundle, made[build.__name__])
-    return {**made, "model_scope": random_opener}
+def folders(random_bundle, tmp_path_factory):
+    builds = (text_to_video, animate_diff, svd)
+    return {one.__name__: write_pipeline(one, random_bundle, tmp_path_factory.mktemp(one.__name__)) for one in builds}
 
 
-@pytest.fixture(scope="module", params=["animate_diff", "svd", "model_scope"])
+@pytest.fixture(scope="module", params=["text_to_video", "animate_diff", "svd"])
 def pipeline(request, folders):
     return VideoPipeline(folders[request.param]).load("cpu", torch.float32)
 
