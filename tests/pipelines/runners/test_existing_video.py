@@ -117,5 +117,8 @@ def test_the_new_frames_join_the_videos_own(conf, bundle, tmp_path):
 
 def test_a_video_that_is_too_short_is_named(conf, tmp_path):
     source = write(tmp_path / "in.mp4", 7)
-    with VideoReader(source) as reader, pytest.raises(ValueError, match=f"^{source}: it has 7 frames, .* at least 8"):
-        extension_of(source, reader, 8, conf)
+    for anchor_frame, least in ((0, 8), (11, 12)):
+        anchored = replace(conf, base=replace(conf.base, anchor_frame=anchor_frame))
+        says = f"^{source}: it has 7 frames, .* at least {least}"
+        with VideoReader(source) as reader, pytest.raises(ValueError, match=says):
+            extension_of(source, reader, 8, anchored)
