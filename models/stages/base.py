@@ -160,7 +160,7 @@ class BaseModel:
         text_scale = self._text_scale(spec.negative_prompt, memory)
         condition = None
         if self._cam is not None and memory is not None:
-            last = torch.from_numpy(np.array(memory.last, order="C"))[None]  # convolutions round by the layout
+            last = torch.from_numpy(np.array(memory.last))[None]
             condition = encode_condition(self._cam, last.to(unet.device, unet.dtype))
         cam = None if condition is None else self._cam
         shape = (unet.config.in_channels, *self._size())

@@ -42,7 +42,7 @@ def test_they_continue_the_picture_as_if_it_had_stood_still(bundle):
     still = Memory(SEEN[0].numpy(), np.repeat(SEEN.numpy(), 8, 0))
     first = base._continued(SPEC, SPEC.prompt, Span(0, 16), 8, still, "base-picture")
     assert np.array_equal(frames[1:9], to_uint8(first))
-    last = Memory(still.anchor, first.numpy())
+    last = Memory(still.anchor, np.ascontiguousarray(first.numpy()))  # convolutions round by the layout
     second = base._continued(SPEC, SPEC.prompt, Span(8, 24), 8, last, "base-picture")
     assert np.array_equal(frames[9:], to_uint8(second)[:7])
 
