@@ -130,6 +130,7 @@ def _add_video_commands(names: Any) -> None:
         metavar=("FRAME", "TEXT"),
         help="a new prompt from a later frame on; may be repeated",
     )
+    generate.add_argument("--image", type=_path, metavar="FILE", help="a picture that the video begins with")
     generate.add_argument("--preview", type=_path, metavar="FILE", help="also write the low-resolution video, an .mp4")
     generate.add_argument(
         "--runner",
@@ -154,6 +155,18 @@ def _add_video_commands(names: Any) -> None:
         "--batch", type=_integer, default=2, metavar="N", help="show: predictions at a time (default: 2, with guidance)"
     )
     _add_pickle(bundle)
+
+    extend = _command(names, "extend", commands.extend, "continue an existing video")
+    extend.add_argument("video", metavar="VIDEO", type=_path, help="a file of any format, size and length")
+    extend.add_argument("--prompt", required=True, help="a description of the new frames, in quotes")
+    extend.add_argument(
+        "--num-frames",
+        type=_integer,
+        default=80,
+        metavar="N",
+        help="number of new frames, after those of VIDEO (default: 80)",
+    )
+    _add_output(extend, "frames per second of the file (default: those of VIDEO)", draws=False)
 
     plan = _command(names, "plan", commands.plan, "draw the chunks, windows and segments of a video")
     plan.add_argument("--num-frames", type=_integer, default=80, metavar="N", help="length of the video (default: 80)")
@@ -256,7 +269,7 @@ def _named(names: Any, name: str, run: Callable[[argparse.Namespace], commands.W
     return parser
 
 
-def _add_output(parser: argparse.ArgumentParser, fps: str) -> None:
+def _add_output(parser: argparse.ArgumentParser, fps: str, draws: bool = True) -> None:
     parser.add_argument("--out", type=_path, required=True, metavar="FILE", help="the video to write, an .mp4")
     parser.add_argument(
         "--seed",
@@ -267,9 +280,10 @@ def _add_output(parser: argparse.ArgumentParser, fps: str) -> None:
     )
     parser.add_argument("--negative-prompt", default="", metavar="TEXT", help="what the video should not show")
     parser.add_argument("--fps", type=_integer, metavar="N", help=fps)
-    parser.add_argument(
-        "--contact-sheet", type=_path, metavar="FILE", help="also draw frames of both videos, as a .png"
-    )
+    if draws:
+        parser.add_argument(
+            "--contact-sheet", type=_path, metavar="FILE", help="also draw frames of both videos, as a .png"
+        )
     parser.add_argument(
         "--bundle",
         type=_text,

@@ -8,25 +8,25 @@ A stream is lazy: frames are made while it is read.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from longtake.models.domain.prompt import Cue, PromptSpec
-from longtake.models.domain.scheduler import Task
-from longtake.models.domain.state import Chunk, Segment
+from longtake.models.domain.resume import Resume
+from longtake.models.domain.state import Chunk, Picture, Segment
+from longtake.models.video.photo import read_photo
 from longtake.models.video.reader import VideoReader
 from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
 from longtake.pipelines.config.conf import load as load_conf
 from longtake.pipelines.files.video_file import VideoWriter
 from longtake.pipelines.runners.bundle_limits import limits_of, settled
-from longtake.pipelines.runners.local import LocalRunner
-from longtake.pipelines.runners.spec_checks import check_texts, plan_for
+from longtake.pipelines.runners.existing_video import ExistingVideo, extension_of, for_extension
+from longtake.pipelines.runners.local import LocalRunner, Observe
+from longtake.pipelines.runners.spec_checks import check_texts, for_picture, plan_for
 from longtake.pipelines.runners.stages import build_bundle, build_enhancer, build_generator
 
 logger = logging.getLogger(__name__)
-
-Observe = Callable[[Task, Any], None]
 
 
 class Longtake:
@@ -51,15 +51,40 @@ class Longtake:
         negative_prompt: str = "",
         observe: Observe | None = None,
         cues: Sequence[Cue] = (),
+        image: str | Path | None = None,
     ) -> Iterator[Segment]:
         """Segments (frames: uint8 RGB "t h w c") in order, each as soon as it is final; `num_frames` frames in all.
 
         `cues` are later prompts, such as `Cue(40, "a blue ring")`: each takes effect at the first chunk that begins at
-        its frame or after it. `observe(task, output)` is called after every call of a model. Raises ValueError for an
-        invalid request.
+        its frame or after it. `image` is a picture that the video begins with. `observe(task, output)` is called after
+        every call of a model. Raises ValueError for an invalid request.
         """
         spec = PromptSpec("take", prompt, negative_prompt, num_frames, seed, cues=tuple(cues))
-        return self._run(self.generator, spec, observe)
+        return self._run(self.generator, spec, observe, None if image is None else self._from_picture(Path(image)))
+
+    def extend(
+        self,
+        video: str | Path,
+        prompt: str,
+        num_frames: int = 80,
+        seed: int = 0,
+        negative_prompt: str = "",
+        observe: Observe | None = None,
+    ) -> Iterator[Segment]:
+        """Segments of an existing video, without its sound, and of `num_frames` new frames after it, in its shape.
+
+        Notes on what reading changes are logged as warnings. Raises ValueError naming the path and the reason if it
+        cannot be read, or is too short.
+        """
+        reader = VideoReader(video)
+        for note in reader.notes:
+            logger.warning("%s: %s", video, note)
+        conf = for_extension(self.conf)
+        extension = extension_of(video, reader, num_frames, conf)
+        spec = PromptSpec("take", prompt, negative_prompt, extension.plan.num_frames, seed)
+        plan_for(conf, spec)
+        check_texts(replace(self.bundle, opener=None), spec)
+        return _closing(reader, ExistingVideo(reader, extension, conf, self.bundle).stream(spec, observe))
 
     def enhance(
         self,
@@ -85,10 +110,19 @@ class Longtake:
         spec = PromptSpec("take", prompt, negative_prompt, num_frames or reader.num_frames, seed)
         return _closing(reader, self._run(build_enhancer(self.conf, self.bundle, reader), spec, observe))
 
-    def _run(self, runner: LocalRunner, spec: PromptSpec, observe: Observe | None) -> Iterator[Segment]:
+    def _from_picture(self, path: Path) -> Resume:
+        for_picture(self.conf)
+        frame, notes = read_photo(path)
+        for note in notes:
+            logger.warning("%s: %s", path, note)
+        return Resume(0, 0, picture=Picture(frame))
+
+    def _run(
+        self, runner: LocalRunner, spec: PromptSpec, observe: Observe | None, resume: Resume | None = None
+    ) -> Iterator[Segment]:
         plan = plan_for(self.conf, spec)
-        check_texts(self.bundle, spec)
-        return runner.stream(spec, observe, plan)
+        check_texts(self.bundle, spec, resume is not None)
+        return runner.stream(spec, observe, plan, resume)
 
 
 def _closing(reader: VideoReader, segments: Iterator[Segment]) -> Iterator[Segment]:

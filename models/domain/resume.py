@@ -1,4 +1,4 @@
-"""The point from which an interrupted video continues."""
+"""The point from which a video begins that is not made from its text alone: one that was interrupted or extended."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,9 +17,11 @@ class Resume:
     """
 
     window: int  # those before it are final
-    chunk: int  # the first one to make: the first that `window` needs
-    memory: Handle = None  # from the call for the chunk before; None for chunk 0
+    chunk: int  # the first that `window` needs, and the first to make if none of `chunks` exists
+    memory: Handle = None  # from the call for the chunk before the first one to make; None for chunk 0
     boundaries: Mapping[Span, Handle] = field(default_factory=dict)  # of the window before, from its tasks but the last
+    chunks: tuple[Handle, ...] = ()  # those from `chunk` on that exist: the next one is the first to make
+    picture: Handle = None  # a Picture that chunk 0 begins with
 
     def check(self, plan: Plan, blocks: tuple[Span, ...], causal: bool) -> None:
         """Raises ValueError, with field, value and rule, if a video whose windows run in `blocks` cannot continue."""
@@ -31,7 +33,12 @@ class Resume:
         rule = f"the first one that window {self.window} needs is {first}"
         require(self.chunk == first, "resume.chunk", self.chunk, rule)
         given = "none" if self.memory is None else "one"  # frames are not printed
-        require((self.memory is None) == (first == 0), "resume.memory", given, "all chunks but 0 continue one")
+        is_first = first + len(self.chunks) == 0
+        require((self.memory is None) == is_first, "resume.memory", given, "all chunks but 0 continue one")
+        require(self.picture is None or is_first, "resume.picture", "one", "only chunk 0 begins with a picture")
+        most = len(plan.chunks_of(self.window))
+        rule = f"window {self.window} has {most} chunks"
+        require(len(self.chunks) <= most, "resume.chunks", len(self.chunks), rule)
         needed = blocks[:-1] if self.window else ()
         rule = f"window {self.window} needs those of the tasks {_list(needed)}"
         require(set(self.boundaries) == set(needed), "resume.boundaries", _list(self.boundaries), rule)

@@ -19,6 +19,7 @@ segment. Neighbours get a window's predictions as its Boundaries, one from each 
 11. A handle is dropped as soon as the last task that needs it is done.
 12. A video that is resumed at window k begins as if the windows before it were done and out: with the first chunk under
     window k, the Memory for it, and the Boundaries of window k-1. Causal coupling only: no other Boundaries are needed.
+    Chunks under window k that exist are in the ChunkQueue from the start; then the Memory is for the chunk after them.
 13. A change of a video's spec is for the tasks that are handed out after it. It may change the prompts of chunks that
     are neither done nor running, and nothing else: the result of every task that was handed out stays valid.
 """
@@ -38,7 +39,7 @@ from longtake.models.domain.span import Span
 class StageName(StrEnum):
     """The stage that runs a task."""
 
-    GENERATE = "generate"  # advance(spec, plan, index, memory) -> Memory, Chunk
+    GENERATE = "generate"  # advance(spec, plan, index, memory: None, or a Picture for chunk 0) -> Memory, Chunk
     REFINE = "refine"  # advance(spec, plan, window, steps, state, *inputs) -> WindowState | None, Boundary | Segment
 
 
@@ -195,7 +196,9 @@ class _Video:
         self._blocks = blocks  # the cells of each task of a window
         self._sides = sides  # offsets of the neighbours that a window blends with
         self._blends = {steps: _blended(steps, blocks) for steps in blocks}
-        self._memory = resume.memory  # for the next chunk
+        for index, chunk in enumerate(resume.chunks, resume.chunk):
+            queue.put(index, chunk)
+        self._memory = resume.memory if resume.picture is None else resume.picture  # for the next chunk
         boundaries = {(resume.window - 1, steps): handle for steps, handle in resume.boundaries.items()}
         self._windows = {resume.window: _Window(boundaries=boundaries)}
         self._segments: dict[int, Handle] = {}  # done, held back for an earlier one

@@ -46,6 +46,13 @@ class Memory:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Picture:
+    """A picture that a video begins with, of any size: in place of the memory of chunk 0."""
+
+    frame: UInt8[np.ndarray, "h w 3"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class WindowState:
     """The state of one window between its tasks."""
 

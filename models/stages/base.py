@@ -1,6 +1,7 @@
 """The base model: a video chunk after chunk, each call continuing from the memory.
 
     chunk 0      16 frames from the text alone, or from an opener; one of them becomes the anchor
+                 or a picture and 15 frames that continue it: it is the anchor, and repeated it is the last 8 frames
     chunk i > 0  16 frames from text, anchor (APM) and the last 8 frames (CAM); the first 8 repeat those and are dropped
 
 The text of a chunk is the prompt at its first new frame: where the prompt changes, CAM and APM keep the picture.
@@ -27,7 +28,7 @@ from longtake.models.diffusion.sampling import NoiseSchedule, draws_noise, guide
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec, chunk_prompt
 from longtake.models.domain.span import Span
-from longtake.models.domain.state import Chunk, Memory
+from longtake.models.domain.state import Chunk, Memory, Picture
 from longtake.models.nets.apm import Apm
 from longtake.models.nets.cam import Cam
 from longtake.models.nets.conditioned import Context, control_context, denoise, encode_condition, video_context
@@ -38,7 +39,7 @@ from longtake.models.nets.text import null_and_prompt
 from longtake.models.stages.opener import Opener, fitted, memory_from
 from longtake.models.stages.params import BaseParams, base_size, check_size
 from longtake.models.video.fit import Fit, Size
-from longtake.models.video.frames import to_uint8
+from longtake.models.video.frames import middle, to_uint8
 
 KEPT = 8  # texts and contexts: for so many videos that take turns on one base model
 
@@ -94,26 +95,79 @@ class BaseModel:
         self._contexts: OrderedDict[tuple[str, str, bytes], tuple[Context, Context | None]] = OrderedDict()
 
     @torch.inference_mode()
-    def advance(self, spec: PromptSpec, plan: Plan, index: int, memory: Memory | None, /) -> tuple[Memory, Chunk]:
-        """Chunk `index`; `memory` is None for chunk 0, else the memory that the call for the chunk before returned."""
+    def advance(
+        self, spec: PromptSpec, plan: Plan, index: int, memory: Memory | Picture | None, /
+    ) -> tuple[Memory, Chunk]:
+        """Chunk `index`, continued from the memory that the call for the chunk before returned.
+
+        For chunk 0 there is none: `memory` is None, or a picture to begin with.
+        """
         new, prompt = plan.chunks[index], chunk_prompt(spec, plan, index)
-        if memory is None:
-            opened = (self._opener or self).open(spec, prompt, plan)[: len(new)]
-            size = self._nets.frame_size(self._params)
-            images = fitted(opened, size, self._fit)
-            after = memory_from(images, size, self._fit, self._params.anchor_frame, plan.params.condition_frames)
-            return after, Chunk(new, to_uint8(images))
+        if not isinstance(memory, Memory):
+            images = self._opening(spec, prompt, plan, memory)
+            anchor_frame = self._params.anchor_frame if memory is None else 0  # the picture
+            size, num_last = self.frame_size, plan.params.condition_frames
+            return memory_from(images, size, self._fit, anchor_frame, num_last), Chunk(new, to_uint8(images))
         span = Span(new.stop - plan.params.chunk_frames, new.stop)
-        latents = self._sample(spec, span, prompt, memory)
-        images = decode_latents(self._nets.vae, latents[new.start - span.start :])
+        images = self._continued(spec, prompt, span, len(new), memory, self._purpose)
         return Memory(memory.anchor, images.numpy()[-plan.params.condition_frames :]), Chunk(new, to_uint8(images))
 
-    @torch.inference_mode()
-    def open(self, spec: PromptSpec, prompt: str, plan: Plan, /) -> Float[Tensor, "t 3 H W"]:
-        """The images of chunk 0, from the text alone: any text-to-video model can be another one's opener."""
-        return decode_latents(self._nets.vae, self._sample(spec, plan.chunks[0], prompt, None))
+    @property
+    def frame_size(self) -> Size:
+        """Height and width of its frames, in pixels."""
+        return self._nets.frame_size(self._params)
 
-    def _sample(self, spec: PromptSpec, span: Span, prompt: str, memory: Memory | None) -> Float[Tensor, "t c h w"]:
+    @property
+    def takes_picture(self) -> bool:
+        """Whether it can continue a picture: CAM does."""
+        return self._cam is not None
+
+    @torch.inference_mode()
+    def open(
+        self, spec: PromptSpec, prompt: str, plan: Plan, picture: Picture | None = None, /
+    ) -> Float[Tensor, "t 3 H W"]:
+        """The images of chunk 0, from the text alone: any text-to-video model can be another one's opener.
+
+        With a picture they are the picture, and then its continuation as if it had stood still until now.
+        """
+        if picture is None:
+            latents = self._sample(spec, plan.chunks[0], prompt, None, self._purpose)
+            return decode_latents(self._nets.vae, latents)
+        images = fitted(picture.frame[None], self.frame_size, self._fit)
+        still = repeat(images, "1 c h w -> t c h w", t=plan.params.condition_frames)
+        memory, new = Memory(images[0].numpy(), still.numpy()), plan.params.new_frames
+        for start in range(0, plan.params.chunk_frames - 1, new):
+            # Numbered from a time of its own: the frames that stand still would lie before frame 0.
+            span = Span(start, start + plan.params.chunk_frames)
+            more = self._continued(spec, prompt, span, new, memory, f"{self._purpose}-picture")
+            images, still = torch.cat([images, more]), torch.cat([still, more])
+            memory = Memory(memory.anchor, still[-plan.params.condition_frames :].numpy())
+        return images[: plan.params.chunk_frames]
+
+    def _opening(self, spec: PromptSpec, prompt: str, plan: Plan, picture: Picture | None) -> Float[Tensor, "t 3 H W"]:
+        """The images of chunk 0 in the base model's size. A picture goes to the first model that takes one."""
+        opener: Opener = self._opener or self
+        if picture is not None and not opener.takes_picture:
+            opener = self
+        if picture is not None and not opener.takes_picture:
+            raise ValueError("picture: this model has no CAM, which continues pictures, and no opener that takes one")
+        if picture is not None and opener is not self and self._fit is Fit.COVER:
+            picture = Picture(middle(picture.frame, self.frame_size))  # what the base model will see of it
+        frames, needed = opener.open(spec, prompt, plan, picture), plan.params.chunk_frames
+        if len(frames) < needed:
+            raise ValueError(f"opener: it made {len(frames)} frames, and the first chunk has {needed}")
+        return fitted(frames[:needed], self.frame_size, self._fit)
+
+    def _continued(
+        self, spec: PromptSpec, prompt: str, span: Span, num_new: int, memory: Memory, purpose: str
+    ) -> Float[Tensor, "t 3 H W"]:
+        """The last `num_new` images of `span`: those before them repeat the memory's."""
+        latents = self._sample(spec, span, prompt, memory, purpose)
+        return decode_latents(self._nets.vae, latents[len(span) - num_new :])
+
+    def _sample(
+        self, spec: PromptSpec, span: Span, prompt: str, memory: Memory | None, purpose: str
+    ) -> Float[Tensor, "t c h w"]:
         unet, params = self._nets.unet, self._params
         context, control = self._context(prompt, spec.negative_prompt, memory)
         text_scale = self._text_scale(spec.negative_prompt, memory)
@@ -123,7 +177,7 @@ class BaseModel:
             condition = encode_condition(self._cam, last.to(unet.device, unet.dtype))
         cam = None if condition is None else self._cam
         # Frames that two chunks share have the same noise in both: the later one starts where the earlier one did.
-        x, history = torch.from_numpy(noise_for(spec.seed, f"{self._purpose}-start", 0, span, self._shape)), None
+        x, history = torch.from_numpy(noise_for(spec.seed, f"{purpose}-start", 0, span, self._shape)), None
         guided_steps = params.guided_steps(len(self._timesteps))
         for step, timestep in enumerate(self._timesteps):
             if step == guided_steps:
@@ -135,7 +189,7 @@ class BaseModel:
             guided = guide(outputs, text_scale, anchor_scale, params.guidance_rescale)
             x0 = to_x0(self._schedule, guided, x, timestep)
             draws = draws_noise(params.sampler, params.eta)
-            fresh = noise_for(spec.seed, self._purpose, step, span, self._shape) if draws else None
+            fresh = noise_for(spec.seed, purpose, step, span, self._shape) if draws else None
             noise = torch.zeros_like(x) if fresh is None else torch.from_numpy(fresh)
             x, history = self._sampler(self._schedule, self._timesteps, step, x, x0, history, noise)
         return x

@@ -5,12 +5,12 @@
     cam/ apm/ image_encoder/                                short-term and long-term memory (may be missing)
     refiner/ refiner_scheduler/                             the enhancer (may lie elsewhere: files.py)
     refiner_vae/ refiner_text_encoder/ refiner_tokenizer/   only where they are not the base model's
-    opener/                                                 a text-to-video folder of its own, for the first chunk
+    opener/                                                 a pipeline of diffusers of its own, for the first chunk
     bundle.json                                             settings that suit it, where it came from, licences
 
-Of `models`, only this file, `files.py`, `weight_files.py`, `weights.py` and `part_checks.py` beside it and the readers
-of videos (`video/reader.py`, `video/mp4.py`) open files. Weights are safetensors; a pickle is opened only where that is
-asked for. No code of a bundle is ever run.
+Of `models`, only this file, `files.py`, `weight_files.py`, `weights.py`, `part_checks.py` and `video_pipeline.py`
+beside it and the readers of videos and pictures (`video/reader.py`, `video/mp4.py`, `video/photo.py`) open files.
+Weights are safetensors; a pickle is opened only where that is asked for. No code of a bundle is ever run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +40,7 @@ from longtake.models.stages.params import BaseParams, OpenerParams, RefinerParam
 from longtake.models.stages.refiner import Refiner
 from longtake.models.stages.refiner_nets import BundleRefinerNets
 from longtake.models.stages.unrefined import Unrefined
+from longtake.models.stages.video_pipeline import VideoPipeline
 from longtake.models.stages.weights import load_network, tensor_problems
 from longtake.models.video.fit import Size
 
@@ -68,7 +69,9 @@ class Bundle:
     path: Path
     parts: Mapping[str, Any]
     places: Mapping[str, Part] = field(default_factory=dict)
-    opener: "Bundle | None" = None  # the text-to-video model that makes first chunks
+    opener: "Bundle | VideoPipeline | None" = None  # the model that makes first chunks
+
+    takes_picture = needs_picture = False  # as an opener
 
     def base_model(self, params: BaseParams, opening: OpenerParams | None = None) -> BaseModel:
         """The GENERATE stage. Raises ValueError for params beyond the limits of the bundle, or of its opener."""
@@ -76,10 +79,10 @@ class Bundle:
         if self.opener is None or opening is None:
             return BaseModel(self.base_nets(), schedule, params)
         nets = self.base_nets()
-        return BaseModel(nets, schedule, params, self.opener._as_opener(opening, nets.frame_size(params)), opening.fit)
+        return BaseModel(nets, schedule, params, self.opener.as_opener(opening, nets.frame_size(params)), opening.fit)
 
-    def _as_opener(self, params: OpenerParams, size: Size) -> BaseModel:
-        """`size` is that of its frames if its UNet has none of its own."""
+    def as_opener(self, params: OpenerParams, size: Size) -> BaseModel:
+        """The model that makes the first chunk of another one's videos, of `size` if its UNet has none of its own."""
         nets, sampling = self.base_nets(), params.sampling()
         if nets.unet.config.sample_size is None:
             sampling = replace(sampling, height=size[0], width=size[1])
@@ -106,7 +109,7 @@ class Bundle:
         for part in ("", "refiner_"):  # the refiner may have a tokenizer of its own
             if f"{part}tokenizer" in self.parts:
                 check_length(self.parts[f"{part}tokenizer"], text, self._text_limits[f"{part}text_encoder"], name)
-        if self.opener is not None:
+        if isinstance(self.opener, Bundle):
             self.opener.check_text(name, text)
 
     @cached_property

@@ -17,6 +17,8 @@ SHARED = ("vae", "text_encoder", "tokenizer")  # by both stages, unless the refi
 REFINER_PARTS = ("refiner", "refiner_scheduler", *(f"refiner_{name}" for name in SHARED))
 REQUIRED_OF_BASE = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 OPENER = "opener/"  # begins the names of an opener's parts where they stand beside the others
+# Pipelines whose networks are those of a base model: ModelScope's, and our bundles.
+TEXT_TO_VIDEO = ("TextToVideoSDPipeline", "VideoToVideoSDPipeline", "Longtake")
 REQUIRED = (*REQUIRED_OF_BASE, "refiner", "refiner_scheduler")
 
 UNETS = ("UNet3DConditionModel", "Vid2VidUNet")
@@ -158,6 +160,17 @@ def read_index(bundle: Path, required: Sequence[str] = REQUIRED, field: str = "b
     if missing:
         raise ValueError(f"bundle={bundle} is incomplete: model_index.json has no {', '.join(missing)}")
     return index
+
+
+def pipeline_class(folder: Path) -> str:
+    """The class of the diffusers pipeline in a folder; that of ModelScope's if the folder does not say.
+
+    Raises ValueError for a folder without one, and for one that brings code of its own, which is never run.
+    """
+    name = read_index(folder, ()).get("_class_name", TEXT_TO_VIDEO[0])
+    if not isinstance(name, str):
+        raise ValueError(f"{folder}: _class_name={name!r} in model_index.json is code of its own, which is not run")
+    return name
 
 
 def read_json(path: Path, problem: str) -> dict[str, Any]:

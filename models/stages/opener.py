@@ -11,7 +11,7 @@ from torch import Tensor
 
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
-from longtake.models.domain.state import Memory
+from longtake.models.domain.state import Memory, Picture
 from longtake.models.video.fit import Fit, Size
 from longtake.models.video.frames import fit_frames, to_uint8
 
@@ -21,7 +21,12 @@ Frames = UInt8[np.ndarray, "t H0 W0 3"] | Float[Tensor, "t 3 H0 W0"]  # the latt
 class Opener(Protocol):
     """A model that makes the first chunk. `open` is a pure function of its arguments."""
 
-    def open(self, spec: PromptSpec, prompt: str, plan: Plan, /) -> Frames:
+    @property
+    def takes_picture(self) -> bool:
+        """Whether a video can begin with a picture here."""
+        ...
+
+    def open(self, spec: PromptSpec, prompt: str, plan: Plan, picture: Picture | None = None, /) -> Frames:
         """The frames of chunk 0, of any size; those after the chunk's last one are not used."""
         ...
 

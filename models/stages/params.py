@@ -2,7 +2,7 @@
 imported."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from longtake.models.diffusion.names import check_sampler
@@ -11,6 +11,8 @@ from longtake.models.domain.scheduler import Coupling
 from longtake.models.nets.sizes import SizeRule
 from longtake.models.video.fit import Fit, Size
 
+CALLED = ("num_frames", "height", "width")  # settings of an opener that is a pipeline of diffusers
+SAMPLED = ("guidance_rescale", "sampler", "eta")  # and of one whose networks are sampled here
 BUNDLE = "bundle"  # in place of a folder: the part of the bundle itself
 
 
@@ -59,13 +61,20 @@ class BaseParams:
 
 @dataclass(frozen=True, slots=True)
 class OpenerParams:
-    """The opener: another text-to-video model that makes the first chunk. The defaults are ModelScope's."""
+    """The opener: another model that makes the first chunk. None is the model's own number.
 
-    # Folder or hub id of a diffusers text-to-video pipeline; BUNDLE: the folder opener/ of the bundle, which is the
-    # default where there is one; None: the base model makes the first chunk.
+    ModelScope's networks are sampled here, 50 steps by default; other pipelines of diffusers bring their sampler.
+    """
+
+    # Folder or hub id of a text-to-video or image-to-video pipeline of diffusers; BUNDLE: the folder opener/ of the
+    # bundle, which is the default where there is one; None: the base model makes the first chunk.
     model: str | None = None
-    num_inference_steps: int = 50
-    guidance_scale: float = 9.0  # 1 is no guidance
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None  # 1 is no guidance
+    num_frames: int | None = None  # of the call, at least those of a chunk; this and the next two not for ModelScope's
+    height: int | None = None  # pixels
+    width: int | None = None
+    # These three are for ModelScope's alone.
     guidance_rescale: float = 0.0  # part of the way back to the contrast without guidance
     sampler: str = "dpmpp_2m"  # or ddim, dpmpp_2m_sde
     eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
@@ -73,6 +82,9 @@ class OpenerParams:
 
     def __post_init__(self) -> None:
         self.sampling()  # checks the others
+        for name in CALLED:
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, value, "must be at least 1")
         require(self.fit is not Fit.CONTAIN, "fit", self.fit.value, "must be cover or stretch: bars would be continued")
 
     @property
@@ -82,8 +94,16 @@ class OpenerParams:
 
     def sampling(self) -> BaseParams:
         """The settings of the opener's network, as a base model that continues nothing."""
-        names = ("num_inference_steps", "guidance_scale", "guidance_rescale", "sampler", "eta")
-        return BaseParams(cam=False, apm=False, **{name: getattr(self, name) for name in names})
+        values = {name: getattr(self, name) for name in ("num_inference_steps", "guidance_scale", *SAMPLED)}
+        return BaseParams(cam=False, apm=False, **{name: value for name, value in values.items() if value is not None})
+
+    def check_kind(self, is_pipeline: bool) -> None:
+        """Raises ValueError for settings that a pipeline of diffusers, or ModelScope's networks, do not have."""
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in (SAMPLED if is_pipeline else CALLED) and value != f.default:
+                why = "this pipeline brings its own sampler" if is_pipeline else "its networks decide"
+                raise ValueError(f"opener.{f.name}={value} has no effect: {why}")
 
 
 @dataclass(frozen=True, slots=True)

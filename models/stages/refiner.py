@@ -120,11 +120,23 @@ class Refiner:
     ) -> tuple[Float[Tensor, "t c h w"], None, None]:
         """(x, history, x0) before the first step: there is no prediction and no history yet."""
         frames = frames_of(plan.windows[window], [value for value in inputs if isinstance(value, Chunk)])
-        params, source = self._params, (frames.shape[1], frames.shape[2])
-        height, width = picture_size(source, params.size, params.fit, self._nets.sizes.within)
-        z = torch.cat([self._nets.encode(fit_frames(frame[None], height, width, params.fit)) for frame in frames])
+        z = self._encode(frames)
         noise = self._noise(spec, plan, window, "refine-start", 0, z)
         return start(self._schedule, self._timesteps, z, noise), None, None
+
+    @torch.inference_mode()
+    def boundary_of(self, frames: UInt8[np.ndarray, "o H0 W0 3"], window: int, steps: Span) -> Boundary:
+        """Frames that exist already, of any size, as a neighbour of the window after them that never changes its mind.
+
+        They begin where that window does. Those before its last overlap with them stay as they are in it.
+        """
+        z = self._encode(frames).numpy()
+        return Boundary(window, steps, None, np.broadcast_to(z, (len(steps), *z.shape)))
+
+    def _encode(self, frames: UInt8[np.ndarray, "t H0 W0 3"]) -> Float[Tensor, "t c h w"]:
+        params, source = self._params, (frames.shape[1], frames.shape[2])
+        height, width = picture_size(source, params.size, params.fit, self._nets.sizes.within)
+        return torch.cat([self._nets.encode(fit_frames(frame[None], height, width, params.fit)) for frame in frames])
 
     def _predict(
         self, spec: PromptSpec, plan: Plan, window: int, timestep: int, x: Float[Tensor, "t c h w"]
@@ -157,7 +169,8 @@ class Refiner:
         cut_left = cut_right = 0
         if window > 0:
             left = _find(boundaries, window - 1, step)[1]
-            cut_left = cut_for(spec.seed, window - 1, step, plan.params.overlap_frames)
+            fixed = len(left) - plan.params.overlap_frames  # of a neighbour that reaches further: `boundary_of`
+            cut_left = fixed + cut_for(spec.seed, window - 1, step, plan.params.overlap_frames)
         if self._params.coupling is Coupling.SYMMETRIC and window + 1 < len(plan.windows):
             right = _find(boundaries, window + 1, step)[0]
             cut_right = cut_for(spec.seed, window, step, plan.params.overlap_frames)

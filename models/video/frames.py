@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from longtake.models.video.fit import Fit, covering
+from longtake.models.video.fit import Fit, Size, covering, inside
 from longtake.models.video.frame_checks import BadFrames
 
 
@@ -68,3 +68,10 @@ def add_bars(frames: UInt8[np.ndarray, "t h0 w0 c"], height: int, width: int) ->
     top, left = (height - h) // 2, (width - w) // 2
     framed[:, top : top + h, left : left + w] = frames
     return framed
+
+
+def middle(frame: UInt8[np.ndarray, "h0 w0 c"], shape: Size) -> UInt8[np.ndarray, "h w c"]:
+    """The largest part of a frame that has the shape of `shape`, from its middle, unscaled."""
+    size = inside(shape, (frame.shape[0], frame.shape[1]))
+    top, left = (frame.shape[0] - size[0]) // 2, (frame.shape[1] - size[1]) // 2
+    return frame[top : top + size[0], left : left + size[1]]

@@ -43,6 +43,7 @@ class Sound:
             begins = [_begin_s(stream) for stream in _known(container)]
             mixed = [f"{_name(stream)} of {stream.layout.nb_channels} channels" for stream in _mixed(container)]
             self.notes = _others(container, video)
+        self.is_kept = bool(names) and self._goes_along  # whether any goes into the output
         if names and not self._goes_along:
             why = "the times of its frames are unknown" if same else f"the output is not at its {_text(reader.fps)} fps"
             self.notes.append(f"its sound is left out: {', '.join(names)}, because {why}")

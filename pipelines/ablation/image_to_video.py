@@ -9,16 +9,18 @@ Shapes: t frames, h w rows and columns.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
 from jaxtyping import UInt8
 from PIL import Image
 
 from longtake.models.diffusion.noise import rng_for
 from longtake.models.domain.prompt import PromptSpec
+from longtake.models.stages.video_pipeline import call_pipeline
+from longtake.models.stages.video_pipeline import load_pipeline as loaded
 from longtake.pipelines.ablation.settings import CALL, DiffusersParams, check_folder
 
 Frames = UInt8[np.ndarray, "t h w 3"]
@@ -50,14 +52,7 @@ ARGUMENTS: dict[str, Callable[[PromptSpec, Image.Image], Arguments]] = {
 def load_pipeline(variant: str, folder: str, device: str, dtype: str) -> Any:
     """The pipeline in `folder`. Raises ValueError as `check_folder` does."""
     check_folder(variant, folder)
-    pipeline = DiffusionPipeline.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True).to(device)
-    pipeline.set_progress_bar_config(disable=True)
-    text_encoder = getattr(pipeline, "text_encoder", None)
-    if text_encoder is not None and not hasattr(text_encoder, "text_model"):
-        # I2VGenXLPipeline of diffusers 0.42 reads `text_encoder.text_model`; in transformers 5 that is the encoder.
-        # Past nn.Module's own setattr: as a submodule it would hold itself.
-        object.__setattr__(text_encoder, "text_model", text_encoder)
-    return pipeline
+    return loaded(Path(folder), device, getattr(torch, dtype))
 
 
 def continued(
@@ -84,9 +79,4 @@ def _call(
     sizes = {name: getattr(params, name) for name in CALL}
     chosen = {name: value for name, value in sizes.items() if value is not None}
     arguments = ARGUMENTS[variant](spec, image)
-    # I2VGenXLPipeline draws the image's latent without the generator: from a global one that is ours for the call.
-    with torch.random.fork_rng():
-        generator = torch.manual_seed(seed)
-        output = pipeline(**arguments, **chosen, generator=generator, output_type="pil")
-    frames: Sequence[Image.Image] = output.frames[0]
-    return frames
+    return call_pipeline(pipeline, {**arguments, **chosen}, seed)

@@ -9,7 +9,7 @@ from typing import Any
 
 from longtake.models.domain.checks import FieldError
 from longtake.models.nets.sizes import SizeRule, frame_sizes, vae_factor
-from longtake.models.stages.files import OPENER, REQUIRED_OF_BASE, Part, read_parts
+from longtake.models.stages.files import OPENER, REQUIRED_OF_BASE, TEXT_TO_VIDEO, Part, pipeline_class, read_parts
 from longtake.models.stages.memory import BYTES, Size, memory_of
 from longtake.models.stages.params import BaseParams, base_size, refined_size
 from longtake.models.stages.part_checks import DEFAULTS
@@ -36,7 +36,7 @@ def check(conf: Conf) -> Callable[[], ExitCode | None]:
         quiet()
         problems = bundle_problems(folder, refiner, conf.allow_pickle)
         if opener is not None:
-            problems += bundle_problems(opener, None, conf.allow_pickle)
+            problems += _opener_problems(opener, conf)
         for problem in problems:
             print(" ".join(problem.split()))
         if problems:
@@ -50,17 +50,32 @@ def check(conf: Conf) -> Callable[[], ExitCode | None]:
     return work
 
 
+def _opener_problems(folder: Path, conf: Conf) -> list[str]:
+    from longtake.models.stages.bundle_check import bundle_problems
+    from longtake.models.stages.video_pipeline import VideoPipeline
+
+    try:
+        if pipeline_class(folder) in TEXT_TO_VIDEO:
+            return bundle_problems(folder, None, conf.allow_pickle)
+        VideoPipeline(folder).check(conf.opener, conf.plan.chunk_frames)
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
 def show(conf: Conf, size: Size | None, batch: int) -> Callable[[], None]:
     """Prints tables. Raises ValueError for a folder that is no bundle, and for files that cannot be read."""
     if batch < 1:
         raise ValueError(f"--batch {batch}: must be at least 1")
     folder, refiner = bundle_folder(conf), refiner_folder(conf)
-    parts = read_parts(folder, refiner, ())
-    if conf.opener.model is not None:
+    parts, lines = read_parts(folder, refiner, ()), [f"{conf.bundle} in {folder}", ""]
+    if conf.opener.model is not None and (kind := pipeline_class(opener_folder(conf))) not in TEXT_TO_VIDEO:
+        lines = [lines[0], f"opener: {kind} in {opener_folder(conf)}, which diffusers runs: not counted below", ""]
+    elif conf.opener.model is not None:
         opener = read_parts(opener_folder(conf), None, ())
         parts |= {f"{OPENER}{name}": part for name, part in opener.items() if name in REQUIRED_OF_BASE}
     headers = {name: read_headers(part.folder, True) for name, part in parts.items() if has_weights(part)}
-    lines = [f"{conf.bundle} in {folder}", "", *_parts(parts, headers, folder), "", *_sizes(parts), ""]
+    lines += [*_parts(parts, headers, folder), "", *_sizes(parts), ""]
     lines += _memory(conf, parts, headers, _frames(conf, parts, size), batch)
     for place in dict.fromkeys((folder, *(part.folder.parent for part in parts.values()))):
         lines += _origin(place, read_bundle_file(place))

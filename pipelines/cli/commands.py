@@ -11,13 +11,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from longtake.pipelines.cli.requests import places_of, spec_of, warn_of_texts, with_picture
+
 if TYPE_CHECKING:
+    from longtake.models.domain.extension import Extension
     from longtake.models.domain.plan import Plan
-    from longtake.models.domain.prompt import Cue, PromptSpec
-    from longtake.models.stages.bundle import Bundle
+    from longtake.models.domain.prompt import PromptSpec
+    from longtake.models.domain.resume import Resume
     from longtake.models.video.sound import Sound
     from longtake.pipelines.cli.video_recorder import OutputPaths, Stream
     from longtake.pipelines.config.conf import Conf
@@ -28,29 +30,30 @@ logger = logging.getLogger(__name__)
 Work = Callable[[], "ExitCode | None"]  # None: done
 
 JOBS = ("bulk", "serve", "evaluate", "train", "ablate", "convert")
-VIDEOS = ("generate", "enhance", "bundle")
+VIDEOS = ("generate", "enhance", "extend", "bundle")
 IDLE_POOLS = ("ray.base", "ray.refiner", "ray.writer")  # of commands that start none of them
 
 
 def generate(args: argparse.Namespace) -> Work:
     if args.runner == "local":
         _refuse_idle(args, ("ray",), "the models run in this process; add --runner ray")
-    spec = _spec(args, args.num_frames)
-    places = _places(args)
+    spec = spec_of(args, args.num_frames)
+    places = places_of(args)
     conf, plan, limits = _conf(args, spec)
     if note := limits.fit_note(conf):
         logger.warning("the base model's %s", note)
+    conf, resume = with_picture(args, conf)
     if args.runner == "ray":
         from longtake.pipelines.runners.stages import build_texts
 
-        _check_texts(build_texts(conf), spec, plan)
-        return lambda: _record_on_ray(spec, plan, conf, places, limits.costs(conf))
+        warn_of_texts(build_texts(conf), spec, plan, resume is not None)
+        return lambda: _record_on_ray(spec, plan, conf, places, limits.costs(conf), resume)
     from longtake.pipelines.runners.stages import build_bundle, build_generator
 
     bundle = build_bundle(conf)
     runner = build_generator(conf, bundle)
-    _check_texts(bundle, spec, plan)
-    stream = partial(runner.stream, spec, plan=plan)
+    warn_of_texts(bundle, spec, plan, resume is not None)
+    stream = partial(runner.stream, spec, plan=plan, resume=resume)
     return lambda: _record(stream, plan, conf, conf.fps, places, "base model", limits.costs(conf))
 
 
@@ -61,16 +64,16 @@ def enhance(args: argparse.Namespace) -> Work:
 
     if not _load_conf(args).refiner.enabled:
         raise ValueError("refiner.enabled=false: to enhance a video is to refine it")
-    _conf(args, _spec(args, 1))  # an invalid prompt, name or setting is reported before a long video is decoded
-    places = _places(args, source=args.video)
+    _conf(args, spec_of(args, 1))  # an invalid prompt, name or setting is reported before a long video is decoded
+    places = places_of(args, source=args.video)
     video = VideoReader(args.video)
-    spec = _spec(args, video.num_frames)
+    spec = spec_of(args, video.num_frames)
     conf, plan, limits = _conf(args, spec)
     from longtake.pipelines.runners.stages import build_bundle, build_enhancer
 
     bundle = build_bundle(conf)
     runner = build_enhancer(conf, bundle, video)
-    _check_texts(bundle, spec, plan)
+    warn_of_texts(bundle, spec, plan)
     fps = conf.video.fps or video.fps
     sound = Sound(video, fps)
     for note in (*video.notes, *sound.notes):
@@ -81,6 +84,38 @@ def enhance(args: argparse.Namespace) -> Work:
     def work() -> None:
         with video:
             _record(partial(runner.stream, spec, plan=plan), plan, conf, fps, places, "reading", (0, 1), sound)
+
+    return work
+
+
+def extend(args: argparse.Namespace) -> Work:
+    _refuse_idle(args, ("opener", "ray"), "VIDEO is the beginning, and the models run in this process")
+    _refuse_idle(args, ("refiner.coupling",), "frames that exist do not change, so it is causal")
+    _refuse_idle(args, ("refiner.fit",), "VIDEO is stretched to the models' frames, and new frames are stretched back")
+    from longtake.models.video.reader import VideoReader
+    from longtake.models.video.sound import Sound
+
+    conf, _, limits = _conf(args, spec_of(args, args.num_frames))  # as in enhance
+    places = places_of(args, source=args.video)
+    video = VideoReader(args.video)
+    from longtake.pipelines.runners.existing_video import ExistingVideo, extension_of, for_extension
+    from longtake.pipelines.runners.stages import build_bundle
+
+    conf = for_extension(conf)
+    extension = extension_of(args.video, video, args.num_frames, conf)
+    bundle = build_bundle(conf)
+    spec = spec_of(args, extension.plan.num_frames)
+    warn_of_texts(bundle, spec, extension.plan)
+    fps = conf.video.fps or video.fps
+    sound = Sound(video, fps)
+    existing = ExistingVideo(video, extension, conf, bundle)
+    for note in (*video.notes, *sound.notes, *existing.notes(sound)):
+        logger.warning("%s: %s", args.video, note)
+
+    def work() -> None:
+        with video:
+            stream = partial(existing.stream, spec)
+            _record(stream, extension.plan, conf, fps, places, "base model", limits.costs(conf), sound, extension)
 
     return work
 
@@ -121,7 +156,7 @@ def bulk(args: argparse.Namespace) -> Work:
 def regenerate(args: argparse.Namespace) -> Work:
     from longtake.pipelines.bulk.regenerate import find, remake
 
-    places = _places(args)
+    places = places_of(args)
     row, conf = find(args.manifest, args.id, args.overrides)
 
     def work() -> None:
@@ -227,40 +262,6 @@ def watched(args: argparse.Namespace) -> AbstractContextManager[None]:
     return warnings_only() if args.name in VIDEOS else nullcontext()
 
 
-def _spec(args: argparse.Namespace, num_frames: int) -> "PromptSpec":
-    from longtake.models.domain.prompt import PromptSpec
-
-    cues = _cues(getattr(args, "prompt_at", None) or [])
-    return PromptSpec("take", args.prompt, args.negative_prompt, num_frames, args.seed, cues=cues)
-
-
-def _cues(options: "list[list[str]]") -> "tuple[Cue, ...]":
-    """The cues of `--prompt-at FRAME TEXT` in any order. Raises ValueError naming the option."""
-    from longtake.models.domain.prompt import Cue
-
-    cues = []
-    for frame, text in options:
-        try:
-            number = int(frame)
-        except ValueError:
-            raise ValueError(f"--prompt-at: {frame!r} is not a whole number") from None
-        try:
-            cues.append(Cue(number, text))
-        except ValueError as error:
-            raise ValueError(f"--prompt-at {frame}: {error}") from None
-    return tuple(sorted(cues, key=lambda cue: cue.from_frame))
-
-
-def _places(args: argparse.Namespace, source: Path | None = None) -> "OutputPaths":
-    from longtake.pipelines.cli.video_recorder import OutputPaths
-    from longtake.pipelines.files.store import refuse_ray_copy
-
-    places = OutputPaths(args.out, getattr(args, "preview", None), getattr(args, "contact_sheet", None))
-    refuse_ray_copy("out", places.out)
-    places.check(source)
-    return places
-
-
 def _conf(args: argparse.Namespace, spec: "PromptSpec") -> "tuple[Conf, Plan, BundleLimits]":
     """The configuration and the plan of a video, and the limits of the bundle, within which they are."""
     from longtake.pipelines.runners.bundle_limits import limits_of
@@ -281,31 +282,23 @@ def _load_conf(args: argparse.Namespace) -> "Conf":
     flags = {"bundle": getattr(args, "bundle", None), "video.fps": getattr(args, "fps", None)}
     flags["allow_pickle"] = "true" if getattr(args, "allow_pickle", False) else None
     chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    return load(args.config, [*chosen, *args.overrides], enhances=args.name == "enhance")
+    return load(args.config, [*chosen, *args.overrides], enhances=args.name in ("enhance", "extend"))
 
 
 def _refuse_idle(args: argparse.Namespace, sections: tuple[str, ...], reason: str) -> None:
     """Raises ValueError for a setting of the command line that would change nothing."""
     for word in args.overrides:
-        if word.startswith(tuple(f"{section}." for section in sections)):
+        if word.startswith(tuple(f"{section}{end}" for section in sections for end in ".=")):
             raise ValueError(f"{word} has no effect here: {reason}")
 
 
-def _check_texts(bundle: "Bundle", spec: "PromptSpec", plan: "Plan") -> None:
-    """Warns about unknown words and prompts without effect. Raises ValueError for a prompt that is too long."""
-    from longtake.models.domain.prompt import never_shown
-    from longtake.pipelines.runners.spec_checks import check_texts
-
-    unknown = check_texts(bundle, spec)
-    if unknown:
-        logger.warning("the bundle does not know these words: %s", ", ".join(dict.fromkeys(unknown)))
-    for cue in never_shown(spec, plan):
-        shown = "no chunk begins before the next prompt or the end"
-        logger.warning("--prompt-at %d has no effect: %s", cue.from_frame, shown)
-
-
 def _record_on_ray(
-    spec: "PromptSpec", plan: "Plan", conf: "Conf", places: "OutputPaths", costs: tuple[int, int]
+    spec: "PromptSpec",
+    plan: "Plan",
+    conf: "Conf",
+    places: "OutputPaths",
+    costs: tuple[int, int],
+    resume: "Resume | None",
 ) -> None:
     from longtake.pipelines.runners.ray_cluster import connect
     from longtake.pipelines.runners.ray_runner import running
@@ -313,7 +306,8 @@ def _record_on_ray(
 
     connect(conf.ray)
     with running(conf, stage_factories(conf)) as runner:
-        _record(partial(runner.stream, spec, plan=plan), plan, conf, conf.fps, places, "base model", costs)
+        stream = partial(runner.stream, spec, plan=plan, resume=resume)
+        _record(stream, plan, conf, conf.fps, places, "base model", costs)
 
 
 def _record(
@@ -325,14 +319,16 @@ def _record(
     source: str,
     costs: tuple[int, int],
     sound: "Sound | None" = None,
+    extension: "Extension | None" = None,
 ) -> None:
     from longtake.pipelines.cli.video_progress import VideoProgress
     from longtake.pipelines.cli.video_recorder import record
     from longtake.pipelines.terminal.progress import doing
 
-    progress = VideoProgress(plan, conf.refiner.num_steps, source, costs)
+    progress = VideoProgress(plan, conf.refiner.num_steps, source, costs, extension)
+    num_frames = plan.num_frames if extension is None else extension.num_old + extension.num_new
     with doing(progress.status):
-        report = record(stream, plan.num_frames, fps, places, progress.observe, sound)
+        report = record(stream, num_frames, fps, places, progress.observe, sound)
     for note in report.notes:
         logger.warning("%s: %s", places.out, note)
     print(f"{places.out}: {report}")

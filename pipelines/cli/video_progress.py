@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from longtake.models.domain.extension import Extension
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.scheduler import StageName, Task
 from longtake.pipelines.terminal.progress import StatusLine, duration
@@ -13,11 +14,19 @@ class VideoProgress:
     For the time left, `costs` weigh a chunk and a cell: the pixels that they compute.
     """
 
-    def __init__(self, plan: Plan, num_steps: int, source: str = "base model", costs: tuple[int, int] = (1, 1)) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        num_steps: int,
+        source: str = "base model",
+        costs: tuple[int, int] = (1, 1),
+        extension: Extension | None = None,
+    ) -> None:
         self._num_steps, self._source = num_steps, source
         self._costs = dict(zip((StageName.GENERATE, StageName.REFINE), costs, strict=True))
-        self._num_segments = len(plan.segments)
-        self._total = {StageName.GENERATE: len(plan.chunks), StageName.REFINE: len(plan.windows) * (num_steps + 1)}
+        self._num_segments = len(plan.segments) - (extension.window if extension else 0)
+        num_chunks = len(plan.chunks) - (plan.chunk_at(extension.end) if extension else 0)
+        self._total = {StageName.GENERATE: num_chunks, StageName.REFINE: self._num_segments * (num_steps + 1)}
         self._done = dict.fromkeys(self._total, 0)
         self._final = 0
 

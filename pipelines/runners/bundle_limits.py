@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from longtake.models.diffusion.schedule import NoiseSchedule
 from longtake.models.domain.checks import FieldError
 from longtake.models.nets.sizes import SizeRule, frame_sizes, vae_factor
-from longtake.models.stages.files import REQUIRED, REQUIRED_OF_BASE, Part, read_parts
+from longtake.models.stages.files import REQUIRED, REQUIRED_OF_BASE, TEXT_TO_VIDEO, Part, pipeline_class, read_parts
 from longtake.models.stages.params import BaseParams, base_size, check_size, refined_size
 from longtake.models.stages.part_checks import part_problems
 from longtake.models.video.fit import Size, fit_note, picture_size
@@ -39,7 +39,7 @@ class BundleLimits:
     base_sizes: BaseLimits
     base: NoiseSchedule
     refiner: NoiseSchedule | None  # None without a refiner
-    opener: Mapping[str, Any] | None  # the config of its scheduler; the sampler decides how timesteps are laid out
+    opener: Mapping[str, Any] | None  # the config of its scheduler, if its networks are sampled here
 
     def settled(self, conf: C) -> C:
         """`conf` with the size of its frames, and within the limits. Raises ValueError as `check`."""
@@ -59,9 +59,11 @@ class BundleLimits:
         else:
             check_size("refiner", conf.refiner.size, self.sizes)
             _check_steps("refiner", self.refiner, conf.refiner.num_inference_steps, conf.refiner.strength)
+        if conf.opener.model is not None:
+            conf.opener.check_kind(is_pipeline=self.opener is None)
         if self.opener is not None:
             schedule = NoiseSchedule.from_config(self.opener, conf.opener.is_multistep)
-            _check_steps("opener", schedule, conf.opener.num_inference_steps, 1.0)
+            _check_steps("opener", schedule, conf.opener.sampling().num_inference_steps, 1.0)
 
     def picture_size(self, conf: Conf) -> Size:
         """Height and width of what the refiner computes of a new video: without bars."""
@@ -132,11 +134,13 @@ def _check_unrefined(conf: Conf, base: Size) -> None:
 
 
 def _opener_schedule(conf: Conf) -> dict[str, Any] | None:
-    """The scheduler's config of the opener, if there is one. Raises ValueError for a folder that cannot be one."""
+    """The scheduler's config of an opener with ModelScope's networks. Raises ValueError for a folder without any."""
     if conf.opener.model is None:
         return None
     folder = opener_folder(conf)
     try:
+        if pipeline_class(folder) not in TEXT_TO_VIDEO:
+            return None
         parts = {
             name: part for name, part in read_parts(folder, None, REQUIRED_OF_BASE).items() if name in REQUIRED_OF_BASE
         }

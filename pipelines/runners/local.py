@@ -9,9 +9,12 @@ from typing import Any
 
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import PromptSpec
+from longtake.models.domain.resume import Resume
 from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, StageName, Task
 from longtake.models.domain.stage import Stage
 from longtake.models.domain.state import Segment
+
+Observe = Callable[[Task, Any], None]  # (task, output)
 
 
 @dataclass(frozen=True)
@@ -26,16 +29,20 @@ class LocalRunner:
     scheduler: SchedulerParams = field(default_factory=SchedulerParams)
 
     def stream(
-        self, spec: PromptSpec, observe: Callable[[Task, Any], None] | None = None, plan: Plan | None = None
+        self,
+        spec: PromptSpec,
+        observe: Observe | None = None,
+        plan: Plan | None = None,
+        resume: Resume | None = None,
     ) -> Iterator[Segment]:
         """Segments of one video in order, each as soon as it is final; closing the iterator ends the work.
 
         `observe(task, output)` is called after every task, before its segment is yielded. `plan` saves making the
-        video's plan again. Raises any exception of a stage.
+        video's plan again. With `resume` the segments are those from its window on. Raises any exception of a stage.
         """
         scheduler = Scheduler(self.scheduler)
         plan = plan or Plan(spec.num_frames, self.plan)
-        scheduler.submit(spec, plan, self.num_steps, self.coupling, self.steps_per_task)
+        scheduler.submit(spec, plan, self.num_steps, self.coupling, self.steps_per_task, resume)
         try:
             while not scheduler.finished:
                 # Refine first: a viewer waits for the earliest segment, not for the last chunk.

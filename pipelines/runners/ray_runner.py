@@ -219,13 +219,19 @@ class RayRunner:
         return [event for outcome in self._calls.wait(timeout_s) for event in self.take_in(outcome)]
 
     def stream(
-        self, spec: PromptSpec, observe: Callable[[Task, Any], None] | None = None, plan: Plan | None = None
+        self,
+        spec: PromptSpec,
+        observe: Callable[[Task, Any], None] | None = None,
+        plan: Plan | None = None,
+        resume: Resume | None = None,
     ) -> Generator[Segment, None, None]:
         """Segments of one video in order, as `LocalRunner.stream` gives them; closing the iterator ends the work.
 
         Raises RuntimeError with the reason when the video fails.
         """
-        plan, given, shown = self.submit(spec, plan=plan), 0, 0
+        resume = resume or Resume(0, 0)
+        plan, given = self.submit(spec, plan=plan, resume=resume), resume.window
+        shown = resume.chunk + len(resume.chunks)
         try:
             while given < len(plan.segments):
                 self.hand_out()

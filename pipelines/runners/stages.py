@@ -19,7 +19,16 @@ from longtake.models.domain.span import Span
 from longtake.models.domain.stage import Stage
 from longtake.models.domain.state import Chunk
 from longtake.models.stages.bundle import Bundle, load_bundle
-from longtake.models.stages.files import BASE_PARTS, REFINER_PARTS, REQUIRED, REQUIRED_OF_BASE, SHARED
+from longtake.models.stages.files import (
+    BASE_PARTS,
+    REFINER_PARTS,
+    REQUIRED,
+    REQUIRED_OF_BASE,
+    SHARED,
+    TEXT_TO_VIDEO,
+    pipeline_class,
+)
+from longtake.models.stages.video_pipeline import VideoPipeline
 from longtake.models.video.frame_checks import refuse_black
 from longtake.models.video.reader import VideoReader
 from longtake.pipelines.config.conf import Conf, bundle_folder, for_video, opener_folder, refiner_folder
@@ -31,6 +40,7 @@ from longtake.pipelines.runners.video_source import VideoSource
 def quiet() -> None:
     """Silences progress bars, as loading takes seconds, and warnings about things that users cannot change."""
     transformers.utils.logging.disable_progress_bar()
+    diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.set_verbosity_error()
     diffusers.utils.logging.set_verbosity_error()
 
@@ -57,16 +67,28 @@ def build_texts(conf: Conf) -> Bundle:
 
 
 def _load(conf: Conf, wanted: Collection[str], opens: bool = True) -> Bundle:
-    """The wanted parts of the bundle, with its refiner from wherever it is, and of the opener of a video."""
-    device, dtype, pickles = conf.device, getattr(torch, conf.dtype), conf.allow_pickle
+    """The wanted parts of the bundle, with its refiner from wherever it is, and of the opener of a video.
+
+    Of an opener that is a pipeline, all or none are loaded.
+    """
+    to, pickles = (conf.device, getattr(torch, conf.dtype)), conf.allow_pickle
     required = REQUIRED if conf.refiner.enabled else REQUIRED_OF_BASE
     refiner = refiner_folder(conf)
-    bundle = load_bundle(bundle_folder(conf), device, dtype, wanted.__contains__, required, refiner, pickles)
+    bundle = load_bundle(bundle_folder(conf), *to, wanted.__contains__, required, refiner, pickles)
     if conf.opener.model is None or not opens:
         return bundle
-    own = [name for name in wanted if name in REQUIRED_OF_BASE]
-    opener = load_bundle(opener_folder(conf), device, dtype, own.__contains__, REQUIRED_OF_BASE, None, pickles)
-    return replace(bundle, opener=opener)
+    folder = opener_folder(conf)
+    if pipeline_class(folder) in TEXT_TO_VIDEO:
+        own = [name for name in wanted if name in REQUIRED_OF_BASE]
+        opener = load_bundle(folder, *to, own.__contains__, REQUIRED_OF_BASE, None, pickles)
+        return replace(bundle, opener=opener)
+    try:
+        pipeline = VideoPipeline(folder)
+        pipeline.check(conf.opener, conf.plan.chunk_frames)
+        return replace(bundle, opener=pipeline.load(*to) if "unet" in wanted else pipeline)
+    except ValueError as error:
+        name = "" if str(error).startswith("opener.") else f"opener.model={conf.opener.model}: "
+        raise ValueError(f"{name}{error}") from None
 
 
 def build_generator(conf: Conf, bundle: Bundle) -> LocalRunner:

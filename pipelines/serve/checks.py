@@ -31,7 +31,7 @@ def _check_defaults(conf: ServeConf, limits: BundleLimits) -> None:
     except FieldError as error:
         raise FieldError(SETTINGS[error.field], error.problem) from None
     if conf.opener.model is not None:
-        steps, limit = conf.opener.num_inference_steps, conf.serve.max_steps
+        steps, limit = conf.opener.sampling().num_inference_steps, conf.serve.max_steps
         require(steps <= limit, "opener.num_inference_steps", steps, f"must be at most {limit} (serve.max_steps)")
 
 

@@ -18,7 +18,7 @@ from longtake.pipelines import api
 from longtake.pipelines.__main__ import main
 from longtake.pipelines.files.video_file import VideoWriter
 from longtake.pipelines.runners import stages
-from tests.support.places import ROOT
+from tests.support.places import REPORTS, ROOT
 from tests.support.toy import ToyBundle, ToyRefiner
 
 PROMPT = "a red circle moves right"
@@ -145,6 +145,31 @@ def test_enhance_keeps_length_and_rate_and_refines_to_the_size_asked_for(capsys)
     assert capsys.readouterr().err == ""
 
 
+def test_a_video_that_begins_with_a_picture(capsys):
+    Image.fromarray(np.full((40, 60, 4), 200, np.uint8), "RGBA").save("photo.png")
+    assert main(["generate", PROMPT, "--num-frames", "20", "--image", "photo.png", "--out", "take.mp4"]) == 0
+    assert frames_of("take.mp4").shape == (20, 128, 128, 3)
+    assert capsys.readouterr().err.endswith("photo.png: it is transparent: white shows through\n")
+
+
+def test_extend_writes_the_frames_of_the_video_and_then_new_ones(capsys):
+    frames = np.repeat(np.random.default_rng(0).integers(0, 255, (30, 1, 1, 3), np.uint8), 64, 1).repeat(64, 2)
+    write_video("in.mp4", frames)
+    assert main(["extend", "in.mp4", "--prompt", PROMPT, "--num-frames", "10", "--out", "out.mp4"]) == 0
+    longer = frames_of("out.mp4")
+    assert longer.shape == (40, 64, 64, 3) and np.abs(longer[:30].astype(int) - frames_of("in.mp4")).max() < 4
+    out, err = capsys.readouterr()
+    assert out.startswith("out.mp4: 40 frames of 64x64 in ") and err == ""
+
+
+def test_extend_says_what_becomes_of_sound_and_shape(capsys):
+    source = REPORTS / "with_audio.mp4"
+    assert main(["extend", str(source), "--prompt", PROMPT, "--num-frames", "8", "--out", "out.mp4"]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert "its new frames are made at 128x128 and stretched to" in lines[0]
+    assert lines[1].endswith("its sound ends with it: the 8 new frames are silent")
+
+
 OUT = ("--out", "take.mp4")
 
 
@@ -233,6 +258,15 @@ def test_generate_says_what_happens_to_another_shape(capsys):
         (("train", "manifest=m", "out="), "out= is empty"),
         (("train", "manifest=m", "out=o", "work="), "work= is empty"),
         (("ablate", "out="), "out= is empty"),
+        (
+            ("generate", PROMPT, *OUT, "--image", "nowhere.png"),
+            "--image nowhere.png: it cannot be read as a picture (No",
+        ),
+        (("generate", PROMPT, *OUT, "--image", ""), "--image: it is empty"),
+        (("extend", "nowhere.mp4", "--prompt", PROMPT, *OUT), "nowhere.mp4"),
+        (("extend", "in.mp4", "--prompt", PROMPT, "--num-frames", "0", *OUT), "num_frames=0"),
+        (("extend", "in.mp4", "--prompt", PROMPT, *OUT, "refiner.coupling=symmetric"), "has no effect here"),
+        (("extend", "in.mp4", "--prompt", PROMPT, *OUT, "opener.model=x"), "has no effect here"),
         (("generate", PROMPT, *OUT, "ray.base.num_actors=2"), "ray.base.num_actors=2 has no effect here"),
         (("enhance", "in.mp4", "--prompt", PROMPT, *OUT, "base.guidance_scale=2"), "has no effect here"),
         (("bulk", "prompts=p.txt", "out=o", "ray.writer.num_gpus=1"), "ray.writer.num_gpus=1 has no effect"),

@@ -6,9 +6,11 @@ import re
 import shlex
 import shutil
 import subprocess
+from pathlib import Path
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from longtake.models.video.mp4 import decode
 from longtake.pipelines import api
@@ -43,6 +45,10 @@ def test_the_commands_and_the_python_of_the_readme_run(ray_cluster, monkeypatch)
     monkeypatch.setattr(stages, "stage_factories", toy_factories)
     (command,) = re.findall(r"^printf .*?[^\\]$", blocks("sh"), re.DOTALL | re.MULTILINE)
     subprocess.run(["bash", "-c", command], check=True)  # writes prompts.txt
+    Image.new("RGB", (60, 40), "red").save("photo.png")
+    for name, kind in (("animatediff", "AnimateDiffPipeline"), ("svd-xt", "StableVideoDiffusionPipeline")):
+        Path("path/to", name).mkdir(parents=True)
+        Path("path/to", name, "model_index.json").write_text(json.dumps({"_class_name": kind}))
     lines = blocks("sh").replace("\\\n", " ").replace("path/to/bundle", "tiny").splitlines()
     commands = [shlex.split(line) for line in lines if line.startswith("longtake ")]
     commands = [argv for argv in commands if argv[1] not in ("train", "serve", "convert")]

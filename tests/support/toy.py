@@ -23,6 +23,7 @@ class ToyBundle:
     """The part of Bundle that `pipelines` uses."""
 
     parts: Mapping[str, object] = MappingProxyType({})
+    opener = None
 
     def base_model(self, params: object, opening: object = None) -> "ToyBase":
         return ToyBase()
@@ -44,6 +45,8 @@ class ToyBundle:
 class ToyBase:
     """Frame i is grey (40 + i modulo 100) with a bright column at i, moved by the seed."""
 
+    frame_size = (SIZE, SIZE)
+
     def advance(self, spec: PromptSpec, plan: Plan, index: int, memory: Memory | None, /) -> tuple[Memory, Chunk]:
         span = plan.chunks[index]
         frames = np.stack([self._frame(i, spec.seed) for i in span])
@@ -61,6 +64,10 @@ class ToyRefiner:
 
     def __init__(self, params: "RefinerParams") -> None:
         self.params = params
+
+    def boundary_of(self, frames: np.ndarray, window: int, steps: Span) -> Boundary:
+        last = np.stack([np.moveaxis(frames, -1, 1).astype(np.float32)] * len(steps))
+        return Boundary(window, steps, None, last)
 
     def advance(
         self, spec: PromptSpec, plan: Plan, window: int, steps: Span, state: WindowState | None, /, *inputs: object

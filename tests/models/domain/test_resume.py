@@ -91,6 +91,37 @@ def test_a_longer_video_goes_on_from_the_one_but_last_window_of_a_shorter_one():
     assert_equal([*short[:2], *rest], life.run(longer, 2))
 
 
+def test_chunks_that_exist_are_not_made_again_and_the_memory_is_for_the_one_after_them():
+    life, made, plan = Life(TOYS, NUM_STEPS), {}, Plan(100, PlanParams())
+    stages = {**TOYS, StageName.GENERATE: Kept(made)}
+    whole = replace(life, stages=stages).run(spec_of())
+    life.run(spec_of())
+    chunks, resume = dict(made), life.resume_at(plan, 2)
+    for count in range(1, 4):
+        made.clear()
+        existing = tuple(chunks[resume.chunk + i] for i in range(count))
+        after = replace(resume, chunks=existing, memory=life.kept[resume.chunk + count - 1])
+        assert_equal(replace(life, stages=stages).run(spec_of(), count, after), whole[2:])
+        assert sorted(made) == list(range(resume.chunk + count, len(plan.chunks)))
+
+
+class Kept(ToyBase):
+    """Writes down its chunks."""
+
+    def __init__(self, made):
+        self.made = made
+
+    def advance(self, spec, plan, index, memory):
+        carry, self.made[index] = super().advance(spec, plan, index, memory)
+        return carry, self.made[index]
+
+
+def test_chunk_0_is_given_the_picture():
+    scheduler = Scheduler(SchedulerParams())
+    scheduler.submit(spec_of(), Plan(100, PlanParams()), 4, Coupling.SYMMETRIC, resume=Resume(0, 0, picture="picture"))
+    assert scheduler.next(StageName.GENERATE).args[2:] == (0, "picture")
+
+
 @pytest.fixture(scope="module")
 def networks(random_bundle):
     bundle = load_bundle(random_bundle)
@@ -160,6 +191,9 @@ def test_a_resume_that_fits_is_taken(window):
         (Resume(0, 1, "memory"), True, "resume.chunk=1: the first one that window 0 needs is 0"),
         (Resume(1, 1, None, HEARD), True, "resume.memory='none': all chunks but 0 continue one"),
         (Resume(0, 0, "memory"), True, "resume.memory='one': all chunks but 0 continue one"),
+        (Resume(1, 1, "memory", HEARD, ("chunk",) * 4), True, "resume.chunks=4: window 1 has 3 chunks"),
+        (Resume(0, 0, None, {}, ("chunk",)), True, "resume.memory='none': all chunks but 0 continue one"),
+        (Resume(1, 1, "memory", HEARD, picture="p"), True, "resume.picture='one': only chunk 0 begins with a picture"),
         (
             Resume(1, 1, "memory"),
             True,

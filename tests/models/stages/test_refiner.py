@@ -407,3 +407,19 @@ def test_a_coupling_that_is_only_a_text_is_refused():
 def test_more_steps_than_noise_levels_are_refused_before_anything_is_run():
     with pytest.raises(ValueError, match="num_inference_steps=30"):
         Refiner(ToyNets(), SCHEDULE, replace(PARAMS, num_inference_steps=30, strength=0.02))
+
+
+@pytest.mark.parametrize("num_held", [8, 13, 23])
+def test_frames_that_exist_stay_in_the_window_after_them_up_to_a_cut_in_their_last_overlap(num_held):
+    plan, params = plan_of(60), replace(PARAMS, coupling=Coupling.CAUSAL)
+    refiner, span = Refiner(ToyNets(), SCHEDULE, params), plan.windows[1]
+    held = frames_of(Span(span.start + 100, span.start + 100 + num_held)).repeat(2, 1)  # of another shape
+    steps = Span(0, params.num_inference_steps)
+    boundary = refiner.boundary_of(held, 0, steps)
+    chunks = [Chunk(plan.chunks[i], frames_of(plan.chunks[i])) for i in plan.chunks_of(1)]
+    state, _ = refiner.advance(SPEC, plan, 1, steps, None, *chunks, boundary)
+    _, segment = refiner.advance(SPEC, plan, 1, Span(steps.stop, steps.stop + 1), state, boundary)
+    own = torch.cat([ToyNets().encode(upscale(frame[None], 12, 8)) for frame in held])
+    stays = (segment.frames[:num_held] == ToyNets().decode(own)[: len(segment.frames)]).all(axis=(1, 2, 3))
+    fixed = num_held - plan.params.overlap_frames
+    assert stays[:fixed].all() and list(stays) == sorted(stays, reverse=True)

@@ -120,7 +120,7 @@ def test_an_opener_in_the_bundle_opens_unless_it_is_switched_off(opening):
 def test_an_opener_from_elsewhere_has_its_own_settings_and_weights(opening, tmp_path):
     other = with_defaults(tmp_path / "other", opener__eta=0.5, base__eta=0.25)
     conf = load(overrides=[f"bundle={opening}", f"opener.model={other}"])
-    assert (conf.opener.num_inference_steps, conf.opener.eta, conf.base.eta) == (50, 0.5, 1.0)
+    assert (conf.opener.sampling().num_inference_steps, conf.opener.eta, conf.base.eta) == (50, 0.5, 1.0)
     before = weights_of(conf)
     (other / "weights").write_text("x")
     assert len({before, weights_of(conf), hash_of(opening)}) == 3
