@@ -25,6 +25,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from jaxtyping import UInt8
 
+from longtake.models.video.crop import crop_of, cropped
 from longtake.models.video.deinterlace import deinterlaced
 from longtake.models.video.picture import picture
 from longtake.models.video.scan import Scan
@@ -65,7 +66,8 @@ class VideoReader:
         scan = Scan()
         with self.opened() as (container, stream):
             scan.begin(container, stream)
-            for frame in self._decoded(container, stream, scan):
+            self._crop = crop_of(container, stream)
+            for frame in cropped(self._decoded(container, stream, scan), self._crop):
                 try:
                     scan.take(frame, stream)
                 except ValueError as error:
@@ -76,13 +78,14 @@ class VideoReader:
         self.fps, self.num_frames, self._counts = grid.fps, grid.num_frames, grid.counts
         self.width, self.height = scan.size
         self.start_s, self.keeps_clock = scan.start_s, grid.keeps_clock
-        self.notes = [*scan.notes(), *grid.notes, *scan.losses()]
+        self.notes = [*self._crop.notes, *scan.notes(), *grid.notes, *scan.losses()]
         self._aspects = scan.aspects
         self._interlaced = scan.num_interlaced > 0
 
     def frames(self) -> Iterator[Frame]:
         """Every frame: upright, square pixels, SDR in BT.709, on white, all of one size. Do not write to them.
 
+        Edges that the container cuts off are not in them.
         Only one iteration runs at a time: a new call ends the one before.
         """
         self.close()
@@ -140,7 +143,7 @@ class VideoReader:
             decoded = self._decoded(container, stream)
             whole = deinterlaced(decoded) if self._interlaced else decoded
             left = zip(self._counts, self._aspects, strict=True)
-            for frame, (count, aspect) in zip(whole, left, strict=False):
+            for frame, (count, aspect) in zip(cropped(whole, self._crop), left, strict=False):
                 if count:
                     shown = picture(frame, stream, aspect, (self.width, self.height))
                     yield from repeat(shown, count)

@@ -12,6 +12,7 @@ names key, value and rule.
 """
 
 import math
+import re
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -27,6 +28,9 @@ from longtake.models.domain.checks import FieldError
 from longtake.models.domain.prompt import Settings, Value
 
 P = TypeVar("P")
+
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_DECIMAL = re.compile(r"[-+]?[0-9][0-9_]*")
 
 
 def compose(
@@ -97,7 +101,21 @@ class _Text(str):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML that refuses duplicate keys: SafeLoader lets the last one win."""
+    """YAML that refuses duplicate keys, of which SafeLoader lets the last one win, and reads numbers as people do.
+
+    In YAML 1.1, 010 is eight and 1:30 is ninety. Here the first is ten, as in every other place where users write
+    numbers, and the second a text.
+    """
+
+    def resolve(self, kind: type[yaml.Node], value: Any, implicit: Any) -> Any:
+        if kind is yaml.ScalarNode and implicit[0] and _DECIMAL.fullmatch(value):
+            return _INT
+        tag = super().resolve(kind, value, implicit)  # type: ignore[no-untyped-call]
+        return self.DEFAULT_SCALAR_TAG if tag in (_INT, _FLOAT) and ":" in value else tag
+
+    def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
+        is_decimal = _DECIMAL.fullmatch(node.value)
+        return int(node.value.replace("_", "")) if is_decimal else super().construct_yaml_int(node)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[Any] = set()
@@ -106,6 +124,9 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.MarkedYAMLError(None, None, f"duplicate key {key.value!r}", key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_constructor(_INT, _Loader.construct_yaml_int)
 
 
 def _read(path: Path) -> dict[Any, Any]:

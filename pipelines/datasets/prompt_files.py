@@ -1,28 +1,31 @@
 """Prompt files, read row by row: .parquet, .jsonl (or .ndjson), .csv, .tsv and .txt; all but parquet also as .gz.
 
 `tables.py` reads the rows. Only values that JSON can hold are kept. A file that cannot be read at all is refused before
-the first row.
+the first row. A folder named `num_frames=24` is a column of all rows below it: pandas and Spark
+divide tables so.
 """
 
 import gzip
 import json
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from glob import has_magic
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
+from urllib.parse import unquote
 
 from fsspec import AbstractFileSystem
 
 from longtake.pipelines.datasets.places import place_of
-from longtake.pipelines.datasets.tables import KINDS, Keep, Read, listed, read_table
+from longtake.pipelines.datasets.tables import KINDS, Keep, Read, is_blank, listed, read_table
 from longtake.pipelines.files.store import NUM_REQUESTS
 
 COLUMNS = ("prompt",)  # that a file must have
+NULL = "__HIVE_DEFAULT_PARTITION__"  # the value of a folder for rows without one
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,16 @@ class PromptFile:
     def stem(self) -> str:
         """The beginning of the ids of rows without one: `a-b` for `a/b.jsonl.gz`."""
         return self.name.removesuffix(".gz").rpartition(".")[0].replace("/", "-")
+
+    @property
+    def folder_fields(self) -> dict[str, str | None]:
+        """The columns that its folders are, with their value in all of its rows."""
+        return _fields_of(self.name)
+
+    @property
+    def outer_fields(self) -> dict[str, str | None]:
+        """Such columns of the folders above the given one."""
+        return _fields_of(self.url.removesuffix(self.name))
 
 
 def find_files(prompts: str) -> list[PromptFile]:
@@ -75,14 +88,17 @@ def read_file(file: PromptFile, keep: Keep) -> Iterator[tuple[Read, list[str]]]:
         try:
             table = read_table(opened, file.kind, COLUMNS, keep)
             left_out = [name for name in table.columns if not keep(name)]  # in a header; each object has its own names
+            above = file.folder_fields
+            around = [name for name in above if not keep(name)] + [name for name in file.outer_fields if keep(name)]
             for number, fields, reason in table.rows:
                 others = left_out
                 if fields is not None:
                     others = left_out or [name for name in fields if not keep(name)]
-                    faults = {name: _fault(name, value) for name, value in fields.items() if keep(name)}
+                    faults = {name: _fault(name, value, above) for name, value in fields.items() if keep(name)}
                     fields = {name: fields[name] for name, fault in faults.items() if fault is None}
+                    fields |= {name: value for name, value in above.items() if keep(name)}
                     reason = next(filter(None, faults.values()), None)
-                yield (number, fields, reason), others
+                yield (number, fields, reason), [*others, *around]
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             yield (number + 1, None, f"the rest of the file cannot be unpacked: {error}"), []
         except (OSError, ValueError) as error:
@@ -114,7 +130,7 @@ def _check_columns(file: PromptFile) -> None:
     """Raises ValueError for a file without a column of prompts, or one that cannot be read."""
     try:
         with _open(file) as opened:
-            names = read_table(opened, file.kind, COLUMNS).columns
+            names = [*read_table(opened, file.kind, COLUMNS).columns, *file.folder_fields]
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise ValueError(f"{file.name} cannot be read: {error}") from None
     if "prompt" not in names:
@@ -131,8 +147,15 @@ def _open(file: PromptFile) -> Iterator[BinaryIO]:
             yield opened
 
 
-def _fault(name: str, value: Any) -> str | None:
-    """Why a value cannot be written as JSON in UTF-8, or None if it can."""
+def _fields_of(path: str) -> dict[str, str | None]:
+    pairs = (folder.split("=", 1) for folder in path.split("/")[:-1] if "=" in folder.strip("="))
+    return {unquote(name): None if value == NULL else unquote(value) for name, value in pairs}
+
+
+def _fault(name: str, value: Any, above: Mapping[str, str | None]) -> str | None:
+    """Why a value cannot be used: JSON in UTF-8 cannot hold it, or a folder has another one. None if it can."""
+    if name in above and not is_blank(value) and str(value) != above[name]:
+        return f"{name}={value!s:.60}: the row is in a folder named {name}={above[name] or NULL}"
     try:
         json.dumps({name: value}, ensure_ascii=False).encode()
     except UnicodeEncodeError:

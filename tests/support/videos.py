@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from fractions import Fraction
+from struct import pack
 
 import av
 import numpy as np
@@ -93,6 +94,47 @@ def without(file: io.BytesIO, container: str, lost: Sequence[int]) -> io.BytesIO
                 packet.stream = stream
                 out.mux(packet)
     return io.BytesIO(left.getvalue())
+
+
+def with_aperture(file: io.BytesIO, entry: bytes, width: int, height: int, right: int = 0, down: int = 0) -> io.BytesIO:
+    """A MOV or MP4 with a clean aperture of this size, moved from the middle; `entry` names the codec, such as avc1."""
+    data, start, stop, grown = bytearray(file.getvalue()), 0, len(file.getvalue()), []
+    for kind, head in (
+        (b"moov", 8),
+        (b"trak", 8),
+        (b"mdia", 8),
+        (b"minf", 8),
+        (b"stbl", 8),
+        (b"stsd", 16),
+        (entry, 86),
+    ):
+        while data[start + 4 : start + 8] != kind:
+            start += int.from_bytes(data[start : start + 4])
+        grown.append(start)
+        start, stop = start + head, start + int.from_bytes(data[start : start + 4])
+    data[stop:stop] = pack(">I4sIIIIiIiI", 40, b"clap", width, 1, height, 1, right, 1, down, 1)
+    for at in grown:
+        data[at : at + 4] = pack(">I", int.from_bytes(data[at : at + 4]) + 40)
+    return io.BytesIO(data)
+
+
+def with_pixel_crop(file: io.BytesIO, left: int, right: int, top: int, bottom: int) -> io.BytesIO:
+    """A Matroska file with edges cut off, as mkvpropedit does it."""
+    data, start, grown = bytearray(file.getvalue()), 0, []
+    for kind in (b"\x18\x53\x80\x67", b"\x16\x54\xae\x6b", b"\xae", b"\xe0"):  # Segment, Tracks, Track, Video
+        while data[start : start + len(kind)] != kind:
+            at = start + 9 - len(f"{data[start]:08b}".lstrip("0"))
+            length = 9 - len(f"{data[at]:08b}".lstrip("0"))
+            start = at + length + (int.from_bytes(data[at : at + length]) & (1 << 7 * length) - 1)
+        at = start + len(kind)
+        length = 9 - len(f"{data[at]:08b}".lstrip("0"))
+        grown.append((at, length))
+        start = at + length
+    edges = zip((b"\x54\xcc", b"\x54\xdd", b"\x54\xbb", b"\x54\xaa"), (left, right, top, bottom), strict=True)
+    data[start:start] = b"".join(name + bytes([0x81, edge]) for name, edge in edges)
+    for at, length in grown:
+        data[at : at + length] = (int.from_bytes(data[at : at + length]) + 16).to_bytes(length)
+    return io.BytesIO(data)
 
 
 def places(file: io.BytesIO) -> list[int]:

@@ -84,6 +84,22 @@ def test_values_become_the_type_of_their_key(write, override, expected):
     assert compose(Outer, write(""), [override]).inner == expected
 
 
+@pytest.mark.report("C10")
+@pytest.mark.parametrize(("text", "number"), [("010", 10), ("0123", 123), ("08", 8), ("+7", 7), ("1_000", 1000)])
+def test_a_number_with_a_leading_zero_is_decimal_as_people_mean_it(write, text, number):
+    assert compose(Outer, write(""), [f"inner.steps={text}"]).inner.steps == number
+    assert compose(Outer, write(""), [f"inner.scale={text}"]).inner.scale == number
+    assert compose(Outer, write(f"inner: {{sizes: [{text}]}}")).inner.sizes == (number,)
+
+
+@pytest.mark.report("C10")
+def test_a_number_with_a_colon_is_no_number(write):
+    with pytest.raises(ValueError, match="inner.steps=1:30 must be a whole number, not text"):
+        compose(Outer, write(""), ["inner.steps=1:30"])
+    with pytest.raises(ValueError, match="inner.scale=1:30.5 must be a finite number"):
+        compose(Outer, write(""), ["inner.scale=1:30.5"])
+
+
 @pytest.mark.parametrize("text", ["123", "yes", "null", "a=b", "[x"])
 def test_text_stays_the_text_that_was_typed(write, text):
     assert compose(Outer, write(""), [f"name={text}"]).name == text

@@ -5,6 +5,7 @@ import tracemalloc
 from hashlib import blake2b, sha256
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -333,6 +334,51 @@ def test_columns_that_are_not_used_are_named(tmp_path, kind):
     assert first.unused == ("random_seed", "guidance_scale", "''", r"'a\tb'", "Seed") and first.reason is None
     for row in others:
         assert row.unused == ("seeds",), "what looks like a mistake is an error"
+
+
+@pytest.mark.report("B1", "C10")
+@pytest.mark.parametrize("column", ["num_frames", "seed", "refiner.num_inference_steps", "id"])
+def test_a_column_that_became_folders_is_a_column(tmp_path, column):
+    table = pd.DataFrame({"prompt": ["a red circle", "a blue ring"], "lang": ["en", "de"], column: [24, 10]})
+    table.to_parquet(tmp_path / "prompts", partition_cols=["lang", column])
+    rows = list(read_rows(str(tmp_path / "prompts")))
+    assert {(row.fields["prompt"], row.fields[column]) for row in rows} == {
+        ("a red circle", "24"),
+        ("a blue ring", "10"),
+    }
+    assert [row.unused for row in rows] == [("lang",)] * 2
+    specs = [to_request(row, DEFAULTS, _refuse_unknown) for row in rows]
+    said = {"num_frames": {spec.num_frames for spec in specs}, "seed": {spec.seed for spec in specs}}
+    said |= {"id": {int(spec.video_id) for spec in specs}} if column == "id" else {}
+    said |= {column: {value for spec in specs for _, value in spec.settings}} if "." in column else {}
+    assert said[column] == {24, 10}
+
+
+@pytest.mark.report("C10")
+def test_a_prompt_may_be_the_name_of_a_folder_and_absent_values_are_absent(tmp_path):
+    table = pd.DataFrame({"prompt": ["50 % red / blue"], "seed": [None], "num_frames": [8]})
+    table.to_parquet(tmp_path / "p", partition_cols=["prompt", "seed"])
+    (row,) = read_rows(str(tmp_path / "p"))
+    assert row.fields == {"prompt": "50 % red / blue", "seed": None, "num_frames": 8}
+
+
+@pytest.mark.report("C10")
+def test_a_row_that_contradicts_its_folder_is_invalid_and_one_that_repeats_it_is_not(tmp_path):
+    (tmp_path / "seed=3").mkdir()
+    lines = [json.dumps({"prompt": "a", "seed": seed}) for seed in (3, "3", None, 4)]
+    (tmp_path / "seed=3" / "p.jsonl").write_text("\n".join(lines))
+    *good, bad = read_rows(str(tmp_path))
+    assert [to_request(row, DEFAULTS, _refuse_unknown).seed for row in good] == [3, 3, 3]
+    assert bad.reason == "seed=4: the row is in a folder named seed=3"
+
+
+@pytest.mark.report("C10")
+@pytest.mark.parametrize("given", ["num_frames=24", "num_frames=24/p.csv", "num_frames=24/*.csv"])
+def test_folders_above_the_given_place_are_no_columns_and_said_to_be_unused(tmp_path, given):
+    (tmp_path / "run=5" / "num_frames=24").mkdir(parents=True)
+    (tmp_path / "run=5" / "num_frames=24" / "p.csv").write_text("prompt\na\n")
+    (row,) = read_rows(str(tmp_path / "run=5" / given))
+    assert row.fields == {"prompt": "a"} and row.unused == ("num_frames",)
 
 
 def test_few_of_many_columns_are_named(tmp_path):
