@@ -78,8 +78,9 @@ class Bundle:
         schedule = NoiseSchedule.from_config(self.parts["scheduler"])
         if self.opener is None or opening is None:
             return BaseModel(self.base_nets(), schedule, params)
-        nets = self.base_nets()
-        return BaseModel(nets, schedule, params, self.opener.as_opener(opening, nets.frame_size(params)), opening.fit)
+        nets, own = self.base_nets(), self.opener
+        opener = own.as_opener(opening, nets.frame_size(params)) if isinstance(own, Bundle) else own.as_opener(opening)
+        return BaseModel(nets, schedule, params, opener, opening.fit)
 
     def as_opener(self, params: OpenerParams, size: Size) -> BaseModel:
         """The model that makes the first chunk of another one's videos, of `size` if its UNet has none of its own."""
