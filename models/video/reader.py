@@ -27,6 +27,7 @@ from jaxtyping import UInt8
 
 from longtake.models.video.crop import crop_of, cropped
 from longtake.models.video.deinterlace import deinterlaced
+from longtake.models.video.mirrored import unmirrored
 from longtake.models.video.picture import picture
 from longtake.models.video.scan import Scan
 from longtake.models.video.time_grid import time_grid
@@ -174,7 +175,7 @@ class VideoReader:
                     fail(error)
                     continue
                 num_frames += len(frames)
-                yield from frames
+                yield from unmirrored(frames, packet)
         except av.FFmpegError as error:  # the container breaks off: the video ends here
             fail(error)
         except IndexError:  # PyAV 18.1 passes over streams that begin in the middle, but at the end it looks for them

@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from longtake.models.video.reader import VideoReader
 from tests.support.places import REPORTS
@@ -56,6 +56,30 @@ def test_a_picture_is_turned_and_mirrored_upright(angle, hflip, vflip):
     upright = upright[:, ::-1] if hflip else upright
     upright = upright[::-1] if vflip else upright
     assert np.abs(frames[1].astype(int) - upright).mean() < 8
+
+
+@pytest.mark.report("C5")
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff", "avif"])
+def test_a_photo_is_upright_and_not_mirrored(kind, orientation):
+    _is_as_pillow_shows_it(kind, orientation, "RGB")
+
+
+@pytest.mark.report("C5")
+@pytest.mark.parametrize(("kind", "mode"), [("jpeg", "L"), ("png", "P"), ("png", "LA"), ("png", "1"), ("webp", "RGBA")])
+def test_a_mirrored_picture_of_any_pixels_is_not_mirrored(kind, mode):
+    _is_as_pillow_shows_it(kind, 5, mode)
+
+
+def _is_as_pillow_shows_it(kind, orientation, mode):
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    stored = np.zeros((32, 48, 3), np.uint8)
+    stored[:16, :24], stored[:16, 24:] = 255, (230, 30, 30)
+    Image.fromarray(stored).convert(mode).save(file, kind, exif=exif)
+    shown = np.asarray(ImageOps.exif_transpose(Image.open(file)).convert("RGB"))
+    frames, _ = _read(file)
+    assert frames[0].shape == shown.shape and np.abs(frames[0].astype(int) - shown).mean() < 8
 
 
 def test_a_tilted_picture_is_turned_to_the_nearest_quarter_and_says_so():
