@@ -82,6 +82,32 @@ def _is_as_pillow_shows_it(kind, orientation, mode):
     assert frames[0].shape == shown.shape and np.abs(frames[0].astype(int) - shown).mean() < 8
 
 
+@pytest.mark.report("C1")
+@pytest.mark.parametrize("with_video", [False, True])
+def test_what_phones_put_behind_a_photo_is_no_frame_of_it_and_is_named(with_video):
+    file, small = io.BytesIO(), Image.new("RGB", (16, 8), (90, 90, 90))
+    Image.fromarray(patches()).save(file, "MPO", save_all=True, append_images=[small])
+    frames, reader = _read(io.BytesIO(file.getvalue() + video(levels(3), "mp4").getvalue() * with_video))
+    assert (
+        len(frames) == 1
+        and frames[0].shape == (64, 64, 3)
+        and reader.notes
+        == [
+            "it has no frame rate: 25 fps assumed",
+            "it has other pictures behind its first, as for HDR or for two eyes: left out",
+            *["another file is joined to its end: left out"] * with_video,
+        ]
+    )
+
+
+@pytest.mark.report("C1")
+def test_the_video_of_a_moving_photo_is_left_out_with_a_line():
+    file = io.BytesIO()
+    Image.fromarray(patches()).save(file, "jpeg")
+    _, reader = _read(io.BytesIO(file.getvalue() + video(levels(3), "mp4").getvalue()))
+    assert "another file is joined to its end: left out" in reader.notes
+
+
 def test_a_tilted_picture_is_turned_to_the_nearest_quarter_and_says_so():
     _, reader = _read(video(levels(2), "mov", rotation=(80, False, False)))
     assert (reader.width, reader.height) == (32, 48) and reader.notes == ["it is tilted: turned to the nearest quarter"]
