@@ -9,7 +9,7 @@ from PIL import Image, ImageCms, ImageOps
 
 from longtake.models.video.reader import VideoReader
 from tests.support.places import REPORTS
-from tests.support.videos import colours, levels, patches, video
+from tests.support.videos import colours, levels, noise, patches, video
 
 
 def _read(source):
@@ -86,11 +86,11 @@ def _is_as_pillow_shows_it(kind, orientation, mode):
 @pytest.mark.parametrize("with_video", [False, True])
 def test_what_phones_put_behind_a_photo_is_no_frame_of_it_and_is_named(with_video):
     file, small = io.BytesIO(), Image.new("RGB", (16, 8), (90, 90, 90))
-    Image.fromarray(patches()).save(file, "MPO", save_all=True, append_images=[small])
+    Image.fromarray(noise(1, 256, 256)[0]).save(file, "MPO", save_all=True, append_images=[small])
     frames, reader = _read(io.BytesIO(file.getvalue() + video(levels(3), "mp4").getvalue() * with_video))
     assert (
         len(frames) == 1
-        and frames[0].shape == (64, 64, 3)
+        and frames[0].shape == (256, 256, 3)
         and reader.notes
         == [
             "it has no frame rate: 25 fps assumed",
@@ -103,7 +103,7 @@ def test_what_phones_put_behind_a_photo_is_no_frame_of_it_and_is_named(with_vide
 @pytest.mark.report("C1")
 def test_the_video_of_a_moving_photo_is_left_out_with_a_line():
     file = io.BytesIO()
-    Image.fromarray(patches()).save(file, "jpeg")
+    Image.fromarray(noise(1, 256, 256)[0]).save(file, "jpeg")
     _, reader = _read(io.BytesIO(file.getvalue() + video(levels(3), "mp4").getvalue()))
     assert "another file is joined to its end: left out" in reader.notes
 
