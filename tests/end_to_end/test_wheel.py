@@ -123,6 +123,8 @@ def test_the_python_api_makes_a_video(installed, project, environment):
     assert frames(project / "python.mp4") == 8
 
 
+# Ray starts in both of these, each with networks: a minute or more. The two tests above are what every commit needs.
+@pytest.mark.chaos
 def test_a_bulk_job_makes_a_dataset(installed, project, environment):
     """Started as by `ray job submit --working-dir .`: workers run in a copy of the folder, first on their path."""
     job = {"RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps({"runtime_env": {"working_dir": str(project)}})}
@@ -132,6 +134,7 @@ def test_a_bulk_job_makes_a_dataset(installed, project, environment):
     assert frames(video) == 8
 
 
+@pytest.mark.chaos
 def test_the_endpoint_answers_with_a_video(installed, project, environment):
     command = ["longtake", "serve", "--port", "0", "serve.takes=takes", *SMALL]
     with subprocess.Popen(command, cwd=project, env=environment, stdout=subprocess.PIPE, text=True) as server:

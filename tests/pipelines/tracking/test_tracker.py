@@ -612,7 +612,7 @@ def test_a_server_that_hangs_for_a_while_gets_everything_later(mlflow_server, tm
     assert "View run" not in capfd.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.chaos
 @pytest.mark.xdist_group("mlflow server")
 def test_a_server_that_dies_in_the_middle_does_not_hold_up_the_job(mlflow_server, caplog):
     process, uri = mlflow_server

