@@ -256,12 +256,9 @@ class Manifest:
         schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
         try:
             table = self._open(path).read()
-            arrays = [
-                table[field.name].cast(field.type)
-                if field.name in table.column_names
-                else pa.nulls(len(table), field.type)
-                for field in schema
-            ]
+            empty, there = pa.nulls(len(table)), table.column_names
+            found = [table[name] if name in there else empty for name in schema.names]
+            arrays = [array.cast(field.type) for array, field in zip(found, schema, strict=True)]
             for field, array in zip(schema, arrays, strict=True):
                 if not field.nullable and array.null_count:
                     raise ValueError(f"a row has no {field.name}")
