@@ -9,7 +9,7 @@
     bundle.json                                             settings that suit it, where it came from, licences
 
 Of `models`, only this file, `files.py`, `weight_files.py`, `weights.py`, `part_checks.py` and `video_pipeline.py`
-beside it and the readers of videos and pictures (`video/reader.py`, `video/mp4.py`, `video/photo.py`) open files.
+beside it and the readers of videos and pictures (`video/reader.py`, `video/mp4.py`, `video/still.py`) open files.
 Weights are safetensors; a pickle is opened only where that is asked for. No code of a bundle is ever run.
 """
 
