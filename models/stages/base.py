@@ -173,7 +173,7 @@ class BaseModel:
         text_scale = self._text_scale(spec.negative_prompt, memory)
         condition = None
         if self._cam is not None and memory is not None:
-            last = torch.from_numpy(np.array(memory.last))[None]
+            last = _images(memory.last)[None]
             condition = encode_condition(self._cam, last.to(unet.device, unet.dtype))
         cam = None if condition is None else self._cam
         # Frames that two chunks share have the same noise in both: the later one starts where the earlier one did.
@@ -232,9 +232,18 @@ class BaseModel:
 
     def _anchors(self, memory: Memory, count: int) -> Float[Tensor, "r e"]:
         """The anchor's embedding for the last row of guidance, that of an all-zero image (mid grey) for the others."""
-        anchor = torch.from_numpy(np.array(memory.anchor))[None]
+        anchor = _images(memory.anchor[None])
         if self._null_anchor is None:
             self._null_anchor = embed_images(self._nets.image_encoder, torch.zeros_like(anchor))
         own = embed_images(self._nets.image_encoder, anchor)
         embeds = torch.cat([self._null_anchor] * (count - 1) + [own])
         return embeds.to(self._nets.unet.device, self._nets.unet.dtype)
+
+
+def _images(array: Float[np.ndarray, "t c h w"]) -> Float[Tensor, "t c h w"]:
+    """A copy with the channels last in memory, as the VAE leaves them.
+
+    Convolutions round by the layout (1e-5 in CAM's features), and a file gives the memory back in another one than a
+    call: without this a resumed video would differ in last bits.
+    """
+    return torch.from_numpy(np.array(array, order="C")).contiguous(memory_format=torch.channels_last)

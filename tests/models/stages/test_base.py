@@ -1,3 +1,4 @@
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -6,6 +7,7 @@ import torch
 
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec
+from longtake.models.domain.state import Memory
 from longtake.models.stages.bundle import load_bundle
 from longtake.models.stages.params import BaseParams, base_size
 
@@ -62,6 +64,19 @@ def test_a_call_is_a_pure_function_of_its_arguments(bundle):
     fresh = bundle.base_model(PARAMS)
     assert np.array_equal(expected, one.advance(SPEC, PLAN, 1, memory)[1].frames)
     assert np.array_equal(expected, fresh.advance(SPEC, PLAN, 1, memory)[1].frames)
+
+
+def test_a_memory_out_of_a_file_gives_the_same_bits(bundle):
+    """A file keeps the numbers, not their layout; convolutions round by the layout."""
+    model = bundle.base_model(PARAMS)
+    memory, _ = chain(model, 1)
+    stored = io.BytesIO()
+    np.savez(stored, anchor=memory.anchor, last=memory.last)
+    stored.seek(0)
+    read = np.load(stored)
+    own, again = (model.advance(SPEC, PLAN, 1, each)[0] for each in (memory, Memory(read["anchor"], read["last"])))
+    assert memory.last.strides != read["last"].strides
+    assert np.array_equal(own.last, again.last)
 
 
 def test_a_prompt_is_encoded_once_a_video(bundle):
