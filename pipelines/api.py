@@ -15,8 +15,8 @@ from pathlib import Path
 from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.resume import Resume
 from longtake.models.domain.state import Chunk, Picture, Segment
-from longtake.models.video.photo import read_photo
 from longtake.models.video.reader import VideoReader
+from longtake.models.video.still import read_still
 from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
 from longtake.pipelines.config.conf import load as load_conf
 from longtake.pipelines.files.video_file import VideoWriter
@@ -112,7 +112,7 @@ class Longtake:
 
     def _from_picture(self, path: Path) -> Resume:
         for_picture(self.conf)
-        frame, notes = read_photo(path)
+        frame, notes = read_still(path)
         for note in notes:
             logger.warning("%s: %s", path, note)
         return Resume(0, 0, picture=Picture(frame))

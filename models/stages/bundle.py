@@ -9,7 +9,7 @@
     bundle.json                                             settings that suit it, where it came from, licences
 
 Of `models`, only this file, `files.py`, `weight_files.py`, `weights.py`, `part_checks.py` and `video_pipeline.py`
-beside it and the readers of videos and pictures (`video/reader.py`, `video/mp4.py`, `video/photo.py`) open files.
+beside it and the readers of videos and pictures (`video/reader.py`, `video/mp4.py`, `video/still.py`) open files.
 Weights are safetensors; a pickle is opened only where that is asked for. No code of a bundle is ever run.
 """
 
@@ -78,8 +78,9 @@ class Bundle:
         schedule = NoiseSchedule.from_config(self.parts["scheduler"])
         if self.opener is None or opening is None:
             return BaseModel(self.base_nets(), schedule, params)
-        nets = self.base_nets()
-        return BaseModel(nets, schedule, params, self.opener.as_opener(opening, nets.frame_size(params)), opening.fit)
+        nets, own = self.base_nets(), self.opener
+        opener = own.as_opener(opening, nets.frame_size(params)) if isinstance(own, Bundle) else own.as_opener(opening)
+        return BaseModel(nets, schedule, params, opener, opening.fit)
 
     def as_opener(self, params: OpenerParams, size: Size) -> BaseModel:
         """The model that makes the first chunk of another one's videos, of `size` if its UNet has none of its own."""

@@ -83,8 +83,7 @@ class VideoPipeline:
         self.pipeline = load_pipeline(self.folder, device, dtype)
         return self
 
-    def as_opener(self, params: OpenerParams, _: Size) -> "PipelineOpener":
-        """The model that makes the first chunk. It has a size of its own."""
+    def as_opener(self, params: OpenerParams) -> "PipelineOpener":
         assert self.pipeline is not None, "it is loaded"
         return PipelineOpener(self, params)
 

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from longtake.pipelines.__main__ import main
+from tests.support import video_pipelines
 from tests.support.pipelines import change_json, pickled, weights_of, write_pipeline
 
 
@@ -101,6 +102,18 @@ def test_pickles_are_checked_when_they_are_allowed(random_bundle, tmp_path, caps
     assert main(["bundle", "check", str(folder), "--allow-pickle"]) == 0
     assert main(["bundle", "show", str(folder)]) == 0
     assert "in pickles" in capsys.readouterr().out
+
+
+def test_a_pipeline_of_diffusers_that_opens_is_named_and_checked(copy_of_random_bundle, capsys):
+    opener = video_pipelines.write_pipeline(
+        video_pipelines.svd, copy_of_random_bundle, copy_of_random_bundle / "opener"
+    )
+    assert main(["bundle", "show", str(copy_of_random_bundle)]) == 0
+    assert f"opener: StableVideoDiffusionPipeline in {opener}" in capsys.readouterr().out
+    assert main(["bundle", "check", str(copy_of_random_bundle)]) == 0
+    change_json(opener / "model_index.json", _class_name="FluxPipeline")
+    assert main(["bundle", "check", str(copy_of_random_bundle)]) == 2
+    assert "FluxPipeline makes no videos" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("action", ["show", "check"])
