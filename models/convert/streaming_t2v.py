@@ -45,6 +45,8 @@ DEFAULTS: dict[str, Any] = {
     "opener.guidance_scale": 9.0,
     "plan.chunk_frames": 16,
     "plan.condition_frames": 8,
+    "plan.window_frames": 24,
+    "plan.overlap_frames": 8,
     "video.fps": 8,
 }
 

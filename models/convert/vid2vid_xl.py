@@ -28,6 +28,7 @@ DEFAULTS: dict[str, Any] = {
     "refiner.guidance_rescale": 0.2,
     "refiner.width": 1280,
     "refiner.height": 720,
+    "refiner.fit": "contain",  # the square frames of the base model, between two black bars
 }
 
 

@@ -69,7 +69,7 @@ class NoiseSchedule:
         instead of x).
 
         `multistep`: the timesteps of diffusers' `DPMSolverMultistepScheduler.from_config(config)`, whatever scheduler
-        the config is of; that solver does not clip x0.
+        the config is of; that solver does not clip x0, and its spacing is linspace where the config has none.
 
         Raises ValueError for an unknown schedule of betas, spacing or kind of prediction, and for options that would
         change the frames and are not supported (clipping of x0, Karras sigmas ...).
@@ -85,8 +85,8 @@ class NoiseSchedule:
         alphas = _logsnr_cosine_alphas(config.get("num_train_timesteps", 1000)) if published else _beta_alphas(config)
         if config.get("rescale_betas_zero_snr", False) and not published:
             alphas = _zero_terminal_snr(alphas)
-        spacing = config.get("timestep_spacing", "leading")
-        solver = str(config.get("_class_name", "")).startswith("DPMSolver") and spacing != "trailing"
+        is_solver = str(config.get("_class_name", "")).startswith("DPMSolver")
+        spacing = config.get("timestep_spacing", "linspace" if is_solver else "leading")
         fast_steps = published and config.get("fast_steps", True)
         return cls(
             alphas=alphas,
@@ -95,7 +95,7 @@ class NoiseSchedule:
             timestep_spacing=spacing,
             steps_offset=config.get("steps_offset", 0),
             final_alpha=1.0 if config.get("set_alpha_to_one", True) else float(alphas[0]),
-            drop_last=solver or fast_steps,
+            drop_last=(is_solver and spacing != "trailing") or fast_steps,
             fractional=fast_steps,
             scale_start=published and config.get("scale_start", True),
         )

@@ -143,6 +143,9 @@ def load_pipeline(folder: Path, device: str, dtype: torch.dtype) -> Any:
         if not part.startswith("_") and isinstance(entry, list) and not _is_known(entry[0]):
             rule = "only classes of diffusers and transformers are loaded"
             raise ValueError(f"{folder}: {part}={entry!r} in model_index.json: {rule}")
+    for path in sorted(folder.glob("*/*config.json")):
+        if read_json(path, f"{folder}: the pipeline cannot be loaded").get("auto_map"):
+            raise ValueError(f"{path} names code (auto_map), and no model may bring code")
     try:
         pipeline = DiffusionPipeline.from_pretrained(
             str(folder), dtype=dtype, local_files_only=True, use_safetensors=True, variant=_variant(folder)

@@ -18,12 +18,6 @@ from longtake.models.stages.files import read_json
 
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 MAX_HEADER = 100 << 20  # bytes, as the safetensors library has it
-BITS = {
-    **dict.fromkeys(("F64", "I64", "U64"), 64),
-    **dict.fromkeys(("F32", "I32", "U32"), 32),
-    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 16),
-    **dict.fromkeys(("I8", "U8", "BOOL", "F8_E4M3", "F8_E5M2"), 8),
-}
 
 
 @dataclass(frozen=True, slots=True)

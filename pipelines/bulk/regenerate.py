@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from longtake.pipelines.config.conf import Conf, load
-from longtake.pipelines.config.provenance import weights_of
+from longtake.pipelines.config.provenance import recorded_settings, weights_of
 from longtake.pipelines.datasets.manifest import FOLDER, Manifest, VideoRow, read_cues
 from longtake.pipelines.files.store import Store
 
@@ -19,7 +19,7 @@ def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoR
     row = _row(out, video_id)
     if row.status != "done" or row.settings is None:
         raise ValueError(f"id={video_id!r}: its video was never made ({row.reason})")
-    settings = (("opener.model", None), *json.loads(row.settings).items())  # a record without an opener had none
+    settings = recorded_settings(json.loads(row.settings))
     conf = load(overrides=[f"bundle={row.bundle}", *overrides], settings=settings)
     bundle_hash = weights_of(conf)
     if bundle_hash != row.bundle_sha256:

@@ -111,6 +111,8 @@ def bundle_defaults(cls: type, given: Mapping[Any, Any], without: Collection[str
         defaults = checked_defaults(own)
         if (own / "opener" / "model_index.json").is_file():
             defaults = {"opener.model": BUNDLE, **defaults}
+        else:  # a copy of the bundle may be without it
+            defaults = {key: value for key, value in defaults.items() if not key.startswith("opener.")}
     for section in ("opener", "refiner"):
         model = _model_of(given, section)
         if model == BUNDLE:

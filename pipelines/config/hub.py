@@ -15,12 +15,13 @@ from typing import Any
 
 from longtake.models.stages.files import read_json
 from longtake.models.stages.weight_files import choose, weight_files
+from longtake.pipelines.config.bundle_file import NAME
 from longtake.pipelines.terminal.progress import StatusLine, doing, duration
 
 logger = logging.getLogger(__name__)
 HUB_ID = re.compile(r"(?!\.)[\w.-]+/(?!\.)[\w.-]+(@[\w./-]+)?")
 INDEX = "model_index.json"
-ROOT_FILES = (INDEX, "bundle.json")
+ROOT_FILES = (INDEX, NAME)
 TEXTS = (".json", ".txt", ".model")  # configs and tokenizers
 NESTED = ("refiner", "opener")  # parts that may be small bundles
 UNUSED = ("safety_checker",)

@@ -1,11 +1,13 @@
 """All that the bytes of a video depend on beside its request: the weights and the settings."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from longtake.models.domain.prompt import Settings, Value
 from longtake.models.stages.params import BUNDLE
 from longtake.models.video.fit import Fit
 from longtake.pipelines.config.bundle_file import NAME
@@ -35,6 +37,22 @@ def weights_of(conf: Conf) -> str:
     if conf.opener.model not in (None, BUNDLE):
         others["opener.model"] = hash_of(opener_folder(conf))
     return sha256(json.dumps({"bundle": bundle, **others}).encode()).hexdigest() if others else bundle
+
+
+# What a record means that does not have these keys, whatever the defaults of its bundle are.
+UNSAID: Settings = (
+    ("opener.model", None),
+    ("refiner.enabled", True),
+    ("refiner.model", None),
+    ("refiner.fit", Fit.COVER.value),
+    ("base.height", None),
+    ("base.width", None),
+)
+
+
+def recorded_settings(record: Mapping[str, Value]) -> Settings:
+    """The settings of a video, from what `video_settings` recorded of it."""
+    return tuple({**dict(UNSAID), **record}.items())
 
 
 def video_settings(conf: Conf) -> dict[str, Any]:

@@ -174,6 +174,8 @@ def _stored(tensors: Mapping[str, torch.Tensor], size: int) -> dict[str, Stored]
         stored[name] = one = Stored(tuple(tensor.shape), tensor.dtype, tensor.stride(), place + begin)
         if begin + one.extent_bytes > storage.nbytes() or one.start + one.extent_bytes > size:
             wrong.append(f"{name} lies outside of the file")
+        elif one.num_bytes > size:  # a few bytes, repeated
+            wrong.append(f"{name} is {one.shape}, which is more than the file has")
     if wrong:
         raise ValueError(summary(wrong))
     return stored

@@ -7,6 +7,7 @@ from typing import Any
 
 from longtake.models.convert import streaming_t2v, vid2vid_xl
 from longtake.models.convert.placement import check_places
+from longtake.models.diffusion.schedule import NoiseSchedule
 from longtake.pipelines.convert.checkpoint import Checkpoint, open_checkpoint
 from longtake.pipelines.convert.conversion import Conversion
 from longtake.pipelines.convert.sources import (
@@ -31,6 +32,9 @@ def check_streaming_t2v(checkpoint: Path, base: Path, out: Path) -> Conversion:
         *folders["tokenizer"].copied("tokenizer", TOKENIZER),
         *unchanged("--base", base, folders.values(), "opener"),
     ]
+    for name, multistep in (("its chunks", False), ("its opener", True)):
+        with _explained(f"--base={folders['scheduler'].path}: {name} cannot be sampled"):
+            NoiseSchedule.from_config(scheduler, multistep)
     weights = open_checkpoint(checkpoint)
     _refuse_other(weights, "input_blocks.0.0.weight", "vid2vid-xl")
     with _explained(f"checkpoint={checkpoint} does not fit --base={base}"):

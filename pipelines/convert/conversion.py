@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from longtake.models.convert.placement import Part, Take
+from longtake.pipelines.config.bundle_file import FORMAT, NAME
 from longtake.pipelines.convert.checkpoint import DTYPES, PIECE_BYTES, Checkpoint, pieces
-from longtake.pipelines.convert.new_folder import RECORD, new_folder
+from longtake.pipelines.convert.new_folder import new_folder
 from longtake.pipelines.convert.safetensors_files import Weight, write_weights
 from longtake.pipelines.convert.sources import Copied
 from longtake.pipelines.terminal.exit_codes import Refused
@@ -58,9 +59,9 @@ class Conversion:
         names = [part.name for part in self.parts]
         licence = {"parts": names, "text": f"{self.checkpoint.path.name}: {LICENCE}"}
         left_out = [{"tensor": name, "reason": reason} for name, reason in self.left_out.items()]
-        record = {"format": 1, "sources": sources, "left_out": left_out, "licences": [licence]}
+        record = {"format": FORMAT, "sources": sources, "left_out": left_out, "licences": [licence]}
         index = {"_class_name": "Longtake", **{part.name: part.entry for part in self.parts}, **self.index}
-        return {**self.texts, "model_index.json": index, RECORD: {**record, "defaults": self.defaults}}
+        return {**self.texts, "model_index.json": index, NAME: {**record, "defaults": self.defaults}}
 
     def _written_bytes(self) -> int:
         takes = (take for part in self.parts for take in part.tensors.values())
@@ -75,7 +76,7 @@ class Conversion:
         tensors, size = sum(len(part.tensors) for part in self.parts), self._written_bytes()
         names = ", ".join(part.name for part in self.parts)
         placed = len(self.checkpoint.tensors) - len(self.left_out)
-        left = f"; {len(self.left_out)} left out, each with its reason in {RECORD}" if self.left_out else ""
+        left = f"; {len(self.left_out)} left out, each with its reason in {NAME}" if self.left_out else ""
         return f"{self.out}: {placed} tensors as {tensors} of {names}, {size / 1e9:.1f} GB{left}"
 
 

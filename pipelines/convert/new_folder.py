@@ -14,10 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from longtake.models.stages.files import read_json
+from longtake.pipelines.config.bundle_file import NAME, read_bundle_file
 from longtake.pipelines.terminal.exit_codes import Refused
-
-RECORD = "bundle.json"
 
 
 def check_out(out: Path, makes: str) -> None:
@@ -56,9 +54,8 @@ def _is_ours(folder: Path, makes: str) -> bool:
     """Whether the same conversion wrote it. An empty one may be taken, and one that holds a converted refiner only."""
     if not folder.is_dir():
         return False
-    if (folder / RECORD).is_file():
-        sources = read_json(folder / RECORD, f"out={folder} cannot be replaced").get("sources")
-        return isinstance(sources, list) and any(makes in source.get("parts", ()) for source in sources)
+    if (folder / NAME).is_file():
+        return any(makes in source.get("parts", ()) for source in read_bundle_file(folder).get("sources", ()))
     names = {entry.name for entry in folder.iterdir() if not (entry.name[0] == "." and entry.suffix == ".part")}
     return not names or (names == {"refiner"} and makes != "refiner" and _is_ours(folder / "refiner", "refiner"))
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-
 from longtake.models.stages.files import read_json
+from longtake.models.stages.weight_files import read_header, weight_files
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 NETWORK = r"config\.json|.*\.safetensors(\.index\.json)?"
@@ -48,19 +47,19 @@ class Folder:
         return files
 
     def check_weights(self) -> None:
-        """Raises ValueError unless there are safetensors, and each can be read."""
+        """Raises ValueError unless there are safetensors, no piece of them is missing, and each can be read."""
         weights = [path for path in _files(self.path) if path.suffix == ".safetensors"]
         pickles = [path.name for path in _files(self.path) if path.suffix in PICKLES]
         if not weights:
             found = f" ({pickles[0]} is a pickle, which is not opened)" if pickles else ""
             advice = "save_pretrained of diffusers or transformers writes it so"
             raise ValueError(f"{self.option}={self.path} has no .safetensors file{found}; {advice}")
-        for path in weights:
-            try:
-                with safe_open(path, framework="pt"):
-                    pass
-            except (SafetensorError, OSError) as error:
-                raise ValueError(f"{self.option}: {path} cannot be read: {error}") from None
+        try:
+            weight_files(self.path)
+            for path in weights:
+                read_header(path)
+        except ValueError as error:
+            raise ValueError(f"{self.option}={self.path}: {error}") from None
 
 
 def part_folder(option: str, given: Path, name: str) -> Folder:

@@ -1,5 +1,6 @@
 """Samplers against diffusers' own schedulers and against the published refiner's sampler (golden vectors)."""
 
+import json
 from itertools import pairwise
 
 import numpy as np
@@ -157,6 +158,18 @@ def test_dpmpp_2m_gives_the_frames_of_diffusers_from_the_config_of_any_scheduler
     for t in theirs.timesteps:
         reference = theirs.step(network(reference, int(t)), t, reference).prev_sample
     close(sample(schedule, sampler_for("dpmpp_2m"), schedule.timesteps(num_steps), x), reference)
+
+
+def test_a_config_without_a_spacing_has_that_of_the_solver_it_is_used_for(diffusers, tmp_path):
+    """ModelScope's scheduler_config.json has none: DDIM leads from 981 down, the solver of its opener from 999."""
+    config = {key: value for key, value in PUBLISHED.items() if key != "timestep_spacing"}
+    (tmp_path / "scheduler_config.json").write_text(json.dumps({**config, "_class_name": "DDIMScheduler"}))
+    ddim = diffusers.DDIMScheduler.from_pretrained(tmp_path)
+    solver = diffusers.DPMSolverMultistepScheduler.from_config(ddim.config)
+    for theirs, multistep, first in ((ddim, False, 981), (solver, True, 999)):
+        theirs.set_timesteps(50)
+        timesteps = NoiseSchedule.from_config(config, multistep).timesteps(50)
+        assert timesteps == tuple(theirs.timesteps.tolist()) and timesteps[0] == first
 
 
 def test_a_sampler_that_draws_no_noise_reads_none():

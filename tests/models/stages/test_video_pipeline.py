@@ -132,3 +132,6 @@ def test_code_and_pickles_of_a_folder_are_never_run(folders, tmp_path):
     (tmp_path / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"no pickle is opened")
     with pytest.raises(ValueError, match="the pipeline cannot be loaded"):
         load_pipeline(tmp_path, "cpu", torch.float32)
+    (tmp_path / "unet" / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "mine.Mine"}}))
+    with pytest.raises(ValueError, match=r"unet/config.json names code \(auto_map\), and no model may bring code"):
+        load_pipeline(tmp_path, "cpu", torch.float32)

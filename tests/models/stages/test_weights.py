@@ -3,6 +3,7 @@
 import os
 import pickle
 import shutil
+import zipfile
 from contextlib import suppress
 
 import pytest
@@ -116,6 +117,17 @@ def test_a_broken_tokenizer_is_named(copy):
 def test_older_names_of_tensors_are_known(name, known):
     expected = ["encoder.x", "mid.attentions.0.to_q.weight", "mid.attentions.0.to_out.0.bias", "text_model.logits"]
     assert known_name(name, dict.fromkeys(expected)) == known
+
+
+@pytest.mark.parametrize("program", [b"\x80\x02.", b"\x80\x02K\x01)R.", b"\x80\x02h\x07."])
+def test_a_pickle_that_makes_no_sense_is_refused(copy, program):
+    file = weights_of(copy / "unet")
+    with zipfile.ZipFile(file.with_suffix(".bin"), "w") as archive:
+        archive.writestr("archive/data.pkl", program)
+        archive.writestr("archive/version", "3\n")
+    file.unlink()
+    with pytest.raises(ValueError, match="is refused, it is no file of tensors alone"):
+        load(copy, "unet", allow_pickle=True)
 
 
 class Hostile:

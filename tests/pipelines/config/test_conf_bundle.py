@@ -11,7 +11,7 @@ from longtake.pipelines.ablation.settings import load_ablate
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.config.conf import Conf, for_video, load, opener_folder
 from longtake.pipelines.config.model_folders import bundle_path
-from longtake.pipelines.config.provenance import hash_of, video_settings, weights_of
+from longtake.pipelines.config.provenance import hash_of, recorded_settings, video_settings, weights_of
 from longtake.pipelines.dev.tiny_bundle import DEFAULTS as TINY_DEFAULTS
 from longtake.pipelines.serve.settings import load_serve
 from longtake.pipelines.train.settings import load_train
@@ -93,6 +93,17 @@ def test_records_show_the_bundles_settings(bundle):
     assert not any(key.startswith("opener.") for key in settings)
 
 
+def test_a_record_means_the_same_whatever_the_bundle_says(bundle):
+    chosen = f"bundle={bundle}"
+    square = ["refiner.height=64", "refiner.width=64", "base.height=null", "base.width=null"]
+    own = ["refiner.fit=cover", "refiner.enabled=true"]
+    with_defaults(bundle, refiner__fit="contain", refiner__enabled=False, base__height=32, base__width=48)
+    conf = load(overrides=[chosen, *square, *own])
+    record = json.loads(json.dumps(video_settings(conf)))
+    assert not {"refiner.fit", "refiner.enabled", "base.height"} & record.keys()
+    assert load(overrides=[chosen], settings=recorded_settings(record)) == conf
+
+
 def test_the_hash_of_weights_is_of_weights(bundle, tmp_path):
     before = hash_of(bundle)
     with_defaults(bundle)
@@ -115,6 +126,12 @@ def test_an_opener_in_the_bundle_opens_unless_it_is_switched_off(opening):
     assert video_settings(conf)["opener.num_inference_steps"] == 7
     off = load(overrides=[*chosen, "opener.model=null"])
     assert off.opener.model is None and off.opener == Conf().opener
+
+
+def test_settings_of_an_opener_that_is_not_in_the_bundle_have_no_effect(bundle):
+    with_defaults(bundle, **DEFAULTS, opener__num_inference_steps=7)
+    conf = load(overrides=[f"bundle={bundle}"])
+    assert conf.opener == Conf().opener and conf.base.num_inference_steps == 5
 
 
 def test_an_opener_from_elsewhere_has_its_own_settings_and_weights(opening, tmp_path):

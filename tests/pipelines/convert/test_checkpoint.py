@@ -169,6 +169,11 @@ def test_the_other_checkpoint_and_a_setting(refused):
     assert "base.eta=1 has no effect here" in refused("refiner.pth", "base.eta=1")
 
 
+def test_a_value_that_is_repeated_beyond_the_size_of_the_file(refused, nets):
+    torch.save({**nets.tensors(), NAME: torch.ones(1).expand(10**12)}, "repeated.ckpt")
+    assert f"{NAME} is (1000000000000,), which is more than the file has" in refused("repeated.ckpt")
+
+
 def test_tensors_beyond_the_end_of_the_file_are_refused(tmp_path):
     """The list of tensors says where their bytes are: it may lie."""
     path = tmp_path / "lies.ckpt"
@@ -179,7 +184,7 @@ def test_tensors_beyond_the_end_of_the_file_are_refused(tmp_path):
         for name, data in records.items():
             longer = data.replace(b"K\x04\x85", b"M\xff\xff\x85").replace(b"K\x04t", b"M\xff\xfft")
             archive.writestr(name, longer if name.endswith("data.pkl") else data)
-    with pytest.raises(ValueError, match=r"lies outside of the file|torch cannot read it"):
+    with pytest.raises(ValueError, match="lies outside of the file"):
         open_checkpoint(path)
 
 

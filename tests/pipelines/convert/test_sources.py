@@ -10,6 +10,7 @@ import torch
 
 from longtake.pipelines.__main__ import main
 from tests.support import published
+from tests.support.pipelines import in_pieces
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +56,11 @@ def test_a_base_that_is_no_pipeline(refused, base):
     assert "is no text-to-video pipeline: it has no vae" in refused("streaming-t2v")
 
 
+def test_a_schedule_that_is_not_supported(refused, base):
+    change(base / "scheduler" / "scheduler_config.json", beta_schedule="sigmoid")
+    assert "cannot be sampled: beta_schedule='sigmoid' must be one of" in refused("streaming-t2v")
+
+
 def test_weights_in_a_pickle_alone(refused, base):
     (base / "text_encoder" / "model.safetensors").rename(base / "text_encoder" / "pytorch_model.bin")
     said = refused("streaming-t2v")
@@ -67,6 +73,12 @@ def test_weights_that_are_cut_off(refused, base):
     file = base / "vae" / "diffusion_pytorch_model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
     assert f"{file} cannot be read" in refused("streaming-t2v") and f"{file} cannot be read" in refused("vid2vid-xl")
+
+
+def test_weights_with_a_missing_piece(refused, base):
+    in_pieces(base / "vae")
+    next((base / "vae").glob("*-00002-of-*")).unlink()
+    assert "is missing, a piece that" in (said := refused("streaming-t2v")) and f"--base={base / 'vae'}" in said
 
 
 def test_a_base_of_another_size_than_the_checkpoint(refused, base):
