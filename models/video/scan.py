@@ -18,6 +18,7 @@ from longtake.models.video.losses import Losses, gaps, lengths_hold
 from longtake.models.video.picture import PIXEL_ASPECTS, is_transparent, picture, shown_size, side_data, turn_of
 
 _PICTURES = {"gif", "apng"}  # animated: delays, and no frame rate
+_RAW = {"mjpeg", "dnxhd", "obu"}  # without a container: FFmpeg gives them times at a rate that it assumes
 _FASTEST_S, _SLOWED_S = 0.015, 0.1  # browsers turn delays below the first into the second
 
 
@@ -46,7 +47,8 @@ class Scan:
         """Notes of the header."""
         self._is_picture = container.format.name in _PICTURES
         self.rates = () if self._is_picture else (stream.average_rate, stream.guessed_rate)
-        if container.format.name == "mjpeg" or container.format.name.endswith("_pipe"):
+        is_timed = container.format.name not in _RAW or stream.codec_context.framerate  # AV1 may have a rate of its own
+        if not is_timed or container.format.name.endswith("_pipe"):
             self._say(f"it has no frame rate: {float(stream.average_rate or 0):.5g} fps assumed")
         others = [one for one in container.streams.video if one is not stream]
         videos = sum(not one.disposition & Disposition.attached_pic for one in others)

@@ -79,12 +79,24 @@ def _gif(count):
 
 
 @pytest.mark.report("C1")
-def test_a_raw_stream_has_the_rate_of_its_header_or_says_which_one_is_assumed():
+def test_a_raw_stream_has_the_rate_of_its_header_and_says_so():
     _, reader = _read(video(levels(20), "h264", "libx264", rate=50))
     assert (reader.fps, reader.num_frames) == (50, 20) and reader.notes == [
         "its frames have no timestamps: 50 fps assumed"
     ]
-    _, reader = _read(video(levels(20), "mjpeg", "mjpeg", "yuvj420p", rate=50))
+
+
+@pytest.mark.report("C1")
+@pytest.mark.parametrize(
+    ("format", "codec", "pix_fmt", "options"),
+    [
+        ("mjpeg", "mjpeg", "yuvj420p", {}),
+        ("obu", "libsvtav1", "yuv420p", {}),
+        ("dnxhd", "dnxhd", "yuv422p", {"profile": "dnxhr_lb"}),
+    ],
+)
+def test_a_raw_stream_without_any_rate_says_which_one_is_assumed(format, codec, pix_fmt, options):
+    _, reader = _read(video(levels(3, 128, 256), format, codec, pix_fmt, rate=50, options=options))
     assert (reader.fps, reader.notes) == (25, ["it has no frame rate: 25 fps assumed"])
 
 
