@@ -28,7 +28,7 @@ _UNUSED = {
     r"|ln_final\.(weight|bias))": "the text side of the image encoder, which nothing reads",
     r".*\.position_ids": "the numbers 0, 1, 2 ...: the network makes them itself",
 }
-# What the published system does (shared facts: METHOD.md, B3), as settings.
+# What the published system does, as settings.
 DEFAULTS: dict[str, Any] = {
     "base.num_inference_steps": 50,
     "base.sampler": "ddim",

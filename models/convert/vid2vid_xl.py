@@ -19,7 +19,7 @@ SCHEDULE: dict[str, Any] = {
     "timestep_spacing": "trailing",
     "fast_steps": True,
 }
-# What the published system does (shared facts: METHOD.md, B4), as settings.
+# What the published system does, as settings.
 DEFAULTS: dict[str, Any] = {
     "refiner.num_inference_steps": 30,
     "refiner.strength": 0.6,
