@@ -72,6 +72,9 @@ def whole(fields: Mapping[str, Any], name: str) -> int | None:
         text = value.strip()
         if not text or text.lower() in ABSENT:
             return None
+        if re.fullmatch(r"[+-]?[1-9]\d{0,2}(\.000)+", text):
+            rule = "may be a number with thousands points, or a whole one with decimals; write it without a point"
+            raise ValueError(f"{name}={reprlib.repr(fields[name])}: {rule}")
         if re.fullmatch(r"[+-]?\d{1,19}(\.0*)?", text):
             digits, point, _ = text.partition(".")
             value = exact(float(text)) if point else int(digits)

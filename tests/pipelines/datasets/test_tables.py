@@ -159,6 +159,13 @@ def test_whole_numbers(value, number):
     assert whole({"seed": value}, "seed") == number
 
 
+@pytest.mark.report("C10")
+@pytest.mark.parametrize("value", ["2.000", "12.000", "1.000.000"])
+def test_what_may_be_thousands_is_refused(value):
+    with pytest.raises(ValueError, match=f"^seed='{value}': may be a number with thousands points"):
+        whole({"seed": value}, "seed")
+
+
 @pytest.mark.parametrize("value", [2.0**53, "1.5", "x", "inf", "1e400", [1], True])
 def test_no_whole_numbers(value):
     with pytest.raises(ValueError, match="^seed="):
