@@ -133,10 +133,9 @@ def test_a_picture_that_cannot_be_read_or_used_makes_the_row_invalid(tmp_path):
 
 def test_chunks_of_another_picture_are_not_read(tmp_path):
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    rows = checker("num_frames=16")
-    found = [{}, {"image": str(tmp_path / "a.png")}]
-    videos = [
-        rows.begin(rows.check(PromptRow("p:1", {"id": "x", "prompt": "a", "seed": 1} | one, None)), 0) for one in found
-    ]
+    rows, videos = checker("num_frames=16"), []
+    for more in ({}, {"image": "a.png"}):
+        row = PromptRow("p.jsonl:1", {"id": "x", "prompt": "a", "seed": 1, **more}, None, file=f"{tmp_path}/p.jsonl")
+        videos.append(rows.begin(rows.check(row), 0))
     assert videos[0].chunk_path(0) != videos[1].chunk_path(0)
     assert videos[0].picture() is None and videos[1].picture().frame.shape == (4, 4, 3)
