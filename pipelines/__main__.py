@@ -7,6 +7,7 @@ Nothing heavy is imported here, so help and refusals come immediately.
 """
 
 import argparse
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from longtake import __version__
-from longtake.pipelines.cli import commands
+from longtake.pipelines.cli import commands, conversions
 from longtake.pipelines.terminal import streams
 from longtake.pipelines.terminal.exit_codes import ExitCode, Refused
 from longtake.pipelines.terminal.signals import catch_signals, end_at_once
@@ -84,6 +85,14 @@ def _integer(text: str) -> int:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
 
 
+def _size(text: str) -> tuple[int, int]:
+    """(height, width) of `1280x720`."""
+    found = re.fullmatch(r"([1-9]\d{0,5})[xX]([1-9]\d{0,5})", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size such as 1280x720")
+    return int(found[2]), int(found[1])
+
+
 def _text(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("it is empty: it needs a value")
@@ -105,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="longtake", description="Long videos from text, in one take.", allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"longtake {__version__}")
     names = parser.add_subparsers(metavar="COMMAND", required=True)
-    for add in (_add_video_commands, _add_ray_commands, _add_research_commands):
+    for add in (_add_video_commands, _add_ray_commands, _add_research_commands, _add_conversions):
         add(names)
     return parser
 
@@ -135,6 +144,17 @@ def _add_video_commands(names: Any) -> None:
     enhance.add_argument("video", metavar="VIDEO", type=_path, help="a file of any format, size and length")
     enhance.add_argument("--prompt", required=True, help="a description of the video, in quotes")
     _add_output(enhance, "frames per second of the file (default: those of VIDEO)")
+
+    bundle = _command(names, "bundle", commands.bundle, "show what a bundle holds, or check it")
+    bundle.add_argument(
+        "action", choices=["show", "check"], help="show: its parts, sizes and memory; check: its faults"
+    )
+    bundle.add_argument("bundle", type=_text, metavar="PATH", help="a folder, a shipped bundle, or a hub id")
+    bundle.add_argument("--size", type=_size, metavar="WxH", help="show: the frames for which memory is estimated")
+    bundle.add_argument(
+        "--batch", type=_integer, default=2, metavar="N", help="show: predictions at a time (default: 2, with guidance)"
+    )
+    _add_pickle(bundle)
 
     extend = _command(names, "extend", commands.extend, "continue an existing video")
     extend.add_argument("video", metavar="VIDEO", type=_path, help="a file of any format, size and length")
@@ -194,14 +214,60 @@ def _add_research_commands(names: Any) -> None:
     train.epilog = f"Needs manifest=PATH and out=FOLDER; the same command resumes an interrupted training. {SETTINGS}"
 
 
-def _command(names: Any, name: str, run: Callable[[argparse.Namespace], commands.Work], summary: str) -> _Parser:
-    parser: _Parser = names.add_parser(
-        name, help=summary, description=f"{summary}.".capitalize(), epilog=SETTINGS, allow_abbrev=False
+def _add_conversions(names: Any) -> None:
+    summary = "turn the checkpoints of the published system into a bundle"
+    convert = names.add_parser("convert", help=summary, description=f"{summary}.".capitalize(), allow_abbrev=False)
+    kinds = convert.add_subparsers(metavar="CHECKPOINT", required=True)
+
+    base = _conversion(kinds, "streaming-t2v", conversions.streaming_t2v, "streaming_t2v.ckpt as a bundle")
+    base.add_argument(
+        "--base",
+        type=_path,
+        required=True,
+        metavar="DIR",
+        help="ModelScope's text-to-video folder, for the first chunk",
     )
-    parser.set_defaults(command=run, name=name)
+
+    refiner = _conversion(kinds, "vid2vid-xl", conversions.vid2vid_xl, "non_ema_0035000.pth as a bundle's refiner/")
+    parts = {
+        "--vae": "its VAE, that of Stable Diffusion 2.1",
+        "--text-encoder": "its text encoder and tokenizer, likewise",
+    }
+    for option, text in parts.items():
+        refiner.add_argument(
+            option, type=_path, required=True, metavar="DIR", help=f"{text}: that folder, or the whole pipeline's"
+        )
+    refiner.add_argument(
+        "--scale-start",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="begin with sigma times the noisy frames, as the published sampler does by mistake (the default), "
+        "or with the noisy frames",
+    )
+
+
+def _conversion(kinds: Any, name: str, run: Callable[[argparse.Namespace], commands.Work], summary: str) -> _Parser:
+    parser = _named(kinds, name, run, summary)
+    parser.set_defaults(name="convert")
+    parser.add_argument("--checkpoint", type=_path, required=True, metavar="FILE", help="the published file")
+    parser.add_argument("--out", type=_path, required=True, metavar="DIR", help="the folder to write")
+    return parser
+
+
+def _command(names: Any, name: str, run: Callable[[argparse.Namespace], commands.Work], summary: str) -> _Parser:
+    parser = _named(names, name, run, summary)
+    parser.epilog = SETTINGS
     parser.add_argument(
         "--config", type=_path, metavar="YAML", help="file with settings (default: the one for this command in conf/)"
     )
+    return parser
+
+
+def _named(names: Any, name: str, run: Callable[[argparse.Namespace], commands.Work], summary: str) -> _Parser:
+    parser: _Parser = names.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
+    )
+    parser.set_defaults(command=run, name=name)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
 
@@ -225,7 +291,16 @@ def _add_output(parser: argparse.ArgumentParser, fps: str, draws: bool = True) -
         "--bundle",
         type=_text,
         metavar="PATH",
-        help="folder with the weights, or the name of a shipped bundle (default: tiny)",
+        help="folder with the weights, the name of a shipped bundle, or a hub id (default: tiny)",
+    )
+    _add_pickle(parser)
+
+
+def _add_pickle(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-pickle",
+        action="store_true",
+        help="also read .bin files, as tensors alone, where nothing else is there",
     )
 
 

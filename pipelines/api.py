@@ -15,11 +15,12 @@ from pathlib import Path
 from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.resume import Resume
 from longtake.models.domain.state import Chunk, Picture, Segment
-from longtake.models.video.photo import read_photo
 from longtake.models.video.reader import VideoReader
+from longtake.models.video.still import read_still
 from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf
 from longtake.pipelines.config.conf import load as load_conf
 from longtake.pipelines.files.video_file import VideoWriter
+from longtake.pipelines.runners.bundle_limits import limits_of, settled
 from longtake.pipelines.runners.existing_video import ExistingVideo, extension_of, for_extension
 from longtake.pipelines.runners.local import LocalRunner, Observe
 from longtake.pipelines.runners.spec_checks import check_texts, for_picture, plan_for
@@ -33,7 +34,7 @@ class Longtake:
 
     def __init__(self, conf: Conf) -> None:
         """Loads `conf.bundle`. Raises ValueError for a missing or broken bundle."""
-        self.conf = conf
+        self.conf = conf = settled(conf)
         self.bundle = build_bundle(conf)
         self.generator = build_generator(conf, self.bundle)
 
@@ -96,11 +97,15 @@ class Longtake:
     ) -> Iterator[Segment]:
         """Refined segments of an existing video, without its sound; all of its frames if `num_frames` is None.
 
-        `VideoReader(video)` of `longtake.models.video.reader` has its rate, and notes on what reading changes; these
-        are logged as warnings. Raises ValueError naming the path and the reason if it cannot be read.
+        `VideoReader(video)` of `longtake.models.video.reader` has its rate, and notes on what reading changes. These
+        are logged as warnings, and so is the fate of frames of another shape. Raises ValueError naming the path and the
+        reason if it cannot be read.
         """
+        if not self.conf.refiner.enabled:
+            raise ValueError("refiner.enabled=false: to enhance a video is to refine it")
         reader = VideoReader(video)
-        for note in reader.notes:
+        notes = (*reader.notes, limits_of(self.conf).fit_note(self.conf, (reader.height, reader.width)))
+        for note in filter(None, notes):
             logger.warning("%s: %s", video, note)
         spec = PromptSpec("take", prompt, negative_prompt, num_frames or reader.num_frames, seed)
         return _closing(reader, self._run(build_enhancer(self.conf, self.bundle, reader), spec, observe))
@@ -109,7 +114,7 @@ class Longtake:
         for_picture(self.conf)
         if isinstance(image, Picture):
             return Resume(0, 0, picture=image)
-        frame, notes = read_photo(Path(image))
+        frame, notes = read_still(Path(image))
         for note in notes:
             logger.warning("%s: %s", image, note)
         return Resume(0, 0, picture=Picture(frame))

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 
 # Two threads that wait for each other on a busy core take 20 times longer than one.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -52,6 +53,12 @@ def random_bundle(tmp_path_factory):
     from tests.support.random_bundle import write_random_bundle
 
     return write_random_bundle(tmp_path_factory.mktemp("random"))
+
+
+@pytest.fixture
+def copy_of_random_bundle(random_bundle, tmp_path):
+    """A copy that a test may change."""
+    return shutil.copytree(random_bundle, tmp_path / "copy")
 
 
 @pytest.fixture(scope="session")

@@ -31,10 +31,11 @@ class TextModel:
     """The base model for one prompt."""
 
     def __init__(self, nets: BaseNets, schedule: NoiseSchedule, params: BaseParams, spec: PromptSpec) -> None:
-        """Raises ValueError for a prompt that changes: these methods take only one."""
+        """Raises ValueError for a prompt that changes (these methods take only one), and for an illegal size."""
         if spec.cues:
             raise ValueError(f"cues={spec.cues}: a baseline takes one prompt for the whole video")
         self._nets, self._schedule, self._params, self._spec = nets, schedule, params, spec
+        self._shape = nets.latent_shape(params)
         self._sampler = sampler_for(params.sampler, params.eta)
         self._timesteps = schedule.timesteps(params.num_inference_steps)
         texts = null_and_prompt(nets.tokenizer, nets.text_encoder, spec.negative_prompt, spec.prompt)
@@ -69,10 +70,7 @@ class TextModel:
 
     def noise(self, span: Span, purpose: str = "base-start", step: int = 0) -> Float[Tensor, "t c h w"]:
         """The noise of the frames: by default the start of sampling, the same as the base model's."""
-        size = self._nets.unet.config.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
-        shape = (self._nets.unet.config.in_channels, height, width)
-        return torch.from_numpy(noise_for(self._spec.seed, purpose, step, span, shape))
+        return torch.from_numpy(noise_for(self._spec.seed, purpose, step, span, self._shape))
 
     def noised(self, z: Float[Tensor, "t c h w"], noise: Float[Tensor, "t c h w"]) -> Float[Tensor, "t c h w"]:
         """Latents at the noise level where sampling starts."""

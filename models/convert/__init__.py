@@ -1,1 +1,1 @@
-"""Names of the tensors of published checkpoints, as a bundle has them."""
+"""The tensors of published checkpoints: their names, and their places in the parts of a bundle."""

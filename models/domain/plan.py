@@ -10,7 +10,7 @@ The windows cover the video and may run past its end: the base model continues t
 last segment is cut to the requested length. So no frame is dropped, and none is padded.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 from longtake.models.domain.checks import require_count
@@ -45,6 +45,12 @@ class PlanParams:
     def new_frames(self) -> int:
         """Frames that each chunk after the first adds."""
         return self.chunk_frames - self.condition_frames
+
+    @property
+    def unrefined(self) -> "PlanParams":
+        """The same chunks, with a window for each call of the base model: no frame is made for the refiner alone."""
+        overlap = min(self.condition_frames, self.chunk_frames // 2)
+        return replace(self, window_frames=self.chunk_frames, overlap_frames=overlap)
 
     @property
     def stride_frames(self) -> int:

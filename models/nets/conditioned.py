@@ -24,6 +24,7 @@ from torch import Tensor
 from longtake.models.nets.apm import Apm
 from longtake.models.nets.cam import Cam
 from longtake.models.nets.layers import KeysValues, Pass, cross_attentions, keys_values
+from longtake.models.nets.sizes import latent_sizes
 
 
 @dataclass(frozen=True)
@@ -184,9 +185,8 @@ def _check_batch(field: str, batch: int, x: Tensor) -> None:
 
 
 def _check_latents(net: Any, x: Tensor) -> None:
-    factor = 2**net.num_upsamplers
-    if x.shape[-2] % factor or x.shape[-1] % factor:
-        raise ValueError(f"latents are {_size(x)}: both sides must be multiples of {factor}")
+    for side, rule in latent_sizes(type(net).__name__, net.config).broken(x.shape[-2], x.shape[-1]).items():
+        raise ValueError(f"latents are {_size(x)}: their {side} {rule}")
 
 
 def _check_condition(x: Tensor, condition: Tensor) -> None:

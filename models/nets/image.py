@@ -15,6 +15,7 @@ def clip_pixels(images: Float[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "b
     """Images in [-1, 1] to CLIP's normalised pixels.
 
     Bicubic with align_corners=True, as the published code does it (its anti-alias blur is the identity at 256 to 224).
+    It resizes to a square whatever the shape, so an anchor that is not square is squeezed; nothing is cut.
     """
     if images.shape[-2:] != (size, size):
         images = interpolate(images, size=(size, size), mode="bicubic", align_corners=True)

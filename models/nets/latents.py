@@ -5,6 +5,7 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor
 
+from longtake.models.nets.sizes import vae_factor
 from longtake.models.video.frames import check_finite
 
 # Frames in one call of the decoder: bounds its memory; a frame's bits depend on it.
@@ -13,7 +14,7 @@ FRAMES_PER_CALL = 8
 
 def factor(vae: AutoencoderKL) -> int:
     """Pixels of a frame's side for each latent."""
-    return int(2 ** (len(vae.config.block_out_channels) - 1))
+    return vae_factor(vae.config)
 
 
 def encode_images(vae: AutoencoderKL, images: Float[Tensor, "t 3 H W"]) -> Float[Tensor, "t c h w"]:

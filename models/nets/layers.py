@@ -148,10 +148,10 @@ class Pass:
         return x
 
     def up(self, block: Any, name: str, x: Tensor, skips: list[Tensor]) -> Tensor:
-        """Takes the skips it uses off the end of the list."""
+        """Takes the skips it uses off the end of the list. Its output has the size of the next one."""
         for j in range(len(block.resnets)):
             x = torch.cat([x, skips.pop()], dim=1)
             x = self.attention(block, name, j, self.resnet(block, j, x))
         for upsample in block.upsamplers or ():
-            x = upsample(x)
+            x = upsample(x, skips[-1].shape[-2:])  # an odd number of rows was rounded up on the way down
         return x

@@ -34,9 +34,10 @@ from longtake.models.nets.cam import Cam
 from longtake.models.nets.conditioned import Context, control_context, denoise, encode_condition, video_context
 from longtake.models.nets.image import embed_images
 from longtake.models.nets.latents import decode_latents, factor
+from longtake.models.nets.sizes import frame_sizes
 from longtake.models.nets.text import null_and_prompt
 from longtake.models.stages.opener import Opener, fitted, memory_from
-from longtake.models.stages.params import BaseParams
+from longtake.models.stages.params import BaseParams, base_size, check_size
 from longtake.models.video.fit import Fit, Size
 from longtake.models.video.frames import middle, to_uint8
 
@@ -55,6 +56,18 @@ class BaseNets:
     cam: Cam | None = None
     apm: Apm | None = None
 
+    def latent_shape(self, params: BaseParams) -> tuple[int, int, int]:
+        """Channels, rows and columns of a frame's latent. Raises FieldError for a size beyond the networks' limits."""
+        size, side = self.frame_size(params), factor(self.vae)
+        return self.unet.config.in_channels, size[0] // side, size[1] // side
+
+    def frame_size(self, params: BaseParams) -> Size:
+        """Height and width of a frame. Raises FieldError for a size beyond the networks' limits."""
+        config = self.unet.config
+        size = base_size(params, config.sample_size, factor(self.vae))
+        check_size("base", size, frame_sizes(type(self.unet).__name__, config, self.vae.config))
+        return size
+
 
 class BaseModel:
     """The GENERATE stage."""
@@ -68,9 +81,10 @@ class BaseModel:
         fit: Fit = Fit.COVER,  # of the opener's frames
         purpose: str = "base",  # of its noise; an opener's noise is not that of the model that continues
     ) -> None:
-        """Raises ValueError if the schedule has fewer noise levels than `params` has steps."""
+        """Raises ValueError if the schedule has fewer noise levels than `params` has steps, and for an illegal size."""
         self._nets, self._schedule, self._params = nets, schedule, params
         self._opener, self._fit, self._purpose = opener, fit, purpose
+        self._shape = nets.latent_shape(params)
         self._cam = nets.cam if params.cam else None
         self._apm = nets.apm if params.apm else None
         self._sampler = sampler_for(params.sampler, params.eta)
@@ -101,8 +115,7 @@ class BaseModel:
     @property
     def frame_size(self) -> Size:
         """Height and width of its frames, in pixels."""
-        height, width = self._size()
-        return height * factor(self._nets.vae), width * factor(self._nets.vae)
+        return self._nets.frame_size(self._params)
 
     @property
     def takes_picture(self) -> bool:
@@ -163,9 +176,8 @@ class BaseModel:
             last = torch.from_numpy(np.array(memory.last))[None]
             condition = encode_condition(self._cam, last.to(unet.device, unet.dtype))
         cam = None if condition is None else self._cam
-        shape = (unet.config.in_channels, *self._size())
         # Frames that two chunks share have the same noise in both: the later one starts where the earlier one did.
-        x, history = torch.from_numpy(noise_for(spec.seed, f"{purpose}-start", 0, span, shape)), None
+        x, history = torch.from_numpy(noise_for(spec.seed, f"{purpose}-start", 0, span, self._shape)), None
         guided_steps = params.guided_steps(len(self._timesteps))
         for step, timestep in enumerate(self._timesteps):
             if step == guided_steps:
@@ -177,7 +189,7 @@ class BaseModel:
             guided = guide(outputs, text_scale, anchor_scale, params.guidance_rescale)
             x0 = to_x0(self._schedule, guided, x, timestep)
             draws = draws_noise(params.sampler, params.eta)
-            fresh = noise_for(spec.seed, purpose, step, span, shape) if draws else None
+            fresh = noise_for(spec.seed, purpose, step, span, self._shape) if draws else None
             noise = torch.zeros_like(x) if fresh is None else torch.from_numpy(fresh)
             x, history = self._sampler(self._schedule, self._timesteps, step, x, x0, history, noise)
         return x
@@ -186,11 +198,6 @@ class BaseModel:
         """The weight of guidance: a continuation needs the text less than a beginning."""
         begins, continued = self._params.guidance_scale, self._params.continuation_guidance_scale
         return begins if memory is None or (negative_prompt and continued == 1) else continued
-
-    def _size(self) -> tuple[int, int]:
-        size = self._nets.unet.config.sample_size
-        height, width = (size, size) if isinstance(size, int) else size
-        return height, width
 
     def _context(self, prompt: str, negative_prompt: str, memory: Memory | None) -> tuple[Context, Context | None]:
         """Keys and values for the rows of guidance, of the UNet and of CAM: constant while the prompt stays."""

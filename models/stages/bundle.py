@@ -3,42 +3,52 @@
     model_index.json        part -> [library, class], as diffusers writes it
     unet/ vae/ text_encoder/ tokenizer/ scheduler/          a text-to-video pipeline
     cam/ apm/ image_encoder/                                short-term and long-term memory (may be missing)
-    refiner/ refiner_scheduler/                             the enhancer
+    refiner/ refiner_scheduler/                             the enhancer (may lie elsewhere: files.py)
     refiner_vae/ refiner_text_encoder/ refiner_tokenizer/   only where they are not the base model's
     opener/                                                 a pipeline of diffusers of its own, for the first chunk
     bundle.json                                             settings that suit it, where it came from, licences
 
-Of `models`, only this file, `files.py`, `video_pipeline.py` and the readers of videos and pictures (`video/reader.py`,
-`video/mp4.py`, `video/photo.py`) open files.
-Weights are safetensors; a pickle is never opened.
+Of `models`, only this file, `files.py`, `weight_files.py`, `weights.py`, `part_checks.py` and `video_pipeline.py`
+beside it and the readers of videos and pictures (`video/reader.py`, `video/mp4.py`, `video/still.py`) open files.
+Weights are safetensors; a pickle is opened only where that is asked for. No code of a bundle is ever run.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet3DConditionModel
-from safetensors import SafetensorError, safe_open
-from transformers import AutoTokenizer, CLIPTextModel, CLIPTextModelWithProjection, CLIPVisionModelWithProjection
+from transformers import (
+    AutoTokenizer,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    CLIPVisionModelWithProjection,
+)
 
 from longtake.models.diffusion.sampling import NoiseSchedule
 from longtake.models.nets.apm import Apm
 from longtake.models.nets.cam import Cam
 from longtake.models.nets.text import check_length, unknown_words
+from longtake.models.nets.vid2vid import Vid2VidUNet
 from longtake.models.stages.base import BaseModel, BaseNets
-from longtake.models.stages.files import BASE_PARTS, REQUIRED, read_index, read_json
+from longtake.models.stages.files import BASE_PARTS, REQUIRED, Part, read_parts
 from longtake.models.stages.params import BaseParams, OpenerParams, RefinerParams
 from longtake.models.stages.refiner import Refiner
 from longtake.models.stages.refiner_nets import BundleRefinerNets
+from longtake.models.stages.unrefined import Unrefined
 from longtake.models.stages.video_pipeline import VideoPipeline
+from longtake.models.stages.weights import load_network, tensor_problems
+from longtake.models.video.fit import Size
 
 CLASSES: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
         UNet3DConditionModel,
+        Vid2VidUNet,
         AutoencoderKL,
         CLIPTextModel,
         CLIPTextModelWithProjection,
@@ -54,10 +64,11 @@ CLIP_TOKENS = 77  # if a config does not say, as in transformers' CLIPTextConfig
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
-    """The loaded networks; makes the two stages. `parts` are by the names of their folders."""
+    """The loaded networks; makes the two stages. `parts` are by their names, `places` their folders."""
 
     path: Path
     parts: Mapping[str, Any]
+    places: Mapping[str, Part] = field(default_factory=dict)
     opener: "Bundle | VideoPipeline | None" = None  # the model that makes first chunks
 
     takes_picture = needs_picture = False  # as an opener
@@ -67,21 +78,29 @@ class Bundle:
         schedule = NoiseSchedule.from_config(self.parts["scheduler"])
         if self.opener is None or opening is None:
             return BaseModel(self.base_nets(), schedule, params)
-        return BaseModel(self.base_nets(), schedule, params, self.opener.as_opener(opening), opening.fit)
+        nets, own = self.base_nets(), self.opener
+        opener = own.as_opener(opening, nets.frame_size(params)) if isinstance(own, Bundle) else own.as_opener(opening)
+        return BaseModel(nets, schedule, params, opener, opening.fit)
 
-    def as_opener(self, params: OpenerParams) -> BaseModel:
-        """The model that makes the first chunk of another one's videos."""
+    def as_opener(self, params: OpenerParams, size: Size) -> BaseModel:
+        """The model that makes the first chunk of another one's videos, of `size` if its UNet has none of its own."""
+        nets, sampling = self.base_nets(), params.sampling()
+        if nets.unet.config.sample_size is None:
+            sampling = replace(sampling, height=size[0], width=size[1])
         schedule = NoiseSchedule.from_config(self.parts["scheduler"], params.is_multistep)
-        return BaseModel(self.base_nets(), schedule, params.sampling(), purpose="opener")
+        return BaseModel(nets, schedule, sampling, purpose="opener")
 
     def base_nets(self) -> BaseNets:
         """The networks of the GENERATE stage."""
         return BaseNets(**{name: self.parts.get(name) for name in BASE_PARTS if name != "scheduler"})
 
-    def refiner(self, params: RefinerParams) -> Refiner:
+    def refiner(self, params: RefinerParams) -> Refiner | Unrefined:
         """The REFINE stage. Raises ValueError for params beyond the limits of the bundle."""
+        if not params.enabled:
+            return Unrefined()
         vae, tokenizer, text_encoder = (
-            self.parts.get(f"refiner_{name}", self.parts[name]) for name in ("vae", "tokenizer", "text_encoder")
+            self.parts[f"refiner_{name}" if f"refiner_{name}" in self.parts else name]
+            for name in ("vae", "tokenizer", "text_encoder")
         )
         nets = BundleRefinerNets(self.parts["refiner"], vae, tokenizer, text_encoder, params)
         return Refiner(nets, NoiseSchedule.from_config(self.parts["refiner_scheduler"]), params)
@@ -97,8 +116,9 @@ class Bundle:
     @cached_property
     def _text_limits(self) -> dict[str, int]:
         """The number of tokens that each text encoder accepts; read from its config, because it may not be loaded."""
-        names = [name.replace("tokenizer", "text_encoder") for name in self.parts if name.endswith("tokenizer")]
-        return {name: _config(self.path / name).get("max_position_embeddings", CLIP_TOKENS) for name in names}
+        wanted = {f"{part}text_encoder": f"{part}tokenizer" for part in ("", "refiner_")}
+        read = {name: self.places[name] for name, tokenizer in wanted.items() if tokenizer in self.parts}
+        return {name: part.config().get("max_position_embeddings", CLIP_TOKENS) for name, part in read.items()}
 
     def unknown_words(self, prompt: str) -> list[str]:
         """The words of a prompt that the bundle does not know."""
@@ -111,71 +131,44 @@ def load_bundle(
     dtype: torch.dtype = torch.float32,
     keep: Callable[[str], bool] = lambda name: True,
     required: Sequence[str] = REQUIRED,
+    refiner: Path | None = None,
+    allow_pickle: bool = False,
 ) -> Bundle:
     """Loads the bundle in directory `path`, onto `device`: the parts that `keep` names, all by default.
 
-    `required` parts must exist, whether or not `keep` names them.
+    `required` parts must exist, whether or not `keep` names them. `refiner` is a folder with another refiner.
 
     Raises ValueError if it is not a bundle, if a part is missing, or if a tensor is missing or does not have the shape
     in its config; the message names the tensor and both shapes.
     """
-    path = Path(path)
-    index = read_index(path, required)
-    parts: dict[str, Any] = {}
-    for name, entry in index.items():
-        if not name.startswith("_") and isinstance(entry, list) and entry[1] is not None and keep(name):
-            parts[name] = _load_part(path / name, entry[1], device, dtype)
-    return Bundle(path, parts)
+    places = read_parts(Path(path), refiner, required)
+    kept = {name: part for name, part in places.items() if keep(name)}
+    parts = {name: _load_part(part, device, dtype, allow_pickle) for name, part in kept.items()}
+    return Bundle(Path(path), parts, places)
 
 
-def _load_part(folder: Path, class_name: str, device: str, dtype: torch.dtype) -> Any:
-    if folder.name.endswith("scheduler"):
-        return read_json(folder / "scheduler_config.json", f"bundle part {folder} cannot be read")
-    if folder.name.endswith("tokenizer"):
-        if not folder.is_dir():
-            raise ValueError(f"bundle part {folder} is missing")
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if class_name not in CLASSES:
-        raise ValueError(f"{folder.name}={class_name!r} in model_index.json must be one of {', '.join(CLASSES)}")
-    cls = CLASSES[class_name]
-    check_tensors(cls, folder)
-    part = cls.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
-    return part.to(device).eval().requires_grad_(False)
+def _load_part(part: Part, device: str, dtype: torch.dtype, allow_pickle: bool) -> Any:
+    config = part.config()
+    if part.kind == "scheduler":
+        return config
+    if part.kind == "tokenizer":
+        return load_tokenizer(part)
+    return load_network(CLASSES[part.class_name], config, part.folder, device, dtype, allow_pickle)
 
 
-def check_tensors(cls: Any, folder: Path) -> None:
-    """Raises ValueError naming the first tensor of `folder` that is missing or misshapen for its own config."""
-    config = _config(folder)
-    actual = _shapes(folder)
-    with torch.device("meta"):
-        expected = _empty(cls, config).state_dict()
-    for name, tensor in expected.items():
-        shape = tuple(tensor.shape)
-        if name not in actual:
-            raise ValueError(f"bundle part {folder}: tensor {name} {shape} is missing")
-        if actual[name] != shape:
-            raise ValueError(f"bundle part {folder}: tensor {name} is {actual[name]}, its config asks for {shape}")
+def load_tokenizer(part: Part) -> Any:
+    """A tokenizer. Raises ValueError if its files are missing or broken."""
+    if not part.folder.is_dir():
+        raise ValueError(f"bundle part {part.folder} is missing")
+    cls = AutoTokenizer if (part.folder / "tokenizer.json").exists() else CLIPTokenizer  # vocab.json and merges.txt
+    try:
+        return cls.from_pretrained(part.folder, local_files_only=True)
+    except Exception as error:  # a broken file: each library has its own errors
+        why = " ".join(str(error).split())[:200]
+        raise ValueError(f"bundle part {part.folder} is not readable as a tokenizer: {why}") from None
 
 
-def _config(folder: Path) -> Any:
-    return read_json(folder / "config.json", f"bundle part {folder} cannot be read")
-
-
-def _empty(cls: Any, config: Mapping[str, Any]) -> Any:
-    if hasattr(cls, "from_config"):  # diffusers
-        return cls.from_config(config)
-    return cls(cls.config_class.from_dict(config))  # transformers
-
-
-def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ValueError(f"bundle part {folder} has no .safetensors file; other formats are not opened")
-    shapes: dict[str, tuple[int, ...]] = {}
-    for file in files:
-        try:
-            with safe_open(file, framework="pt") as tensors:
-                shapes |= {name: tuple(tensors.get_slice(name).get_shape()) for name in tensors.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise ValueError(f"bundle part {file} cannot be read: {error}") from None
-    return shapes
+def check_tensors(part: Part) -> None:
+    """Raises ValueError naming the first tensor of a network that is missing or misshapen for its own config."""
+    for problem in tensor_problems(CLASSES[part.class_name], part.config(), part.folder):
+        raise ValueError(problem)

@@ -1,12 +1,15 @@
-"""Settings of the two stages. No torch here: a wrong setting is refused before torch is imported."""
+"""Settings of the two stages, and the sizes of their frames. No torch here: a wrong setting is refused before torch is
+imported."""
 
 import math
 from dataclasses import dataclass, fields
+from typing import Any
 
 from longtake.models.diffusion.names import check_sampler
-from longtake.models.domain.checks import require
+from longtake.models.domain.checks import FieldError, require
 from longtake.models.domain.scheduler import Coupling
-from longtake.models.video.fit import Fit
+from longtake.models.nets.sizes import SizeRule
+from longtake.models.video.fit import Fit, Size
 
 CALLED = ("num_frames", "height", "width")  # settings of an opener that is a pipeline of diffusers
 SAMPLED = ("guidance_rescale", "sampler", "eta")  # and of one whose networks are sampled here
@@ -28,6 +31,8 @@ class BaseParams:
     sampler: str = "ddim"  # or dpmpp_2m, dpmpp_2m_sde
     eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
     anchor_frame: int = 0  # the frame of the first chunk that is the anchor
+    height: int | None = None  # pixels; None: the UNet's own (its `sample_size`)
+    width: int | None = None
     cam: bool = True  # False: chunks do not see the one before (for comparison)
     apm: bool = True  # False: chunks do not see the anchor (for comparison)
 
@@ -45,6 +50,9 @@ class BaseParams:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be between 0 and 1")
         check_sampler(self.sampler)
+        for name in ("height", "width"):
+            if (side := getattr(self, name)) is not None:
+                _require_even(name, side)
 
     def guided_steps(self, steps: int) -> int:
         """The number of guided steps, from the first on."""
@@ -58,17 +66,16 @@ class OpenerParams:
     ModelScope's networks are sampled here, 50 steps by default; other pipelines of diffusers bring their sampler.
     """
 
-    # A folder with a text-to-video or image-to-video pipeline of diffusers; BUNDLE: the folder opener/ of the bundle,
-    # which is the default where there is one; None: the base model makes the first chunk.
+    # Folder or hub id of a text-to-video or image-to-video pipeline of diffusers; BUNDLE: the folder opener/ of the
+    # bundle, which is the default where there is one; None: the base model makes the first chunk.
     model: str | None = None
     num_inference_steps: int | None = None
     guidance_scale: float | None = None  # 1 is no guidance
     num_frames: int | None = None  # of the call, at least those of a chunk; this and the next two not for ModelScope's
     height: int | None = None  # pixels
     width: int | None = None
-    guidance_rescale: float = (
-        0.0  # part of the way back to the contrast without guidance; for ModelScope's alone, and so
-    )
+    # These three are for ModelScope's alone.
+    guidance_rescale: float = 0.0  # part of the way back to the contrast without guidance
     sampler: str = "dpmpp_2m"  # or ddim, dpmpp_2m_sde
     eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
     fit: Fit = Fit.COVER  # frames of another shape than the base model's are cut to the middle (cover) or stretched
@@ -103,6 +110,9 @@ class OpenerParams:
 class RefinerParams:
     """Refinement of videos. The defaults are those of diffusers' VideoToVideoSDPipeline; a bundle has its own."""
 
+    enabled: bool = True  # False: the frames of the base model are the video
+    # Folder or hub id with another refiner than the bundle's, or one for a bundle without. None, BUNDLE: the bundle's.
+    model: str | None = None
     num_inference_steps: int = 30  # always this many, at any strength
     strength: float = 0.6  # fraction of the noise levels below which they start; 1 forgets the base frames
     guidance_scale: float = 15.0  # 1 is no guidance
@@ -111,13 +121,17 @@ class RefinerParams:
     eta: float = 0.0  # fresh noise of ddim: 0 none, 1 as much as DDPM
     coupling: Coupling = Coupling.SYMMETRIC
     steps_per_task: int = 1  # causal coupling only; it changes the number of calls, not the frames
-    height: int = 128  # pixels
-    width: int = 128
+    # Pixels. None: twice the base model's, or the nearest that the networks take.
+    height: int | None = None
+    width: int | None = None
+    fit: Fit = Fit.COVER  # frames of another shape: cut to the middle (cover), with black bars (contain) or stretched
     blending: bool = True  # False: windows are not blended (for comparison)
     shared_noise: bool = True  # False: each window has noise of its own (for comparison)
 
     def __post_init__(self) -> None:
         at_least_one = "must be at least 1"
+        rule = "has no effect with refiner.enabled=false"
+        require(self.enabled or self.model is None, "model", self.model, rule)
         require(self.num_inference_steps >= 1, "num_inference_steps", self.num_inference_steps, at_least_one)
         require(0 < self.strength <= 1, "strength", self.strength, "must be above 0 and at most 1")
         require(1 <= self.guidance_scale < math.inf, "guidance_scale", self.guidance_scale, at_least_one)
@@ -126,17 +140,54 @@ class RefinerParams:
         require(0 <= self.eta <= 1, "eta", self.eta, "must be in 0..1")
         require(isinstance(self.coupling, Coupling), "coupling", self.coupling, "must be a Coupling")
         require(self.steps_per_task >= 1, "steps_per_task", self.steps_per_task, at_least_one)
+        require(isinstance(self.fit, Fit), "fit", self.fit, "must be a Fit")
         for name in ("height", "width"):
-            size = getattr(self, name)
-            # The video format halves its colour planes. The networks have rules of their own: `check_size`.
-            require(size >= 2 and size % 2 == 0, name, size, "must be even and at least 2")
+            if (side := getattr(self, name)) is not None:
+                _require_even(name, side)
+
+    @property
+    def size(self) -> Size:
+        """Height and width of a refined frame. Raises FieldError if they are yet to be decided: `refined_size`."""
+        if self.height is None or self.width is None:
+            raise FieldError("refiner.height" if self.height is None else "refiner.width", " is missing")
+        return self.height, self.width
+
+    @property
+    def num_steps(self) -> int:
+        """Denoising steps of a window; 0 without a refiner."""
+        return self.num_inference_steps if self.enabled else 0
 
 
-def check_size(params: RefinerParams, multiple: int) -> None:
-    """Raises ValueError, naming legal sizes, for frames whose sides are not multiples of `multiple`."""
-    for name in ("height", "width"):
-        size = getattr(params, name)
-        if size % multiple:
-            below, above = size // multiple * multiple, (size // multiple + 1) * multiple
-            near = " or ".join(str(legal) for legal in (below, above) if legal)
-            raise ValueError(f"refiner.{name}={size} must be a multiple of {multiple}, such as {near}")
+def _require_even(name: str, side: int) -> None:
+    # The video format halves its colour planes. The networks have rules of their own: `check_size`.
+    require(side >= 2 and side % 2 == 0, name, side, "must be even and at least 2")
+
+
+def check_size(section: str, size: Size, sizes: SizeRule) -> None:
+    """Raises FieldError, naming the nearest legal sizes, for frames that are not of `sizes`."""
+    for name, rule in sizes.broken(*size).items():
+        raise FieldError(f"{section}.{name}", f"={size[0] if name == 'height' else size[1]} {rule}")
+
+
+def base_size(params: BaseParams, sample_size: Any, factor: int) -> Size:
+    """Height and width of the base model's frames. `sample_size` is that of the UNet's config, a number, a pair or
+    None, in latents; a latent is `factor` pixels wide.
+
+    Raises FieldError for a side that neither the params nor the UNet know.
+    """
+    rows, columns = (sample_size, sample_size) if isinstance(sample_size, int | None) else sample_size
+    return _side("height", params.height, rows, factor), _side("width", params.width, columns, factor)
+
+
+def refined_size(params: RefinerParams, base: Size, sizes: SizeRule) -> Size:
+    """Height and width of refined frames, `sizes` being legal; where they are not set, those of the class."""
+    height, width = sizes.near(2 * base[0], 2 * base[1])
+    return params.height or height, params.width or width
+
+
+def _side(name: str, own: int | None, latents: int | None, factor: int) -> int:
+    if own is not None:
+        return own
+    if latents is None:
+        raise FieldError(f"base.{name}", " is missing: the UNet of this bundle has no size of its own")
+    return latents * factor

@@ -1,11 +1,11 @@
 """Streaming refinement: a window of low-resolution frames becomes high-resolution frames, cell after cell of a grid.
 
     cell (k, s), s = 0..S
-    s = 0:  x = encode(upscale(frames of window k)), noised to the first timestep with the frames' shared noise
+    s = 0:  x = encode(fit(frames of window k)), noised to the first timestep with the frames' shared noise
     s > 0:  x0 = own prediction of step s-1, on the overlaps blended with the neighbours' predictions of step s-1
             x, history = sampler(x, x0, history, the frames' shared noise of step s-1)
     s < S:  predict x0 at step s; its first and last overlap frames are the boundaries that the neighbours ask for
-    s = S:  decode the segment
+    s = S:  decode the segment, and add the black bars of refiner.fit=contain
 
 In symmetric coupling the overlapping frames of two windows stay equal bit for bit: they start equal, both windows blend
 the same predictions at the same cut, and the update is pointwise with the same noise. That makes the grid the update of
@@ -32,8 +32,10 @@ from longtake.models.domain.prompt import PromptSpec, chunk_prompt
 from longtake.models.domain.scheduler import Coupling
 from longtake.models.domain.span import Span
 from longtake.models.domain.state import Boundary, Chunk, Segment, WindowState
+from longtake.models.nets.sizes import SizeRule
 from longtake.models.stages.params import RefinerParams
-from longtake.models.video.frames import check_finite, upscale
+from longtake.models.video.fit import picture_size
+from longtake.models.video.frames import add_bars, check_finite, fit_frames
 
 
 @runtime_checkable  # for beartype
@@ -43,6 +45,8 @@ class RefinerNets(Protocol):
     Each method is a pure function of its arguments and changes none of them. Constants of a video (the text, its keys
     and values) may be cached by the prompts.
     """
+
+    sizes: SizeRule  # of the images
 
     def encode(self, images: Float[Tensor, "t 3 H W"], /) -> Float[Tensor, "t c h w"]:
         """Latents (scaled as the UNet expects them, without drawing from the posterior) of RGB images in [-1, 1].
@@ -115,7 +119,7 @@ class Refiner:
         self, spec: PromptSpec, plan: Plan, window: int, inputs: Sequence[Chunk | Boundary]
     ) -> tuple[Float[Tensor, "t c h w"], None, None]:
         """(x, history, x0) before the first step: there is no prediction and no history yet."""
-        frames = _frames_of(plan.windows[window], [value for value in inputs if isinstance(value, Chunk)])
+        frames = frames_of(plan.windows[window], [value for value in inputs if isinstance(value, Chunk)])
         z = self._encode(frames)
         noise = self._noise(spec, plan, window, "refine-start", 0, z)
         return start(self._schedule, self._timesteps, z, noise), None, None
@@ -130,8 +134,9 @@ class Refiner:
         return Boundary(window, steps, None, np.broadcast_to(z, (len(steps), *z.shape)))
 
     def _encode(self, frames: UInt8[np.ndarray, "t H0 W0 3"]) -> Float[Tensor, "t c h w"]:
-        height, width = self._params.height, self._params.width
-        return torch.cat([self._nets.encode(upscale(frame[None], height, width)) for frame in frames])
+        params, source = self._params, (frames.shape[1], frames.shape[2])
+        height, width = picture_size(source, params.size, params.fit, self._nets.sizes.within)
+        return torch.cat([self._nets.encode(fit_frames(frame[None], height, width, params.fit)) for frame in frames])
 
     def _predict(
         self, spec: PromptSpec, plan: Plan, window: int, timestep: int, x: Float[Tensor, "t c h w"]
@@ -185,10 +190,11 @@ class Refiner:
 
     def _segment(self, plan: Plan, window: int, latents: Float[Tensor, "t c h w"]) -> Segment:
         segment, origin = plan.segments[window], plan.windows[window].start
-        return Segment(segment, self._nets.decode(latents[segment.start - origin : segment.stop - origin]))
+        frames = self._nets.decode(latents[segment.start - origin : segment.stop - origin])
+        return Segment(segment, add_bars(frames, *self._params.size))
 
 
-def _frames_of(span: Span, chunks: Sequence[Chunk]) -> UInt8[np.ndarray, "t h w c"]:
+def frames_of(span: Span, chunks: Sequence[Chunk]) -> UInt8[np.ndarray, "t h w c"]:
     """The frames of a window out of the chunks that cover it, which come in any order and may reach beyond it."""
     ordered = sorted(chunks, key=lambda chunk: chunk.span.start)
     covered = [frame for chunk in ordered for frame in chunk.span]

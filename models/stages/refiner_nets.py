@@ -12,7 +12,8 @@ from torch import Tensor
 
 from longtake.models.diffusion.sampling import guide, rows
 from longtake.models.nets.conditioned import Context, denoise, video_context
-from longtake.models.nets.latents import decode_latents, encode_images, factor
+from longtake.models.nets.latents import decode_latents, encode_images
+from longtake.models.nets.sizes import frame_sizes
 from longtake.models.nets.text import null_and_prompt
 from longtake.models.stages.params import RefinerParams, check_size
 from longtake.models.video.frames import to_uint8
@@ -28,7 +29,8 @@ class BundleRefinerNets:
         self._unet, self._vae, self._params = unet, vae, params
         self._tokenizer, self._text_encoder = tokenizer, text_encoder
         self._context = lru_cache(maxsize=8)(self._new_context)
-        check_size(params, factor(vae) * 2**unet.num_upsamplers)
+        self.sizes = frame_sizes(type(unet).__name__, unet.config, vae.config)
+        check_size("refiner", params.size, self.sizes)
 
     def encode(self, images: Float[Tensor, "t 3 H W"], /) -> Float[Tensor, "t c h w"]:
         return encode_images(self._vae, images)

@@ -9,6 +9,7 @@ Which arguments it takes is read from its signature. One that takes `image` is g
 The published system does the same with Stable Video Diffusion: a square between two bars.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from inspect import Parameter, signature
@@ -28,7 +29,8 @@ from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.state import Picture
 from longtake.models.stages.files import pipeline_class, read_index, read_json
 from longtake.models.stages.params import OpenerParams
-from longtake.models.video.fit import Fit, Size, contained
+from longtake.models.stages.weight_files import choose
+from longtake.models.video.fit import Fit, Size, inside
 
 CALL = ("num_inference_steps", "guidance_scale", "num_frames", "height", "width")  # settings that go into the call
 GIVEN = {"prompt", "image"}  # what we have for a pipeline that cannot do without
@@ -125,7 +127,7 @@ class PipelineOpener:
             return image
         frame: Size = (height, width)
         own = (image.height, image.width)
-        size = frame if self.params.fit is Fit.STRETCH else contained(own, frame)
+        size = frame if self.params.fit is Fit.STRETCH else inside(own, frame)
         whole = Image.new("RGB", (width, height))
         at = ((width - size[1]) // 2, (height - size[0]) // 2)
         whole.paste(image.resize((size[1], size[0]), Image.Resampling.LANCZOS), at)
@@ -143,7 +145,7 @@ def load_pipeline(folder: Path, device: str, dtype: torch.dtype) -> Any:
             raise ValueError(f"{folder}: {part}={entry!r} in model_index.json: {rule}")
     try:
         pipeline = DiffusionPipeline.from_pretrained(
-            str(folder), dtype=dtype, local_files_only=True, use_safetensors=True
+            str(folder), dtype=dtype, local_files_only=True, use_safetensors=True, variant=_variant(folder)
         )
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(f"{folder}: the pipeline cannot be loaded: {' '.join(str(error).split())}") from None
@@ -155,6 +157,13 @@ def load_pipeline(folder: Path, device: str, dtype: torch.dtype) -> Any:
         # Past nn.Module's own setattr: as a submodule it would hold itself.
         object.__setattr__(text_encoder, "text_model", text_encoder)
     return pipeline
+
+
+def _variant(folder: Path) -> str | None:
+    """The precision, such as fp16, that a part has its weights in alone."""
+    chosen = (choose([path.name for path in part.iterdir()]) for part in folder.iterdir() if part.is_dir())
+    found = (re.search(r"\.(fp16|bf16)\.", name) for name in chosen if name is not None)
+    return next((match[1] for match in found if match is not None), None)
 
 
 def _is_known(library: str | None) -> bool:

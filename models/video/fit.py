@@ -7,9 +7,11 @@
 All three are the same for frames of the frame's own shape.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
 
 Size = tuple[int, int]  # height, width
+Within = Callable[[int, int], Size]
 
 
 class Fit(StrEnum):
@@ -28,12 +30,49 @@ def covering(source: Size, frame: Size) -> Size:
     return height, max(width, _rounded(w * height, h))
 
 
-def contained(source: Size, frame: Size) -> Size:
-    """The size of the scaled source that just fits into the frame: one side is the frame's, the other no longer."""
+def inside(source: Size, frame: Size) -> Size:
+    """The size of the scaled source within the frame: one side is the frame's, the other no longer."""
     (h, w), (height, width) = source, frame
     if h * width > w * height:  # the source is taller
-        return height, min(width, _rounded(w * height, h))
-    return min(height, _rounded(h * width, w)), width
+        return height, _rounded(w * height, h)
+    return _rounded(h * width, w), width
+
+
+def picture_size(source: Size, frame: Size, fit: Fit, within: Within) -> Size:
+    """The size that a refiner computes: the whole frame, or with contain the picture inside it.
+
+    `within` gives the largest legal size that is not above a height and a width.
+    """
+    return within(*inside(source, frame)) if fit is Fit.CONTAIN else frame
+
+
+def fit_note(source: Size, frame: Size, fit: Fit, within: Within, setting: str = "refiner.fit") -> str | None:
+    """What happens to frames of another shape, and the other values of `setting`; None for frames of the same shape."""
+    picture = picture_size(source, frame, fit, within)
+    if fit is Fit.STRETCH:
+        if covering(source, frame) == frame:
+            return None
+        return f"{_said(source)} is stretched to {_said(frame)} ({setting}=cover cuts, contain adds bars)"
+    cut = _cut(source, picture)
+    if fit is Fit.COVER:
+        return cut and f"{_said(source)} fills {_said(frame)}: {cut} ({setting}=contain adds bars, stretch distorts)"
+    if picture == frame:
+        return cut and f"{_said(source)} fills {_said(frame)}: {cut}"
+    said = f"{_said(source)} is refined at {_said(picture)}, with black bars around it up to {_said(frame)}"
+    return f"{said}{f'; {cut}' if cut else ''} ({setting}=cover cuts, stretch distorts)"
+
+
+def _cut(source: Size, picture: Size) -> str | None:
+    """The part of the source outside of the picture that it covers."""
+    scaled = covering(source, picture)
+    for name, side, whole, kept in zip(("rows", "columns"), source, scaled, picture, strict=True):
+        if whole > kept:
+            return f"{side * (whole - kept) / whole:.3g} of its {side} {name} are cut off, half at each end"
+    return None
+
+
+def _said(size: Size) -> str:
+    return f"{size[1]}x{size[0]}"
 
 
 def _rounded(numerator: int, denominator: int) -> int:

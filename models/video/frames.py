@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from longtake.models.video.fit import Fit, Size, contained, covering
+from longtake.models.video.fit import Fit, Size, covering, inside
 from longtake.models.video.frame_checks import BadFrames
 
 
@@ -48,15 +48,30 @@ def upscale(frames: UInt8[np.ndarray, "t h0 w0 c"], height: int, width: int) -> 
 
 
 def fit_frames(frames: UInt8[np.ndarray, "t h0 w0 c"], height: int, width: int, fit: Fit) -> Float[Tensor, "t c h w"]:
-    """Frames at height x width, in [-1, 1]: stretched, or scaled to fill it and cut to its middle."""
+    """Frames at height x width, in [-1, 1]: stretched, or scaled to fill it and cut to its middle.
+
+    For contain, height and width are `picture_size`: it has the shape of the frames, and only what a legal size rounds
+    off is cut. `add_bars` adds the rest after decoding.
+    """
     size = (height, width) if fit is Fit.STRETCH else covering((frames.shape[1], frames.shape[2]), (height, width))
     images = upscale(frames, *size)
     top, left = (size[0] - height) // 2, (size[1] - width) // 2
     return images[..., top : top + height, left : left + width]
 
 
+def add_bars(frames: UInt8[np.ndarray, "t h0 w0 c"], height: int, width: int) -> UInt8[np.ndarray, "t h w c"]:
+    """The frames in the middle of black ones of height x width, which must not be smaller."""
+    t, h, w, c = frames.shape
+    if (h, w) == (height, width):
+        return frames
+    framed = np.zeros((t, height, width, c), np.uint8)
+    top, left = (height - h) // 2, (width - w) // 2
+    framed[:, top : top + h, left : left + w] = frames
+    return framed
+
+
 def middle(frame: UInt8[np.ndarray, "h0 w0 c"], shape: Size) -> UInt8[np.ndarray, "h w c"]:
     """The largest part of a frame that has the shape of `shape`, from its middle, unscaled."""
-    size = contained(shape, (frame.shape[0], frame.shape[1]))
+    size = inside(shape, (frame.shape[0], frame.shape[1]))
     top, left = (frame.shape[0] - size[0]) // 2, (frame.shape[1] - size[1]) // 2
     return frame[top : top + size[0], left : left + size[1]]

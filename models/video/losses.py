@@ -6,6 +6,7 @@ begins where one ends; Matroska, FLV and ASF know no more than that, and often n
 there looks like one that a recorder never took: only the times tell, and `time_grid.py` has a note on them.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -21,6 +22,8 @@ _CUT_S = {"matroska": 0.2}  # less is rounding, or the length of the last packet
 _ANY_CUT_S = 0.5  # headers of others may be of something else, such as a track of timecodes
 # Of these FFmpeg reads only the first one in a file; of others, such as MPEG-TS and Matroska, all.
 _MARKS = {"mov": b"ftyp", "flv": b"FLV\1", "asf": b"\x30\x26\xb2\x75", "apng": b"\x89PNG"}
+_MARKS["jpeg_pipe"] = b"\0\0\0.ftyp"  # phones put a short video behind a photo
+_MARK_BYTES = 8  # at most
 _FRAME_BY_FRAME = {"h264", "hevc", "mpeg1video", "mpeg2video"}  # VP8 has packets that only prepare others
 _SEARCHED = 1 << 20  # bytes at a time
 
@@ -108,16 +111,16 @@ class Losses:
         return self._last_dts + 1 if self._last_dts < 2 * self._num_packets else self._promised
 
     def behind(self, file: BinaryIO) -> list[str]:
-        """A line if another file begins behind the last packet, as after `cat a.mp4 b.mp4`."""
+        """A line if another file begins behind the last packet, as after `cat a.mp4 b.mp4`, or in that of a photo."""
         mark = next((mark for kind, mark in _MARKS.items() if kind in self._kinds), None)
         if mark is None or not self._read_to:
             return []
-        file.seek(self._read_to)
+        file.seek(0 if "jpeg_pipe" in self._kinds else self._read_to)
         before = b""
         while piece := file.read(_SEARCHED):
-            if mark in before + piece:
+            if re.search(mark, before + piece, re.DOTALL):
                 return ["another file is joined to its end: left out"]
-            before = piece[1 - len(mark) :]
+            before = piece[1 - _MARK_BYTES :]
         return []
 
 

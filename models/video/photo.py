@@ -1,56 +1,78 @@
-"""Reads a picture as people see it: upright, RGB of 8 bits, on white.
+"""Photos, as far as PyAV 18.1 does not show what they say of themselves.
 
-Notes are lines for what was left out or converted. Raises ValueError naming the picture and the reason.
+Of EXIF's orientation it shows the angle alone. Turned by that, the orientations 2, 4, 5 and 7 are right once the stored
+rows are in reverse. Of a JPEG with several pictures (MPF: a map of brightness, the view of the other eye) it decodes
+all, but viewers show the first one.
 """
 
+import io
 import struct
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
-from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from av.filter import Graph
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from PIL.Image import Exif
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
-MAX_PIXELS = 80_000_000  # decoded, they take 240 MB; Pillow itself warns from 89 million on
-GROUND = "white"  # as of transparent videos
+# By the codec. Not Image.open, which warns of large pictures.
+_KINDS: dict[str, Callable[[io.BytesIO], ImageFile]] = {
+    "mjpeg": JpegImageFile,
+    "png": PngImageFile,
+    "tiff": TiffImageFile,
+    "webp": WebPImageFile,
+}
+_ORIENTATION = 0x0112
+_MIRRORED = (2, 4, 5, 7)
 
 
-def read_photo(source: Path | BinaryIO, name: str = "") -> tuple[UInt8[np.ndarray, "h w 3"], list[str]]:
-    """(the picture, notes). `name` is that of a picture which is no file of this machine."""
+@dataclass(frozen=True, slots=True)
+class Photo:
+    """What a packet says of its picture."""
+
+    is_mirrored: bool = False
+    has_others: bool = False  # behind it, in the same photo
+
+    def unmirrored(self, frames: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
+        """The frames of the packet; the rows of a mirrored picture are in reverse."""
+        return map(_reversed, frames) if self.is_mirrored else iter(frames)
+
+
+def photo_of(packet: "Packet[Any]") -> Photo:
+    """By its own header; the default for what is no photo, or none that can be read."""
+    kind = _KINDS.get(packet.stream.codec_context.name)
+    if kind is None or not packet.size:
+        return Photo()
     try:
-        with Image.open(source) as image:
-            if image.width * image.height <= MAX_PIXELS:
-                return _read(image)
-            reason = f"it is {image.width}x{image.height}, and a picture may have {MAX_PIXELS} pixels"
-    except UnidentifiedImageError:
-        reason = "it is no picture that can be read"
-    except Image.DecompressionBombError:
-        reason = f"it is too large, a picture may have {MAX_PIXELS} pixels"
-    except (OSError, SyntaxError, EOFError, ValueError, struct.error) as error:
-        why = getattr(error, "strerror", None) or str(error) or "it is damaged"
-        reason = f"it cannot be read as a picture ({why})"
-    raise ValueError(f"{name or source}: {reason}")
+        with kind(io.BytesIO(bytes(packet))) as image:
+            return Photo(_orientation(image) in _MIRRORED, "mp" in image.info)
+    except (SyntaxError, ValueError, OSError, EOFError, struct.error):  # damaged: FFmpeg has found no angle either
+        return Photo()
 
 
-def _read(image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"], list[str]]:
-    notes, num_frames = [], getattr(image, "n_frames", 1)
-    if num_frames > 1:
-        notes.append(f"it is animated: only the first of its {num_frames} frames is used")
-    upright = ImageOps.exif_transpose(image)
-    return np.array(_rgb(upright, notes)), notes
+def _orientation(image: ImageFile) -> int | None:
+    """EXIF's, or None. XMP may have another one, which neither FFmpeg nor browsers heed."""
+    if isinstance(image, TiffImageFile):
+        return image.tag_v2.get(_ORIENTATION)
+    if isinstance(image, PngImageFile):
+        image.load()  # it may come after the pixels
+    exif = Exif()
+    exif.load(image.info.get("exif", b""))
+    return exif.get(_ORIENTATION)
 
 
-def _rgb(image: Image.Image, notes: list[str]) -> Image.Image:
-    if image.mode.startswith("I"):  # grey of 16 bits, which Pillow clips instead of scaling
-        notes.append("its colours are converted: 16 bits to 8")
-        values = np.asarray(image).astype(np.int64).clip(0, 65535)
-        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
-    if image.mode == "F":
-        raise OSError("its values are fractions without a known range")
-    if image.has_transparency_data:
-        notes.append(f"it is transparent: {GROUND} shows through")
-        shown = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", shown.size, GROUND), shown)
-    if image.mode == "CMYK":
-        notes.append("its colours are converted: CMYK to RGB")
-    return image.convert("RGB")
+def _reversed(frame: VideoFrame) -> VideoFrame:
+    graph = Graph()
+    start = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
+    graph.link_nodes(start, graph.add("vflip"), graph.add("buffersink"))
+    graph.configure()
+    graph.vpush(frame)
+    turned = graph.vpull()
+    turned.pts, turned.duration, turned.time_base = frame.pts, frame.duration, frame.time_base
+    return turned

@@ -27,6 +27,7 @@ from jaxtyping import UInt8
 
 from longtake.models.video.crop import crop_of, cropped
 from longtake.models.video.deinterlace import deinterlaced
+from longtake.models.video.photo import photo_of
 from longtake.models.video.picture import picture
 from longtake.models.video.scan import Scan
 from longtake.models.video.time_grid import time_grid
@@ -174,7 +175,12 @@ class VideoReader:
                     fail(error)
                     continue
                 num_frames += len(frames)
-                yield from frames
+                photo = photo_of(packet)
+                yield from photo.unmirrored(frames)
+                if photo.has_others and container.format.name == "jpeg_pipe":
+                    if scan is not None:
+                        scan.miss_pictures()
+                    break
         except av.FFmpegError as error:  # the container breaks off: the video ends here
             fail(error)
         except IndexError:  # PyAV 18.1 passes over streams that begin in the middle, but at the end it looks for them

@@ -70,6 +70,10 @@ class Scan:
         """Streams began after the header."""
         self._say("other streams begin in the middle: left out")
 
+    def miss_pictures(self) -> None:
+        """A photo has more pictures than the one that viewers show."""
+        self._say("it has other pictures behind its first, as for HDR or for two eyes: left out")
+
     def fail(self, error: av.FFmpegError) -> None:
         """The next part did not decode."""
         self.num_errors += 1

@@ -15,6 +15,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
+from longtake.models.video.fit import inside
+
 PAPER, INK = (22, 24, 29), (168, 174, 186)  # dark: frames look brighter than the page, as in a cinema
 MAX_TILE = 180  # pixels: default height of a tile
 GAP, MARGIN, LINE = 4, 16, 20  # pixels: between tiles, around the sheet, height of a line of text
@@ -33,8 +35,8 @@ def draw_sheet(
 ) -> UInt8[np.ndarray, "rows columns c"]:
     """One tile per number and row; `rows` maps a name to the frames of exactly these numbers, top row first.
 
-    All rows have the tile size of the last one. Two rows or more have their names at the left. Raises ValueError for
-    a row of another length, and for sizes below 1.
+    All rows have the tile size of the last one; frames of another shape keep it, in the middle of their tiles. Two
+    rows or more have their names at the left. Raises ValueError for a row of another length, and for sizes below 1.
     """
     for name, frames in rows.items():
         if len(frames) != len(numbers):
@@ -55,7 +57,11 @@ def draw_sheet(
         y = MARGIN + position // columns * block
         _write(sheet, str(number), x, y)
         for row, frames in enumerate(rows.values()):
-            sheet.paste(_tile(frames[position], tile), (x, y + LINE + row * (tile[1] + GAP)))
+            same_shape = frames.shape[1] * width == frames.shape[2] * height
+            shape = (frames.shape[1], frames.shape[2])
+            picture = _tile(frames[position], tile if same_shape else inside(shape, tile[::-1])[::-1])
+            left, top = (tile[0] - picture.width) // 2, (tile[1] - picture.height) // 2
+            sheet.paste(picture, (x + left, y + LINE + row * (tile[1] + GAP) + top))
     for top in range(num_blocks if gutter else 0):
         for row, name in enumerate(rows):
             _write_upward(sheet, name, MARGIN, MARGIN + top * block + LINE + row * (tile[1] + GAP), tile[1])

@@ -17,7 +17,7 @@ from longtake.pipelines.ablation.prompts import prompts_of
 from longtake.pipelines.ablation.settings import AblateConf, Kind, check_folder
 from longtake.pipelines.config.provenance import video_settings, weights_of
 from longtake.pipelines.files.store import refuse_ray_copy
-from longtake.pipelines.runners.bundle_limits import limits_of
+from longtake.pipelines.runners.bundle_limits import settled
 
 BEGIN, END = "<!-- figures -->\n", "<!-- end of figures -->"  # of the generated part of the page
 
@@ -42,8 +42,10 @@ def check(conf: AblateConf) -> list[Job]:
     """One job per prompt. Raises ValueError for a bundle, prompts, pipelines or a page that cannot be used."""
     for name in ("out", "work"):
         refuse_ray_copy(name, Path(getattr(conf, name)))
+    if not conf.refiner.enabled:
+        raise ValueError("refiner.enabled=false: the ablation compares refined videos")
+    conf = settled(conf)
     jobs = jobs_of(conf)
-    limits_of(conf).check(conf)
     for variant in conf.chosen:
         if variant.kind is Kind.DIFFUSERS:
             check_folder(variant.name, conf.diffusers.folder(variant.name) or "")

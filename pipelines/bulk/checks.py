@@ -11,7 +11,7 @@ from longtake.pipelines.config.provenance import weights_of
 from longtake.pipelines.datasets.manifest import Manifest
 from longtake.pipelines.datasets.prompt_files import find_files
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import limits_of
+from longtake.pipelines.runners.bundle_limits import settled
 
 UNKNOWN = "so nothing says with which bundle and settings its videos were made: put that file back, or use another out"
 
@@ -33,7 +33,7 @@ class PreparedJob:
 
 def check(conf: BulkConf) -> PreparedJob:
     """Raises ValueError naming field, value and rule, also when `out` holds a job with other settings."""
-    limits_of(conf).check(conf)
+    conf = settled(conf)
     find_files(conf.prompts)
     store = Store(conf.out)
     store.check("out")

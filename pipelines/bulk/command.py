@@ -32,6 +32,7 @@ from longtake.pipelines.datasets.layouts import write_card
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
 from longtake.pipelines.files.folder_lock import FolderLock, exclusive
 from longtake.pipelines.files.store import Store
+from longtake.pipelines.runners.bundle_limits import limits_of
 from longtake.pipelines.runners.ray_cluster import Factories, connect, pools
 from longtake.pipelines.runners.ray_runner import TaskDone
 from longtake.pipelines.terminal.exit_codes import Refused
@@ -52,6 +53,8 @@ def run(prepared: PreparedJob, factories: Factories | None = None) -> Tally:
     """
     conf, store, bundle_sha256 = prepared.conf, prepared.store, prepared.bundle_sha256
     logger.info("out=%s", store)  # in full: a relative path depends on the machine where this runs
+    if note := limits_of(conf).fit_note(conf):
+        logger.warning("the base model's %s", note)
     with exclusive(store) as lock, noted_signals(NOTHING_YET) as received:
         manifest, checker = Manifest(store), RowChecker(conf, bundle_sha256)
         survey = Survey(conf, checker, manifest)

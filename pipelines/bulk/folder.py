@@ -5,7 +5,15 @@ from collections.abc import Iterable
 
 from longtake.pipelines.bulk.resume import Resumption
 from longtake.pipelines.bulk.settings import BulkConf, Format
-from longtake.pipelines.datasets.layouts import delete_videos, loose_shards, pack_shard, write_card, write_metadata
+from longtake.pipelines.datasets.finished import Digests, digests_of
+from longtake.pipelines.datasets.layouts import (
+    delete_videos,
+    file_of,
+    loose_shards,
+    pack_shard,
+    write_card,
+    write_metadata,
+)
 from longtake.pipelines.datasets.manifest import Manifest
 
 # The files that Hugging Face's `load_dataset` reads in the folder.
@@ -27,6 +35,13 @@ def forget(manifest: Manifest, found: Resumption) -> None:
         delete_videos(manifest.store, manifest.having(finished.ids[videos]))
     if found.forgotten.any():
         manifest.forget(finished.ids[found.forgotten])
+
+
+def lost(manifest: Manifest) -> Digests:
+    """Digests of the ids of finished videos without a file. A shard that is there counts for all of its videos."""
+    paths = {id: path for id, path in manifest.paths().items() if path is not None}
+    there = {*manifest.store.list("videos"), *manifest.store.list("shards")} if paths else set()
+    return digests_of(id for id, path in paths.items() if not there & {path.partition("#")[0], file_of(path)})
 
 
 def unpacked(manifest: Manifest, conf: BulkConf, found: Resumption) -> Counter[int]:

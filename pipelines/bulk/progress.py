@@ -80,7 +80,9 @@ def summary(out: str, tally: Tally) -> str:
     parts = [f"{tally.done} {'video' if tally.done == 1 else 'videos'} made", f"{tally.failed} failed"]
     parts += [f"{tally.failed_before} failed in an earlier run"] if tally.failed_before else []
     parts += [f"{tally.skipped} already finished"]
-    parts += [f"{tally.outdated} kept although their rows changed or are gone"] if tally.outdated else []
+    parts += (
+        [f"{tally.outdated} kept although their rows changed or are gone, or their files"] if tally.outdated else []
+    )
     parts += [f"{tally.flagged} {'breaks' if tally.flagged == 1 else 'break'} a quality limit"] if tally.flagged else []
     parts += [f"{tally.unknown} with words that the bundle does not know"] if tally.unknown else []
     return f"{out}: {', '.join(parts)}{again}"

@@ -30,7 +30,7 @@ class Tally:
     total: int = 0  # rows of the prompts
     skipped: int = 0  # videos finished by an earlier run
     failed_before: int = 0  # rows that failed in an earlier run
-    outdated: int = 0  # finished videos that are kept although their rows changed or are gone
+    outdated: int = 0  # finished videos that are kept although their rows changed or are gone, or their files
     done: int = 0
     failed: int = 0
     rejected: int = 0  # seeds whose video was stopped for its quality
@@ -54,7 +54,7 @@ class Tally:
 def tally_of(found: Resumption, num_frames: NDArray[np.int64]) -> Tally:
     """The counts before any row is made; `num_frames` is the length of each, 0 of an invalid one."""
     is_kept, is_failed = int(np.count_nonzero(found.is_kept)), int(np.count_nonzero(found.is_failed))
-    outdated = int(np.count_nonzero((found.changed | found.gone) & ~found.forgotten))
+    outdated = int(np.count_nonzero(found.is_outdated & ~found.forgotten))
     left = float(num_frames[~found.is_kept].sum())
     return Tally(len(found.is_kept), is_kept - is_failed, is_failed, outdated, frames_left=left)
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longtake.pipelines.bulk.checked_rows import CheckedRow, RowChecker
+from longtake.pipelines.bulk.folder import lost
 from longtake.pipelines.bulk.resume import Flags, Resumption, resume
 from longtake.pipelines.bulk.settings import BulkConf, Changed
 from longtake.pipelines.datasets.finished import Digests, Finished
@@ -16,8 +17,8 @@ from longtake.pipelines.datasets.tables import MORE, NUM_NAMES
 NAMED = 10  # ids in a message
 REASONS = 3
 ADVICE = (
-    "Use the earlier prompts or another out, or set changed=remake to make changed videos again and delete those "
-    "without a row, or changed=keep to leave both as they are"
+    "Use the earlier prompts or another out, or set changed=remake to make changed and deleted videos again and delete "
+    "those without a row, or changed=keep to leave both as they are"
 )
 
 
@@ -89,7 +90,8 @@ class Survey:
             raise ValueError(
                 f"prompts={self._conf.prompts}: no row can be made: {str(self.invalid) or 'there is none'}"
             )
-        found = resume(finished, _numpy(self.ids), _numpy(self.requests), self._conf.changed, self._conf.retry_failed)
+        asked = _numpy(self.ids), _numpy(self.requests)
+        found = resume(finished, *asked, self._conf.changed, self._conf.retry_failed, lost(self._manifest))
         if self._conf.changed is Changed.REFUSE and len(found.outdated):
             invalid = f"; {self.invalid.counted}" if self.invalid.num else ""
             raise ValueError(f"prompts={self._conf.prompts}: {self.outdated(found)}{invalid}. {ADVICE}")
@@ -108,7 +110,11 @@ class Survey:
 
     def outdated(self, found: Resumption) -> str:
         """The changed and gone videos in words, with the first ids of each."""
-        kinds = ((found.changed, "no longer what the prompts ask for"), (found.gone, "no longer in the prompts"))
+        kinds = (
+            (found.changed, "no longer what the prompts ask for"),
+            (found.gone, "no longer in the prompts"),
+            (found.lost, "no longer in the folder, as the files were deleted or moved"),
+        )
         return " and ".join(self._counted(found, flags, what) for flags, what in kinds if flags.any())
 
     def _counted(self, found: Resumption, flags: Flags, what: str) -> str:

@@ -69,7 +69,7 @@ class BulkVideo:
     @property
     def frames_left(self) -> float:
         """Its length, less the share of its cells that is done."""
-        num_cells = len(self.plan.windows) * (self.conf.refiner.num_inference_steps + 1)
+        num_cells = len(self.plan.windows) * (self.conf.refiner.num_steps + 1)
         return self.num_frames * (1 - min(1.0, self.cells / num_cells))
 
     @property
@@ -196,8 +196,8 @@ def requested_row(
         ordinal=0,
         num_frames=spec.num_frames,
         fps=float(own.fps),
-        width=own.refiner.width,
-        height=own.refiner.height,
+        width=own.refiner.size[1],
+        height=own.refiner.size[0],
         seed=spec.seed,
         asked_seed=spec.seed,
         bundle=conf.bundle,

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from fractions import Fraction
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from longtake.pipelines.cli.requests import places_of, spec_of, warn_of_texts, with_picture
@@ -21,18 +20,17 @@ if TYPE_CHECKING:
     from longtake.models.domain.plan import Plan
     from longtake.models.domain.prompt import PromptSpec
     from longtake.models.domain.resume import Resume
-    from longtake.models.stages.params import RefinerParams
-    from longtake.models.video.reader import VideoReader
     from longtake.models.video.sound import Sound
     from longtake.pipelines.cli.video_recorder import OutputPaths, Stream
     from longtake.pipelines.config.conf import Conf
+    from longtake.pipelines.runners.bundle_limits import BundleLimits
     from longtake.pipelines.terminal.exit_codes import ExitCode
 
 logger = logging.getLogger(__name__)
 Work = Callable[[], "ExitCode | None"]  # None: done
 
-JOBS = ("bulk", "serve", "evaluate", "train", "ablate")
-VIDEOS = ("generate", "enhance", "extend")
+JOBS = ("bulk", "serve", "evaluate", "train", "ablate", "convert")
+VIDEOS = ("generate", "enhance", "extend", "bundle")
 IDLE_POOLS = ("ray.base", "ray.refiner", "ray.writer")  # of commands that start none of them
 
 
@@ -41,20 +39,22 @@ def generate(args: argparse.Namespace) -> Work:
         _refuse_idle(args, ("ray",), "the models run in this process; add --runner ray")
     spec = spec_of(args, args.num_frames)
     places = places_of(args)
-    conf, plan = _conf(args, spec)
+    conf, plan, limits = _conf(args, spec)
+    if note := limits.fit_note(conf):
+        logger.warning("the base model's %s", note)
     conf, resume = with_picture(args, conf)
     if args.runner == "ray":
         from longtake.pipelines.runners.stages import build_texts
 
         warn_of_texts(build_texts(conf), spec, plan, resume is not None)
-        return lambda: _record_on_ray(spec, plan, conf, places, resume)
+        return lambda: _record_on_ray(spec, plan, conf, places, limits.costs(conf), resume)
     from longtake.pipelines.runners.stages import build_bundle, build_generator
 
     bundle = build_bundle(conf)
     runner = build_generator(conf, bundle)
     warn_of_texts(bundle, spec, plan, resume is not None)
     stream = partial(runner.stream, spec, plan=plan, resume=resume)
-    return lambda: _record(stream, plan, conf, conf.fps, places, "base model")
+    return lambda: _record(stream, plan, conf, conf.fps, places, "base model", limits.costs(conf))
 
 
 def enhance(args: argparse.Namespace) -> Work:
@@ -62,11 +62,13 @@ def enhance(args: argparse.Namespace) -> Work:
     from longtake.models.video.reader import VideoReader
     from longtake.models.video.sound import Sound
 
+    if not _load_conf(args).refiner.enabled:
+        raise ValueError("refiner.enabled=false: to enhance a video is to refine it")
     _conf(args, spec_of(args, 1))  # an invalid prompt, name or setting is reported before a long video is decoded
     places = places_of(args, source=args.video)
     video = VideoReader(args.video)
     spec = spec_of(args, video.num_frames)
-    conf, plan = _conf(args, spec)
+    conf, plan, limits = _conf(args, spec)
     from longtake.pipelines.runners.stages import build_bundle, build_enhancer
 
     bundle = build_bundle(conf)
@@ -76,11 +78,12 @@ def enhance(args: argparse.Namespace) -> Work:
     sound = Sound(video, fps)
     for note in (*video.notes, *sound.notes):
         logger.warning("%s: %s", args.video, note)
-    _warn_if_stretched(args.video, video, conf.refiner)
+    if fitted := limits.fit_note(conf, (video.height, video.width)):
+        logger.warning("%s: %s", args.video, fitted)
 
     def work() -> None:
         with video:
-            _record(partial(runner.stream, spec, plan=plan), plan, conf, fps, places, "reading", sound)
+            _record(partial(runner.stream, spec, plan=plan), plan, conf, fps, places, "reading", (0, 1), sound)
 
     return work
 
@@ -88,16 +91,17 @@ def enhance(args: argparse.Namespace) -> Work:
 def extend(args: argparse.Namespace) -> Work:
     _refuse_idle(args, ("opener", "ray"), "VIDEO is the beginning, and the models run in this process")
     _refuse_idle(args, ("refiner.coupling",), "frames that exist do not change, so it is causal")
+    _refuse_idle(args, ("refiner.fit",), "VIDEO is stretched to the models' frames, and new frames are stretched back")
     from longtake.models.video.reader import VideoReader
     from longtake.models.video.sound import Sound
 
-    _conf(args, spec_of(args, args.num_frames))  # as in enhance
+    conf, _, limits = _conf(args, spec_of(args, args.num_frames))  # as in enhance
     places = places_of(args, source=args.video)
     video = VideoReader(args.video)
     from longtake.pipelines.runners.existing_video import ExistingVideo, extension_of, for_extension
     from longtake.pipelines.runners.stages import build_bundle
 
-    conf = for_extension(_load_conf(args))
+    conf = for_extension(conf)
     extension = extension_of(args.video, video, args.num_frames, conf)
     bundle = build_bundle(conf)
     spec = spec_of(args, extension.plan.num_frames)
@@ -111,7 +115,7 @@ def extend(args: argparse.Namespace) -> Work:
     def work() -> None:
         with video:
             stream = partial(existing.stream, spec)
-            _record(stream, extension.plan, conf, fps, places, "base model", sound, extension)
+            _record(stream, extension.plan, conf, fps, places, "base model", limits.costs(conf), sound, extension)
 
     return work
 
@@ -123,6 +127,13 @@ def plan(args: argparse.Namespace) -> Work:
 
     drawing = draw(Plan(args.num_frames, _load_conf(args).plan))
     return lambda: print(drawing)
+
+
+def bundle(args: argparse.Namespace) -> Work:
+    from longtake.pipelines.cli import bundle_command
+
+    conf = _load_conf(args)
+    return bundle_command.check(conf) if args.action == "check" else bundle_command.show(conf, args.size, args.batch)
 
 
 def bulk(args: argparse.Namespace) -> Work:
@@ -166,9 +177,7 @@ def serve(args: argparse.Namespace) -> Work:
 
     flags = {"serve.host": args.host, "serve.port": args.port}
     chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    conf = load_serve(args.config, [*chosen, *args.overrides])
-    check(conf)
-    conf = check_port(conf)
+    conf = check_port(check(load_serve(args.config, [*chosen, *args.overrides])))
 
     def work() -> None:
         from longtake.pipelines.serve.deployment import serve_forever
@@ -254,20 +263,25 @@ def watched(args: argparse.Namespace) -> AbstractContextManager[None]:
     return warnings_only() if args.name in VIDEOS else nullcontext()
 
 
-def _conf(args: argparse.Namespace, spec: "PromptSpec") -> "tuple[Conf, Plan]":
-    """The configuration and the plan of a video, within the limits of the bundle."""
+def _conf(args: argparse.Namespace, spec: "PromptSpec") -> "tuple[Conf, Plan, BundleLimits]":
+    """The configuration and the plan of a video, and the limits of the bundle, within which they are."""
     from longtake.pipelines.runners.bundle_limits import limits_of
     from longtake.pipelines.runners.spec_checks import plan_for
 
     conf = _load_conf(args)
-    limits_of(conf).check(conf)
-    return conf, plan_for(conf, spec)
+    if not conf.refiner.enabled:
+        idle = tuple(word for word in args.overrides if not word.startswith("refiner.enabled="))
+        _refuse_idle(argparse.Namespace(overrides=idle), ("refiner",), "with refiner.enabled=false nothing is refined")
+    limits = limits_of(conf)
+    conf = limits.settled(conf)
+    return conf, plan_for(conf, spec), limits
 
 
 def _load_conf(args: argparse.Namespace) -> "Conf":
     from longtake.pipelines.config.conf import load
 
     flags = {"bundle": getattr(args, "bundle", None), "video.fps": getattr(args, "fps", None)}
+    flags["allow_pickle"] = "true" if getattr(args, "allow_pickle", False) else None
     chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
     return load(args.config, [*chosen, *args.overrides], enhances=args.name in ("enhance", "extend"))
 
@@ -279,16 +293,13 @@ def _refuse_idle(args: argparse.Namespace, sections: tuple[str, ...], reason: st
             raise ValueError(f"{word} has no effect here: {reason}")
 
 
-def _warn_if_stretched(path: Path, video: "VideoReader", refiner: "RefinerParams") -> None:
-    if abs(video.width * refiner.height / (video.height * refiner.width) - 1) > 0.02:
-        logger.warning(
-            "%s is %dx%d and will be stretched to %dx%d; set refiner.width=W refiner.height=H to keep its aspect ratio",
-            *(path, video.width, video.height, refiner.width, refiner.height),
-        )
-
-
 def _record_on_ray(
-    spec: "PromptSpec", plan: "Plan", conf: "Conf", places: "OutputPaths", resume: "Resume | None"
+    spec: "PromptSpec",
+    plan: "Plan",
+    conf: "Conf",
+    places: "OutputPaths",
+    costs: tuple[int, int],
+    resume: "Resume | None",
 ) -> None:
     from longtake.pipelines.runners.ray_cluster import connect
     from longtake.pipelines.runners.ray_runner import running
@@ -296,7 +307,8 @@ def _record_on_ray(
 
     connect(conf.ray)
     with running(conf, stage_factories(conf)) as runner:
-        _record(partial(runner.stream, spec, plan=plan, resume=resume), plan, conf, conf.fps, places, "base model")
+        stream = partial(runner.stream, spec, plan=plan, resume=resume)
+        _record(stream, plan, conf, conf.fps, places, "base model", costs)
 
 
 def _record(
@@ -306,6 +318,7 @@ def _record(
     fps: float | Fraction,
     places: "OutputPaths",
     source: str,
+    costs: tuple[int, int],
     sound: "Sound | None" = None,
     extension: "Extension | None" = None,
 ) -> None:
@@ -313,7 +326,7 @@ def _record(
     from longtake.pipelines.cli.video_recorder import record
     from longtake.pipelines.terminal.progress import doing
 
-    progress = VideoProgress(plan, conf.refiner.num_inference_steps, source, extension)
+    progress = VideoProgress(plan, conf.refiner.num_steps, source, costs, extension)
     num_frames = plan.num_frames if extension is None else extension.num_old + extension.num_new
     with doing(progress.status):
         report = record(stream, num_frames, fps, places, progress.observe, sound)

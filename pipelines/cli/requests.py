@@ -47,10 +47,10 @@ def _cues(options: "list[list[str]]") -> "tuple[Cue, ...]":
 def read_picture(path: Path) -> "Picture":
     """The picture that a video begins with; what is not used of its file is said. Raises ValueError."""
     from longtake.models.domain.state import Picture
-    from longtake.models.video.photo import read_photo
+    from longtake.models.video.still import read_still
 
     try:
-        frame, notes = read_photo(path)
+        frame, notes = read_still(path)
     except ValueError as error:
         raise ValueError(f"--image {error}") from None
     for note in notes:

@@ -9,12 +9,21 @@ from longtake.pipelines.terminal.progress import StatusLine, duration
 
 
 class VideoProgress:
-    """Counts chunks of the base model, and cells (a window by a denoising step) of the refiner."""
+    """Counts chunks of the base model, and cells (a window by a denoising step) of the refiner.
+
+    For the time left, `costs` weigh a chunk and a cell: the pixels that they compute.
+    """
 
     def __init__(
-        self, plan: Plan, num_steps: int, source: str = "base model", extension: Extension | None = None
+        self,
+        plan: Plan,
+        num_steps: int,
+        source: str = "base model",
+        costs: tuple[int, int] = (1, 1),
+        extension: Extension | None = None,
     ) -> None:
         self._num_steps, self._source = num_steps, source
+        self._costs = dict(zip((StageName.GENERATE, StageName.REFINE), costs, strict=True))
         self._num_segments = len(plan.segments) - (extension.window if extension else 0)
         num_chunks = len(plan.chunks) - (plan.chunk_at(extension.end) if extension else 0)
         self._total = {StageName.GENERATE: num_chunks, StageName.REFINE: self._num_segments * (num_steps + 1)}
@@ -29,9 +38,11 @@ class VideoProgress:
 
     def status(self, seconds: float) -> StatusLine:
         """The status after `seconds`."""
-        share = sum(self._done.values()) / sum(self._total.values())
+        done, total = (sum(cost * of[stage] for stage, cost in self._costs.items()) for of in (self._done, self._total))
+        share = done / total
         chunks, cells = ((self._done[stage], self._total[stage]) for stage in (StageName.GENERATE, StageName.REFINE))
-        parts = [f"{self._source} {chunks[0]}/{chunks[1]} chunks", f"refiner {cells[0]}/{cells[1]} cells"]
+        parts = [f"{self._source} {chunks[0]}/{chunks[1]} chunks"]
+        parts += [f"refiner {cells[0]}/{cells[1]} cells"] if self._num_steps else []
         parts += [f"{self._final}/{self._num_segments} segments final"]
         parts += [f"{duration(seconds * (1 - share) / share)} left"] if 0 < share < 1 else []
         return StatusLine(", ".join(parts), share)

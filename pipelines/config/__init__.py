@@ -1,1 +1,1 @@
-"""Settings: text into frozen dataclasses, checked before anything heavy is imported."""
+"""Settings and folders of models: text into frozen dataclasses, checked before anything heavy is imported."""

@@ -6,7 +6,6 @@
 Every Params class checks its own ranges.
 """
 
-import typing
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -20,12 +19,15 @@ from longtake.models.domain.scheduler import SchedulerParams
 from longtake.models.stages.params import BUNDLE, BaseParams, OpenerParams, RefinerParams
 from longtake.pipelines.config.bundle_file import NAME, PLACES, read_bundle_file
 from longtake.pipelines.config.cluster import ClusterParams
+from longtake.pipelines.config.hub import is_hub_id
 from longtake.pipelines.config.loader import amend, compose, parse_value
-from longtake.pipelines.config.paths import CONF, bundle_path
+from longtake.pipelines.config.model_folders import model_folder
+from longtake.pipelines.config.paths import CONF
 
 DEFAULT_CONFIG = CONF / "tiny.yaml"
 DEFAULT_FPS = 8
 VIDEO_SECTIONS = ("base", "plan", "refiner", "video", "opener")  # may differ between the videos of a job
+SHARED = ("refiner.enabled", *PLACES)  # of these, those that may not
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,12 @@ class VideoParams:
 
 @dataclass(frozen=True, slots=True)
 class Conf:
-    """All settings, one field for each part. `bundle` is a folder, or the name of one in models/bundles."""
+    """All settings, one field for each part. `bundle` is a folder, the name of one in models/bundles, or a hub id."""
 
     bundle: str = "tiny"
     device: str = "cpu"  # of the networks; or cuda
     dtype: str = "float32"  # of the networks; or bfloat16, float16
+    allow_pickle: bool = False  # read tensors from .bin files as well, where a part has no .safetensors
     num_threads: int = 1  # CPU threads of each stage; another number rounds its convolutions differently
     plan: PlanParams = field(default_factory=PlanParams)
     base: BaseParams = field(default_factory=BaseParams)
@@ -72,6 +75,8 @@ class Conf:
             for f in fields(OpenerParams):
                 if (value := getattr(self.opener, f.name)) != f.default:
                     raise FieldError(f"opener.{f.name}", f"={value} has no effect without opener.model=FOLDER")
+        if not self.refiner.enabled:  # windows are the refiner's: the plan has none of its own
+            object.__setattr__(self, "plan", self.plan.unrefined)
         for name in ("base", "refiner"):
             num_gpus = getattr(self.ray, name).num_gpus
             if self.device == "cpu" and num_gpus:
@@ -101,30 +106,41 @@ def bundle_defaults(cls: type, given: Mapping[Any, Any], without: Collection[str
     A refiner or an opener from elsewhere brings its own: those of the bundle are for the bundle's. Raises ValueError
     naming the file, key, value and rule.
     """
-    name = given.get("bundle", "tiny")
-    try:
-        bundle = bundle_path(name) if isinstance(name, str) else None
-    except ValueError:
-        bundle = None  # it is refused where the bundle is read
-    defaults = {} if bundle is None else checked_defaults(bundle)
-    if bundle is not None and (bundle / "opener" / "model_index.json").is_file():
-        defaults = {"opener.model": BUNDLE, **defaults}
+    own, defaults = _folder(given, "bundle", given.get("bundle", "tiny")), dict[str, Any]()
+    if own is not None:
+        defaults = checked_defaults(own)
+        if (own / "opener" / "model_index.json").is_file():
+            defaults = {"opener.model": BUNDLE, **defaults}
     for section in ("opener", "refiner"):
         model = _model_of(given, section)
-        if model != BUNDLE:
+        if model == BUNDLE:
+            folder = own and own / section
+        else:
             defaults = {key: value for key, value in defaults.items() if not key.startswith(f"{section}.")}
-        folder = (bundle and bundle / section) if model == BUNDLE else (model and Path(model))
+            folder = _folder(given, f"{section}.model", model)
         inner = checked_defaults(folder) if folder else {}
         defaults = {key: value for key, value in inner.items() if key.startswith(f"{section}.")} | defaults
     sections = {f.name for f in fields(cls)} - set(without)
     return {key: value for key, value in defaults.items() if key.split(".")[0] in sections}
 
 
-def _model_of(given: Mapping[Any, Any], section: str) -> str | None:
+def _folder(given: Mapping[Any, Any], field: str, place: object) -> Path | None:
+    """The folder of a model; None for one that is not there, which is refused where it is read."""
+    try:
+        allows = parse_value(Conf, "allow_pickle", given.get("allow_pickle", False)) is True
+        return model_folder(field, place, allows) if isinstance(place, str) else None
+    except ValueError:
+        if isinstance(place, str) and is_hub_id(place):
+            raise  # to ask the hub again would take as long
+        return None
+
+
+def _model_of(given: Mapping[Any, Any], section: str) -> object:
     """The folder that a section names, BUNDLE for the bundle's, or None for none."""
     chosen = given.get(section)
     model = chosen.get("model", BUNDLE) if isinstance(chosen, Mapping) else BUNDLE
-    return typing.cast(str | None, parse_value(Conf, "opener.model", model)) if isinstance(model, str) else None
+    model = parse_value(Conf, f"{section}.model", model) if isinstance(model, str) else model
+    return BUNDLE if model is None and section == "refiner" else model
 
 
 def checked_defaults(folder: Path) -> dict[str, Any]:
@@ -139,14 +155,26 @@ def checked_defaults(folder: Path) -> dict[str, Any]:
     return dict(defaults)
 
 
-def opener_path(conf: Conf) -> Path:
-    """The folder of the opener of a configuration that has one. Raises ValueError for a folder that is not there."""
-    assert conf.opener.model is not None, "there is an opener"
-    own = conf.opener.model == BUNDLE
-    folder = bundle_path(conf.bundle) / "opener" if own else Path(conf.opener.model)
+def bundle_folder(conf: Conf) -> Path:
+    """The folder of the bundle. Raises ValueError for one that is not there."""
+    return model_folder("bundle", conf.bundle, conf.allow_pickle)
+
+
+def refiner_folder(conf: Conf) -> Path | None:
+    """The folder of a refiner from elsewhere; None for the bundle's. Raises ValueError for one that is not there."""
+    model = conf.refiner.model
+    return None if model in (None, BUNDLE) else model_folder("refiner.model", model, conf.allow_pickle)
+
+
+def opener_folder(conf: Conf) -> Path:
+    """The folder of the opener of a configuration that has one. Raises ValueError for one that is not there."""
+    model = conf.opener.model
+    assert model is not None, "there is an opener"
+    if model != BUNDLE:
+        return model_folder("opener.model", model, conf.allow_pickle)
+    folder = bundle_folder(conf) / "opener"
     if not folder.is_dir():
-        where = f"bundle={conf.bundle} has no folder opener/" if own else "it is no folder"
-        raise ValueError(f"opener.model={conf.opener.model}: {where}")
+        raise ValueError(f"opener.model={model}: bundle={conf.bundle} has no folder opener/")
     return folder
 
 
@@ -156,8 +184,8 @@ def for_video(conf: Conf, settings: Settings) -> Conf:
         if key.partition(".")[0] not in VIDEO_SECTIONS:
             rule = f"cannot differ from video to video: only {', '.join(VIDEO_SECTIONS)} can"
             raise FieldError(key, f"={value} {rule}")
-        if key in PLACES:
-            raise FieldError(key, f"={value} cannot differ from video to video: a model is loaded once")
+        if key in SHARED:
+            raise FieldError(key, f"={value} cannot differ from video to video: it decides what is loaded")
     return amend(conf, settings) if settings else conf
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from longtake.models.stages.params import BUNDLE
+from longtake.models.video.fit import Fit
 from longtake.pipelines.config.bundle_file import NAME
-from longtake.pipelines.config.conf import Conf, opener_path
+from longtake.pipelines.config.conf import Conf, bundle_folder, opener_folder, refiner_folder
 from longtake.pipelines.config.loader import flatten
-from longtake.pipelines.config.paths import bundle_path
 
 
 def hash_of(bundle: Path) -> str:
@@ -28,17 +28,33 @@ def hash_of(bundle: Path) -> str:
 
 
 def weights_of(conf: Conf) -> str:
-    """The hash of a configuration's weights: of the bundle, together with those of an opener from elsewhere."""
-    bundle = hash_of(bundle_path(conf.bundle))
-    if conf.opener.model in (None, BUNDLE):
-        return bundle
-    return sha256(f"{bundle}/{hash_of(opener_path(conf))}".encode()).hexdigest()
+    """The hash of a configuration's weights: of the bundle, together with those of models from elsewhere."""
+    bundle, others = hash_of(bundle_folder(conf)), dict[str, str]()
+    if (refiner := refiner_folder(conf)) is not None:
+        others["refiner.model"] = hash_of(refiner)
+    if conf.opener.model not in (None, BUNDLE):
+        others["opener.model"] = hash_of(opener_folder(conf))
+    return sha256(json.dumps({"bundle": bundle, **others}).encode()).hexdigest() if others else bundle
 
 
 def video_settings(conf: Conf) -> dict[str, Any]:
-    """Every setting that a video's bytes depend on, by dotted key; without an opener, its own are none of them."""
+    """Every setting that a video's bytes depend on, by dotted key.
+
+    Without those that change nothing: records of earlier jobs stay equal. These are the settings of an opener or a
+    refiner from elsewhere where there is none, and of sizes where square frames go into square ones, which fit in every
+    way.
+    """
     opener = () if conf.opener.model is None else ("opener.",)
     sections = ("device", "dtype", "num_threads", "base.", *opener, "plan.", "refiner.", "video.")
     own = {f.name for f in fields(Conf)}
     flat = {key: value for key, value in flatten(conf).items() if key.split(".")[0] in own}
+    base, refiner = conf.base, conf.refiner
+    if refiner.enabled:
+        del flat["refiner.enabled"]
+    if refiner.model in (None, BUNDLE):
+        del flat["refiner.model"]
+    if base.height is None and base.width is None:
+        del flat["base.height"], flat["base.width"]
+        if refiner.height == refiner.width and refiner.fit is Fit.COVER:
+            del flat["refiner.fit"]
     return {key: value for key, value in sorted(flat.items()) if key.startswith(sections)}

@@ -179,6 +179,11 @@ class Manifest:
                     yield row
         yield from sorted(waiting.values(), key=lambda row: row.ordinal)
 
+    def paths(self) -> dict[str, str | None]:
+        """The path of the video of each id; None of one that failed."""
+        parts = zip(*self.table(["id", "path"]).to_pydict().values(), strict=True)
+        return {row.id: row.path for row in self._records()} | dict(parts)
+
     def between(self, ordinals: range) -> Iterator[VideoRow]:
         """The rows of a range of places in the job. A part without any of them is read once, not in every call."""
         waiting = {row.id: row for row in self._records() if row.ordinal in ordinals}
@@ -254,11 +259,9 @@ class Manifest:
         schema = SCHEMA if columns is None else pa.schema([SCHEMA.field(name) for name in columns])
         try:
             table = self._open(path).read()
-            there = set(table.column_names)
-            arrays = [
-                table[field.name].cast(field.type) if field.name in there else pa.nulls(len(table), field.type)
-                for field in schema
-            ]
+            empty, there = pa.nulls(len(table)), table.column_names
+            found = [table[name] if name in there else empty for name in schema.names]
+            arrays = [array.cast(field.type) for array, field in zip(found, schema, strict=True)]
             for field, array in zip(schema, arrays, strict=True):
                 if not field.nullable and array.null_count:
                     raise ValueError(f"a row has no {field.name}")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from longtake.models.domain.state import Picture
-from longtake.models.video.photo import read_photo
+from longtake.models.video.still import read_still
 from longtake.pipelines.datasets.places import place_of, protocol_of
 
 MAX_BYTES = 1 << 28  # a file beyond it is no picture, and is not read to its end
@@ -43,7 +43,7 @@ def read_picture(url: str) -> tuple[Picture, NamedPicture]:
         raise ValueError(f"image={url}: it cannot be read ({reason})") from None
     if len(data) > MAX_BYTES:
         raise ValueError(f"image={url}: it has more than {MAX_BYTES} bytes")
-    frame, notes = read_photo(io.BytesIO(data), f"image={url}")
+    frame, notes = read_still(io.BytesIO(data), f"image={url}")
     return Picture(frame), NamedPicture(url, sha256(data).hexdigest(), tuple(notes))
 
 

@@ -2,7 +2,7 @@
 
 Prompts and lists of videos are read here, by the same rules. A row that cannot be read becomes a reason, and the rows
 after it are still read. Blank lines, and blanks around the column names of a .csv, are ignored. NaN and blank text
-count as absent.
+count as absent; so does what tools write for a missing value in a .csv or .tsv, such as NULL.
 """
 
 import csv
@@ -32,8 +32,8 @@ NUM_CHARS = 2**20  # at most, in a cell of a .csv: an unclosed quote must not fi
 # Of the columns of a file at most so many are named, whatever it holds.
 NUM_NAMES, NAME_CHARS, MORE = 30, 60, "..."
 
-# How tables in text formats spell a missing number.
-ABSENT = frozenset(("nan", "nat", "none", "null", "na", "n/a", "<na>"))
+# How tables in text formats spell a missing value: pandas, R, spreadsheets and databases (\N).
+ABSENT = frozenset(("nan", "nat", "none", "null", "na", "n/a", "#n/a", "<na>", "\\n"))
 
 # Line or row, from 1; its fields, None if it cannot be read; the reason why it cannot be read, or None.
 Read = tuple[int, dict[str, Any] | None, str | None]
@@ -131,7 +131,8 @@ def _csv_rows(rows: Any, names: Sequence[str], num_above: int) -> Iterator[Read]
             columns = "1 column" if len(values) == 1 else f"{len(values)} columns"
             yield number, None, f"the row has {columns}, the header {len(names)}{hint}"
         elif values:
-            yield number, dict(zip(names, values, strict=True)), None
+            cells = (None if value.strip().lower() in ABSENT else value for value in values)
+            yield number, dict(zip(names, cells, strict=True)), None
 
 
 def _jsonl(file: BinaryIO, example: str) -> Iterator[Read]:

@@ -23,6 +23,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from longtake.models.domain.checks import exact
 from longtake.models.domain.plan import Plan, PlanParams
+from longtake.models.video.fit import Fit
 from longtake.pipelines.config.loader import from_plain
 from longtake.pipelines.datasets.file_versions import version_of
 from longtake.pipelines.datasets.manifest import FOLDER, Manifest, VideoRow
@@ -49,6 +50,7 @@ class Listed:
     reason: str | None = None  # for the absence of a video
     made: bool = True  # false: a bulk job failed to make it, which is no fault of the file
     version: str | None = None  # of the file: it changes when the bytes do
+    has_bars: bool = False  # it was made with refiner.fit=contain
 
     def as_text(self) -> str:
         """The video as JSON, to be sent to a worker."""
@@ -63,6 +65,7 @@ class Listed:
     def digest(self) -> str:
         """A digest, in 16 digits, of everything known about the video, including the version of its file."""
         about = {**asdict(self), "url": None}  # the same folder may be mounted elsewhere
+        del about["has_bars"]  # a file with bars has another version than one without
         return sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
     def check(self) -> None:
@@ -151,12 +154,26 @@ def _ours(store: Store, row: VideoRow) -> Listed:
     tar, in_tar, member = row.path.partition(".tar#")
     file = f"{tar}.tar" if in_tar else row.path
     url = f"{store.url.rstrip('/')}/{file}"
-    return Listed(row.path, url, member or None, row.id, row.prompt, row.seed, _borders(row), version=row.sha256)
+    return Listed(
+        row.path,
+        url,
+        member or None,
+        row.id,
+        row.prompt,
+        row.seed,
+        _borders(row),
+        version=row.sha256,
+        has_bars=_settings(row).get("refiner.fit") == Fit.CONTAIN,
+    )
+
+
+def _settings(row: VideoRow) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(row.settings or "{}")
+    return settings
 
 
 def _borders(row: VideoRow) -> tuple[int, ...]:
-    settings: dict[str, Any] = json.loads(row.settings or "{}")
-    own = {key.removeprefix("plan."): value for key, value in settings.items() if key.startswith("plan.")}
+    own = {key.removeprefix("plan."): value for key, value in _settings(row).items() if key.startswith("plan.")}
     plan = Plan(row.num_frames or 1, from_plain(PlanParams, own))
     starts = {piece.start for pieces in (plan.chunks, plan.windows) for piece in pieces}
     return tuple(sorted(start for start in starts if 0 < start < (row.num_frames or 1)))

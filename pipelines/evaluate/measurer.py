@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from longtake.models.metrics.measure import measure
+from longtake.models.video.bars import without_bars
 from longtake.models.video.notes import notes_text
 from longtake.models.video.reader import VideoReader
 from longtake.pipelines.datasets.video_list import Listed
@@ -39,7 +40,9 @@ class Measurer:
         about: dict[str, Any] = {"prompt": video.prompt, "borders": video.borders, "clip": self._clip}
         # An open file, because the name of a temporary copy would mean nothing to anybody.
         with video.local() as path, path.open("rb") as file, VideoReader(file) as reader:
-            found = measure(reader.frames(), float(reader.fps), self._flow, size=self._size, **about)
+            frames = without_bars(reader.frames()) if video.has_bars else reader.frames()
+            found = measure(frames, float(reader.fps), self._flow, size=self._size, **about)
+            values = {**found.values, "width": reader.width, "height": reader.height}
             notes = notes_text(reader.notes)
         curves = {f"curve_{name}": curve.astype(np.float32).tolist() for name, curve in found.curves.items()}
-        return {"notes": notes, **found.values, **curves}
+        return {"notes": notes, **values, **curves}

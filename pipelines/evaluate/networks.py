@@ -10,7 +10,8 @@ from transformers import AutoTokenizer, CLIPTextModelWithProjection, CLIPVisionM
 from longtake.models.metrics.clip import Clip
 from longtake.models.metrics.flow import Flow, dis, raft_large
 from longtake.models.stages.bundle import load_bundle
-from longtake.pipelines.config.paths import BUNDLES, bundle_path
+from longtake.pipelines.config.model_folders import bundle_path
+from longtake.pipelines.config.paths import BUNDLES
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.runners.stages import quiet
 

@@ -27,6 +27,7 @@ from longtake.models.domain.state import Chunk, Segment
 from longtake.models.stages.bundle import Bundle
 from longtake.models.stages.opener import fitted, memory_from
 from longtake.models.stages.params import OpenerParams
+from longtake.models.stages.refiner import Refiner
 from longtake.models.video.fit import Fit
 from longtake.models.video.frames import to_uint8, upscale
 from longtake.models.video.reader import VideoReader
@@ -40,8 +41,14 @@ Frames = UInt8[np.ndarray, "t h w 3"]
 
 
 def for_extension(conf: Conf) -> Conf:
-    """The configuration of a continuation: frames that exist do not change, so coupling is causal; nothing opens."""
-    return replace(conf, opener=OpenerParams(), refiner=replace(conf.refiner, coupling=Coupling.CAUSAL))
+    """The configuration of a continuation: frames that exist do not change, so coupling is causal; nothing opens.
+
+    Raises ValueError without a refiner, which joins new frames to those that exist.
+    """
+    if not conf.refiner.enabled:
+        raise ValueError("refiner.enabled=false: to extend a video, the refiner joins new frames to its own")
+    refiner = replace(conf.refiner, coupling=Coupling.CAUSAL, fit=Fit.STRETCH)
+    return replace(conf, opener=OpenerParams(), refiner=refiner)
 
 
 def extension_of(path: str | Path, reader: VideoReader, num_frames: int, conf: Conf) -> Extension:
@@ -69,7 +76,7 @@ class ExistingVideo:
     def notes(self, sound: Sound) -> list[str]:
         """What the output has otherwise than the video."""
         width, height = self.reader.width, self.reader.height
-        refined = self.conf.refiner.width, self.conf.refiner.height
+        refined = self.conf.refiner.size[::-1]
         notes = []
         if self.size != (height, width):
             notes.append(f"its last row or column is left out: {width}x{height}, and an mp4 has even sides")
@@ -113,6 +120,7 @@ class ExistingVideo:
         refiner, window = self.conf.refiner, self.extension.window - 1
         blocks = task_blocks(refiner.num_inference_steps, refiner.steps_per_task, refiner.coupling)
         stage = self.bundle.refiner(refiner)
+        assert isinstance(stage, Refiner), "`for_extension` refuses what has none"
         return {steps: stage.boundary_of(held, window, steps) for steps in blocks[:-1]}
 
     def _own(self) -> Iterator[Segment]:

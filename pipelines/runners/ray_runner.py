@@ -272,7 +272,7 @@ class RayRunner:
 
     def _schedule(self, video: _RunningVideo) -> None:
         refiner = video.conf.refiner
-        steps = (refiner.num_inference_steps, refiner.coupling, refiner.steps_per_task)
+        steps = (refiner.num_steps, refiner.coupling, refiner.steps_per_task)
         self._scheduler.submit(video.spec, video.plan, *steps, video.resume)
 
     def _reached(self, video: _RunningVideo) -> int:

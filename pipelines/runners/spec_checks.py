@@ -7,10 +7,10 @@ from longtake.models.domain.checks import FieldError
 from longtake.models.domain.chunk_queue import ChunkQueue
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
-from longtake.models.stages.files import TEXT_TO_VIDEO, pipeline_class, read_index
+from longtake.models.stages.files import TEXT_TO_VIDEO, pipeline_class
 from longtake.models.stages.params import OpenerParams
-from longtake.pipelines.config.conf import Conf, opener_path
-from longtake.pipelines.config.paths import bundle_path
+from longtake.pipelines.config.conf import Conf, opener_folder
+from longtake.pipelines.runners.bundle_limits import parts_of
 
 if TYPE_CHECKING:  # torch
     from longtake.models.stages.bundle import Bundle
@@ -28,12 +28,12 @@ def for_picture(conf: Conf) -> Conf:
 
     Raises FieldError if nothing here continues pictures.
     """
-    if conf.opener.model is not None and pipeline_class(folder := opener_path(conf)) != TEXT_TO_VIDEO:
+    if conf.opener.model is not None and pipeline_class(folder := opener_folder(conf)) not in TEXT_TO_VIDEO:
         from longtake.models.stages.video_pipeline import VideoPipeline  # torch
 
         if VideoPipeline(folder).takes_picture:
             return conf
-    if not conf.base.cam or "cam" not in read_index(bundle_path(conf.bundle)):
+    if not conf.base.cam or "cam" not in parts_of(conf):
         lacks = f"bundle={conf.bundle} has no CAM" if conf.base.cam else "base.cam=false switches CAM off"
         why = f"{lacks}, which continues a picture, and there is no image-to-video opener (opener.model=FOLDER)"
         raise FieldError("image", f" cannot be used: {why}")

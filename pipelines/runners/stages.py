@@ -2,7 +2,7 @@
 
 import gc
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,12 +19,20 @@ from longtake.models.domain.span import Span
 from longtake.models.domain.stage import Stage
 from longtake.models.domain.state import Chunk
 from longtake.models.stages.bundle import Bundle, load_bundle
-from longtake.models.stages.files import BASE_PARTS, OPENER_PARTS, TEXT_TO_VIDEO, pipeline_class
+from longtake.models.stages.files import (
+    BASE_PARTS,
+    REFINER_PARTS,
+    REQUIRED,
+    REQUIRED_OF_BASE,
+    SHARED,
+    TEXT_TO_VIDEO,
+    pipeline_class,
+)
 from longtake.models.stages.video_pipeline import VideoPipeline
 from longtake.models.video.frame_checks import refuse_black
 from longtake.models.video.reader import VideoReader
-from longtake.pipelines.config.conf import Conf, for_video, opener_path
-from longtake.pipelines.config.paths import bundle_path
+from longtake.pipelines.config.conf import Conf, bundle_folder, for_video, opener_folder, refiner_folder
+from longtake.pipelines.runners.bundle_limits import limits_of, parts_of
 from longtake.pipelines.runners.local import LocalRunner
 from longtake.pipelines.runners.video_source import VideoSource
 
@@ -45,36 +53,39 @@ def build_bundle(conf: Conf, stage: StageName | None = None) -> Bundle:
     if conf.device == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32: products of float32 on tensor cores (convolutions have it)
 
-    def wanted(part: str) -> bool:
-        return {
-            None: True,
-            StageName.GENERATE: part in BASE_PARTS,
-            StageName.REFINE: part.startswith("refiner") or part in ("vae", "tokenizer", "text_encoder"),
-        }[stage]
-
+    places = parts_of(conf)
+    own = [name for name in SHARED if f"refiner_{name}" in places]  # the refiner has its own
+    refines = [name for name in (*REFINER_PARTS, *SHARED) if conf.refiner.enabled and name not in own]
+    wanted = {StageName.GENERATE: BASE_PARTS, StageName.REFINE: refines, None: (*BASE_PARTS, *refines)}[stage]
     return _load(conf, wanted, opens=stage is not StageName.REFINE)
 
 
 def build_texts(conf: Conf) -> Bundle:
     """The tokenizers alone, for checking prompts when other processes hold the networks."""
     quiet()
-    return _load(conf, lambda part: part.endswith("tokenizer"))
+    return _load(conf, ("tokenizer", "refiner_tokenizer") if conf.refiner.enabled else ("tokenizer",))
 
 
-def _load(conf: Conf, wanted: Callable[[str], bool], opens: bool = True) -> Bundle:
-    """The wanted parts of the bundle and, if it opens a video, of its opener: of a pipeline all or none."""
-    to = (conf.device, getattr(torch, conf.dtype))
-    bundle = load_bundle(bundle_path(conf.bundle), *to, wanted)
+def _load(conf: Conf, wanted: Collection[str], opens: bool = True) -> Bundle:
+    """The wanted parts of the bundle, with its refiner from wherever it is, and of the opener of a video.
+
+    Of an opener that is a pipeline, all or none are loaded.
+    """
+    to, pickles = (conf.device, getattr(torch, conf.dtype)), conf.allow_pickle
+    required = REQUIRED if conf.refiner.enabled else REQUIRED_OF_BASE
+    refiner = refiner_folder(conf)
+    bundle = load_bundle(bundle_folder(conf), *to, wanted.__contains__, required, refiner, pickles)
     if conf.opener.model is None or not opens:
         return bundle
-    folder = opener_path(conf)
-    if pipeline_class(folder) == TEXT_TO_VIDEO:
-        opener = load_bundle(folder, *to, lambda part: part in OPENER_PARTS and wanted(part), OPENER_PARTS)
+    folder = opener_folder(conf)
+    if pipeline_class(folder) in TEXT_TO_VIDEO:
+        own = [name for name in wanted if name in REQUIRED_OF_BASE]
+        opener = load_bundle(folder, *to, own.__contains__, REQUIRED_OF_BASE, None, pickles)
         return replace(bundle, opener=opener)
     try:
         pipeline = VideoPipeline(folder)
         pipeline.check(conf.opener, conf.plan.chunk_frames)
-        return replace(bundle, opener=pipeline.load(*to) if wanted("unet") else pipeline)
+        return replace(bundle, opener=pipeline.load(*to) if "unet" in wanted else pipeline)
     except ValueError as error:
         name = "" if str(error).startswith("opener.") else f"opener.model={conf.opener.model}: "
         raise ValueError(f"{name}{error}") from None
@@ -101,9 +112,7 @@ def build_enhancer(conf: Conf, bundle: Bundle, video: VideoReader) -> LocalRunne
 def build_runner(conf: Conf, stages: Mapping[StageName, Stage]) -> LocalRunner:
     """A runner of these stages with the settings of `conf`."""
     refiner = conf.refiner
-    return LocalRunner(
-        stages, conf.plan, refiner.num_inference_steps, refiner.coupling, refiner.steps_per_task, conf.scheduler
-    )
+    return LocalRunner(stages, conf.plan, refiner.num_steps, refiner.coupling, refiner.steps_per_task, conf.scheduler)
 
 
 class LocalStage:
@@ -175,7 +184,10 @@ class BundleStage:
         if self._stage is StageName.GENERATE:
             self._for(()).advance(spec, plan, 0, None)
         else:
-            chunks = (Chunk(span, np.zeros((len(span), 8, 8, 3), np.uint8)) for span in plan.chunks)
+            size = limits_of(self._conf).base_sizes.size(
+                self._conf.base
+            )  # the shape decides what is computed of a frame
+            chunks = (Chunk(span, np.zeros((len(span), *size, 3), np.uint8)) for span in plan.chunks)
             self._for(()).advance(spec, plan, 0, Span(0, 1), None, *chunks)
 
     def _for(self, settings: Settings) -> Stage:

@@ -5,31 +5,29 @@ from dataclasses import replace
 
 from longtake.models.domain.checks import FieldError, require
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.bundle_limits import limits_of
+from longtake.pipelines.runners.bundle_limits import BundleLimits, limits_of
 from longtake.pipelines.serve.http.keys import read_keys
+from longtake.pipelines.serve.library.takes import SETTING_KEYS
 from longtake.pipelines.serve.settings import ServeConf
 
-SETTINGS = {  # in place of the fields of a request
-    "width": "refiner.width",
-    "height": "refiner.height",
-    "num_inference_steps": "base.num_inference_steps",
-    "num_frames": "even num_frames",
-}
+SETTINGS = {**SETTING_KEYS, "num_frames": "even num_frames"}  # in place of the fields of a request
 
 
-def check(conf: ServeConf) -> None:
-    """Raises ValueError, naming field, value and rule, for an endpoint that could not start."""
-    limits_of(conf).check(conf)
-    _check_defaults(conf)
+def check(conf: ServeConf) -> ServeConf:
+    """`conf` with the size of its frames. Raises ValueError, naming field, value and rule, for an endpoint that could
+    not start."""
+    limits = limits_of(conf)
+    conf = limits.settled(conf)
+    _check_defaults(conf, limits)
     read_keys(conf.serve.keys_file)
     Store(conf.serve.takes).check("serve.takes")
+    return conf
 
 
-def _check_defaults(conf: ServeConf) -> None:
+def _check_defaults(conf: ServeConf, limits: BundleLimits) -> None:
     """A request that names only a prompt has to be within the limits."""
-    refiner, steps = conf.refiner, conf.base.num_inference_steps
     try:
-        conf.serve.check(refiner.width, refiner.height, 1, steps, refiner.num_inference_steps)
+        conf.serve.check(conf, limits, 1)
     except FieldError as error:
         raise FieldError(SETTINGS[error.field], error.problem) from None
     if conf.opener.model is not None:

@@ -27,8 +27,8 @@ from ray.serve.config import ProxyLocation
 from ray.serve.handle import DeploymentHandle
 
 from longtake.models.stages.params import BUNDLE
-from longtake.pipelines.config.conf import DEFAULT_CONFIG, opener_path
-from longtake.pipelines.config.paths import bundle_path
+from longtake.pipelines.config.conf import DEFAULT_CONFIG
+from longtake.pipelines.config.model_folders import lasting_place
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import Factories, connect
 from longtake.pipelines.serve.checks import check
@@ -205,12 +205,14 @@ def _absolute(conf: ServeConf) -> ServeConf:
     """`conf` with absolute paths: the replica runs in another folder."""
     keys_file = None if conf.serve.keys_file is None else str(Path(conf.serve.keys_file).absolute())
     takes = Store(conf.serve.takes).url
-    opener = conf.opener
-    if opener.model not in (None, BUNDLE):
-        opener = replace(opener, model=str(opener_path(conf).absolute()))
     return replace(
         conf,
-        bundle=str(bundle_path(conf.bundle).absolute()),
-        opener=opener,
+        bundle=lasting_place(conf.bundle),
+        opener=replace(conf.opener, model=_lasting(conf.opener.model)),
+        refiner=replace(conf.refiner, model=_lasting(conf.refiner.model)),
         serve=replace(conf.serve, keys_file=keys_file, takes=takes),
     )
+
+
+def _lasting(model: str | None) -> str | None:
+    return model if model in (None, BUNDLE) else lasting_place(model)

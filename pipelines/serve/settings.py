@@ -10,8 +10,10 @@ from pathlib import Path
 from longtake.models.domain.checks import require
 from longtake.models.domain.prompt import Settings
 from longtake.models.domain.scheduler import Coupling
+from longtake.models.video.fit import Size
 from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf, bundle_defaults
 from longtake.pipelines.config.loader import compose
+from longtake.pipelines.runners.bundle_limits import BundleLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +33,14 @@ class ServeParams:
     max_prompt_chars: int = 2000
     max_cues: int = 64  # prompts of a video
     # Together they bound the longest call: `plan.window_frames` x `max_pixels` x `refiner.steps_per_task`, or
-    # `plan.chunk_frames` x `max_steps`.
+    # `plan.chunk_frames` x `max_pixels` x `max_steps`. Each holds for the frames of both stages.
     max_pixels: int = 1280 * 720  # of a frame
     max_side: int = 2048  # pixels: width or height of a frame
     max_aspect: float = 4.0  # the longer side divided by the shorter one
     max_steps: int = 100  # denoising steps of the base model
-    # Pixels of a frame x frames x steps of both stages. The default: 2400 frames of 1280x720 with the tiny
-    # bundle's steps.
-    max_cost: int = 25 * 10**9
+    # Frames x computed pixels of a frame x steps, of both stages. The default: 2400 frames of 1280x720 with the tiny
+    # bundle's steps, from its base model.
+    max_cost: int = 7 * 10**9
     max_body_bytes: int = 65536
     max_streams: int = 64  # open connections that receive video; one that receives events counts as a quarter
     expires_s: int = 86400  # finished videos are kept this long
@@ -80,29 +82,36 @@ class ServeParams:
         if self.keys_file is None and not is_loopback(self.host):
             raise ValueError(f"host={self.host}: other machines could connect; name a file of API keys, keys_file=PATH")
 
-    def check_size(self, width: int, height: int, field: str | None = None) -> None:
-        """Raises FieldError, for `field` or else the longer side, for a frame that is too large or too narrow."""
-        longer, shorter, shape = max(width, height), min(width, height), f"{width}x{height}"
+    def check_size(self, size: Size, field: str | None = None, of: str = "") -> None:
+        """Raises FieldError for a frame that is too large or too narrow, for `field` or else for its longer side.
+
+        `of` is the beginning of that side's name.
+        """
+        height, width = size
+        longer, shorter, shape = max(size), min(size), f"{width}x{height}"
         value, this = (shape, "") if field else (longer, f"; this one is {shape}")
-        field = field or ("width" if width >= height else "height")
+        field = field or f"{of}{'width' if width >= height else 'height'}"
         require(longer <= self.max_side, field, value, f"no side may exceed {self.max_side} pixels (serve.max_side)")
         rule = f"the longer side may be at most {self.max_aspect:g} times the shorter one (serve.max_aspect){this}"
         require(longer <= self.max_aspect * shorter, field, value, rule)
         rule = f"a frame may have at most {self.max_pixels} pixels (serve.max_pixels){this}"
         require(width * height <= self.max_pixels, field, value, rule)
 
-    def check(self, width: int, height: int, num_frames: int, base_steps: int, refiner_steps: int) -> None:
-        """Raises FieldError, naming width, height, num_frames or num_inference_steps, for a video beyond a limit."""
+    def check(self, conf: Conf, limits: BundleLimits, num_frames: int) -> None:
+        """Raises FieldError, naming a field of a request, for a video beyond a limit. `conf` is the video's own."""
         rule = f"must be at most {self.max_frames} (serve.max_frames)"
         require(num_frames <= self.max_frames, "num_frames", num_frames, rule)
         rule = f"must be at most {self.max_steps} (serve.max_steps)"
+        base_steps, refiner_steps = conf.base.num_inference_steps, conf.refiner.num_steps
         require(base_steps <= self.max_steps, "num_inference_steps", base_steps, rule)
-        self.check_size(width, height)
-        num_steps = base_steps + refiner_steps
-        cost = width * height * num_frames * num_steps
+        base, picture = limits.base_sizes.size(conf.base), limits.picture_size(conf)
+        self.check_size(conf.refiner.size)
+        self.check_size(base, of="base_")
+        cost = num_frames * (picture[0] * picture[1] * refiner_steps + base[0] * base[1] * base_steps)
         rule = (
-            f"{width}x{height} pixels x {num_frames} frames x {num_steps} steps are {cost}, and at most "
-            f"{self.max_cost} are allowed (serve.max_cost): use fewer frames, smaller frames or fewer steps"
+            f"{picture[1]}x{picture[0]} pixels x {refiner_steps} steps + {base[1]}x{base[0]} pixels x {base_steps} "
+            f"steps, x {num_frames} frames, are {cost}, and at most {self.max_cost} are allowed (serve.max_cost): use "
+            "fewer frames, smaller frames or fewer steps"
         )
         require(cost <= self.max_cost, "num_frames", num_frames, rule)
 

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from longtake.models.diffusion.schedule import NoiseSchedule
-from longtake.models.stages.files import read_index, read_json
+from longtake.models.stages.files import read_parts
 from longtake.pipelines.config.loader import flatten
-from longtake.pipelines.config.paths import bundle_path
+from longtake.pipelines.config.model_folders import bundle_path
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.video_list import VideoList, list_videos
 from longtake.pipelines.files.store import Store, refuse_ray_copy
+from longtake.pipelines.runners.bundle_limits import base_limits
 from longtake.pipelines.train.settings import NEEDED, TrainConf
 from longtake.pipelines.train.split import check_same
 
@@ -32,9 +33,9 @@ class PreparedTraining:
 def check(conf: TrainConf) -> PreparedTraining:
     """Raises ValueError naming field, value and rule, also when `work` holds a training with other settings."""
     path = bundle_path(conf.bundle)
-    index = read_index(path, NEEDED)
-    scheduler = path / "scheduler" / "scheduler_config.json"
-    NoiseSchedule.from_config(read_json(scheduler, f"bundle part {scheduler.parent} cannot be read"))
+    parts = read_parts(path, None, NEEDED)
+    NoiseSchedule.from_config(parts["scheduler"].config())
+    base_limits(parts).size(conf.base)
     for name in ("out", "work"):
         refuse_ray_copy(name, Path(getattr(conf, name)))
     if Path(conf.out).exists() and not (Path(conf.out) / "model_index.json").is_file():
@@ -54,8 +55,8 @@ def check(conf: TrainConf) -> PreparedTraining:
 
     load_bundle(path, keep=lambda name: name == "tokenizer", required=NEEDED)
     for name in NEEDED:
-        if index[name][1] in CLASSES:
-            check_tensors(CLASSES[index[name][1]], path / name)
+        if parts[name].class_name in CLASSES:
+            check_tensors(parts[name])
     return PreparedTraining(conf, videos)
 
 
@@ -71,7 +72,8 @@ def _begun_by(conf: TrainConf) -> dict[str, Any]:
     own = {f"memory.{name}": value for name, value in flatten(conf.memory).items() if name not in FREE}
     clips = {f"clips.{name}": value for name, value in flatten(conf.clips).items()}
     common = {name: getattr(conf, name) for name in ("manifest", "held_out", "fresh", "seed")}
-    read: dict[str, Any] = json.loads(json.dumps({**common, **clips, **own, **weights}))  # as it will be read
+    size = {"base.height": conf.base.height, "base.width": conf.base.width}
+    read: dict[str, Any] = json.loads(json.dumps({**common, **size, **clips, **own, **weights}))  # as it will be read
     return read
 
 

@@ -24,11 +24,13 @@ from longtake.models.nets.image import embed_images
 from longtake.models.nets.latents import encode_images, factor
 from longtake.models.nets.text import check_length
 from longtake.models.stages.bundle import load_bundle
+from longtake.models.stages.params import BaseParams, base_size
 from longtake.models.training.memories import CLIP_FRAMES, CONDITION, TARGET, MemoryBatch
-from longtake.models.video.frames import to_float, to_uint8, upscale
+from longtake.models.video.fit import Fit
+from longtake.models.video.frames import fit_frames, to_float, to_uint8
 from longtake.models.video.notes import notes_text
 from longtake.models.video.reader import VideoReader
-from longtake.pipelines.config.paths import bundle_path
+from longtake.pipelines.config.model_folders import bundle_path
 from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.datasets.video_workers import map_videos
 from longtake.pipelines.runners.stages import quiet
@@ -41,16 +43,14 @@ ARRAYS = ("latents", "condition", "anchor", "anchor_frame")
 class ClipEncoder:
     """`encoder(video)` writes the clips of one video and returns their number. Built once in each worker."""
 
-    def __init__(self, bundle: str, folder: Path, params: CutParams, seed: int, device: str) -> None:
+    def __init__(self, bundle: str, folder: Path, params: CutParams, seed: int, device: str, base: BaseParams) -> None:
         quiet()
         torch.set_num_threads(1)
         self._folder, self._params, self._seed, self._device = folder, params, seed, device
         parts = load_bundle(bundle_path(bundle), device, keep=lambda name: name in NEEDED, required=NEEDED).parts
         self._vae, self._images, self._tokenizer = parts["vae"], parts["image_encoder"], parts["tokenizer"]
         self._limit = parts["text_encoder"].config.max_position_embeddings
-        side = parts["unet"].config.sample_size
-        rows, columns = (side, side) if isinstance(side, int) else side
-        self._size = rows * factor(self._vae), columns * factor(self._vae)
+        self._size = base_size(base, parts["unet"].config.sample_size, factor(self._vae))
 
     def __call__(self, video: Listed) -> dict[str, Any]:
         """{"reason"}: why the video has no clips, or None. Everything else is in its file."""
@@ -85,7 +85,7 @@ class ClipEncoder:
         part.replace(target)
 
     def _small(self, frame: UInt8[np.ndarray, "h0 w0 3"]) -> UInt8[np.ndarray, "H W 3"]:
-        small: UInt8[np.ndarray, "H W 3"] = to_uint8(upscale(_cropped(frame[None], *self._size), *self._size))[0]
+        small: UInt8[np.ndarray, "H W 3"] = to_uint8(fit_frames(frame[None], *self._size, Fit.COVER))[0]
         return small
 
     def _table(self, clip: UInt8[np.ndarray, "32 H W 3"], video: Listed, start: int) -> pa.Table:
@@ -124,13 +124,13 @@ def clip_file(folder: Path, video: Listed) -> Path:
 
 
 def encode_clips(
-    videos: Sequence[Listed], bundle: str, folder: Path, params: CutParams, seed: int, device: str
+    videos: Sequence[Listed], bundle: str, folder: Path, params: CutParams, seed: int, device: str, base: BaseParams
 ) -> Iterator[tuple[Listed, str | None]]:
     """Each video with the reason why it has no clips, or None, from workers of the cluster this process has joined."""
     import ray
 
     there = ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1)  # type: ignore[no-untyped-call]
-    about = (bundle, folder, params, seed, device)
+    about = (bundle, folder, params, seed, device, base)
     for video, row in map_videos(videos, ClipEncoder, about, int(there), num_gpus=1 if device == "cuda" else 0):
         yield video, row if isinstance(row, str) else row["reason"]
 
@@ -173,12 +173,3 @@ class ClipFolder:
             flat = np.frombuffer(values[name], kinds.get(name, np.uint8))
             values[name] = flat.reshape(values[f"{name}_shape"]).copy()
         return dict(values)
-
-
-def _cropped(clip: UInt8[np.ndarray, "t h0 w0 3"], height: int, width: int) -> UInt8[np.ndarray, "t h1 w1 3"]:
-    """The largest central part with the aspect ratio of height and width."""
-    rows, columns = clip.shape[1:3]
-    scale = min(rows / height, columns / width)
-    tall, wide = round(height * scale), round(width * scale)
-    top, left = (rows - tall) // 2, (columns - wide) // 2
-    return clip[:, top : top + tall, left : left + wide]

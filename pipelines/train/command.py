@@ -23,7 +23,7 @@ from longtake.models.stages.files import read_json
 from longtake.models.training.captions import Captioner
 from longtake.models.training.memory import MemoryStage
 from longtake.pipelines.config.loader import flatten
-from longtake.pipelines.config.paths import bundle_path
+from longtake.pipelines.config.model_folders import bundle_path
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.ray_cluster import connect
 from longtake.pipelines.runners.stages import quiet
@@ -53,7 +53,7 @@ def run(prepared: PreparedTraining) -> str:
         logger.info("%s", note)
     connect(conf.ray)
     bundle = str(bundle_path(conf.bundle).resolve())
-    cutting = Cutting(conf.folder, bundle, conf.clips, conf.seed, conf.held_out, conf.device)
+    cutting = Cutting(conf.folder, bundle, conf.clips, conf.seed, conf.held_out, conf.device, conf.base)
     train, held_out = prepare(cutting, prepared.videos)
     logger.info("training on the clips of %d videos; %d are held out", len(train), len(held_out))
     work = partial(_train, conf, bundle, train, held_out)

@@ -49,7 +49,7 @@ class TrainConf:
     device: str = "cpu"  # or cuda
     max_failures: int = 3  # restarts of all workers from the last checkpoint after one of them died
     clips: CutParams = field(default_factory=CutParams)
-    base: BaseParams = field(default_factory=BaseParams)  # for sampling the sheets
+    base: BaseParams = field(default_factory=BaseParams)  # the size of the clips, and the sampling of the sheets
     ray: ClusterParams = field(default_factory=ClusterParams)
     tracking: TrackingParams = field(default_factory=TrackingParams)
 

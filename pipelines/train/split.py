@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from longtake.models.stages.params import BaseParams
 from longtake.models.video.notes import count_kinds
 from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.files.store import Store
@@ -34,6 +35,7 @@ class Cutting:
     seed: int
     held_out: float  # share of the videos, at least one
     device: str
+    base: BaseParams  # its size
 
 
 def prepare(cutting: Cutting, videos: Sequence[Listed]) -> tuple[list[tuple[Path, int]], list[tuple[Path, int]]]:
@@ -105,7 +107,7 @@ def _cut(cutting: Cutting, videos: Sequence[Listed]) -> list[dict[str, Any]]:
     missing = [video for video in videos if not clip_file(folder, video).exists()]
     reasons: dict[Listed, str | None] = {}
     if missing:
-        about = (cutting.bundle, folder, cutting.clips, cutting.seed, cutting.device)
+        about = (cutting.bundle, folder, cutting.clips, cutting.seed, cutting.device, cutting.base)
         with doing(lambda seconds: counts(len(reasons), len(missing), "videos cut into clips", seconds)):
             for video, reason in encode_clips(missing, *about):
                 reasons[video] = reason

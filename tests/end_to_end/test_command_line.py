@@ -145,12 +145,6 @@ def test_enhance_keeps_length_and_rate_and_refines_to_the_size_asked_for(capsys)
     assert capsys.readouterr().err == ""
 
 
-def test_enhance_says_when_it_stretches(capsys):
-    write_video("in.mp4", np.zeros((3, 32, 64, 3), np.uint8))
-    assert main(["enhance", "in.mp4", "--prompt", PROMPT, "--out", "out.mp4"]) == 0
-    assert "in.mp4 is 64x32 and will be stretched to 128x128" in capsys.readouterr().err
-
-
 def test_a_video_that_begins_with_a_picture(capsys):
     Image.fromarray(np.full((40, 60, 4), 200, np.uint8), "RGBA").save("photo.png")
     assert main(["generate", PROMPT, "--num-frames", "20", "--image", "photo.png", "--out", "take.mp4"]) == 0
@@ -177,6 +171,28 @@ def test_extend_says_what_becomes_of_sound_and_shape(capsys):
 
 
 OUT = ("--out", "take.mp4")
+
+
+@pytest.mark.parametrize(
+    ("fit", "says"),
+    [
+        (
+            "cover",
+            "in.mp4: 64x32 fills 128x128: 32 of its 64 columns are cut off, half at each end (refiner.fit=contain",
+        ),
+        ("contain", "in.mp4: 64x32 is refined at 128x64, with black bars around it up to 128x128 (refiner.fit=cover"),
+        ("stretch", "in.mp4: 64x32 is stretched to 128x128 (refiner.fit=cover cuts, contain adds bars)"),
+    ],
+)
+def test_enhance_says_what_happens_to_another_shape(capsys, fit, says):
+    write_video("in.mp4", np.zeros((3, 32, 64, 3), np.uint8))
+    assert main(["enhance", "in.mp4", "--prompt", PROMPT, "--out", "out.mp4", f"refiner.fit={fit}"]) == 0
+    assert says in capsys.readouterr().err
+
+
+def test_generate_says_what_happens_to_another_shape(capsys):
+    assert main(["generate", PROMPT, "--num-frames", "3", *OUT, "refiner.width=256"]) == 0
+    assert "the base model's 64x64 fills 256x128: 32 of its 64 rows are cut off" in capsys.readouterr().err
 
 
 @pytest.mark.report("B11", "B15")
@@ -276,7 +292,7 @@ OUT = ("--out", "take.mp4")
         (("generate", PROMPT, *OUT, "refiner.strength=2"), "refiner.strength=2.0"),
         (
             ("generate", PROMPT, *OUT, "refiner.height=100"),
-            "height=100 must be a multiple of 16, such as 96 or 112",
+            "height=100 must be a multiple of 8, such as 96 or 104",
         ),
         (("generate", PROMPT, *OUT, "plan.overlap_frames=20"), "plan.overlap_frames=20"),
         (("generate", PROMPT, *OUT, "scheduler.lookahead_frames=8"), "lookahead_frames=8"),

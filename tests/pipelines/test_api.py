@@ -94,7 +94,7 @@ def test_what_reading_a_video_changes_is_logged(longtake, caplog):
     ("prompt", "settings", "says"),
     [
         (PROMPT + " and so on" * 20, [], "tokens: this bundle takes at most 22"),
-        (PROMPT, ["refiner.height=100"], "refiner.height=100 must be a multiple of 16, such as 96 or 112"),
+        (PROMPT, ["refiner.height=100"], "refiner.height=100 must be a multiple of 8, such as 96 or 104"),
         (PROMPT, ["base.num_inference_steps=5000"], "5000"),
     ],
 )

@@ -59,7 +59,7 @@ def create_app(engine: Engine, takes: Takes, conf: ServeConf, bundle: Bundle | N
         exception_handlers=HANDLERS,
         middleware=_middleware(conf, keys, page, engine),
     )
-    checker = RequestChecker(conf, bundle or build_texts(conf), limits_of(conf).size_multiple)
+    checker = RequestChecker(conf, bundle or build_texts(conf), limits_of(conf))
     app.state.keys, app.state.service = keys, VideoService(engine, takes, checker)
     for router in ROUTERS:
         app.include_router(router)

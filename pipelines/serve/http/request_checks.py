@@ -8,7 +8,9 @@ from pathlib import Path
 from longtake.models.domain.checks import FieldError
 from longtake.models.domain.prompt import Cue, never_shown
 from longtake.models.stages.bundle import Bundle
+from longtake.models.video.fit import Size
 from longtake.pipelines.config.conf import for_video
+from longtake.pipelines.runners.bundle_limits import BundleLimits
 from longtake.pipelines.runners.spec_checks import check_texts, plan_for
 from longtake.pipelines.serve.http.errors import ApiError, from_value_error, invalid, shown
 from longtake.pipelines.serve.http.schema import ExtensionRequest, PromptChange, RequestModel, VideoRequest
@@ -20,10 +22,11 @@ DEFAULT_SECONDS = "4"
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """The parts of a valid request that have no effect."""
+    """The parts of a valid request that have no effect, or one that may surprise."""
 
     unknown_words: list[str]
     unseen: list[Cue]  # prompts that no frame shows
+    fit: str | None  # what happens to frames of another shape
 
     @property
     def warnings(self) -> list[str]:
@@ -33,15 +36,16 @@ class Findings:
                 f"The prompt from frame {cue.from_frame} on has no effect: no chunk begins while it applies."
                 for cue in self.unseen
             ),
+            *([f"The base model's {self.fit}."] if self.fit else []),
         ]
 
 
 class RequestChecker:
     """The limits of the endpoint and of its bundle."""
 
-    def __init__(self, conf: ServeConf, bundle: Bundle, size_multiple: int) -> None:
+    def __init__(self, conf: ServeConf, bundle: Bundle, limits: BundleLimits) -> None:
         """`bundle` needs only its tokenizers, as from `build_texts`."""
-        self.conf, self.bundle, self.size_multiple = conf, bundle, size_multiple
+        self.conf, self.bundle, self.limits = conf, bundle, limits
         self.created = int(time.time())  # creation time of the model as listed: bundles have none
 
     @property
@@ -67,6 +71,9 @@ class RequestChecker:
             fps=fps,
             width=width,
             height=height,
+            fit=request.fit,
+            base_width=request.base_width,
+            base_height=request.base_height,
             num_inference_steps=request.num_inference_steps or base.num_inference_steps,
             guidance_scale=base.guidance_scale if request.guidance_scale is None else request.guidance_scale,
             plan=self.conf.plan,
@@ -79,6 +86,11 @@ class RequestChecker:
         except FieldError as error:
             raise _as_sent(error, take, request) from None
         return take
+
+    def base_size(self, take: Take) -> Size:
+        """Height and width of a take's low-resolution frames."""
+        height, width = self.limits.base_sizes.size(self.conf.base)
+        return take.base_height or height, take.base_width or width
 
     def remixed(self, source: Take, prompt: str, cues: tuple[Cue, ...]) -> Take:
         """A take with the request of `source` and another prompt."""
@@ -104,11 +116,13 @@ class RequestChecker:
             self._check_limits(take)
             spec = take.spec
             self._check_texts(spec.texts, len(spec.cues))
-            plan = plan_for(for_video(self.conf, spec.settings), spec)
+            own = for_video(self.conf, spec.settings)
+            plan = plan_for(own, spec)
             words = check_texts(self.bundle, spec)
         except ValueError as error:
             raise _as_sent(error, take, request) from None
-        return Findings(list(dict.fromkeys(words)), never_shown(spec, plan))
+        fit = self.limits.fit_note(own, setting="fit")
+        return Findings(list(dict.fromkeys(words)), never_shown(spec, plan), fit)
 
     def check_prompt(self, take: Take, change: PromptChange) -> None:
         """Checks another prompt for `take`. Raises ApiError."""
@@ -144,10 +158,9 @@ class RequestChecker:
 
     def _check_limits(self, take: Take) -> None:
         """Raises FieldError."""
-        self._check_multiple(take.width, take.height)
-        base, refiner = self.conf.base.num_inference_steps, self.conf.refiner.num_inference_steps
-        steps = take.num_inference_steps or base
-        self.conf.serve.check(take.width, take.height, take.num_frames, steps, refiner)
+        self._check_size(take.width, take.height)
+        own = for_video(self.conf, take.settings)
+        self.conf.serve.check(own, self.limits, take.num_frames)
 
     def _size(self, request: VideoRequest) -> tuple[int, int]:
         """(width, height). Raises ApiError."""
@@ -156,8 +169,7 @@ class RequestChecker:
             if width is not None or height is not None:
                 raise invalid("size cannot be combined with width and height", "size")
             try:
-                self._check_multiple(*request.size, "size")
-                self.conf.serve.check_size(*request.size, "size")
+                self._check_size(*request.size, "size")
             except ValueError as error:
                 raise from_value_error(error) from None
             return request.size
@@ -165,16 +177,18 @@ class RequestChecker:
             missing = "width" if width is None else "height"
             raise invalid(f"{missing} is missing: give both width and height", missing, "missing_parameter")
         if width is None or height is None:
-            return self.conf.refiner.width, self.conf.refiner.height
+            height, width = self.conf.refiner.size
         return width, height
 
-    def _check_multiple(self, width: int, height: int, name: str | None = None) -> None:
-        """`name` is the field that holds both sides."""
-        multiple = self.size_multiple
-        rule = f"must be a positive multiple of {multiple}"
-        for side, value in (("width", width), ("height", height)):
-            if value % multiple or value < multiple:
-                raise FieldError(name or side, f"={width}x{height}: the {side} {rule}" if name else f"={value}: {rule}")
+    def _check_size(self, width: int, height: int, name: str | None = None) -> None:
+        """Raises FieldError. `name` is the field that holds both sides."""
+        if not self.conf.refiner.enabled and (height, width) != (own := self.conf.refiner.size):
+            rule = f"this endpoint has no refiner, all of its videos are {own[1]}x{own[0]}"
+            raise FieldError(name or "width", f"={width}x{height}: {rule}")
+        self.conf.serve.check_size((height, width), name)
+        for side, rule in self.limits.sizes.broken(height, width).items():
+            value = width if side == "width" else height
+            raise FieldError(name or side, f"={width}x{height}: the {side} {rule}" if name else f"={value}: {rule}")
 
 
 def _as_sent(error: ValueError, take: Take, request: RequestModel) -> ApiError:

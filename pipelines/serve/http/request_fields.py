@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, Wit
 
 from longtake.models.domain.prompt import Cue, read_prompt
 from longtake.models.domain.scheduler import Coupling
+from longtake.models.video.fit import Fit
 from longtake.pipelines.serve.http.json_text import SentNumber
 
 PROMPT = "a large red circle moves right over a plain navy background"
@@ -135,6 +136,13 @@ def _coupling(value: Any) -> Coupling:
         raise ValueError(f"must be {' or '.join(sorted(Coupling))}") from None
 
 
+def _fit(value: Any) -> Fit:
+    try:
+        return Fit(value)
+    except ValueError:
+        raise ValueError(f"must be {' or '.join(Fit)}") from None
+
+
 PromptField = Annotated[Any, AfterValidator(_prompt), WithJsonSchema(PROMPT_SCHEMA)]
 Seconds = Annotated[str, BeforeValidator(_seconds), WithJsonSchema(SECONDS_SCHEMA)]
 Size = Annotated[tuple[int, int] | None, BeforeValidator(_size), WithJsonSchema(SIZE_SCHEMA)]
@@ -146,3 +154,4 @@ Seed = Annotated[int, Field(ge=0, lt=2**63), BeforeValidator(_whole)]
 Guidance = Annotated[float, Field(ge=1, le=100), BeforeValidator(_number)]
 One = Annotated[Literal[1], BeforeValidator(_whole)]
 CouplingField = Annotated[Coupling, BeforeValidator(_coupling)]
+FitField = Annotated[Fit, BeforeValidator(_fit)]

@@ -94,15 +94,19 @@ async def logout() -> Response:
 
 
 def _model(service: VideoService) -> Model:
-    conf, params = service.conf, service.conf.serve
+    conf, params, limits = service.conf, service.conf.serve, service.checker.limits
+    (height, width), (base_height, base_width) = conf.refiner.size, limits.base_sizes.size(conf.base)
     return Model(
         id=service.checker.model,
         created=service.checker.created,
         defaults=Defaults(
             seconds=DEFAULT_SECONDS,
             fps=conf.fps,
-            width=conf.refiner.width,
-            height=conf.refiner.height,
+            width=width,
+            height=height,
+            fit=conf.refiner.fit,
+            base_width=base_width,
+            base_height=base_height,
             num_inference_steps=conf.base.num_inference_steps,
             guidance_scale=conf.base.guidance_scale,
             coupling=params.coupling,
@@ -117,6 +121,9 @@ def _model(service: VideoService) -> Model:
             max_aspect=params.max_aspect,
             max_steps=params.max_steps,
             max_cost=params.max_cost,
-            size_multiple=service.checker.size_multiple,
+            height=limits.sizes.height,
+            width=limits.sizes.width,
+            base_height=limits.base_sizes.rule.height,
+            base_width=limits.base_sizes.rule.width,
         ),
     )

@@ -8,10 +8,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from longtake.models.domain.scheduler import Coupling
+from longtake.models.nets.sizes import SideRule
+from longtake.models.video.fit import Fit
 from longtake.pipelines.serve.http.request_fields import (
     PROMPT,
     Count,
     CouplingField,
+    FitField,
     Fps,
     Guidance,
     One,
@@ -70,6 +73,13 @@ class VideoRequest(ClientRequest):
     fps: Fps | None = Field(None, description="Frames per second. (Extension.)")
     width: Side | None = Field(None, description="In pixels; requires `height`. (Extension.)")
     height: Side | None = Field(None, description="In pixels; requires `width`. (Extension.)")
+    fit: FitField | None = Field(
+        None,
+        description="How the base model's frames get into another shape: `cover` cuts them to their middle, `contain` "
+        "adds black bars, `stretch` distorts. (Extension.)",
+    )
+    base_width: Side | None = Field(None, description="Of the base model's frames, in pixels. (Extension.)")
+    base_height: Side | None = Field(None, description="Of the base model's frames, in pixels. (Extension.)")
     num_inference_steps: Count | None = Field(
         None, description="Denoising steps of the base model; the refiner keeps its own. (Extension.)"
     )
@@ -157,6 +167,9 @@ class Video(BaseModel):
     fps: int
     width: int
     height: int
+    fit: Fit
+    base_width: int
+    base_height: int
     num_inference_steps: int
     guidance_scale: float
     negative_prompt: str
@@ -204,6 +217,9 @@ class Defaults(BaseModel):
     fps: int
     width: int
     height: int
+    fit: Fit
+    base_width: int
+    base_height: int
     num_inference_steps: int
     guidance_scale: float
     coupling: Coupling
@@ -220,8 +236,11 @@ class Limits(BaseModel):
     max_side: int
     max_aspect: float = Field(description="The longer side divided by the shorter one.")
     max_steps: int
-    max_cost: int = Field(description="Pixels of a frame x frames x denoising steps of both stages.")
-    size_multiple: int = Field(description="Width and height must be multiples of this.")
+    max_cost: int = Field(description="Frames x (computed pixels of a frame x denoising steps), of both stages.")
+    height: SideRule
+    width: SideRule
+    base_height: SideRule
+    base_width: SideRule
 
 
 class Model(BaseModel):

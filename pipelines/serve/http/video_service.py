@@ -122,6 +122,7 @@ class VideoService:
     def video(self, take: Take, warnings: list[str] | None = None) -> Video:
         """The public form of a take. It builds no configuration: a listing has 100 of them."""
         base = self.conf.base
+        base_height, base_width = self.checker.base_size(take)
         schedule = [(0, take.prompt), *((cue.from_frame, cue.prompt) for cue in take.cues)]
         return Video(
             id=take.id,
@@ -141,6 +142,9 @@ class VideoService:
             fps=take.fps,
             width=take.width,
             height=take.height,
+            fit=take.fit or self.conf.refiner.fit,
+            base_width=base_width,
+            base_height=base_height,
             num_inference_steps=take.num_inference_steps or base.num_inference_steps,
             guidance_scale=base.guidance_scale if take.guidance_scale is None else take.guidance_scale,
             negative_prompt=take.negative_prompt,

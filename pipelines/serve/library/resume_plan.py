@@ -47,9 +47,9 @@ class Shape:
 def shape_of(spec: PromptSpec, conf: Conf) -> Shape:
     """`conf` is the take's own. Raises ValueError for an impossible plan."""
     refiner = conf.refiner
-    blocks = task_blocks(refiner.num_inference_steps, refiner.steps_per_task, refiner.coupling)
+    blocks = task_blocks(refiner.num_steps, refiner.steps_per_task, refiner.coupling)
     causal = refiner.coupling == Coupling.CAUSAL
-    return Shape(Plan(spec.num_frames, conf.plan), refiner.num_inference_steps, blocks, causal)
+    return Shape(Plan(spec.num_frames, conf.plan), refiner.num_steps, blocks, causal)
 
 
 def made_with(conf: Conf, bundle_sha256: str) -> str:

@@ -13,13 +13,14 @@ import threading
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, Literal
 
 from longtake.models.domain.checks import FieldError
 from longtake.models.domain.plan import PlanParams
-from longtake.models.domain.prompt import Cue, PromptSpec
+from longtake.models.domain.prompt import Cue, PromptSpec, Settings
 from longtake.models.domain.scheduler import Coupling
+from longtake.models.video.fit import Fit
 from longtake.pipelines.config.loader import from_plain
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.serve.library.paths import RECORD, TAKES, folder, is_id, path_of
@@ -35,6 +36,9 @@ SETTING_KEYS = {
     "width": "refiner.width",
     "height": "refiner.height",
     "coupling": "refiner.coupling",
+    "fit": "refiner.fit",
+    "base_width": "base.width",
+    "base_height": "base.height",
 }
 
 REQUEST_FIELDS = ("owner", "model", "prompt", "cues", "negative_prompt", "num_frames", "seed", "plan", *SETTING_KEYS)
@@ -74,6 +78,9 @@ class Take:
     coupling: Coupling
     num_inference_steps: int | None = None  # of the base model; None: the endpoint's
     guidance_scale: float | None = None  # of the base model; None: the endpoint's
+    fit: Fit | None = None  # of the base model's frames into width x height; None: the endpoint's
+    base_width: int | None = None  # pixels; None: the endpoint's
+    base_height: int | None = None
     status: Status = Status.QUEUED
     created_at: int
     started_at: int | None = None
@@ -98,12 +105,17 @@ class Take:
         return self.status in (Status.QUEUED, Status.IN_PROGRESS)
 
     @property
+    def settings(self) -> Settings:
+        """The settings of its video."""
+        values = {key: getattr(self, name) for name, key in SETTING_KEYS.items()}
+        plain = {key: value.value if isinstance(value, Enum) else value for key, value in values.items()}
+        return tuple((key, value) for key, value in plain.items() if value is not None)
+
+    @property
     def spec(self) -> PromptSpec:
         """Raises ValueError for an impossible video."""
-        values = {name: getattr(self, name) for name in SETTING_KEYS} | {"coupling": self.coupling.value}
-        settings = tuple((SETTING_KEYS[name], value) for name, value in values.items() if value is not None)
         return PromptSpec(
-            self.id, self.prompt, self.negative_prompt, self.num_frames, self.seed, settings, cues=self.cues
+            self.id, self.prompt, self.negative_prompt, self.num_frames, self.seed, self.settings, cues=self.cues
         )
 
 

@@ -70,6 +70,12 @@ def test_a_baseline_makes_as_many_frames_as_are_asked_for_and_the_same_ones_agai
 
 
 @pytest.mark.parametrize("baseline", [co_denoising, free_noise, last_frame])
+def test_a_baseline_makes_frames_of_the_base_models_size(bundle, baseline):
+    model = text_model(bundle, height=24, width=40)
+    assert model.decode(baseline(model, 6, CHUNK)).shape == (6, 24, 40, 3)
+
+
+@pytest.mark.parametrize("baseline", [co_denoising, free_noise, last_frame])
 def test_for_one_chunk_a_baseline_is_the_base_model(bundle, baseline):
     model, span = text_model(bundle), Span(0, CHUNK)
     plain = model.sample(model.noise(span), span)

@@ -11,6 +11,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPVisionConfig, CLIPVi
 from longtake.models.convert.names import Part, published_name, refiner_name
 from longtake.models.nets.apm import Apm
 from longtake.models.nets.cam import Cam
+from longtake.models.nets.vid2vid import Vid2VidUNet
 from tests.support.places import SHARED
 
 KEYS = SHARED / "checkpoint_keys"
@@ -21,6 +22,12 @@ needs_keys = pytest.mark.skipif(not KEYS.exists(), reason="published key tables 
 def unet() -> UNet3DConditionModel:
     with torch.device("meta"):
         return UNet3DConditionModel(attention_head_dim=64, cross_attention_dim=1024)
+
+
+@pytest.fixture(scope="module")
+def refiner() -> Vid2VidUNet:
+    with torch.device("meta"):
+        return Vid2VidUNet(attention_head_dim=64, cross_attention_dim=1024)
 
 
 def published(*prefixes: str) -> dict[str, list[int]]:
@@ -79,11 +86,11 @@ def test_the_image_encoder_takes_every_tensor_of_the_streaming_checkpoints_visio
 
 
 @needs_keys
-def test_the_unet_takes_every_tensor_of_the_refiner(unet):
+def test_the_refiner_takes_every_tensor_of_the_published_one(refiner):
     theirs = json.loads((KEYS / "refiner.json").read_text())
     mapped = {refiner_name(key): shape for key, shape in theirs.items()}
     assert len(mapped) == len(theirs) == 1480
-    for name, tensor in unet.state_dict().items():
+    for name, tensor in refiner.state_dict().items():
         shape = mapped.pop(name)
         conv = ("proj_" in name and "temp_attentions" in name) or name.startswith("transformer_in.proj_")
         assert (shape[:2] if conv and len(shape) == 3 else shape) == list(tensor.shape), name

@@ -10,7 +10,7 @@ from longtake.models.metrics.clip import Clip, Embedder, anchor_scores, clip_sco
 from longtake.models.metrics.flow import dis
 from longtake.models.metrics.measure import measure
 from longtake.models.stages.bundle import load_bundle
-from longtake.pipelines.config.paths import bundle_path
+from longtake.pipelines.config.model_folders import bundle_path
 from tests.support.clips import real_clip, scuts, still, texture, translating
 
 COLUMNS = {

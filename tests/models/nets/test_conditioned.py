@@ -36,12 +36,13 @@ def text(batch: int = 2) -> torch.Tensor:
     return randn(batch, TEXT_TOKENS, TEXT_DIM, seed=5)
 
 
-def frames(batch: int = 2) -> torch.Tensor:
-    return randn(batch, 2, 3, 16, 24, seed=6).clamp(-1, 1)
+def frames(batch: int = 2, height: int = 4, width: int = 6) -> torch.Tensor:
+    """For latents of that size."""
+    return randn(batch, 2, 3, 4 * height, 4 * width, seed=6).clamp(-1, 1)
 
 
-def latents() -> torch.Tensor:
-    return randn(2, 4, 5, 4, 6, seed=7)
+def latents(height: int = 4, width: int = 6) -> torch.Tensor:
+    return randn(2, 4, 5, height, width, seed=7)
 
 
 SHAPES = [
@@ -63,6 +64,22 @@ def test_without_cam_it_is_the_unet_of_diffusers(config):
         out = denoise(unet, x, t, video_context(unet, None, words, None))
         torch.testing.assert_close(out, unet(x, t, words).sample, atol=1e-5, rtol=1e-5)
         assert out.shape == x.shape
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 7), (5, 8), (6, 9), (10, 11), (9, 16), (45, 22)])
+@torch.no_grad()
+def test_latents_of_every_size_give_what_diffusers_gives(size):
+    unet = tiny_unet(**SHAPES[1])  # two halvings
+    x = randn(1, 4, 2, *size)
+    out = denoise(unet, x, T, video_context(unet, None, text(1), None))
+    torch.testing.assert_close(out, unet(x, T, text(1)).sample, atol=1e-5, rtol=1e-5)
+    assert out.shape == x.shape
+
+
+def test_a_size_that_is_twice_as_large_changes_no_bit(unet):
+    (layer,) = unet.up_blocks[0].upsamplers
+    x = randn(2, 32, 5, 7)
+    assert torch.equal(layer(x), layer(x, torch.Size((10, 14))))
 
 
 def test_where_gradients_flow_it_is_the_unet_with_plain_attention():
@@ -122,10 +139,11 @@ def test_the_cached_context_gives_what_mixing_at_every_frame_gives(apm):
     assert not torch.allclose(out, plain, atol=1e-3)
 
 
+@pytest.mark.parametrize("size", [(4, 6), (5, 7), (1, 3), (9, 4)])
 @torch.no_grad()
-def test_cam_is_what_the_same_layers_called_by_diffusers_give(unet, cam):
+def test_cam_is_what_the_same_layers_called_by_diffusers_give(unet, cam, size):
     """The control branch through diffusers' own blocks, the mergers at the skips and at the mid block's output."""
-    x, words, condition = latents(), text(), encode_condition(cam, frames())
+    x, words, condition = latents(*size), text(), encode_condition(cam, frames(2, *size))
     out = denoise(unet, x, T, video_context(unet, None, words, None), cam, condition, control_context(cam, words))
 
     def encode(net, x, added):
@@ -276,7 +294,6 @@ def test_shapes_that_do_not_fit_are_named(unet, cam, apm):
         with pytest.raises(ValueError, match=message):
             denoise(unet, *args)
 
-    refused("latents are 5x6: both sides must be multiples of 2", randn(2, 4, 5, 5, 6), T, context)
     refused("context has a batch of 2, x of 3", randn(3, 4, 5, 4, 6), T, context)
     refused("needs condition and control_context", x, T, context, cam)
     refused("condition is 4x4, x is 4x6", x, T, context, cam, condition[..., :4], control)

@@ -7,7 +7,7 @@ import torch
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.stages.bundle import load_bundle
-from longtake.models.stages.params import BaseParams
+from longtake.models.stages.params import BaseParams, base_size
 
 SPEC = PromptSpec("v", "a large red circle moves right over a plain navy background", "", 30, 5)
 PLAN = Plan(30, PlanParams())
@@ -191,3 +191,59 @@ def test_threads_of_the_caller_do_not_leak_gradients(bundle):
 def test_params_out_of_range_are_named(field, value):
     with pytest.raises(ValueError, match=field):
         BaseParams(**{field: value})
+
+
+WIDE = replace(PARAMS, height=40, width=64)
+
+
+@pytest.mark.parametrize("memories", [{}, {"cam": False}, {"apm": False}])
+def test_frames_that_are_not_square_go_through_cam_and_apm(bundle, memories):
+    memory, chunks = chain(bundle.base_model(replace(WIDE, **memories)), 2)
+    assert [chunk.frames.shape for chunk in chunks] == [(16, 40, 64, 3), (8, 40, 64, 3)]
+    assert memory.last.shape == (8, 3, 40, 64) and memory.anchor.shape == (3, 40, 64)
+
+
+def test_both_memories_change_the_next_chunk_of_such_frames(bundle):
+    memory, _ = bundle.base_model(WIDE).advance(SPEC, PLAN, 0, None)
+    both = frames_after(bundle, memory, height=40, width=64)
+    for other in (
+        replace(memory, last=memory.last[::-1].copy()),
+        replace(memory, anchor=memory.anchor[:, ::-1].copy()),
+    ):
+        assert not np.array_equal(both, frames_after(bundle, other, height=40, width=64))
+
+
+def test_the_size_of_the_unet_may_be_named_without_a_change(bundle):
+    _, own = chain(bundle.base_model(PARAMS), 1)
+    _, named = chain(bundle.base_model(replace(PARAMS, height=32)), 1)
+    assert np.array_equal(own[0].frames, named[0].frames)
+
+
+def test_a_size_beyond_the_networks_is_named(bundle):
+    with pytest.raises(ValueError, match="base.width=44 must be a multiple of 8, such as 40 or 48"):
+        bundle.base_model(replace(PARAMS, width=44))
+
+
+@pytest.mark.parametrize(
+    ("sample_size", "given", "size"),
+    [
+        (8, {}, (64, 64)),
+        ((8, 16), {}, (64, 128)),
+        ([8, 16], {"height": 96}, (96, 128)),
+        (None, {"height": 32, "width": 48}, (32, 48)),
+    ],
+)
+def test_a_side_that_is_not_given_is_the_unets(sample_size, given, size):
+    assert base_size(BaseParams(**given), sample_size, 8) == size
+
+
+@pytest.mark.parametrize(("given", "missing"), [({}, "height"), ({"height": 32}, "width"), ({"width": 32}, "height")])
+def test_a_unet_without_a_size_needs_both_sides(given, missing):
+    with pytest.raises(ValueError, match=f"base.{missing} is missing: the UNet of this bundle has no size"):
+        base_size(BaseParams(**given), None, 8)
+
+
+@pytest.mark.parametrize("side", [0, 1, 33, -2])
+def test_a_side_that_no_video_can_have_is_refused(side):
+    with pytest.raises(ValueError, match="width=.*must be even and at least 2"):
+        BaseParams(width=side)

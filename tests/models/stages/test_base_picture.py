@@ -10,7 +10,7 @@ from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.span import Span
 from longtake.models.domain.state import Memory, Picture
 from longtake.models.stages.bundle import load_bundle
-from longtake.models.stages.files import OPENER_PARTS
+from longtake.models.stages.files import REQUIRED_OF_BASE
 from longtake.models.stages.opener import fitted
 from longtake.models.stages.params import BUNDLE, BaseParams, OpenerParams
 from longtake.models.video.fit import Fit
@@ -48,7 +48,7 @@ def test_they_continue_the_picture_as_if_it_had_stood_still(bundle):
 
 
 def test_a_text_to_video_opener_leaves_the_picture_to_the_base_model(bundle, random_opener):
-    opened = replace(bundle, opener=load_bundle(random_opener, required=OPENER_PARTS))
+    opened = replace(bundle, opener=load_bundle(random_opener, required=REQUIRED_OF_BASE))
     opening = OpenerParams(model=BUNDLE, num_inference_steps=2)
     frames = [
         model.advance(SPEC, PLAN, 0, PHOTO)[1].frames

@@ -7,6 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from longtake.models.nets.apm import Apm
 from longtake.models.nets.cam import Cam
+from longtake.models.nets.vid2vid import Vid2VidUNet
 from longtake.models.stages.bundle import load_bundle
 from longtake.models.stages.params import BaseParams, RefinerParams
 from longtake.pipelines.config.paths import BUNDLES
@@ -125,8 +126,40 @@ def test_a_bundle_without_memories_still_makes_a_base_model(copy):
 
 def test_sizes_that_the_refiner_cannot_take_are_answered_with_those_that_it_can(random_bundle):
     bundle = load_bundle(random_bundle)
-    with pytest.raises(ValueError, match=r"refiner.width=100 must be a multiple of 16, such as 96 or 112"):
-        bundle.refiner(RefinerParams(width=100))
+    with pytest.raises(ValueError, match=r"refiner.width=100 must be a multiple of 8, such as 96 or 104"):
+        bundle.refiner(RefinerParams(height=64, width=100))
+
+
+def write_vid2vid(bundle):
+    """Makes a copy's refiner MS-Vid2Vid-XL's network: other tensors it does not need."""
+    config = bundle / "refiner" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"_class_name": "Vid2VidUNet"}))
+
+
+def name_class(bundle, part, name):
+    index = json.loads((bundle / "model_index.json").read_text())
+    index[part] = ["longtake" if name == "Vid2VidUNet" else "diffusers", name]
+    (bundle / "model_index.json").write_text(json.dumps(index))
+
+
+def test_the_refiner_may_be_the_published_network(copy):
+    write_vid2vid(copy)
+    name_class(copy, "refiner", "Vid2VidUNet")
+    bundle = load_bundle(copy)
+    assert type(bundle.parts["refiner"]) is Vid2VidUNet
+    assert bundle.refiner(RefinerParams(height=48, width=64))
+
+
+def test_a_part_of_another_class_than_its_config_says_is_refused(copy):
+    """Names and shapes of their tensors are the same, so nothing else would show it."""
+    rule = "{} in config.json, a {} in model_index.json"
+    name_class(copy, "refiner", "Vid2VidUNet")
+    with pytest.raises(ValueError, match="refiner: it is a " + rule.format("UNet3DConditionModel", "Vid2VidUNet")):
+        load_bundle(copy)
+    write_vid2vid(copy)
+    name_class(copy, "refiner", "UNet3DConditionModel")
+    with pytest.raises(ValueError, match="refiner: it is a " + rule.format("Vid2VidUNet", "UNet3DConditionModel")):
+        load_bundle(copy)
 
 
 def test_words_outside_the_world_are_listed_once_and_in_order(random_bundle):

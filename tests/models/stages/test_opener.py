@@ -11,7 +11,7 @@ from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.stages.base import BaseModel
 from longtake.models.stages.bundle import load_bundle
-from longtake.models.stages.files import OPENER_PARTS
+from longtake.models.stages.files import REQUIRED_OF_BASE
 from longtake.models.stages.opener import fitted, memory_from
 from longtake.models.stages.params import BUNDLE, BaseParams, OpenerParams
 from longtake.models.video.fit import Fit
@@ -25,7 +25,7 @@ OPENING = OpenerParams(model=BUNDLE, num_inference_steps=2)
 
 @pytest.fixture(scope="module")
 def bundle(random_bundle, random_opener):
-    opener = load_bundle(random_opener, required=OPENER_PARTS)
+    opener = load_bundle(random_opener, required=REQUIRED_OF_BASE)
     return replace(load_bundle(random_bundle), opener=opener)
 
 

@@ -18,6 +18,7 @@ from longtake.models.domain.prompt import Cue, PromptSpec, chunk_prompt
 from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, StageName
 from longtake.models.domain.span import Span
 from longtake.models.domain.state import Boundary, Chunk, Segment, WindowState
+from longtake.models.nets.sizes import SideRule, SizeRule
 from longtake.models.stages.params import RefinerParams
 from longtake.models.stages.refiner import Refiner
 from longtake.models.video.frames import upscale
@@ -40,6 +41,8 @@ SAMPLERS = [{"sampler": "ddim", "eta": 0.0}, {"sampler": "ddim", "eta": 0.7}, {"
 
 class ToyNets:
     """Latents are colours of blocks of 2 x 2 pixels. Decoded are their bits, so that equal frames are equal latents."""
+
+    sizes = SizeRule(SideRule(2), SideRule(2))
 
     def encode(self, images, /):
         assert len(images) == 1

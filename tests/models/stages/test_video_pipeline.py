@@ -16,7 +16,7 @@ from longtake.models.stages.params import BaseParams, OpenerParams
 from longtake.models.stages.video_pipeline import PipelineOpener, VideoPipeline, load_pipeline
 from longtake.models.video.fit import Fit
 from longtake.models.video.frames import to_uint8
-from tests.support.pipelines import animate_diff, svd, text_to_video, write_pipeline
+from tests.support.video_pipelines import animate_diff, svd, text_to_video, write_pipeline
 
 SPEC = PromptSpec("v", "a large red circle moves right", "a ring", 30, 5)
 PLAN = Plan(30, PlanParams())

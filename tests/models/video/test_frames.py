@@ -4,7 +4,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from longtake.models.video.frames import to_float, to_uint8, upscale
+from longtake.models.video.fit import Fit, picture_size
+from longtake.models.video.frames import add_bars, fit_frames, to_float, to_uint8, upscale
 
 RNG = np.random.default_rng(0)
 
@@ -70,3 +71,47 @@ def test_upscale_stays_in_range_at_every_size(t, h, w, height, width):
 def test_upscale_names_an_impossible_size():
     with pytest.raises(ValueError, match="height=0, width=8"):
         upscale(_frames(1, 4, 4), 0, 8)
+
+
+SIDE = st.integers(1, 12)
+
+
+@given(h=SIDE, w=SIDE, height=SIDE, width=SIDE, fit=st.sampled_from(Fit))
+def test_frames_fit_into_every_size(h, w, height, width, fit):
+    images = fit_frames(_frames(2, h, w), height, width, fit)
+    assert images.shape == (2, 3, height, width)
+    assert images.abs().max() <= 1 + 1e-5
+
+
+@given(h=SIDE, w=SIDE, factor=st.integers(1, 4), fit=st.sampled_from(Fit))
+def test_frames_of_the_same_shape_are_enlarged_bit_for_bit_as_ever(h, w, factor, fit):
+    frames = _frames(1, h, w)
+    assert torch.equal(fit_frames(frames, h * factor, w * factor, fit), upscale(frames, h * factor, w * factor))
+
+
+@given(t=st.integers(1, 2), half=st.integers(1, 6), side=st.integers(1, 6), upright=st.booleans())
+def test_cover_keeps_the_middle(t, half, side, upright):
+    """A frame longer than the picture by `half` pixels at either end loses exactly these."""
+    frames = _frames(t, side + 2 * half, side)
+    kept = to_float(frames)[:, :, half : half + side]
+    if upright:
+        assert torch.equal(fit_frames(frames, side, side, Fit.COVER), kept)
+    else:
+        turned = np.ascontiguousarray(frames.swapaxes(1, 2))
+        assert torch.equal(fit_frames(turned, side, side, Fit.COVER), kept.transpose(-1, -2))
+
+
+@given(h=SIDE, w=SIDE, top=st.integers(0, 4), left=st.integers(0, 4))
+def test_bars_are_black_around_the_middle(h, w, top, left):
+    frames = np.maximum(_frames(2, h, w), 1)
+    framed = add_bars(frames, h + 2 * top, w + 2 * left)
+    assert framed.shape == (2, h + 2 * top, w + 2 * left, 3)
+    assert np.array_equal(framed[:, top : top + h, left : left + w], frames)
+    assert (framed > 0).sum() == frames.size
+
+
+def test_contain_loses_nothing_where_its_size_is_legal():
+    frames = _frames(1, 4, 8)
+    height, width = picture_size((4, 8), (16, 16), Fit.CONTAIN, lambda *side: side)
+    assert (height, width) == (8, 16)
+    assert torch.equal(fit_frames(frames, height, width, Fit.CONTAIN), upscale(frames, 8, 16))

@@ -5,11 +5,11 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from longtake.models.video.reader import VideoReader
 from tests.support.places import REPORTS
-from tests.support.videos import colours, levels, patches, video
+from tests.support.videos import colours, levels, noise, patches, video
 
 
 def _read(source):
@@ -56,6 +56,56 @@ def test_a_picture_is_turned_and_mirrored_upright(angle, hflip, vflip):
     upright = upright[:, ::-1] if hflip else upright
     upright = upright[::-1] if vflip else upright
     assert np.abs(frames[1].astype(int) - upright).mean() < 8
+
+
+@pytest.mark.report("C5")
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["jpeg", "png", "webp", "tiff", "avif"])
+def test_a_photo_is_upright_and_not_mirrored(kind, orientation):
+    _is_as_pillow_shows_it(kind, orientation, "RGB")
+
+
+@pytest.mark.report("C5")
+@pytest.mark.parametrize(("kind", "mode"), [("jpeg", "L"), ("png", "P"), ("png", "LA"), ("png", "1"), ("webp", "RGBA")])
+def test_a_mirrored_picture_of_any_pixels_is_not_mirrored(kind, mode):
+    _is_as_pillow_shows_it(kind, 5, mode)
+
+
+def _is_as_pillow_shows_it(kind, orientation, mode):
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = orientation
+    stored = np.zeros((32, 48, 3), np.uint8)
+    stored[:16, :24], stored[:16, 24:] = 255, (230, 30, 30)
+    Image.fromarray(stored).convert(mode).save(file, kind, exif=exif)
+    shown = np.asarray(ImageOps.exif_transpose(Image.open(file)).convert("RGB"))
+    frames, _ = _read(file)
+    assert frames[0].shape == shown.shape and np.abs(frames[0].astype(int) - shown).mean() < 8
+
+
+@pytest.mark.report("C1")
+@pytest.mark.parametrize("with_video", [False, True])
+def test_what_phones_put_behind_a_photo_is_no_frame_of_it_and_is_named(with_video):
+    file, small = io.BytesIO(), Image.new("RGB", (16, 8), (90, 90, 90))
+    Image.fromarray(noise(1, 256, 256)[0]).save(file, "MPO", save_all=True, append_images=[small])
+    frames, reader = _read(io.BytesIO(file.getvalue() + video(levels(3), "mp4").getvalue() * with_video))
+    assert (
+        len(frames) == 1
+        and frames[0].shape == (256, 256, 3)
+        and reader.notes
+        == [
+            "it has no frame rate: 25 fps assumed",
+            "it has other pictures behind its first, as for HDR or for two eyes: left out",
+            *["another file is joined to its end: left out"] * with_video,
+        ]
+    )
+
+
+@pytest.mark.report("C1")
+def test_the_video_of_a_moving_photo_is_left_out_with_a_line():
+    file = io.BytesIO()
+    Image.fromarray(noise(1, 256, 256)[0]).save(file, "jpeg")
+    _, reader = _read(io.BytesIO(file.getvalue() + video(levels(3), "mp4").getvalue()))
+    assert "another file is joined to its end: left out" in reader.notes
 
 
 def test_a_tilted_picture_is_turned_to_the_nearest_quarter_and_says_so():

@@ -49,6 +49,13 @@ def test_the_preview_stands_above_the_refined_frames_and_in_their_size():
     assert low.any(1).nonzero()[0].max() < high.any(1).nonzero()[0].min()
 
 
+def test_a_preview_of_another_shape_keeps_it():
+    preview = np.full((2, 8, 8, 3), (255, 0, 0), np.uint8)
+    sheet = draw_sheet(range(2), {"preview": preview, "refined": np.full((2, 32, 64, 3), (0, 255, 0), np.uint8)})
+    low, high = (sheet == (255, 0, 0)).all(-1), (sheet == (0, 255, 0)).all(-1)
+    assert high.sum() == 2 * 128 * 256 and low.sum() == 2 * 128 * 128
+
+
 def test_a_large_frame_is_shrunk_and_keeps_its_shape():
     sheet = _sheet(np.full((1, 720, 1280, 3), 255, np.uint8))
     rows, columns = (sheet == 255).all(-1).nonzero()

@@ -7,7 +7,7 @@ import torch
 from longtake.models.domain.prompt import PromptSpec
 from longtake.pipelines.ablation.image_to_video import continued, load_pipeline
 from longtake.pipelines.ablation.settings import DiffusersParams, check_folder
-from tests.support.pipelines import i2vgen_xl, sparse_ctrl, svd, write_pipeline
+from tests.support.video_pipelines import i2vgen_xl, sparse_ctrl, svd, write_pipeline
 
 PARAMS = DiffusersParams(height=32, width=32, num_frames=4, num_inference_steps=1)
 SPEC = PromptSpec("v", "a large red circle", num_frames=6, seed=5)

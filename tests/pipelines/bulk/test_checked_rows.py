@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from longtake.models.video.fit import Fit
 from longtake.pipelines.bulk.checked_rows import RowChecker
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.bulk.video import BulkVideo
@@ -139,3 +140,33 @@ def test_chunks_of_another_picture_are_not_read(tmp_path):
         videos.append(rows.begin(rows.check(row), 0))
     assert videos[0].chunk_path(0) != videos[1].chunk_path(0)
     assert videos[0].picture() is None and videos[1].picture().frame.shape == (4, 4, 3)
+
+
+def test_a_row_may_have_a_size_and_a_fit_of_its_own_and_they_are_a_part_of_its_request(tmp_path):
+    same = {"id": "x", "prompt": PROMPT}
+    changes = [{}, {"base.width": 128}, {"base.width": 128, "base.height": 64}, {"refiner.width": 256}]
+    changes += [{"refiner.width": 256, "refiner.fit": fit} for fit in ("contain", "stretch")]
+    rows = [read(tmp_path, [{**same, **change}])[0] for change in changes]
+    assert len({row.request for row in rows}) == len(rows)
+    assert rows[1].own.base.width == 128 and json.loads(rows[1].record.settings)["base.width"] == 128
+    assert [row.record.width for row in rows] == [128, 128, 128, 256, 256, 256]
+    assert [row.own.refiner.fit for row in rows[3:]] == list(Fit)
+
+
+def test_the_record_of_square_frames_in_square_ones_is_as_it_was_before_other_shapes(tmp_path):
+    """So a job from before them goes on."""
+    (row,) = read(tmp_path, [{"id": "x", "prompt": PROMPT}])
+    assert not {"base.height", "base.width", "refiner.fit"} & json.loads(row.record.settings).keys()
+
+
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        ({"base.width": 100}, "base.width=100 must be a multiple of 8, such as 96 or 104"),
+        ({"base.height": -16}, "base.height=-16: must be even and at least 2"),
+        ({"refiner.fit": "fill"}, "refiner.fit=fill must be one of cover, contain, stretch"),
+    ],
+)
+def test_a_size_that_cannot_be_fails_its_row(tmp_path, setting, says):
+    (row,) = read(tmp_path, [{"prompt": PROMPT, **setting}])
+    assert row.spec is None and says in row.record.reason

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from longtake.pipelines.bulk.folder import finish, forget, unpacked
+from longtake.pipelines.bulk.folder import finish, forget, lost, unpacked
 from longtake.pipelines.bulk.resume import resume
 from longtake.pipelines.bulk.settings import Changed, Format, load_bulk
 from longtake.pipelines.datasets.finished import Finished, digests_of
@@ -64,6 +64,18 @@ def test_a_kill_before_the_rows_are_forgotten_changes_nothing(tmp_path, monkeypa
     assert len(again.outdated) == 2
     forget(manifest, again)
     assert [row.id for row in manifest.rows()] == ["c"] and members(tmp_path) == {"c.mp4": b"video of c"}
+
+
+@pytest.mark.report("B1")
+@pytest.mark.parametrize("format", Format)
+def test_videos_are_lost_with_their_file_or_with_their_shard(tmp_path, format):
+    manifest = record(tmp_path, "ab", format)
+    assert len(lost(manifest)) == 0
+    finish(manifest, conf_of(tmp_path, format), {0} if format is Format.WEBDATASET else set())
+    assert len(lost(manifest)) == 0
+    for path in [*tmp_path.rglob("*.mp4"), *tmp_path.rglob("*.tar")]:
+        path.unlink()
+    assert set(lost(manifest)) == set(digests_of("ab"))
 
 
 @pytest.mark.report("B17")

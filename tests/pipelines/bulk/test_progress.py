@@ -76,7 +76,7 @@ def test_a_job_in_which_nothing_moves_says_so(without_ray):
         (Tally(total=2, failed_before=2), "0 failed, 2 failed in an earlier run, 0 already finished; retry_failed=", 3),
         (
             Tally(total=9, skipped=9, outdated=3),
-            "9 already finished, 3 kept although their rows changed or are gone",
+            "9 already finished, 3 kept although their rows changed or are gone, or their files",
             0,
         ),
         (Tally(total=3, done=3, flagged=1, unknown=2), "1 breaks a quality limit, 2 with words that the bundle", 0),

@@ -18,7 +18,7 @@ from longtake.pipelines.bulk.rows import Rows
 from longtake.pipelines.bulk.settings import job_settings, load_bulk
 from longtake.pipelines.bulk.survey import Survey
 from longtake.pipelines.bulk.video import BulkVideo
-from longtake.pipelines.config.paths import bundle_path
+from longtake.pipelines.config.model_folders import bundle_path
 from longtake.pipelines.config.provenance import hash_of
 from longtake.pipelines.datasets.manifest import Manifest
 from longtake.pipelines.datasets.video_list import list_videos
@@ -241,6 +241,19 @@ def test_rows_that_left_the_prompts_are_refused_or_leave_the_dataset(tmp_path):
 
 
 @pytest.mark.report("B1")
+@pytest.mark.report("B1")
+def test_a_video_whose_file_was_deleted_is_refused_made_again_or_kept(tmp_path):
+    write(tmp_path, [{"id": id, "prompt": f"a ring {id}"} for id in "abc"])
+    make_all(tmp_path)
+    next(path for path in (tmp_path / "out" / "videos").rglob("*.mp4") if path.read_text() == "a ring b").unlink()
+    with pytest.raises(ValueError, match=r"1 finished video is no longer in the folder.*\(b from p.jsonl:2\)"):
+        survey_of(tmp_path)[0].read()
+    survey, *_ = survey_of(tmp_path, "changed=keep")
+    assert tally_of(survey.read(), survey.num_frames).outdated == 1
+    assert make_all(tmp_path, "changed=remake") == ["b"]
+    assert files(tmp_path) == {"a ring a", "a ring b", "a ring c"} and make_all(tmp_path) == []
+
+
 def test_lines_may_be_sorted_and_the_file_may_move(tmp_path):
     (tmp_path / "p.txt").write_text("a\nb\nb\nc\n")
     make_all(tmp_path, prompts=tmp_path / "p.txt")

@@ -16,3 +16,9 @@ def test_chunks_and_cells_are_counted_and_there_is_one_time_left():
     progress.observe(Task("v", StageName.GENERATE, 1, None, ()), None)
     progress.observe(Task("v", StageName.REFINE, 0, Span(4, 5), ()), None)
     assert "1/1 segments final" in progress.status(9.0).text
+
+
+def test_the_time_left_counts_computed_pixels():
+    progress = VideoProgress(Plan(24, PlanParams()), num_steps=4, costs=(10, 1))
+    progress.observe(Task("v", StageName.GENERATE, 0, None, ()), None)
+    assert progress.status(10.0).text.endswith("15 s left")  # 10 of 25

@@ -9,8 +9,8 @@ import pytest
 from longtake.models.stages.params import BaseParams, RefinerParams
 from longtake.pipelines.ablation.settings import load_ablate
 from longtake.pipelines.bulk.settings import load_bulk
-from longtake.pipelines.config.conf import Conf, for_video, load, opener_path
-from longtake.pipelines.config.paths import bundle_path
+from longtake.pipelines.config.conf import Conf, for_video, load, opener_folder
+from longtake.pipelines.config.model_folders import bundle_path
 from longtake.pipelines.config.provenance import hash_of, video_settings, weights_of
 from longtake.pipelines.dev.tiny_bundle import DEFAULTS as TINY_DEFAULTS
 from longtake.pipelines.serve.settings import load_serve
@@ -111,7 +111,7 @@ def test_an_opener_in_the_bundle_opens_unless_it_is_switched_off(opening):
     chosen = [f"bundle={opening}"]
     conf = load(overrides=chosen)
     assert (conf.opener.model, conf.opener.num_inference_steps) == ("bundle", 7)
-    assert opener_path(conf) == opening / "opener" and weights_of(conf) == hash_of(opening)
+    assert opener_folder(conf) == opening / "opener" and weights_of(conf) == hash_of(opening)
     assert video_settings(conf)["opener.num_inference_steps"] == 7
     off = load(overrides=[*chosen, "opener.model=null"])
     assert off.opener.model is None and off.opener == Conf().opener
@@ -127,15 +127,15 @@ def test_an_opener_from_elsewhere_has_its_own_settings_and_weights(opening, tmp_
 
 
 def test_an_opener_that_is_not_there_is_named(tmp_path):
-    for model, says in (("/no/where", "it is no folder"), ("bundle", "has no folder opener/")):
-        with pytest.raises(ValueError, match=f"^opener.model={model}: .*{says}"):
-            opener_path(load(overrides=[f"opener.model={model}"]))
+    for model, says in (("/no/where", "neither a folder"), ("bundle", "has no folder opener/")):
+        with pytest.raises(ValueError, match=f"^opener.model={model}.*{says}"):
+            opener_folder(load(overrides=[f"opener.model={model}"]))
     with pytest.raises(ValueError, match=r"^opener.num_inference_steps=5 has no effect without opener.model=FOLDER"):
         load(overrides=["opener.num_inference_steps=5"])
 
 
 def test_a_model_cannot_differ_between_the_videos_of_a_job(opening):
-    with pytest.raises(ValueError, match=r"^opener.model=x cannot differ from video to video: a model is loaded once"):
+    with pytest.raises(ValueError, match=r"^opener.model=x cannot differ from video to video: it decides what"):
         for_video(load(overrides=[f"bundle={opening}"]), (("opener.model", "x"),))
 
 

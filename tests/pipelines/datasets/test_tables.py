@@ -265,3 +265,13 @@ def test_reasons_are_about_the_file_and_not_about_python(tmp_path):
         (2, "the line is not JSON: a number in it has too many digits"),
         (3, "b", 1),
     ]
+
+
+@pytest.mark.report("C10")
+@pytest.mark.parametrize("text", ["NULL", "\\N", "NaN", "NA", "None", "<NA>", "#N/A", " null "])
+@pytest.mark.parametrize("kind", [".csv", ".tsv"])
+def test_a_cell_that_databases_and_pandas_write_for_a_missing_value_is_blank(kind, text):
+    mark = "," if kind == ".csv" else "\t"
+    file = io.BytesIO(f"id{mark}prompt\n{text}{mark}a null ring\n7{mark}{text}\n".encode())
+    rows = [fields for _, fields, _ in read_table(file, kind, ["prompt"]).rows]
+    assert rows == [{"id": None, "prompt": "a null ring"}, {"id": "7", "prompt": None}]

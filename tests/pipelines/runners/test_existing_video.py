@@ -122,3 +122,8 @@ def test_a_video_that_is_too_short_is_named(conf, tmp_path):
         says = f"^{source}: it has 7 frames, .* at least {least}"
         with VideoReader(source) as reader, pytest.raises(ValueError, match=says):
             extension_of(source, reader, 8, anchored)
+
+
+def test_without_a_refiner_nothing_joins_new_frames_to_the_old(random_bundle):
+    with pytest.raises(ValueError, match=r"^refiner\.enabled=false: to extend a video"):
+        for_extension(load(overrides=[f"bundle={random_bundle}", "refiner.enabled=false"]))

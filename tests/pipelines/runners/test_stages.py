@@ -12,14 +12,24 @@ from longtake.models.domain.state import Chunk
 from longtake.models.stages.bundle import load_bundle
 from longtake.models.stages.params import BaseParams, RefinerParams
 from longtake.models.stages.refiner import Refiner
+from longtake.models.stages.refiner_nets import BundleRefinerNets
 from longtake.models.video.frame_checks import BLACK, BadFrames, check_not_black
 from longtake.models.video.frames import check_finite
 from longtake.pipelines.config.conf import load
 from longtake.pipelines.runners import stages as build
 from tests.models.stages.test_refiner import SCHEDULE, ToyNets
+from tests.support.hub import into_cache, python
+from tests.support.pipelines import halved
+from tests.support.video_pipelines import animate_diff, write_pipeline
 
 PLAN = Plan(20, PlanParams())
 SPEC = PromptSpec("v", "a large red circle moves right", num_frames=20)
+OPENED = """
+from longtake.pipelines.config.conf import load
+from longtake.pipelines.runners.bundle_limits import settled
+from longtake.pipelines.runners.stages import build_bundle
+print(type(build_bundle(settled(load(overrides={}))).opener.pipeline).__name__)
+"""
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
@@ -74,6 +84,18 @@ class Dark:
         return self
 
 
+def test_a_refiner_warms_up_on_frames_of_the_shape_that_it_will_get(random_bundle, monkeypatch):
+    sizes = ("base.height=16", "base.width=32", "refiner.height=64", "refiner.width=64", "refiner.fit=contain")
+    conf = load(overrides=[f"bundle={random_bundle}", *sizes])
+    stage, seen = build.BundleStage(conf, load_bundle(random_bundle), StageName.REFINE), []
+    encode = BundleRefinerNets.encode
+    monkeypatch.setattr(
+        BundleRefinerNets, "encode", lambda self, x: seen.append(tuple(x.shape[-2:])) or encode(self, x)
+    )
+    stage.warm_up()
+    assert set(seen) == {(32, 64)}
+
+
 def test_every_runner_of_new_videos_looks_at_their_frames():
     conf = load()
     with pytest.raises(BadFrames, match="frame 0 is black"):
@@ -85,3 +107,12 @@ def test_every_runner_of_new_videos_looks_at_their_frames():
     with pytest.raises(BadFrames, match="frame 0 is black"):
         build.LocalStage(Dark(), conf).advance(SPEC, PLAN, 0, None)
     build.LocalStage(Dark(), conf, may_be_black=True).advance(SPEC, PLAN, 0, None)
+
+
+def test_an_opener_by_hub_id_may_be_any_pipeline_with_half_precision_alone(random_bundle, tmp_path):
+    folder = write_pipeline(animate_diff, random_bundle, tmp_path / "repository")
+    halved(folder / "unet")
+    into_cache(folder, tmp_path / "cache", "owner/animatediff")
+    overrides = [f"bundle={random_bundle}", "opener.model=owner/animatediff"]
+    done = python(OPENED.format(overrides), tmp_path / "cache", url=None)
+    assert done.stdout.strip() == "AnimateDiffPipeline", done.stderr

@@ -274,7 +274,9 @@ def test_an_impossible_endpoint_is_refused_in_one_line(refused, tmp_path, monkey
     assert "base.num_inference_steps=9: must be at most 8 (serve.max_steps)" in refused(
         "base.num_inference_steps=9", "serve.max_steps=8"
     )
-    assert "error: even num_frames=1: 128x128 pixels x 1 frames x" in refused("serve.max_cost=1")
+    assert "error: even num_frames=1: 128x128 pixels x 3 steps + 64x64 pixels x 8 steps, x 1 frames, are" in refused(
+        "serve.max_cost=1"
+    )
     assert "cancel_grace_s=-1.0 must be at least 0" in refused("serve.cancel_grace_s=-1")
 
 

@@ -54,7 +54,7 @@ def videos(tmp_path_factory):
 def clips(videos, random_bundle, tmp_path_factory):
     """Files of clips of the first three videos."""
     folder = tmp_path_factory.mktemp("clips")
-    encoder = ClipEncoder(str(random_bundle), folder, CutParams(per_video=2), 0, "cpu")
+    encoder = ClipEncoder(str(random_bundle), folder, CutParams(per_video=2), 0, "cpu", BaseParams())
     said = {video.path: encoder(video) for video in list_videos(str(videos))}
     return folder, said
 
@@ -70,7 +70,7 @@ def conf_of(videos, bundle, work, *overrides):
 
 
 def cutting_of(conf):
-    return Cutting(conf.folder, conf.bundle, conf.clips, conf.seed, conf.held_out, conf.device)
+    return Cutting(conf.folder, conf.bundle, conf.clips, conf.seed, conf.held_out, conf.device, conf.base)
 
 
 def test_a_video_is_cut_into_clips_and_what_cannot_be_is_a_reason(clips, videos):
@@ -91,12 +91,27 @@ def test_a_clip_holds_what_the_networks_will_see(clips, videos, random_bundle):
     assert batch.anchor.shape[0] == 2 and batch.captions[0] == sample_scene(np.random.default_rng(0)).caption()
 
 
+def test_clips_have_the_size_of_the_base_model_and_are_cut_to_its_shape(videos, random_bundle, tmp_path):
+    (video,) = [video for video in list_videos(str(videos)) if video.path == "0.mp4"]
+    encoder = ClipEncoder(
+        str(random_bundle), tmp_path, CutParams(per_video=1), 0, "cpu", BaseParams(height=16, width=40)
+    )
+    assert encoder(video) == {"reason": None}
+    batch = ClipFolder([(clip_file(tmp_path, video), 1)]).batch(np.array([0]))
+    assert batch.latents.shape == (1, 16, 4, 2, 5) and batch.condition.shape == (1, 8, 16, 40, 3)
+
+
 def test_the_condition_is_decoded_from_noisy_latents_of_the_first_frames(videos, random_bundle, tmp_path):
     decoded, vae = {}, load_bundle(random_bundle).parts["vae"]
     (video,) = [video for video in list_videos(str(videos)) if video.path == "0.mp4"]
     for noise in (0.0, 0.15):
         encoder = ClipEncoder(
-            str(random_bundle), tmp_path / f"{noise}", CutParams(per_video=1, latent_noise=noise), 0, "cpu"
+            str(random_bundle),
+            tmp_path / f"{noise}",
+            CutParams(per_video=1, latent_noise=noise),
+            0,
+            "cpu",
+            BaseParams(),
         )
         (tmp_path / f"{noise}").mkdir()
         assert encoder(video) == {"reason": None}
@@ -319,7 +334,7 @@ def test_progress_is_read_from_the_log(tmp_path, caplog):
 
 
 def test_videos_that_were_not_made_are_a_reason(random_bundle, tmp_path):
-    encoder = ClipEncoder(str(random_bundle), tmp_path, CutParams(), 0, "cpu")
+    encoder = ClipEncoder(str(random_bundle), tmp_path, CutParams(), 0, "cpu", BaseParams())
     assert encoder(Listed("a.mp4", "", reason="disk full", made=False))["reason"] == "it was not made: disk full"
 
 

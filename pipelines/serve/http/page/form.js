@@ -47,7 +47,10 @@ export class Form {
     $("num_frames").placeholder = Math.round(Number(defaults.seconds) * defaults.fps);
     $("num_frames").max = limits.max_frames;
     $("num_inference_steps").max = limits.max_steps;
-    $("width").step = $("height").step = $("width").min = $("height").min = limits.size_multiple;
+    for (const side of ["width", "height"]) {
+      const {multiple, remainder} = limits[side];
+      [$(side).step, $(side).min] = [multiple, remainder || multiple];
+    }
     $("prompt").maxLength = limits.max_prompt_chars;
     if (!this.#isCoupled) $("coupling").value = defaults.coupling;
     const chips = examples(id).map((text) => this.#chip(text, () => text));

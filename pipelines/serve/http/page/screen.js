@@ -42,6 +42,7 @@ export class Screen {
     const state = isCancelled(video) ? "cancelled" : video.status;
     $("screen").dataset.state = state;
     $("screen").style.setProperty("--aspect", video.width / video.height);
+    $("screen").style.setProperty("--fit", video.fit === "stretch" ? "fill" : video.fit); // of a preview in another shape
     $("controls").hidden = false;
     const leader = {queued: placeOf(video), in_progress: "Generating the first frames", completed: ""};
     setText($("leader-text"), leader[state] ?? "No frames were generated.");

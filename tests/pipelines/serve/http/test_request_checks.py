@@ -14,6 +14,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from longtake.models.domain.prompt import Cue
+from longtake.models.nets.sizes import SideRule, SizeRule
+from longtake.pipelines.runners.bundle_limits import limits_of
 from longtake.pipelines.serve.http.errors import HANDLERS, ApiError
 from longtake.pipelines.serve.http.request_body import read_body
 from longtake.pipelines.serve.http.request_checks import RequestChecker, seconds_of
@@ -24,7 +26,8 @@ from tests.support.toy import ToyBundle
 
 PROMPT = "a red circle moves right"
 LIMITS = ("serve.max_frames=400", "serve.max_prompt_chars=60", "serve.max_cues=3", "serve.max_steps=50")
-CHECKER = RequestChecker(load_serve(overrides=LIMITS), ToyBundle(), 16)
+BUNDLE = replace(limits_of(load_serve()), sizes=SizeRule(SideRule(16), SideRule(16)))
+CHECKER = RequestChecker(load_serve(overrides=LIMITS), ToyBundle(), BUNDLE)
 
 
 async def take(request: Request):
@@ -223,8 +226,8 @@ def test_an_empty_field_of_a_form_is_an_absent_one():
         ({"num_frames": 10**300}, f"num_frames=1{'0' * 56}...: must be at most 400 (serve.max_frames)"),
         ({"model": "m" * 999}, f'model="{"m" * 56}...: this endpoint serves tiny'),
         ({"num_inference_steps": 51}, "num_inference_steps=51: must be at most 50 (serve.max_steps)"),
-        ({"size": "100X64"}, "size=100x64: the width must be a positive multiple of 16"),
-        ({"width": 64, "height": 65}, "height=65: must be a positive multiple of 16"),
+        ({"size": "100X64"}, "size=100x64: the width must be a multiple of 16, such as 96 or 112"),
+        ({"width": 64, "height": 65}, "height=65: must be a multiple of 16, such as 64 or 80"),
     ],
 )
 def test_a_limit_is_named_with_the_value_that_breaks_it(fields, message):
@@ -269,7 +272,7 @@ def test_the_cost_names_the_length_as_it_was_sent():
     dear = {"width": 1280, "height": 720, "num_inference_steps": 50, "fps": 1}
     for length in ({"seconds": "399.5"}, {"num_frames": 400}, {}):
         (name, value), *_ = *length.items(), ("seconds", "4")
-        checker = RequestChecker(load_serve(overrides=[*LIMITS, "serve.max_cost=1000000"]), ToyBundle(), 16)
+        checker = RequestChecker(load_serve(overrides=[*LIMITS, "serve.max_cost=1000000"]), ToyBundle(), BUNDLE)
         with pytest.raises(ApiError) as error:
             checker.new_take(VideoRequest(prompt=PROMPT, **dear, **length), "")
         assert error.value.param == name and error.value.message.startswith(f"{name}={value}: 1280x720 pixels x ")
@@ -279,7 +282,7 @@ def test_the_cost_names_the_length_as_it_was_sent():
 @pytest.mark.parametrize("sent", [{"num_frames": 8}, {"seconds": "1.5"}, {}])
 def test_the_cost_of_an_extension_names_the_length_that_was_sent(sent):
     source = replace(CHECKER.new_take(VideoRequest(prompt=PROMPT), ""), status=Status.COMPLETED)
-    checker = RequestChecker(load_serve(overrides=[*LIMITS, "serve.max_cost=1000"]), ToyBundle(), 16)
+    checker = RequestChecker(load_serve(overrides=[*LIMITS, "serve.max_cost=1000"]), ToyBundle(), BUNDLE)
     request = ExtensionRequest(prompt="a", video={"id": source.id}, **sent)
     (name, value), *_ = *sent.items(), ("seconds", "4")
     with pytest.raises(ApiError) as error:
@@ -398,12 +401,21 @@ def test_a_remix_is_the_same_request_with_another_prompt():
         (
             {"size": "1280x720", "num_frames": 2400, "num_inference_steps": 100},
             "num_frames",
-            "1280x720 pixels x 2400 frames x 103 steps are 227819520000, and at most 25000000000 are allowed",
+            "1280x720 pixels x 3 steps + 64x64 pixels x 100 steps, x 2400 frames, are 7618560000, and at most 7",
         ),
+        ({"base_width": 4096, "base_height": 2048}, "base_width", "no side may exceed 2048 pixels (serve.max_side)"),
+        ({"base_width": 64, "base_height": 320}, "base_height", "at most 4 times the shorter one (serve.max_aspect)"),
+        ({"base_width": 1024, "base_height": 1024}, "base_width", "at most 921600 pixels (serve.max_pixels)"),
+        (
+            {"base_width": 1280, "base_height": 720, "num_frames": 1200},
+            "num_frames",
+            "128x128 pixels x 3 steps + 1280x720 pixels x 8 steps, x 1200 frames, are 8906342400",
+        ),
+        ({"base_width": 100}, "base_width", "must be a multiple of 8, such as 96 or 104"),
     ],
 )
 def test_what_a_request_may_cost_is_bounded_and_the_bound_is_named(fields, param, says):
-    checker = RequestChecker(load_serve(), ToyBundle(), 16)
+    checker = RequestChecker(load_serve(), ToyBundle(), BUNDLE)
     with pytest.raises(ApiError) as refused:
         request = VideoRequest(prompt=PROMPT, **fields)
         checker.check(checker.new_take(request, ""), request)
@@ -411,25 +423,64 @@ def test_what_a_request_may_cost_is_bounded_and_the_bound_is_named(fields, param
     assert says in refused.value.message and refused.value.message.startswith(f"{param}=")
 
 
+@pytest.mark.parametrize(("fields", "param"), [({"size": "64x64"}, "size"), ({"width": 64, "height": 64}, "width")])
+def test_without_a_refiner_all_videos_have_the_base_models_size(fields, param):
+    conf = load_serve(overrides=["refiner.enabled=false", "refiner.height=32", "refiner.width=48"])
+    checker = RequestChecker(conf, ToyBundle(), 8)
+    checker.check(checker.new_take(VideoRequest(prompt=PROMPT), ""))
+    checker.check(checker.new_take(VideoRequest(prompt=PROMPT, size="48x32"), ""))
+    with pytest.raises(ApiError, match="64x64: this endpoint has no refiner, all of its videos are 48x32") as refused:
+        checker.check(checker.new_take(VideoRequest(prompt=PROMPT, **fields), ""))
+    assert refused.value.param == param
+
+
 @pytest.mark.report("A1")
 @pytest.mark.parametrize("size", ["1280x720", "720x1280", "512x128", "960x960", "1920x480"])
 def test_defaults_allow_720p_of_any_length_with_the_default_steps(size):
-    checker = RequestChecker(load_serve(), ToyBundle(), 16)
+    checker = RequestChecker(load_serve(), ToyBundle(), BUNDLE)
     request = VideoRequest(prompt=PROMPT, size=size, num_frames=2400)
     checker.check(checker.new_take(request, ""), request)
 
 
 @pytest.mark.report("A1")
 def test_a_remix_or_an_extension_of_a_video_from_before_keeps_to_the_limits_of_today():
-    before = RequestChecker(load_serve(overrides=["serve.max_aspect=100", "serve.max_side=5000"]), ToyBundle(), 16)
+    before = RequestChecker(load_serve(overrides=["serve.max_aspect=100", "serve.max_side=5000"]), ToyBundle(), BUNDLE)
     source = before.new_take(VideoRequest(prompt=PROMPT, size="4096x64"), "")
-    today = RequestChecker(load_serve(), ToyBundle(), 16)
+    today = RequestChecker(load_serve(), ToyBundle(), BUNDLE)
     remix, extension = RemixRequest(prompt=PROMPT), ExtensionRequest(prompt=PROMPT, video={"id": source.id})
     for take, request, param in (
         (today.remixed(source, *remix.prompt), remix, None),
         (today.extension(source, extension), extension, "video.id"),
     ):
-        assert before.check(take, request).warnings == []
+        (fit,) = before.check(take, request).warnings
+        assert fit.startswith("The base model's 64x64 fills 4096x64: 63 of its 64 rows are cut off")
         with pytest.raises(ApiError, match="serve.max_side") as refused:
             today.check(take, request)
         assert refused.value.param == param and source.id in refused.value.message
+
+
+def test_only_computed_pixels_count_and_what_happens_to_another_shape_is_a_warning():
+    """A square picture in a wide frame: bars cost nothing."""
+    checker = RequestChecker(load_serve(overrides=["serve.max_cost=9000000"]), ToyBundle(), BUNDLE)
+    wide = {"prompt": PROMPT, "size": "512x256", "num_frames": 32}  # 512x256x3x32 are 12.6 million, 256x256x3x32 6.3
+    with pytest.raises(ApiError, match="512x256 pixels x 3 steps"):
+        checker.new_take(VideoRequest(**wide), "")
+    request = VideoRequest(**wide, fit="contain")
+    take = checker.new_take(request, "")
+    assert ("refiner.fit", "contain") in take.spec.settings
+    (warning,) = checker.check(take, request).warnings
+    assert "64x64 is refined at 256x256, with black bars around it up to 512x256 (fit=cover cuts" in warning
+
+
+def test_a_request_may_ask_for_a_base_of_the_same_shape():
+    request = VideoRequest(prompt=PROMPT, width=256, height=128, base_width=128, base_height=64)
+    take = CHECKER.new_take(request, "")
+    assert {("base.width", 128), ("base.height", 64)} <= set(take.spec.settings)
+    assert CHECKER.check(take, request).warnings == [] and CHECKER.base_size(take) == (64, 128)
+    assert json.loads(write_take(take))["base_width"] == 128
+
+
+@pytest.mark.parametrize("value", ["fill", "", 3])
+def test_an_unknown_fit_names_the_known_ones(value):
+    error = post(json={"prompt": PROMPT, "fit": value}).json()["error"]
+    assert error["param"] == "fit" and error["message"].endswith("must be cover or contain or stretch")

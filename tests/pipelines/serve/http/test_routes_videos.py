@@ -103,6 +103,20 @@ def test_the_openai_client_makes_watches_lists_downloads_remixes_extends_and_del
         assert (error.value.status_code, error.value.code) == (404, "video_not_found")
 
 
+def test_a_video_of_another_shape_has_the_size_asked_for_and_a_warning(alice):
+    wide = {"width": 64, "height": 32, "num_frames": 17, "fit": "contain"}
+    video = post(alice, **wide)
+    assert (video["size"], video["fit"], video["base_width"], video["base_height"]) == ("64x32", "contain", 64, 64)
+    assert "64x64 is refined at 32x32, with black bars around it up to 64x32" in " ".join(video["warnings"])
+    assert post(alice, "/check", **wide)["warnings"] == video["warnings"]
+    same = post(alice, "/check", **wide, base_height=32)
+    assert same["warnings"] == [warning for warning in video["warnings"] if "64x64" not in warning]
+    while alice.get(f"/v1/videos/{video['id']}").json()["status"] not in ("completed", "failed"):
+        time.sleep(0.05)
+    content = alice.get(f"/v1/videos/{video['id']}/content").content
+    assert [frame.shape for frame in decode(io.BytesIO(content))] == [(32, 64, 3)] * 17
+
+
 def test_extensions_go_through_the_openai_client_as_extra_fields(openai):
     body = {"num_frames": 17, "fps": 5, "seed": 9, "coupling": "symmetric", "negative_prompt": "a circle"}
     video = openai.videos.create(prompt=PROMPT, extra_body=body)

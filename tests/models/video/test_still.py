@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from longtake.models.video import photo
-from longtake.models.video.photo import read_photo
+from longtake.models.video.still import read_still
 
 RED, WHITE = (230, 30, 30), (255, 255, 255)
 
@@ -21,7 +21,7 @@ def test_a_picture_that_lies_on_its_side_is_turned(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6  # turn it to the right
     patches().save(tmp_path / "phone.png", exif=exif)
-    frame, notes = read_photo(tmp_path / "phone.png")
+    frame, notes = read_still(tmp_path / "phone.png")
     assert frame.shape == (40, 20, 3) and notes == []
     assert tuple(frame[0, 0]) == RED and tuple(frame[-1, 0]) == WHITE
 
@@ -32,27 +32,27 @@ def test_white_shows_through(tmp_path, mode):
     picture.putalpha(Image.fromarray(np.repeat(np.uint8([[255] * 20 + [0] * 20]), 20, 0)))
     black = Image.composite(picture, Image.new("RGBA", picture.size, (0, 0, 0, 0)), picture.getchannel("A"))
     black.convert(mode).save(tmp_path / "sticker.png")
-    frame, notes = read_photo(tmp_path / "sticker.png")
+    frame, notes = read_still(tmp_path / "sticker.png")
     assert tuple(frame[0, -1]) == WHITE and tuple(frame[0, 0]) != WHITE
     assert notes == ["it is transparent: white shows through"]
 
 
 def test_sixteen_bits_are_scaled(tmp_path):
     Image.fromarray(np.full((4, 4), 257 * 100, np.uint16)).save(tmp_path / "deep.png")
-    frame, notes = read_photo(tmp_path / "deep.png")
+    frame, notes = read_still(tmp_path / "deep.png")
     assert (frame == 100).all() and notes == ["its colours are converted: 16 bits to 8"]
 
 
 def test_cmyk_becomes_rgb(tmp_path):
     patches().convert("CMYK").save(tmp_path / "print.jpg", quality=95)
-    frame, notes = read_photo(tmp_path / "print.jpg")
+    frame, notes = read_still(tmp_path / "print.jpg")
     assert np.abs(frame[10, 5].astype(int) - RED).max() < 12 and notes == ["its colours are converted: CMYK to RGB"]
 
 
 def test_an_animation_gives_its_first_frame_and_says_so(tmp_path):
     others = [Image.new("RGB", (40, 20), "blue")] * 2
     patches().save(tmp_path / "moves.gif", save_all=True, append_images=others)
-    frame, notes = read_photo(tmp_path / "moves.gif")
+    frame, notes = read_still(tmp_path / "moves.gif")
     assert np.abs(frame[0, 0].astype(int) - RED).max() < 12
     assert notes[0].startswith("it is animated: only the first of its ")
 
@@ -64,12 +64,12 @@ def test_what_cannot_be_read_is_one_clear_line(tmp_path, monkeypatch):
     says = {"text.png": "it is no picture", "half.png": "cannot be read as a picture", "none.png": "No such file"}
     for name, reason in says.items():
         with pytest.raises(ValueError, match=f"^{tmp_path / name}: .*{reason}"):
-            read_photo(tmp_path / name)
+            read_still(tmp_path / name)
     with pytest.raises(ValueError, match="Is a directory"):
-        read_photo(tmp_path)
+        read_still(tmp_path)
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "values.tiff")
     with pytest.raises(ValueError, match="fractions without a known range"):
-        read_photo(tmp_path / "values.tiff")
+        read_still(tmp_path / "values.tiff")
     monkeypatch.setattr(photo, "MAX_PIXELS", 799)
     with pytest.raises(ValueError, match="it is 40x20, and a picture may have 799 pixels"):
-        read_photo(tmp_path / "whole.png")
+        read_still(tmp_path / "whole.png")
