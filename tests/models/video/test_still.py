@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from longtake.models.video import photo
+from longtake.models.video import still
 from longtake.models.video.still import read_still
 
 RED, WHITE = (230, 30, 30), (255, 255, 255)
@@ -70,6 +70,6 @@ def test_what_cannot_be_read_is_one_clear_line(tmp_path, monkeypatch):
     Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "values.tiff")
     with pytest.raises(ValueError, match="fractions without a known range"):
         read_still(tmp_path / "values.tiff")
-    monkeypatch.setattr(photo, "MAX_PIXELS", 799)
+    monkeypatch.setattr(still, "MAX_PIXELS", 799)
     with pytest.raises(ValueError, match="it is 40x20, and a picture may have 799 pixels"):
         read_still(tmp_path / "whole.png")
