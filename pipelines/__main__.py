@@ -182,6 +182,9 @@ def _add_ray_commands(names: Any) -> None:
         "--manifest", type=_text, required=True, metavar="PATH", help="the folder that the bulk job wrote (out=PATH)"
     )
     again.add_argument("--out", type=_path, required=True, metavar="FILE", help="the video to write, an .mp4")
+    again.add_argument(
+        "--image", type=_text, metavar="PATH", help="where the picture is now that the video begins with, if it moved"
+    )
 
     serve = _command(names, "serve", commands.serve, "serve videos over HTTP, with a web page, on Ray Serve")
     serve.add_argument(

@@ -51,7 +51,7 @@ class Longtake:
         negative_prompt: str = "",
         observe: Observe | None = None,
         cues: Sequence[Cue] = (),
-        image: str | Path | None = None,
+        image: str | Path | Picture | None = None,
     ) -> Iterator[Segment]:
         """Segments (frames: uint8 RGB "t h w c") in order, each as soon as it is final; `num_frames` frames in all.
 
@@ -60,7 +60,7 @@ class Longtake:
         every call of a model. Raises ValueError for an invalid request.
         """
         spec = PromptSpec("take", prompt, negative_prompt, num_frames, seed, cues=tuple(cues))
-        return self._run(self.generator, spec, observe, None if image is None else self._from_picture(Path(image)))
+        return self._run(self.generator, spec, observe, None if image is None else self._from_picture(image))
 
     def extend(
         self,
@@ -110,11 +110,13 @@ class Longtake:
         spec = PromptSpec("take", prompt, negative_prompt, num_frames or reader.num_frames, seed)
         return _closing(reader, self._run(build_enhancer(self.conf, self.bundle, reader), spec, observe))
 
-    def _from_picture(self, path: Path) -> Resume:
+    def _from_picture(self, image: str | Path | Picture) -> Resume:
         for_picture(self.conf)
-        frame, notes = read_still(path)
+        if isinstance(image, Picture):
+            return Resume(0, 0, picture=image)
+        frame, notes = read_still(Path(image))
         for note in notes:
-            logger.warning("%s: %s", path, note)
+            logger.warning("%s: %s", image, note)
         return Resume(0, 0, picture=Picture(frame))
 
     def _run(

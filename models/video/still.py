@@ -1,9 +1,11 @@
 """Reads a picture as people see it: upright, RGB of 8 bits, on white.
 
-Notes are lines for what was left out or converted. Raises ValueError naming the path and the reason.
+Notes are lines for what was left out or converted. Raises ValueError naming the picture and the reason.
 """
 
+import struct
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,26 +15,29 @@ MAX_PIXELS = 80_000_000  # decoded, they take 240 MB; Pillow itself warns from 8
 GROUND = "white"  # as of transparent videos
 
 
-def read_still(path: Path) -> tuple[UInt8[np.ndarray, "h w 3"], list[str]]:
-    """(the picture, notes)."""
+def read_still(source: Path | BinaryIO, name: str = "") -> tuple[UInt8[np.ndarray, "h w 3"], list[str]]:
+    """(the picture, notes). `name` is that of a picture which is no file of this machine."""
     try:
-        with Image.open(path) as image:
-            notes = []
-            if image.width * image.height > MAX_PIXELS:
-                size = f"{image.width}x{image.height}"
-                raise ValueError(f"{path}: it is {size}, and a picture may have {MAX_PIXELS} pixels")
-            num_frames = getattr(image, "n_frames", 1)
-            if num_frames > 1:
-                notes.append(f"it is animated: only the first of its {num_frames} frames is used")
-            upright = ImageOps.exif_transpose(image)
-            return np.array(_rgb(upright, notes)), notes
+        with Image.open(source) as image:
+            if image.width * image.height <= MAX_PIXELS:
+                return _read(image)
+            reason = f"it is {image.width}x{image.height}, and a picture may have {MAX_PIXELS} pixels"
     except UnidentifiedImageError:
-        raise ValueError(f"{path}: it is no picture that can be read") from None
+        reason = "it is no picture that can be read"
     except Image.DecompressionBombError:
-        raise ValueError(f"{path}: it is too large, a picture may have {MAX_PIXELS} pixels") from None
-    except (OSError, SyntaxError, EOFError) as error:
-        reason = getattr(error, "strerror", None) or str(error) or "it is damaged"
-        raise ValueError(f"{path}: it cannot be read as a picture ({reason})") from None
+        reason = f"it is too large, a picture may have {MAX_PIXELS} pixels"
+    except (OSError, SyntaxError, EOFError, ValueError, struct.error) as error:
+        why = getattr(error, "strerror", None) or str(error) or "it is damaged"
+        reason = f"it cannot be read as a picture ({why})"
+    raise ValueError(f"{name or source}: {reason}")
+
+
+def _read(image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"], list[str]]:
+    notes, num_frames = [], getattr(image, "n_frames", 1)
+    if num_frames > 1:
+        notes.append(f"it is animated: only the first of its {num_frames} frames is used")
+    upright = ImageOps.exif_transpose(image)
+    return np.array(_rgb(upright, notes)), notes
 
 
 def _rgb(image: Image.Image, notes: list[str]) -> Image.Image:

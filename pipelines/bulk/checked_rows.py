@@ -7,15 +7,17 @@ from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 from longtake.models.domain.prompt import PromptSpec, Settings
+from longtake.models.stages.params import OpenerParams
 from longtake.pipelines.bulk.settings import BulkConf
 from longtake.pipelines.bulk.video import BulkVideo, begin, failed_row, invalid_row, requested_row
 from longtake.pipelines.config.conf import Conf, for_video
-from longtake.pipelines.config.provenance import video_settings
+from longtake.pipelines.config.provenance import video_settings, weights_of
 from longtake.pipelines.datasets.finished import Ids, digest_of
 from longtake.pipelines.datasets.manifest import VideoRow
+from longtake.pipelines.datasets.pictures import read_picture
 from longtake.pipelines.datasets.prompt_rows import PromptRow, RowDefaults, digest_id, own_id, read_rows, to_request
 from longtake.pipelines.runners.bundle_limits import limits_of
-from longtake.pipelines.runners.spec_checks import check_texts
+from longtake.pipelines.runners.spec_checks import check_texts, for_picture
 from longtake.pipelines.terminal.progress import doing
 
 if TYPE_CHECKING:  # torch
@@ -64,22 +66,34 @@ class RowChecker:
         named: str | None = None
         try:
             named = ids.claim(own_id(row))
+            picture = None if (image := row.image) is None else read_picture(image)[1]
             spec = to_request(row, self._defaults, self._configuration, ids.unique)
+            own, settings, weights = self._configuration(spec.settings, picture is not None)
         except ValueError as error:
             invalid = invalid_row(named or ids.unique(digest_id(row)), row, str(error))
             return CheckedRow(invalid, None, self._conf, named is not None, row.unused)
-        own, settings = self._configuration(spec.settings)
-        record = requested_row(row, spec, own, self._conf, self._bundle_sha256, settings)
+        record = requested_row(row, spec, own, self._conf, weights, settings, picture)
         return CheckedRow(record, spec, own, named is not None, row.unused)
 
-    def _configuration(self, settings: Settings) -> tuple[Conf, str]:
-        """The configuration of a video, and the column `settings`. Raises ValueError for an invalid one."""
-        return self._read(repr(settings), settings)  # equal settings may differ in their types: 1 and True
+    def _configuration(self, settings: Settings, has_picture: bool = False) -> tuple[Conf, str, str]:
+        """The configuration of a video, the column `settings` and the hash of its weights.
 
-    def _read_settings(self, _: str, settings: Settings) -> tuple[Conf, str]:
+        Raises ValueError for an invalid one, and if nothing in it continues pictures.
+        """
+        # Equal settings may differ in their types: 1 and True.
+        return self._read(repr(settings), settings, has_picture)
+
+    def _read_settings(self, _: str, settings: Settings, has_picture: bool) -> tuple[Conf, str, str]:
         own: Conf = for_video(self._conf, settings)
         self._limits.check(own)
-        return own, json.dumps(video_settings(own), sort_keys=True)
+        weights = self._bundle_sha256
+        if has_picture and (shown := for_picture(own)).opener.model != own.opener.model:
+            own, weights = shown, self._sha256_without_opener
+        return own, json.dumps(video_settings(own), sort_keys=True), weights
+
+    @cached_property
+    def _sha256_without_opener(self) -> str:
+        return weights_of(replace(self._conf, opener=OpenerParams()))
 
     def begin(self, row: CheckedRow, ordinal: int) -> BulkVideo | VideoRow:
         """A new video for a row, or the failed row of one that cannot be made."""
@@ -87,7 +101,7 @@ class RowChecker:
         if row.spec is None:
             return record
         try:
-            unknown = check_texts(self._texts, row.spec)
+            unknown = check_texts(self._texts, row.spec, record.image is not None)
             record = replace(record, unknown_words=" ".join(dict.fromkeys(unknown)) or None)
             return begin(record, row.spec, row.own, self._conf)
         except ValueError as error:

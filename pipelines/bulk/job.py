@@ -22,6 +22,7 @@ from ray.exceptions import RayError
 
 from longtake.actors.calls import Fate, Outcome
 from longtake.actors.pool import Pool, reason
+from longtake.models.domain.resume import Resume
 from longtake.models.domain.scheduler import StageName
 from longtake.models.metrics.quality import OnFailure
 from longtake.models.video.frame_checks import BadFrames
@@ -112,8 +113,13 @@ class BulkJob(VideoDriver[BulkVideo]):
         return len(self._videos) < self._conf.in_flight and not is_behind
 
     def _begin(self, video: BulkVideo) -> None:
-        self._runner.submit(video.spec, video.conf, video.plan)
         self._videos[video.id] = video
+        try:
+            picture = video.picture()
+        except ValueError as error:
+            return self._fail(video, str(error))
+        resume = None if picture is None else Resume(0, 0, picture=ray.put(picture))
+        self._runner.submit(video.spec, video.conf, video.plan, resume)
 
     def _turn(self) -> None:
         self.take_in(0.2)

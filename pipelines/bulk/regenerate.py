@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
 
+from longtake.models.domain.state import Picture
 from longtake.pipelines.config.conf import Conf, load
 from longtake.pipelines.config.provenance import recorded_settings, weights_of
 from longtake.pipelines.datasets.manifest import FOLDER, Manifest, VideoRow, read_cues
+from longtake.pipelines.datasets.pictures import same_picture
 from longtake.pipelines.files.store import Store
 
 
@@ -39,13 +41,23 @@ def _row(out: str, video_id: str) -> VideoRow:
     return Manifest(store).find(video_id)
 
 
-def remake(row: VideoRow, conf: Conf, out: Path) -> bool:
+def picture_for(row: VideoRow, image: str | None = None) -> Picture | None:
+    """The picture that a video begins with, read at `image` if it is not where it was.
+
+    Raises ValueError for one that cannot be read, or is another one.
+    """
+    if row.image is None and image is not None:
+        raise ValueError(f"image={image}: the video id={row.id!r} does not begin with a picture")
+    return None if row.image is None else same_picture(image or row.image, row.image_sha256)
+
+
+def remake(row: VideoRow, conf: Conf, out: Path, picture: Picture | None = None) -> bool:
     """Writes the video to `out`; returns whether its bytes are those of the manifest."""
     from longtake.pipelines.api import Longtake, write_mp4  # torch: after the checks
 
     longtake = Longtake(conf)
     assert row.prompt is not None and row.num_frames is not None and row.seed is not None, "a done video has them"
     negative_prompt, cues = row.negative_prompt or "", read_cues(row.cues)
-    segments = longtake.stream(row.prompt, row.num_frames, row.seed, negative_prompt, cues=cues)
+    segments = longtake.stream(row.prompt, row.num_frames, row.seed, negative_prompt, cues=cues, image=picture)
     write_mp4(segments, out, conf.fps)
     return sha256(out.read_bytes()).hexdigest() == row.sha256

@@ -10,12 +10,14 @@ from longtake.actors.calls import Outcome
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.scheduler import StageName
+from longtake.models.domain.state import Picture
 from longtake.models.metrics.quality import GateFigures, QualityParams, seed_of, verdict
 from longtake.pipelines.bulk.paths import chunk_path, preview_path, thumbnail_path, video_path
 from longtake.pipelines.bulk.settings import BulkConf, Format
 from longtake.pipelines.config.conf import Conf
 from longtake.pipelines.datasets.layouts import member_of
 from longtake.pipelines.datasets.manifest import VideoRow, cues_text, request_hash
+from longtake.pipelines.datasets.pictures import NamedPicture, same_picture
 from longtake.pipelines.datasets.prompt_rows import PromptRow
 from longtake.pipelines.runners.spec_checks import plan_for
 from longtake.pipelines.runners.writer_queue import WriterJob
@@ -150,7 +152,11 @@ class BulkVideo:
     def chunk_path(self, index: int) -> str:
         """The file of a chunk."""
         assert self.row.settings is not None, "a video in progress has them"
-        return chunk_path(self.spec, self.row.settings, index)
+        return chunk_path(self.spec, self.row.settings, index, self.row.image_sha256)
+
+    def picture(self) -> Picture | None:
+        """The picture that it begins with. Raises ValueError if it cannot be read any more, or has changed."""
+        return None if self.row.image is None else same_picture(self.row.image, self.row.image_sha256)
 
 
 def begin(row: VideoRow, spec: PromptSpec, own: Conf, conf: BulkConf) -> BulkVideo:
@@ -171,7 +177,13 @@ def begin(row: VideoRow, spec: PromptSpec, own: Conf, conf: BulkConf) -> BulkVid
 
 
 def requested_row(
-    row: PromptRow, spec: PromptSpec, own: Conf, conf: BulkConf, bundle_sha256: str, settings: str
+    row: PromptRow,
+    spec: PromptSpec,
+    own: Conf,
+    conf: BulkConf,
+    bundle_sha256: str,
+    settings: str,
+    picture: NamedPicture | None = None,
 ) -> VideoRow:
     """The manifest's row with all that the row of prompts asks for; `settings` is the value of that column."""
     requested = VideoRow(
@@ -193,6 +205,9 @@ def requested_row(
         settings=settings,
         unused_columns=_unused(row),
     )
+    if picture is not None:
+        notes = "; ".join(picture.notes) or None
+        requested = replace(requested, image=picture.url, image_sha256=picture.sha256, image_notes=notes)
     return replace(requested, request_sha256=request_hash(asdict(requested)))
 
 

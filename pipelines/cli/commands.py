@@ -154,13 +154,14 @@ def bulk(args: argparse.Namespace) -> Work:
 
 
 def regenerate(args: argparse.Namespace) -> Work:
-    from longtake.pipelines.bulk.regenerate import find, remake
+    from longtake.pipelines.bulk.regenerate import find, picture_for, remake
 
     places = places_of(args)
     row, conf = find(args.manifest, args.id, args.overrides)
+    picture = picture_for(row, args.image)
 
     def work() -> None:
-        if not remake(row, conf, places.out):
+        if not remake(row, conf, places.out, picture):
             raise RuntimeError(
                 f"{places.out} differs from {args.manifest}/{row.path}, which was made on another kind of machine "
                 "or with other library versions"

@@ -36,7 +36,7 @@ from longtake.pipelines.files.store import Store
 FOLDER = "manifest"
 RECORDS = "manifest/_records"  # pyarrow, and so pandas, passes over folders whose name begins with "_"
 PART = re.compile(r"manifest/part-(\d+)\.parquet")
-ASKED = ["prompt", "cues", "negative_prompt", "num_frames", "seed", "asked_seed", "settings"]
+ASKED = ["prompt", "cues", "negative_prompt", "num_frames", "seed", "asked_seed", "settings", "image_sha256"]
 WHAT = ["id", "request_sha256", "ordinal", "status", "path", *ASKED]  # the columns that `Finished` follows from
 ADVICE = "put the file back as it was, or use another out"
 PART_ROWS = 10_000  # at most, so that memory is bounded
@@ -71,6 +71,9 @@ class VideoRow:
     request_sha256: str | None = None  # of all that the row of prompts asked for: `request_hash`
     unknown_words: str | None = None  # of its prompts, separated by spaces: the bundle has no token for them
     unused_columns: str | None = None  # of its row of prompts, separated by commas: they changed nothing
+    image: str | None = None  # the picture that it begins with: a path or a URL
+    image_sha256: str | None = None  # of that file's bytes
+    image_notes: str | None = None  # on what was left out of it or converted, separated by semicolons
     generate_s: float | None = None
     refine_s: float | None = None
     encode_s: float | None = None
@@ -87,7 +90,7 @@ class VideoRow:
         assert in_utc, f"finished_at={self.finished_at} is not a time in UTC"
         unknown = {f.name for f in fields(self) if getattr(self, f.name) is None}
         free = {"reason", "cues", "preview", "thumbnail", "asked_seed", "quality", "flagged"}
-        free |= {"request_sha256", "unknown_words", "unused_columns"}
+        free |= {"request_sha256", "unknown_words", "unused_columns", "image", "image_sha256", "image_notes"}
         assert self.status == "failed" or unknown <= free, f"{unknown} of a done video"
 
 
@@ -288,12 +291,13 @@ def cues_text(cues: Sequence[Cue]) -> str | None:
 
 
 def request_hash(row: Mapping[str, Any]) -> str:
-    """sha256 of all that a row of prompts asked for: texts, length, seed and the settings of the frames.
+    """sha256 of all that a row of prompts asked for: texts, length, seed, settings of the frames, and a picture.
 
     `row` has the fields ASKED of a VideoRow.
     """
     seed = row["seed"] if row["asked_seed"] is None else row["asked_seed"]
     asked = [row["prompt"], row["cues"], row["negative_prompt"], row["num_frames"], seed, row["settings"]]
+    asked += [row["image_sha256"]] if row["image_sha256"] is not None else []  # else it is as it was without pictures
     return sha256(json.dumps(asked).encode()).hexdigest()
 
 

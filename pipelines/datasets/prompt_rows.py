@@ -1,7 +1,8 @@
 """Rows of prompt files -> PromptSpecs. An invalid row gives a reason and does not end the job.
 
-Columns: prompt, and optionally id, negative_prompt, num_frames and seed. A name with a dot, such as `refiner.strength`,
-is a setting for this video alone. Other columns are not used, and said to be, unless they look like a typing error.
+Columns: prompt, and optionally id, negative_prompt, num_frames, seed and image.
+A name with a dot, such as `refiner.strength`, is a setting for this video alone. Other columns are not used, and said
+to be, unless they look like a typing error.
 A prompt that changes along the way is a list of {from_frame, prompt}, or such a list as JSON where a file holds texts.
 Null, NaN and blank texts stand for an absent value, in lists too.
 
@@ -13,7 +14,7 @@ import json
 import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
 from hashlib import blake2b, sha256
@@ -23,10 +24,16 @@ from unicodedata import category
 from longtake.models.domain.checks import exact
 from longtake.models.domain.prompt import Cue, PromptSpec, Settings, read_prompt, read_prompt_text
 from longtake.pipelines.config.conf import settings_from_columns
+from longtake.pipelines.datasets.pictures import url_of
 from longtake.pipelines.datasets.prompt_files import PromptFile, find_files, read_file
 from longtake.pipelines.datasets.tables import is_blank, shown_names, whole
 
-COLUMNS = ("prompt", "id", "negative_prompt", "num_frames", "seed")
+COLUMNS = ("prompt", "id", "negative_prompt", "num_frames", "seed", "image", "video")
+
+NO_VIDEO = (
+    "a bulk job cannot continue an existing video, because the refiner's predictions for its last frames come from a "
+    "call that no actor has; `longtake extend` does it, one video at a time"
+)
 
 # Other names for the columns, and names too short to be guessed by similarity ("speed" is like "seed").
 MEANT = {
@@ -49,6 +56,13 @@ class PromptRow:
     fields: dict[str, Any] | None
     reason: str | None
     unused: tuple[str, ...] = ()  # columns that mean nothing here, by their names
+    file: str = field(default="", compare=False)  # the URL of its file
+
+    @property
+    def image(self) -> str | None:
+        """The place of the picture that its video begins with. Raises ValueError for what is no path."""
+        name = (self.fields or {}).get("image")
+        return None if is_blank(name) else url_of(name, self.file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +112,17 @@ def to_request(
     settings = settings_from_columns({name: value for name, value in fields.items() if "." in name})
     if settings:
         check_settings(settings)
+    if "video" in fields:
+        raise ValueError(f"video={reprlib.repr(fields['video'])}: {NO_VIDEO}")
     prompt, cues = _prompts(fields.get("prompt", ""))
     negative_prompt = _plain("negative_prompt", fields["negative_prompt"]) if "negative_prompt" in fields else None
     num_frames, seed = whole(fields, "num_frames"), whole(fields, "seed")
     if "id" in fields:
         video_id = _id(fields["id"])
     else:
-        said = [prompt, [astuple(cue) for cue in cues], negative_prompt, num_frames, seed, sorted(settings)]
+        texts = [prompt, [astuple(cue) for cue in cues], negative_prompt]
+        said: list[object] = [*texts, num_frames, seed, sorted(settings)]
+        said += [["image", fields["image"]]] if "image" in fields else []
         video_id = unique(_default_id(row.source, said))
     return PromptSpec(
         video_id,
@@ -123,7 +141,7 @@ def _rows_of(prompts: str, files: list[PromptFile]) -> Iterator[PromptRow]:
             for (number, fields, reason), others in read_file(file, _is_kept):
                 names = fields or {}
                 twice = [name for name in names if _suggest(name) in names]  # Seed beside seed
-                yield PromptRow(f"{file.name}:{number}", fields, reason, shown_names([*others, *twice]))
+                yield PromptRow(f"{file.name}:{number}", fields, reason, shown_names([*others, *twice]), file.url)
         except ValueError as error:
             raise ValueError(f"prompts={prompts}: {error}") from error
 

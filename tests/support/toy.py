@@ -10,7 +10,7 @@ from longtake.models.domain.checks import FieldError
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.span import Span
-from longtake.models.domain.state import Boundary, Chunk, Memory, Segment, WindowState
+from longtake.models.domain.state import Boundary, Chunk, Memory, Picture, Segment, WindowState
 
 if TYPE_CHECKING:
     from longtake.models.stages.params import RefinerParams
@@ -43,13 +43,20 @@ class ToyBundle:
 
 
 class ToyBase:
-    """Frame i is grey (40 + i modulo 100) with a bright column at i, moved by the seed."""
+    """Frame i is grey (40 + i modulo 100) with a bright column at i, moved by the seed.
+
+    The first row of the first chunk has the first colour of the picture that it begins with.
+    """
 
     frame_size = (SIZE, SIZE)
 
-    def advance(self, spec: PromptSpec, plan: Plan, index: int, memory: Memory | None, /) -> tuple[Memory, Chunk]:
+    def advance(
+        self, spec: PromptSpec, plan: Plan, index: int, memory: Memory | Picture | None, /
+    ) -> tuple[Memory, Chunk]:
         span = plan.chunks[index]
         frames = np.stack([self._frame(i, spec.seed) for i in span])
+        if isinstance(memory, Picture):
+            frames[:, 0] = memory.frame[0, 0]
         last = np.zeros((plan.params.condition_frames, 3, SIZE, SIZE), np.float32)
         return Memory(last[0], last), Chunk(span, frames)
 

@@ -2,12 +2,14 @@
 
 import json
 from datetime import date
+from hashlib import sha256
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from longtake.models.video.fit import Fit
 from longtake.pipelines.bulk.checked_rows import RowChecker
@@ -106,6 +108,38 @@ def test_a_prompt_that_is_too_long_fails_without_an_actor():
     row = rows.begin(rows.check(PromptRow("p.txt:1", {"prompt": "circle " * 60}, None)), 0)
     assert row.status == "failed" and "this bundle takes at most 22" in row.reason
     row.check()
+
+
+def test_a_picture_is_part_of_the_request_and_of_the_record(tmp_path):
+    for name, mode in (("a.png", "RGB"), ("same.png", "RGB"), ("b.png", "LA")):
+        Image.new(mode, (4, 4)).save(tmp_path / name)
+    same = {"id": "x", "prompt": "a", "num_frames": 16, "seed": 1}
+    names = [{}, {"image": "a.png"}, {"image": str(tmp_path / "same.png")}, {"image": "b.png"}]
+    plain, a, copy, b = (read(tmp_path, [{**same, **name}])[0] for name in names)
+    assert a.request == copy.request and len({plain.request, a.request, b.request}) == 3
+    assert a.record.image == str(tmp_path / "a.png") and plain.record.image_sha256 is None
+    assert a.record.image_sha256 == sha256((tmp_path / "a.png").read_bytes()).hexdigest()
+    assert (a.record.image_notes, b.record.image_notes) == (None, "it is transparent: white shows through")
+    assert a.record.unused_columns is None
+
+
+def test_a_picture_that_cannot_be_read_or_used_makes_the_row_invalid(tmp_path):
+    (row,) = read(tmp_path, [{"id": "x", "prompt": "a", "image": "none.png"}])
+    assert row.spec is None and row.record.id == "x"
+    assert row.record.reason == f"image={tmp_path}/none.png: it cannot be read (No such file or directory)"
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    (row,) = read(tmp_path, [{"id": "x", "prompt": "a", "image": "a.png", "base.cam": False}])
+    assert row.record.reason.startswith("image cannot be used: base.cam=false switches CAM off")
+
+
+def test_chunks_of_another_picture_are_not_read(tmp_path):
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    rows, videos = checker("num_frames=16"), []
+    for more in ({}, {"image": "a.png"}):
+        row = PromptRow("p.jsonl:1", {"id": "x", "prompt": "a", "seed": 1, **more}, None, file=f"{tmp_path}/p.jsonl")
+        videos.append(rows.begin(rows.check(row), 0))
+    assert videos[0].chunk_path(0) != videos[1].chunk_path(0)
+    assert videos[0].picture() is None and videos[1].picture().frame.shape == (4, 4, 3)
 
 
 def test_a_row_may_have_a_size_and_a_fit_of_its_own_and_they_are_a_part_of_its_request(tmp_path):

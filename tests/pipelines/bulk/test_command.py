@@ -12,6 +12,7 @@ from hashlib import sha256
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 import longtake.pipelines.files.folder_lock
 from longtake.models.domain.plan import PlanParams
@@ -167,6 +168,26 @@ def test_what_cannot_be_is_refused_before_anything_starts(tmp_path, override, me
     prompts = write_prompts(tmp_path / "p.txt", ["a red circle"])
     with pytest.raises(ValueError, match=message):
         check(load_bulk(overrides=[f"prompts={prompts}", f"out={tmp_path}/out", override]))
+
+
+def test_videos_begin_with_the_pictures_of_their_rows(ray_cluster, tmp_path):
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "red.png")
+    rows = [{"id": "plain", "prompt": "a", "seed": 1}, {"id": "red", "prompt": "a", "seed": 1, "image": "red.png"}]
+    prompts = write_prompts(tmp_path / "p.jsonl", [*rows, {"id": "gone", "prompt": "a", "image": "gone.png"}])
+    tally = run_job(prompts, tmp_path / "out", "num_frames=20", kill=0.05)
+    assert (tally.done, tally.failed) == (2, 1)
+    manifest = manifest_of(tmp_path / "out")
+    assert manifest.loc["red", "image_sha256"] == sha256((tmp_path / "red.png").read_bytes()).hexdigest()
+    assert "No such file" in manifest.loc["gone", "reason"]
+    firsts = {
+        name: decode((tmp_path / "out" / manifest.loc[name, "path"]).read_bytes())[0] for name in ("plain", "red")
+    }
+    top = {name: frame[0].reshape(-1, 3).mean(0) for name, frame in firsts.items()}
+    assert top["red"][0] > 180 and top["red"][1] < 80 and abs(top["plain"][0] - top["plain"][1]) < 20
+    assert run_job(prompts, tmp_path / "out", "num_frames=20").skipped == 2
+    Image.new("RGB", (4, 4), "blue").save(tmp_path / "red.png")
+    with pytest.raises(Refused, match="1 finished video is no longer what the prompts ask for .red from p.jsonl:2."):
+        run_job(prompts, tmp_path / "out", "num_frames=20")
 
 
 def test_a_webdataset_holds_every_finished_video_and_nothing_lies_about(ray_cluster, tmp_path):

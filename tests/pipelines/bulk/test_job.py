@@ -14,6 +14,7 @@ from longtake.pipelines.bulk.job import BulkJob
 from longtake.pipelines.bulk.records import Tally
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.bulk.video import Slot, begin, requested_row
+from longtake.pipelines.datasets.pictures import NamedPicture
 from longtake.pipelines.datasets.prompt_rows import PromptRow
 from longtake.pipelines.runners.ray_runner import TaskDone
 from longtake.pipelines.runners.writer_queue import WriterJob
@@ -36,6 +37,16 @@ def video(job):
     job._rows.next = iter([video, None]).__next__
     job._fill()
     return video
+
+
+def test_a_video_whose_picture_changed_meanwhile_fails(job, tmp_path):
+    spec, conf = PromptSpec("a", "a red circle", num_frames=26), job._conf
+    picture = NamedPicture(str(tmp_path / "gone.png"), "ab" * 32)
+    row = requested_row(PromptRow("p.txt:1", {}, None), spec, conf, conf, "ab" * 32, "{}", picture)
+    job._rows.next = iter([begin(row, spec, conf, conf), None]).__next__
+    job._fill()
+    assert waiting(job) == ["record"] and not job._videos
+    assert job._jobs._waiting[0].args[0].reason.startswith(f"image={tmp_path}/gone.png: it cannot be read")
 
 
 def encode(job, video, num_fragments):

@@ -6,13 +6,15 @@ from datetime import UTC, datetime
 from hashlib import sha256
 
 import pytest
+from PIL import Image
 
 from longtake.models.domain.prompt import Cue
 from longtake.pipelines.api import Longtake, write_mp4
-from longtake.pipelines.bulk.regenerate import find, remake
+from longtake.pipelines.bulk.regenerate import find, picture_for, remake
 from longtake.pipelines.config.conf import load
 from longtake.pipelines.config.provenance import hash_of, video_settings
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow, cues_text, request_hash
+from longtake.pipelines.datasets.pictures import read_picture
 from longtake.pipelines.files.store import Store
 
 PROMPT, CUES = "a large red circle moves right", (Cue(16, "a small blue ring bounces"),)
@@ -92,3 +94,25 @@ def test_a_place_without_a_manifest_is_named(place, says, tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=says):
         find(place, "a")
+
+
+def test_a_video_that_begins_with_a_picture_needs_the_same_one(made, tmp_path):
+    folder, row = made
+    photo, moved = tmp_path / "photo.png", tmp_path / "moved.png"
+    Image.radial_gradient("L").convert("RGB").save(photo)
+    picture, named = read_picture(str(photo))
+    _, conf = find(str(folder), "a")
+    write_mp4(Longtake(conf).stream(PROMPT, 20, 7, "a ring", cues=CUES, image=picture), tmp_path / "a.mp4")
+    digest = sha256((tmp_path / "a.mp4").read_bytes()).hexdigest()
+    pictured = replace(row, image=str(photo), image_sha256=named.sha256, sha256=digest)
+    assert digest != row.sha256
+    assert remake(pictured, conf, tmp_path / "again.mp4", picture_for(pictured))
+    photo.rename(moved)
+    with pytest.raises(ValueError, match=f"^image={photo}: it cannot be read"):
+        picture_for(pictured)
+    assert picture_for(pictured, str(moved)).frame.shape == (256, 256, 3)
+    Image.new("RGB", (4, 4)).save(photo)
+    with pytest.raises(ValueError, match=f"^image={photo}: it is another picture"):
+        picture_for(pictured)
+    with pytest.raises(ValueError, match="the video id='a' does not begin with a picture"):
+        picture_for(row, str(moved))

@@ -306,7 +306,6 @@ def test_a_misspelt_prompt_column_has_a_suggestion_too(name):
         "idx",
         "uid",
         "fps",
-        "video",
         "frame_rate",
         "雨",
         "",
