@@ -426,11 +426,16 @@ def test_what_a_request_may_cost_is_bounded_and_the_bound_is_named(fields, param
 @pytest.mark.parametrize(("fields", "param"), [({"size": "64x64"}, "size"), ({"width": 64, "height": 64}, "width")])
 def test_without_a_refiner_all_videos_have_the_base_models_size(fields, param):
     conf = load_serve(overrides=["refiner.enabled=false", "refiner.height=32", "refiner.width=48"])
-    checker = RequestChecker(conf, ToyBundle(), 8)
-    checker.check(checker.new_take(VideoRequest(prompt=PROMPT), ""))
-    checker.check(checker.new_take(VideoRequest(prompt=PROMPT, size="48x32"), ""))
+    checker = RequestChecker(conf, ToyBundle(), BUNDLE)
+
+    def check(**size):
+        request = VideoRequest(prompt=PROMPT, **size)
+        checker.check(checker.new_take(request, ""), request)
+
+    check()
+    check(size="48x32")
     with pytest.raises(ApiError, match="64x64: this endpoint has no refiner, all of its videos are 48x32") as refused:
-        checker.check(checker.new_take(VideoRequest(prompt=PROMPT, **fields), ""))
+        check(**fields)
     assert refused.value.param == param
 
 
