@@ -65,8 +65,10 @@ def test_enhance_keeps_the_sound_or_names_it(capsys):
 @pytest.mark.report("C5")
 def test_enhance_speaks_of_the_shape_that_people_see(capsys):
     _, warnings = enhanced(capsys, REPORTS / "anamorphic_dvd.mp4", "refiner.width=144", "refiner.height=96")
-    assert "is 213x120 and will be stretched to 144x96" in warnings[1]
-    assert len(enhanced(capsys, REPORTS / "anamorphic_dvd.mp4", "refiner.width=224", "refiner.height=128")[1]) == 1
+    assert "213x120 fills 144x96: 32.6 of its 213 columns are cut off" in warnings[1]
+    stretched = ("refiner.width=224", "refiner.height=128", "refiner.fit=stretch")
+    _, (pixels, shape) = enhanced(capsys, REPORTS / "anamorphic_dvd.mp4", *stretched)
+    assert "its pixels are not square" in pixels and "213x120" in shape and "224x128" in shape
 
 
 @pytest.mark.report("C6", "C7", "C21")
