@@ -36,10 +36,10 @@ def require(holds: bool, field: str, value: object, rule: str) -> None:
         raise FieldError.of(field, value, rule)
 
 
-def require_count(field: str, value: object) -> None:
-    """Raises FieldError unless `value` is a whole number of at least 1."""
-    holds = isinstance(value, int) and not isinstance(value, bool) and value >= 1
-    require(holds, field, value, "must be a whole number of at least 1")
+def require_count(field: str, value: object, least: int = 1) -> None:
+    """Raises FieldError unless `value` is a whole number of at least `least`."""
+    holds = isinstance(value, int) and not isinstance(value, bool) and value >= least
+    require(holds, field, value, f"must be a whole number of at least {least}")
 
 
 def exact(value: object) -> Any:

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from longtake.models.domain.checks import require, require_count
+from longtake.models.domain.checks import require_count
 from longtake.models.domain.chunk_queue import ChunkQueue, Handle
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec, chunk_prompt
@@ -318,7 +318,7 @@ def task_blocks(num_steps: int, steps_per_task: int, coupling: Coupling) -> tupl
 
     Raises ValueError for an invalid count.
     """
-    require(num_steps >= 0, "num_steps", num_steps, "must be at least 0")
+    require_count("num_steps", num_steps, least=0)
     require_count("steps_per_task", steps_per_task)
     size = steps_per_task if coupling == Coupling.CAUSAL else 1
     denoise = (Span(start, min(start + size, num_steps)) for start in range(0, num_steps, size))

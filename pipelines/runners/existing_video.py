@@ -27,7 +27,7 @@ from longtake.models.domain.state import Chunk, Segment
 from longtake.models.stages.bundle import Bundle
 from longtake.models.stages.opener import fitted, memory_from
 from longtake.models.stages.params import OpenerParams
-from longtake.models.stages.refiner import Refiner
+from longtake.models.stages.unrefined import Unrefined
 from longtake.models.video.fit import Fit
 from longtake.models.video.frames import to_uint8, upscale
 from longtake.models.video.reader import VideoReader
@@ -120,7 +120,7 @@ class ExistingVideo:
         refiner, window = self.conf.refiner, self.extension.window - 1
         blocks = task_blocks(refiner.num_inference_steps, refiner.steps_per_task, refiner.coupling)
         stage = self.bundle.refiner(refiner)
-        assert isinstance(stage, Refiner), "`for_extension` refuses what has none"
+        assert not isinstance(stage, Unrefined), "`for_extension` refuses what has none"
         return {steps: stage.boundary_of(held, window, steps) for steps in blocks[:-1]}
 
     def _own(self) -> Iterator[Segment]:

@@ -91,6 +91,8 @@ class ToyRefiner:
             return WindowState(x, None, x), Boundary(window, steps, overlap, overlap)
         segment, start = plan.segments[window], plan.windows[window].start
         shown = np.moveaxis(x[segment.start - start : segment.stop - start], 1, -1).astype(np.uint8)
-        rows = np.arange(self.params.height) * shown.shape[1] // self.params.height
-        columns = np.arange(self.params.width) * shown.shape[2] // self.params.width
+        own = dict(spec.settings)  # in an actor, of any video
+        height, width = own.get("refiner.height", self.params.height), own.get("refiner.width", self.params.width)
+        rows = np.arange(height) * shown.shape[1] // height
+        columns = np.arange(width) * shown.shape[2] // width
         return None, Segment(segment, shown[:, rows][:, :, columns])

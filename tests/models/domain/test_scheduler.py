@@ -512,7 +512,7 @@ def test_a_task_is_known_by_what_it_does_not_by_what_it_carries():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"num_steps": 0}, "num_steps=0"),
+        ({"num_steps": -1}, "num_steps=-1"),
         ({"num_steps": 2.0}, "num_steps=2.0"),
         ({"steps_per_task": 0}, "steps_per_task=0"),
         ({"video_id": "a"}, "video_id='a': a video with this id is running"),

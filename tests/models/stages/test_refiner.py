@@ -21,6 +21,7 @@ from longtake.models.domain.state import Boundary, Chunk, Segment, WindowState
 from longtake.models.nets.sizes import SideRule, SizeRule
 from longtake.models.stages.params import RefinerParams
 from longtake.models.stages.refiner import Refiner
+from longtake.models.video.fit import Fit
 from longtake.models.video.frames import upscale
 
 SCHEDULE = NoiseSchedule.from_config(
@@ -411,7 +412,7 @@ def test_more_steps_than_noise_levels_are_refused_before_anything_is_run():
 
 @pytest.mark.parametrize("num_held", [8, 13, 23])
 def test_frames_that_exist_stay_in_the_window_after_them_up_to_a_cut_in_their_last_overlap(num_held):
-    plan, params = plan_of(60), replace(PARAMS, coupling=Coupling.CAUSAL)
+    plan, params = plan_of(60), replace(PARAMS, coupling=Coupling.CAUSAL, fit=Fit.STRETCH)
     refiner, span = Refiner(ToyNets(), SCHEDULE, params), plan.windows[1]
     held = frames_of(Span(span.start + 100, span.start + 100 + num_held)).repeat(2, 1)  # of another shape
     steps = Span(0, params.num_inference_steps)

@@ -23,7 +23,7 @@ from longtake.models.stages.refiner import Refiner
 from longtake.models.stages.refiner_nets import BundleRefinerNets
 from longtake.models.video.fit import Fit
 from longtake.models.video.frame_checks import BadFrames, check_not_black
-from longtake.models.video.frames import add_bars, upscale
+from longtake.models.video.frames import add_bars, fit_frames, upscale
 from longtake.pipelines.config.paths import BUNDLES
 from tests.support.tiny_nets import randomise
 
@@ -94,7 +94,8 @@ def lockstep(parts, params):
     nets, schedule = nets_of(parts, params), NoiseSchedule.from_config(parts["refiner_scheduler"])
     timesteps = schedule.timesteps(params.num_inference_steps, params.strength)
     video = Span(0, PLAN.windows[-1].stop)
-    z = torch.cat([nets.encode(upscale(frame[None], params.height, params.width)) for frame in frames_of(video)])
+    size = params.height, params.width
+    z = torch.cat([nets.encode(fit_frames(frame[None], *size, params.fit)) for frame in frames_of(video)])
     x = start(schedule, timesteps, z, torch.from_numpy(noise_for(SPEC.seed, "refine-start", 0, video, z.shape[1:])))
     history = None
     for i, t in enumerate(timesteps):

@@ -233,7 +233,7 @@ def test_what_an_interrupted_cutting_left_keeps_its_notes_or_goes(videos, random
     listed, folder = list_videos(str(videos)), tmp_path / "work" / "clips"
     folder.mkdir(parents=True)
     monkeypatch.setattr(clip_module, "VideoReader", NotedReader)
-    in_this_process(listed[:1], conf.bundle, folder, conf.clips, conf.seed, "cpu")
+    in_this_process(listed[:1], conf.bundle, folder, conf.clips, conf.seed, "cpu", conf.base)
     monkeypatch.undo()
     (folder / "a.parquet.12.part").write_bytes(b"")
     monkeypatch.setattr(clip_module, "encode_clips", in_this_process)

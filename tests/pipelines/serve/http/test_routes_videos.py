@@ -228,7 +228,7 @@ def test_videos_beyond_the_limit_of_a_key_are_refused_until_one_ends(alice, bob)
 
 def test_many_requests_at_once_get_a_video_or_a_429(kit, bob):
     def ask(seed):
-        return bob.post("/v1/videos", json={"prompt": PROMPT, "num_frames": 17, "seed": seed})
+        return bob.post("/v1/videos", json={"prompt": PROMPT, "num_frames": 97, "seed": seed})
 
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(ask, range(20)))
@@ -236,7 +236,7 @@ def test_many_requests_at_once_get_a_video_or_a_429(kit, bob):
     assert len(made) == 3 and {answer.status_code for answer in answers} == {200, 429}
     assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 429)
     for video_id in made:
-        assert kit.wait(bob, video_id)["num_frames"] == 17
+        assert kit.wait(bob, video_id)["num_frames"] == 97
 
 
 def test_the_page_logs_in_with_a_cookie_that_scripts_cannot_read(kit):
