@@ -50,7 +50,7 @@ def test_the_commands_and_the_python_of_the_readme_run(ray_cluster, monkeypatch)
         Path("path/to", name).mkdir(parents=True)
         Path("path/to", name, "model_index.json").write_text(json.dumps({"_class_name": kind}))
     lines = blocks("sh").replace("\\\n", " ").replace("path/to/bundle", "tiny").splitlines()
-    commands = [shlex.split(line) for line in lines if line.startswith("longtake ")]
+    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("longtake ")]
     commands = [argv for argv in commands if argv[1] not in ("train", "serve", "convert")]
     assert len(commands) >= 7
     for argv in commands:
