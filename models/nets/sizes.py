@@ -45,7 +45,7 @@ class SizeRule:
     width: SideRule
 
     def broken(self, height: int, width: int) -> dict[str, str]:
-        """What the sides that are not legal must be, by their names."""
+        """The rules that illegal sides break, by the names of the sides."""
         sides = {"height": (self.height, height), "width": (self.width, width)}
         return {name: _must(rule, side) for name, (rule, side) in sides.items() if rule.near(side) != [side]}
 

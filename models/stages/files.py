@@ -141,7 +141,7 @@ def _parts_in(folder: Path, index: Mapping[str, Any]) -> dict[str, Part]:
 
 
 def _unknown(name: str, entry: Sequence[Any]) -> str | None:
-    """What is not known of an entry of model_index.json."""
+    """The unknown class or library of an entry of model_index.json, in words."""
     if len(entry) != 2 or not all(isinstance(word, str) for word in entry):
         return f"{name}={list(entry)} must be a library and a class"
     library, class_name = entry

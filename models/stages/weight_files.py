@@ -22,7 +22,7 @@ MAX_HEADER = 100 << 20  # bytes, as the safetensors library has it
 
 @dataclass(frozen=True, slots=True)
 class TensorHeader:
-    """What a safetensors file says of a tensor before its values."""
+    """The entry of a tensor in the header of a safetensors file."""
 
     dtype: str  # as safetensors writes it: F32, F16, BF16
     shape: tuple[int, ...]

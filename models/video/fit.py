@@ -47,7 +47,7 @@ def picture_size(source: Size, frame: Size, fit: Fit, within: Within) -> Size:
 
 
 def fit_note(source: Size, frame: Size, fit: Fit, within: Within, setting: str = "refiner.fit") -> str | None:
-    """What happens to frames of another shape, and the other values of `setting`; None for frames of the same shape."""
+    """A line on frames of another shape, with the other values of `setting`; None for frames of the same shape."""
     picture = picture_size(source, frame, fit, within)
     if fit is Fit.STRETCH:
         if covering(source, frame) == frame:

@@ -1,4 +1,4 @@
-"""What a file has lost, as far as it can be known: the promises of its container against the packets that are there.
+"""Losses of a file, as far as they can be known: the promises of its container against the packets that are there.
 
 Counts: AVI and MXF, whose clocks tick once per frame, and the index of MP4 know how many frames there should be.
 Lengths: most headers have one. Breaks: MPEG-TS numbers its packets. Gaps: frames have lengths, so that the next one

@@ -34,7 +34,7 @@ _MIRRORED = (2, 4, 5, 7)
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """What a packet says of its picture."""
+    """Facts about the picture in a packet."""
 
     is_mirrored: bool = False
     has_others: bool = False  # behind it, in the same photo

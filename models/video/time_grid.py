@@ -188,7 +188,7 @@ def _changes(counts: Sequence[int]) -> str:
 
 
 def _last(last: float, last_s: float | None, counts: Sequence[int]) -> str:
-    """What was decided about the last frame, if that shows."""
+    """The decision about the last frame, in words, if it shows."""
     if last == last_s or (counts[-1] < 2 and last < UNKNOWN_HOLD_S):
         return ""
     return f"the last frame for {last:.3g} s ({f'not {last_s:.5g} s' if last_s else 'a guess'}), "

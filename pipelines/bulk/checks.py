@@ -45,7 +45,7 @@ def check(conf: BulkConf) -> PreparedJob:
 
 
 def _misread(store: Store, format: Format) -> str:
-    """What the readers of datasets make of the path of `out`, if they do not take it for a path."""
+    """A clause on the readers that take the path of `out` for a pattern; empty if none does."""
     path = str(store.local_path or store.url.rpartition("://")[2])
     readers = [name for name in MISREAD if name != "webdataset" or format is Format.WEBDATASET]
     found = {reader: list(dict.fromkeys(re.findall(MISREAD[reader], path))) for reader in readers}

@@ -161,7 +161,7 @@ def _frames(conf: Conf, parts: dict[str, Part], asked: Size | None) -> dict[str,
 
 
 def _origin(folder: Path, about: dict[str, Any]) -> Iterator[str]:
-    """What the bundle.json of a folder says."""
+    """The content of a folder's bundle.json."""
     if about:
         yield from ("", f"{folder / NAME}")
     if about.get("sources"):

@@ -1,4 +1,4 @@
-"""What a command asks for: the request, its picture, and the places of its files.
+"""The request of a command: its prompt and settings, its picture, and the places of its files.
 
 Imports are in the functions, as in commands.py.
 """

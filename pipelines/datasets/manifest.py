@@ -132,7 +132,7 @@ class Manifest:
         return sum(self._compact(waiting[i : i + PART_ROWS]) for i in range(0, len(waiting), PART_ROWS))
 
     def finished(self) -> Finished:
-        """What the finished rows were made from, and their places. Raises ValueError if parts hold a row twice."""
+        """Requests of the finished rows, and the places of the rows. Raises ValueError if parts hold a row twice."""
         waiting = list(self._records())
         for path in self.store.list(FOLDER):
             if path.endswith(".parquet") and not path.startswith(RECORDS) and not PART.fullmatch(path):

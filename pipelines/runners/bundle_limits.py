@@ -76,7 +76,7 @@ class BundleLimits:
         return chunk, conf.plan.window_frames * picture[0] * picture[1]
 
     def fit_note(self, conf: Conf, source: Size | None = None, setting: str = "refiner.fit") -> str | None:
-        """What happens to frames of another shape than the refined ones: of the size `source`, or the base model's."""
+        """A line on frames of another shape than the refined ones: of the size `source`, or the base model's."""
         refiner = conf.refiner
         return fit_note(
             source or self.base_sizes.size(conf.base), refiner.size, refiner.fit, self.sizes.within, setting

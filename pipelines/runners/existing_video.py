@@ -74,7 +74,7 @@ class ExistingVideo:
         return self.reader.height // 2 * 2, self.reader.width // 2 * 2
 
     def notes(self, sound: Sound) -> list[str]:
-        """What the output has otherwise than the video."""
+        """Differences between the output and the video, a line each."""
         width, height = self.reader.width, self.reader.height
         refined = self.conf.refiner.size[::-1]
         notes = []

@@ -15,7 +15,7 @@ from longtake.models.nets.vid2vid import Vid2VidUNet
 from tests.support.places import SHARED
 
 KEYS = SHARED / "checkpoint_keys"
-needs_keys = pytest.mark.skipif(not KEYS.exists(), reason="published key tables are absent")
+needs_keys = pytest.mark.skipif(not KEYS.exists(), reason="absent: checkpoint_keys, the published key tables")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from longtake.models.convert.streaming_t2v import left_out, streaming_parts
 from tests.support.places import SHARED
 
 KEYS = SHARED / "checkpoint_keys" / "streaming_t2v.json"
-pytestmark = pytest.mark.skipif(not KEYS.exists(), reason="published key tables are absent")
+pytestmark = pytest.mark.skipif(not KEYS.exists(), reason="absent: checkpoint_keys/streaming_t2v.json")
 TEXT = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 23, "num_attention_heads": 16}
 VAE = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
 CONFIGS = {

@@ -9,7 +9,7 @@ from longtake.models.convert.vid2vid_xl import refiner_part
 from tests.support.places import SHARED
 
 KEYS = SHARED / "checkpoint_keys" / "refiner.json"
-needs_keys = pytest.mark.skipif(not KEYS.exists(), reason="published key tables are absent")
+needs_keys = pytest.mark.skipif(not KEYS.exists(), reason="absent: checkpoint_keys/refiner.json")
 
 
 @needs_keys

@@ -69,7 +69,7 @@ def test_the_same_tensors_in_a_plain_unet_compute_something_else(published, tens
     assert not torch.allclose(plain(x, T, text()).sample, published(x, T, text()), atol=1e-2)
 
 
-@pytest.mark.skipif(not KEYS.exists(), reason="published key tables are absent")
+@pytest.mark.skipif(not KEYS.exists(), reason="absent: checkpoint_keys/refiner.json")
 def test_the_reference_has_the_published_tensors():
     with torch.device("meta"):
         full = PublishedRefiner((320, 640, 1280, 1280), 1024, 64, 32).state_dict()
