@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from itertools import count
 from pathlib import Path
 
@@ -475,7 +476,8 @@ def test_a_signal_while_arguments_are_checked_is_one_line(sent, code):
     # In a session of its own Ctrl-C is not ignored, as it is in a background job.
     process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
                                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # fmt: skip
-    with open("pipe.yaml", "w"):  # opens when it reads
+    with open("pipe.yaml", "w"):  # opens when it does
+        time.sleep(0.2)  # a signal just before the system's read() would be seen only after it
         process.send_signal(sent)
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (code, "longtake: stopped\n")

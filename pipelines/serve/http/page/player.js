@@ -19,7 +19,7 @@ const EDGE_MS = 400; // of waiting, before the picture goes back
 const AGAIN_MS = 2000; // how long the replay is announced
 
 export class Player {
-  #videos; #feeds = {}; #take = null; #shown = "low"; #moving = false; #wanted = null;
+  #videos; #feeds = {}; #take = null; #shown = "low"; #moving = null; #wanted = null;
   #token = 0; #sawPicture = {}; #blends = false; #has = {}; #opensFine = false;
   #seen = new Seen(0); #atEdge = 0; #again = 0; // the last two are times in ms, 0 for never
 
@@ -58,7 +58,7 @@ export class Player {
 
   detach() {
     this.#token++;
-    this.#moving = false;
+    this.#moving = null;
     this.#wanted = null;
     for (const feed of Object.values(this.#feeds)) feed.close();
     this.#feeds = {};
@@ -144,8 +144,8 @@ export class Player {
     if (isElsewhere) shown.pause();
     else if (this.isPlaying && !this.#moving && shown.paused && shown.readyState >= 2 && !shown.ended) this.#run(shown);
     if (this.isPlaying && at >= this.#duration - 0.25 / this.#take.fps) this.#atEnd();
-    const isStill = !this.#moving && !isElsewhere;
-    if (this.#shown === "fine" && isStill) this.#seen.add(Math.floor(at * this.#take.fps + 0.001));
+    const isSeen = this.#wanted === null && this.#moving !== this.#shown; // until the preview is there, it plays on
+    if (this.#shown === "fine" && isSeen) this.#seen.add(Math.floor(at * this.#take.fps + 0.001));
     const waits = this.isPlaying && !this.#moving && (isElsewhere || !(shown.readyState >= 3 || shown.ended));
     this.#goBack(at, waits);
     this.on.tick({
@@ -182,7 +182,7 @@ export class Player {
   /** Shows a video at `seconds` as soon as it has decoded that frame. */
   async #move(name, seconds) {
     const token = ++this.#token, before = this.#videos[this.#shown], video = this.#videos[name];
-    this.#moving = true;
+    this.#moving = name;
     this.#blends = this.#wanted === null; // the same moment gets sharper: cross-fade
     this.#wanted = null;
     if (video !== before || Math.abs(video.currentTime - seconds) > 0.001) {
@@ -191,7 +191,7 @@ export class Player {
     }
     if (token !== this.#token) return;
     this.#shown = name;
-    this.#moving = false;
+    this.#moving = null;
     if (video !== before) before.pause();
   }
 
