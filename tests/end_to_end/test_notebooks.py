@@ -42,9 +42,8 @@ def text(notebook) -> str:
     return "\n".join(output.get("text") or output.get("data", {}).get("text/plain", "") for output in outputs(notebook))
 
 
-# The second one is in `make chaos`: nothing is killed, but its videos take a minute.
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["01_quickstart", pytest.param("02_seams", marks=pytest.mark.chaos)])
+@pytest.mark.chaos  # nothing is killed, but their videos take a minute
+@pytest.mark.parametrize("name", NAMES[:2])
 def test_a_notebook_runs_and_shows_what_it_speaks_of(name, tmp_path):
     notebook = execute(FOLDER / f"{name}.ipynb", tmp_path, CELL_TIMEOUT_S)
     assert_whole(name, notebook)

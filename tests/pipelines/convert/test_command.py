@@ -181,7 +181,8 @@ def test_the_refiner_computes_what_it_did(refiner_net, refiner_checkpoint, base,
     net = loaded.parts["refiner"]
     assert type(net).__name__ == "Vid2VidUNet"
     x, text = randn(1, 4, 3, 10, 8), randn(1, 5, published.TEXT_DIM)
-    assert all(torch.equal(net.state_dict()[name], tensor) for name, tensor in refiner_net.state_dict().items())
+    state = net.state_dict()
+    assert all(torch.equal(state[name], tensor) for name, tensor in refiner_net.state_dict().items())
     outputs = [denoise(one, x, T, video_context(one, None, text, None)) for one in (net, refiner_net)]
     torch.testing.assert_close(*outputs, atol=1e-5, rtol=1e-5)  # equal weights at other addresses: other last bits
     record = json.loads((tmp_path / "refiner" / "bundle.json").read_text())

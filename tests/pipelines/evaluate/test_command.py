@@ -30,6 +30,7 @@ def killer(conf):
 
 
 @pytest.mark.report("B2", "B4", "B16", "C15", "C21")
+@pytest.mark.chaos  # workers that import torch are killed three times
 @pytest.mark.xdist_group("ray")
 def test_a_killed_evaluation_goes_on_and_every_video_has_one_row(ray_cluster, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("longtake.pipelines.evaluate.measurer.Measurer", killer)

@@ -7,6 +7,7 @@ from torch import nn
 from longtake.pipelines.train.worker_group import WorkerGroup, run_group
 
 
+@pytest.mark.chaos  # nothing is killed, but two workers start with torch
 @pytest.mark.xdist_group("ray")
 def test_two_workers_end_with_the_same_mean_gradients_and_what_one_raises_is_raised_here(tmp_path, ray_cluster):
     def work(group):
