@@ -1,7 +1,6 @@
 """The shipped weights: they load, are small, and give the requested video, the same one every time."""
 
 import numpy as np
-import pytest
 import torch
 
 from longtake.models.stages.bundle import load_bundle
