@@ -168,7 +168,7 @@ def load_tokenizer(part: Part) -> Any:
         raise ValueError(f"bundle part {part.folder} is not readable as a tokenizer: {why}") from None
 
 
-def check_tensors(part: Part) -> None:
+def check_tensors(part: Part, allow_pickle: bool = False) -> None:
     """Raises ValueError naming the first tensor of a network that is missing or misshapen for its own config."""
-    for problem in tensor_problems(CLASSES[part.class_name], part.config(), part.folder):
+    for problem in tensor_problems(CLASSES[part.class_name], part.config(), part.folder, allow_pickle):
         raise ValueError(problem)

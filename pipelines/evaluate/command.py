@@ -90,7 +90,7 @@ def check(conf: EvaluateConf) -> PreparedEvaluation:
 
     flow = flow_name(conf.flow, conf.size)
     if conf.clip is not None:
-        load_clip(conf.clip)
+        load_clip(conf.clip, conf.allow_pickle)
     evaluation = Evaluation(store)
     before = evaluation.settings or {}
     now = measurement_settings(conf, flow, None if conf.clip is None else clip_sha256(conf.clip))

@@ -21,6 +21,7 @@ class EvaluateConf:
     flow: str = "auto"  # raft_large (needs torchvision and its weights), dis, or auto: the better one that is installed
     size: int = 720  # pixels a side at which flow is measured; the paper has 720
     clip: str | None = "tiny"  # a bundle, or a folder with a transformers CLIP; null: no CLIP metrics
+    allow_pickle: bool = False  # read tensors from .bin files as well, where CLIP has no .safetensors
     num_workers: int | None = None  # videos measured at a time; null: one per CPU
     retry_failed: bool = False  # measure videos again that failed in an earlier run
     ray: ClusterParams = field(default_factory=ClusterParams)

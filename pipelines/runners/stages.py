@@ -85,7 +85,7 @@ def _load(conf: Conf, wanted: Collection[str], opens: bool = True) -> Bundle:
     try:
         pipeline = VideoPipeline(folder)
         pipeline.check(conf.opener, conf.plan.chunk_frames)
-        return replace(bundle, opener=pipeline.load(*to) if "unet" in wanted else pipeline)
+        return replace(bundle, opener=pipeline.load(*to, pickles) if "unet" in wanted else pipeline)
     except ValueError as error:
         name = "" if str(error).startswith("opener.") else f"opener.model={conf.opener.model}: "
         raise ValueError(f"{name}{error}") from None

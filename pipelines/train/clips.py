@@ -43,11 +43,21 @@ ARRAYS = ("latents", "condition", "anchor", "anchor_frame")
 class ClipEncoder:
     """`encoder(video)` writes the clips of one video and returns their number. Built once in each worker."""
 
-    def __init__(self, bundle: str, folder: Path, params: CutParams, seed: int, device: str, base: BaseParams) -> None:
+    def __init__(
+        self,
+        bundle: str,
+        folder: Path,
+        params: CutParams,
+        seed: int,
+        device: str,
+        base: BaseParams,
+        allow_pickle: bool = False,
+    ) -> None:
         quiet()
         torch.set_num_threads(1)
         self._folder, self._params, self._seed, self._device = folder, params, seed, device
-        parts = load_bundle(bundle_path(bundle), device, keep=lambda name: name in NEEDED, required=NEEDED).parts
+        path = bundle_path(bundle, allow_pickle)
+        parts = load_bundle(path, device, keep=NEEDED.__contains__, required=NEEDED, allow_pickle=allow_pickle).parts
         self._vae, self._images, self._tokenizer = parts["vae"], parts["image_encoder"], parts["tokenizer"]
         self._limit = parts["text_encoder"].config.max_position_embeddings
         self._size = base_size(base, parts["unet"].config.sample_size, factor(self._vae))
@@ -124,13 +134,20 @@ def clip_file(folder: Path, video: Listed) -> Path:
 
 
 def encode_clips(
-    videos: Sequence[Listed], bundle: str, folder: Path, params: CutParams, seed: int, device: str, base: BaseParams
+    videos: Sequence[Listed],
+    bundle: str,
+    folder: Path,
+    params: CutParams,
+    seed: int,
+    device: str,
+    base: BaseParams,
+    allow_pickle: bool,
 ) -> Iterator[tuple[Listed, str | None]]:
     """Each video with the reason why it has no clips, or None, from workers of the cluster this process has joined."""
     import ray
 
     there = ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1)  # type: ignore[no-untyped-call]
-    about = (bundle, folder, params, seed, device, base)
+    about = (bundle, folder, params, seed, device, base, allow_pickle)
     for video, row in map_videos(videos, ClipEncoder, about, int(there), num_gpus=1 if device == "cuda" else 0):
         yield video, row if isinstance(row, str) else row["reason"]
 

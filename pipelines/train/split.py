@@ -36,6 +36,7 @@ class Cutting:
     held_out: float  # share of the videos, at least one
     device: str
     base: BaseParams  # its size
+    allow_pickle: bool = False
 
 
 def prepare(cutting: Cutting, videos: Sequence[Listed]) -> tuple[list[tuple[Path, int]], list[tuple[Path, int]]]:
@@ -107,9 +108,9 @@ def _cut(cutting: Cutting, videos: Sequence[Listed]) -> list[dict[str, Any]]:
     missing = [video for video in videos if not clip_file(folder, video).exists()]
     reasons: dict[Listed, str | None] = {}
     if missing:
-        about = (cutting.bundle, folder, cutting.clips, cutting.seed, cutting.device, cutting.base)
+        about = (cutting.clips, cutting.seed, cutting.device, cutting.base, cutting.allow_pickle)
         with doing(lambda seconds: counts(len(reasons), len(missing), "videos cut into clips", seconds)):
-            for video, reason in encode_clips(missing, *about):
+            for video, reason in encode_clips(missing, cutting.bundle, folder, *about):
                 reasons[video] = reason
     rows = []
     for video in videos:

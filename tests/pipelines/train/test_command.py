@@ -31,6 +31,7 @@ from longtake.pipelines.train.settings import CutParams, load_train
 from longtake.pipelines.train.sheet import continuations
 from longtake.pipelines.train.split import Cutting, check_same, prepare
 from longtake.pipelines.train.worker_group import run_group
+from tests.support.pipelines import change_json, pickled
 
 STEPS = ("memory.loop.steps=4", "memory.loop.gate_every=2", "memory.loop.batch=2", "clips.per_video=2")
 
@@ -331,6 +332,29 @@ def test_progress_is_read_from_the_log(tmp_path, caplog):
             )
         assert now() == "4/10 steps, loss 0.5, 24 s left"
     assert [record.message for record in caplog.records] == ["step 4 of 10, on held-out clips: loss 0.123, no cam 0.2"]
+
+
+def test_a_bundle_whose_weights_are_pickles_is_trained_where_that_is_allowed(clips, videos, random_bundle, tmp_path):
+    bundle = shutil.copytree(random_bundle, tmp_path / "bundle")
+    for part in ("unet", "vae", "cam"):
+        pickled(bundle / part)
+    with pytest.raises(ValueError, match=r"unet has no .safetensors file, only .bin files.*--allow-pickle"):
+        check(conf_of(videos, bundle, tmp_path / "work"))
+    conf = check(conf_of(videos, bundle, tmp_path / "work", "allow_pickle=true")).conf
+    pool = ClipFolder(files_of(clips, videos, [0]))
+    stage, _ = memory_stage(conf, bundle, pool, pool)
+    old = load_bundle(random_bundle).parts["cam"].state_dict()
+    assert all(torch.equal(value, old[name]) for name, value in stage.cam.state_dict().items())
+    encoder = ClipEncoder(str(bundle), tmp_path, CutParams(per_video=2), 0, "cpu", BaseParams(), allow_pickle=True)
+    assert encoder(list_videos(str(videos))[0]) == {"reason": None}
+
+
+@pytest.mark.parametrize("fresh", ["false", "true"])
+def test_a_base_model_that_no_cam_can_continue_is_refused_by_name(copy_of_random_bundle, videos, tmp_path, fresh):
+    change_json(copy_of_random_bundle / "model_index.json", unet=["longtake", "Vid2VidUNet"])
+    change_json(copy_of_random_bundle / "unet" / "config.json", _class_name="Vid2VidUNet")
+    with pytest.raises(ValueError, match=r"^bundle=.*: unet is a Vid2VidUNet, which CAM cannot continue: [^;]*$"):
+        check(conf_of(videos, copy_of_random_bundle, tmp_path / "work", f"fresh={fresh}"))
 
 
 def test_videos_that_were_not_made_are_a_reason(random_bundle, tmp_path):
