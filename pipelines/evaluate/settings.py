@@ -1,6 +1,6 @@
 """Settings of an evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,3 +48,10 @@ def measurement_settings(conf: EvaluateConf, flow: str, clip_sha256: str | None 
     """The settings, and the networks, that metrics depend on beside the videos; a restart must have the same."""
     own = {"flow": flow, "size": conf.size, "clip": conf.clip, "manifest": conf.manifest}
     return own if clip_sha256 is None else {**own, "clip_sha256": clip_sha256}
+
+
+def compared(*settings: Mapping[str, object]) -> list[str]:
+    """The names of the settings by which metrics are compared: CLIP by its weights where they are known, not by its
+    place."""
+    known = all(values.get("clip_sha256") for values in settings)
+    return ["flow", "size", "clip_sha256" if known else "clip"]

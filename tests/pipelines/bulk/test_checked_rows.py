@@ -1,6 +1,7 @@
 """Rows of prompts with their ids and requests."""
 
 import json
+import shutil
 from datetime import date
 from hashlib import sha256
 
@@ -189,3 +190,17 @@ def test_without_a_refiner_the_size_of_the_base_models_frames_is_that_of_the_vid
     assert check(**{"base.height": 48, "refiner.height": 48}).record.reason is None
     row = check(**{"base.height": 48, "refiner.height": 64})
     assert row.record.reason.startswith("refiner.height=64 has no effect with refiner.enabled=false: ")
+
+
+def test_a_row_asks_for_the_same_when_its_models_lie_elsewhere(random_opener, copy_of_random_bundle, tmp_path):
+    def row(refiner, opener):
+        (found,) = read(tmp_path, [{"id": "x", "prompt": PROMPT}], f"refiner.model={refiner}", f"opener.model={opener}")
+        return found
+
+    before, opener = row(copy_of_random_bundle, random_opener), shutil.copytree(random_opener, tmp_path / "opener")
+    after = row(copy_of_random_bundle.rename(tmp_path / "refiner"), opener)
+    assert after.request == before.request and after.record.settings != before.record.settings
+    videos = [checker("num_frames=16").begin(one, 0) for one in (before, after)]
+    assert videos[0].chunk_path(0) == videos[1].chunk_path(0)
+    (plain,) = read(tmp_path, [{"id": "x", "prompt": PROMPT}])
+    assert plain.request != before.request
