@@ -9,7 +9,7 @@ from typing import Any
 
 from longtake.models.nets.sizes import VID2VID
 from longtake.models.stages.files import SHARED, Part
-from longtake.models.stages.weight_files import read_headers
+from longtake.models.stages.weight_files import WITHOUT_WEIGHTS, read_headers
 
 _UNET = {
     "in_channels": 4,
@@ -58,7 +58,7 @@ def part_problems(parts: Mapping[str, Part], allow_pickle: bool = False) -> list
         except ValueError as error:
             problems.append(str(error))
         try:
-            if part.kind not in ("scheduler", "tokenizer"):
+            if part.kind not in WITHOUT_WEIGHTS:
                 read_headers(part.folder, allow_pickle)
         except ValueError as error:
             problems.append(str(error))

@@ -13,7 +13,13 @@ from longtake.models.stages.files import OPENER, REQUIRED_OF_BASE, TEXT_TO_VIDEO
 from longtake.models.stages.memory import BYTES, Size, memory_of
 from longtake.models.stages.params import BaseParams, base_size, refined_size
 from longtake.models.stages.part_checks import DEFAULTS
-from longtake.models.stages.weight_files import TensorHeader, num_parameters, read_headers, weight_files
+from longtake.models.stages.weight_files import (
+    WITHOUT_WEIGHTS,
+    TensorHeader,
+    num_parameters,
+    read_headers,
+    weight_files,
+)
 from longtake.pipelines.config.bundle_file import NAME, TRAINED, read_bundle_file
 from longtake.pipelines.config.conf import Conf, bundle_folder, opener_folder, refiner_folder
 from longtake.pipelines.terminal.exit_codes import ExitCode
@@ -83,7 +89,7 @@ def show(conf: Conf, size: Size | None, batch: int) -> Callable[[], None]:
 
 
 def has_weights(part: Part) -> bool:
-    return part.kind not in ("scheduler", "tokenizer")
+    return part.kind not in WITHOUT_WEIGHTS
 
 
 def _parts(parts: dict[str, Part], headers: dict[str, dict[str, TensorHeader]], folder: Path) -> Iterator[str]:

@@ -80,7 +80,7 @@ def _load(conf: Conf, wanted: Collection[str], opens: bool = True) -> Bundle:
     folder = opener_folder(conf)
     if pipeline_class(folder) in TEXT_TO_VIDEO:
         own = [name for name in wanted if name in REQUIRED_OF_BASE]
-        opener = load_bundle(folder, *to, own.__contains__, REQUIRED_OF_BASE, None, pickles)
+        opener = load_bundle(folder, *to, own.__contains__, REQUIRED_OF_BASE, None, pickles, bundle)
         return replace(bundle, opener=opener)
     try:
         pipeline = VideoPipeline(folder)
