@@ -9,10 +9,11 @@ Both are functions of the manifest, so they are the same however often the job w
 
 import io
 import json
+import os
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
@@ -57,7 +58,8 @@ def pack_shard(store: Store, manifest: Manifest, shard: int, size: int) -> int:
     found = manifest.between(range(shard * size, (shard + 1) * size))
     rows = sorted((row for row in found if row.path is not None), key=lambda row: row.ordinal)
     with _opened(store, _tar(shard)) as before:
-        packed = {name for name in before.getnames() if name.endswith(".mp4")}
+        packed = {info.name for info in _whole_members(before) if info.name.endswith(".mp4")}
+        rows = [row for row in rows if file_of(row.path or "") in loose or _member(row) in packed]  # others are lost
         waits = any(file_of(row.path or "") in loose for row in rows)
         if waits or packed != {_member(row) for row in rows}:
             with _rewritten(store, _tar(shard), keep=bool(rows)) as tar:
@@ -65,6 +67,59 @@ def pack_shard(store: Store, manifest: Manifest, shard: int, size: int) -> int:
                     _add_video(tar, row, before, store, loose)
     store.delete(*loose)
     return len(rows)
+
+
+def missing_in_shards(manifest: Manifest) -> list[str]:
+    """The ids of finished videos that their shards, which are there, do not have.
+
+    A shard of the size that follows from its rows has all of them; only one of another size is opened.
+    """
+    store = manifest.store
+    sizes, loose = store.sizes("shards"), set(store.list("videos"))
+    wanted = dict.fromkeys(sizes, 2 * tarfile.BLOCKSIZE)  # the end of a tar
+    for row in manifest.rows():
+        if (tar := _shard_of(row, loose)) in sizes:
+            wanted[tar] += sum(_tar_bytes(name, size) for name, size in _members(row))
+    others = [tar for tar, size in sizes.items() if -(-wanted[tar] // tarfile.RECORDSIZE) * tarfile.RECORDSIZE != size]
+    there = {tar: _videos_in(store, tar) for tar in others}
+    rows = manifest.rows() if others else ()
+    return [row.id for row in rows if _member(row) not in there.get(_shard_of(row, loose), {_member(row)})]
+
+
+def _shard_of(row: VideoRow, loose: Container[str]) -> str:
+    """The shard that a video has been packed into; empty for another."""
+    tar, is_packed, _ = (row.path or "").partition("#")
+    return tar if is_packed and file_of(row.path or "") not in loose else ""
+
+
+def _videos_in(store: Store, path: str) -> set[str]:
+    with _opened(store, path) as tar:
+        return {info.name for info in _whole_members(tar)}
+
+
+def _whole_members(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    """The members up to the end of the file, where a copy may have broken off."""
+    assert tar.fileobj is not None, "a tar that is open"
+    end, found = os.fstat(tar.fileobj.fileno()).st_size, []
+    try:
+        for info in tar:
+            if info.offset_data + info.size <= end:
+                found.append(info)
+    except tarfile.ReadError:
+        pass
+    return found
+
+
+def _tar_bytes(name: str, size: int) -> int:
+    header = tarfile.TarInfo(name)
+    header.size = size
+    return len(header.tobuf(tarfile.PAX_FORMAT)) + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+def _members(row: VideoRow) -> list[tuple[str, int]]:
+    """The members of a video, with their sizes."""
+    texts = [(name, len(data)) for name, data in _texts(row).items()]
+    return [(_member(row), row.size_bytes or 0), *texts]
 
 
 def delete_videos(store: Store, rows: Iterable[VideoRow]) -> None:
@@ -84,7 +139,7 @@ def delete_videos(store: Store, rows: Iterable[VideoRow]) -> None:
 
 def _take_out(store: Store, path: str, names: set[str]) -> None:
     with _opened(store, path) as before:
-        infos = before.getmembers()
+        infos = _whole_members(before)
         kept = [info for info in infos if info.name.partition(".")[0] not in names]
         if len(kept) < len(infos):
             with _rewritten(store, path, keep=bool(kept)) as tar:
@@ -94,12 +149,12 @@ def _take_out(store: Store, path: str, names: set[str]) -> None:
 
 @contextmanager
 def _opened(store: Store, path: str) -> Iterator[tarfile.TarFile]:
-    """A tar of the store, an empty one if it does not exist."""
+    """A tar of the store, an empty one if it does not exist, or nothing in it can be read."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "old.tar")
         if store.exists(path):
             store.get_file(path, copy)
-        else:
+        if not copy.exists() or not tarfile.is_tarfile(copy):
             tarfile.open(copy, "w").close()
         with tarfile.open(copy) as tar:
             yield tar
@@ -122,12 +177,18 @@ def _add_video(tar: tarfile.TarFile, row: VideoRow, before: tarfile.TarFile, sto
     """Adds the members of a video, from its loose file or from the old shard."""
     assert row.path is not None, "only finished videos are packed"
     name, file = _member(row).removesuffix(".mp4"), file_of(row.path)
-    video = store.get(file) if file in loose else _read(before, f"{name}.mp4")
-    fields = {name: "" if value is None else value for name, value in plain_fields(row).items()}
-    _add(tar, f"{name}.mp4", video)
+    _add(tar, f"{name}.mp4", store.get(file) if file in loose else _read(before, f"{name}.mp4"))
+    for text, data in _texts(row).items():
+        _add(tar, text, data)
+
+
+def _texts(row: VideoRow) -> dict[str, bytes]:
+    """The members beside the video."""
+    name = _member(row).removesuffix(".mp4")
     # Hugging Face's reader infers types from the first five rows: if they have nulls, it refuses text later.
-    _add(tar, f"{name}.json", json.dumps(fields, sort_keys=True).encode())
-    _add(tar, f"{name}.txt", row.prompt.encode() if row.prompt else b"")
+    fields = {name: "" if value is None else value for name, value in plain_fields(row).items()}
+    prompt = row.prompt.encode() if row.prompt else b""
+    return {f"{name}.json": json.dumps(fields, sort_keys=True).encode(), f"{name}.txt": prompt}
 
 
 def _read(tar: tarfile.TarFile, name: str) -> bytes:
