@@ -54,10 +54,14 @@ def videos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def clips(videos, random_bundle, tmp_path_factory):
     """Files of clips of the first three videos."""
-    folder = tmp_path_factory.mktemp("clips")
-    encoder = ClipEncoder(str(random_bundle), folder, CutParams(per_video=2), 0, "cpu", BaseParams())
-    said = {video.path: encoder(video) for video in list_videos(str(videos))}
-    return folder, said
+    encoder = encoder_in(tmp_path_factory.mktemp("work"), random_bundle, CutParams(per_video=2))
+    return encoder.cutting.clip_folder, {video.path: encoder(video) for video in list_videos(str(videos))}
+
+
+def encoder_in(work, bundle, params, **more):
+    cutting = Cutting(work, str(bundle), params, 0, 0.1, "cpu", **{"base": BaseParams(), **more})
+    cutting.clip_folder.mkdir(parents=True)
+    return ClipEncoder(cutting)
 
 
 def files_of(clips, videos, numbers=(0, 1, 2)):
@@ -94,11 +98,9 @@ def test_a_clip_holds_what_the_networks_will_see(clips, videos, random_bundle):
 
 def test_clips_have_the_size_of_the_base_model_and_are_cut_to_its_shape(videos, random_bundle, tmp_path):
     (video,) = [video for video in list_videos(str(videos)) if video.path == "0.mp4"]
-    encoder = ClipEncoder(
-        str(random_bundle), tmp_path, CutParams(per_video=1), 0, "cpu", BaseParams(height=16, width=40)
-    )
+    encoder = encoder_in(tmp_path, random_bundle, CutParams(per_video=1), base=BaseParams(height=16, width=40))
     assert encoder(video) == {"reason": None}
-    batch = ClipFolder([(clip_file(tmp_path, video), 1)]).batch(np.array([0]))
+    batch = ClipFolder([(clip_file(tmp_path / "clips", video), 1)]).batch(np.array([0]))
     assert batch.latents.shape == (1, 16, 4, 2, 5) and batch.condition.shape == (1, 8, 16, 40, 3)
 
 
@@ -106,17 +108,9 @@ def test_the_condition_is_decoded_from_noisy_latents_of_the_first_frames(videos,
     decoded, vae = {}, load_bundle(random_bundle).parts["vae"]
     (video,) = [video for video in list_videos(str(videos)) if video.path == "0.mp4"]
     for noise in (0.0, 0.15):
-        encoder = ClipEncoder(
-            str(random_bundle),
-            tmp_path / f"{noise}",
-            CutParams(per_video=1, latent_noise=noise),
-            0,
-            "cpu",
-            BaseParams(),
-        )
-        (tmp_path / f"{noise}").mkdir()
+        encoder = encoder_in(tmp_path / f"{noise}", random_bundle, CutParams(per_video=1, latent_noise=noise))
         assert encoder(video) == {"reason": None}
-        batch = ClipFolder([(clip_file(tmp_path / f"{noise}", video), 1)]).batch(np.array([0]))
+        batch = ClipFolder([(clip_file(tmp_path / f"{noise}" / "clips", video), 1)]).batch(np.array([0]))
         true = to_uint8(vae.decode(batch.latents[0, :8].float()).sample).astype(int)
         decoded[noise] = np.abs(true - batch.condition[0]).max()
     assert decoded[0.0] <= 2 < decoded[0.15]  # latents are kept in float16
@@ -234,7 +228,7 @@ def test_what_an_interrupted_cutting_left_keeps_its_notes_or_goes(videos, random
     listed, folder = list_videos(str(videos)), tmp_path / "work" / "clips"
     folder.mkdir(parents=True)
     monkeypatch.setattr(clip_module, "VideoReader", NotedReader)
-    in_this_process(listed[:1], conf.bundle, folder, conf.clips, conf.seed, "cpu", conf.base)
+    in_this_process(listed[:1], cutting_of(conf))
     monkeypatch.undo()
     (folder / "a.parquet.12.part").write_bytes(b"")
     monkeypatch.setattr(clip_module, "encode_clips", in_this_process)
@@ -345,7 +339,7 @@ def test_a_bundle_whose_weights_are_pickles_is_trained_where_that_is_allowed(cli
     stage, _ = memory_stage(conf, bundle, pool, pool)
     old = load_bundle(random_bundle).parts["cam"].state_dict()
     assert all(torch.equal(value, old[name]) for name, value in stage.cam.state_dict().items())
-    encoder = ClipEncoder(str(bundle), tmp_path, CutParams(per_video=2), 0, "cpu", BaseParams(), allow_pickle=True)
+    encoder = encoder_in(tmp_path / "new", bundle, CutParams(per_video=2), allow_pickle=True)
     assert encoder(list_videos(str(videos))[0]) == {"reason": None}
 
 
@@ -358,7 +352,7 @@ def test_a_base_model_that_no_cam_can_continue_is_refused_by_name(copy_of_random
 
 
 def test_videos_that_were_not_made_are_a_reason(random_bundle, tmp_path):
-    encoder = ClipEncoder(str(random_bundle), tmp_path, CutParams(), 0, "cpu", BaseParams())
+    encoder = encoder_in(tmp_path, random_bundle, CutParams())
     assert encoder(Listed("a.mp4", "", reason="disk full", made=False))["reason"] == "it was not made: disk full"
 
 
