@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 from longtake.models.video.time_grid import MAX_HOLD_S
 
 _WITH_LENGTH = {"mov", "matroska", "avi", "flv", "asf", "mxf"}  # others have none in the header: FFmpeg guesses
-_CUT_S = {"matroska": 0.2}  # less is rounding, or the length of the last packet of sound
+_CUT_S = dict.fromkeys(("matroska", "flv", "asf"), 0.2)  # less is rounding, or the length of the last packet of sound
 _ANY_CUT_S = 0.5  # headers of others may be of something else, such as a track of timecodes
 # Of these FFmpeg reads only the first one in a file; of others, such as MPEG-TS and Matroska, all.
 _MARKS = {"mov": b"ftyp", "flv": b"FLV\1", "asf": b"\x30\x26\xb2\x75", "apng": b"\x89PNG"}

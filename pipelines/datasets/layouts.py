@@ -77,7 +77,7 @@ def missing_in_shards(manifest: Manifest) -> list[str]:
     store = manifest.store
     sizes, loose = store.sizes("shards"), set(store.list("videos"))
     wanted = dict.fromkeys(sizes, 2 * tarfile.BLOCKSIZE)  # the end of a tar
-    for row in manifest.rows():
+    for row in manifest.rows() if sizes else ():
         if (tar := _shard_of(row, loose)) in sizes:
             wanted[tar] += sum(_tar_bytes(name, size) for name, size in _members(row))
     others = [tar for tar, size in sizes.items() if -(-wanted[tar] // tarfile.RECORDSIZE) * tarfile.RECORDSIZE != size]

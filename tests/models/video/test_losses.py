@@ -134,8 +134,11 @@ def test_a_stream_that_begins_in_the_middle_is_left_out_with_a_line():
 
 
 @pytest.mark.report("C21")
-@pytest.mark.parametrize(("container", "codec"), [("matroska", "libx264"), ("webm", "libvpx")])
-def test_a_matroska_file_that_lost_a_third_of_a_second_says_so(container, codec):
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("matroska", "libx264"), ("webm", "libvpx"), ("flv", "flv"), ("flv", "libx264"), ("asf", "wmv2")],
+)
+def test_a_file_that_lost_a_third_of_a_second_says_so(container, codec):
     whole = video(noise(48), container, codec, rate=25)
     frames, reader = _read(whole.getvalue()[: places(whole)[40]])
     assert len(frames) == 40 and reader.notes == ["it ends early: after 1.6 s, but its header says 1.9 s"]
