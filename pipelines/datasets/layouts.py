@@ -15,6 +15,7 @@ import tarfile
 import tempfile
 from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -72,18 +73,37 @@ def pack_shard(store: Store, manifest: Manifest, shard: int, size: int) -> int:
 def missing_in_shards(manifest: Manifest) -> list[str]:
     """The ids of finished videos that their shards, which are there, do not have.
 
-    A shard of the size that follows from its rows has all of them; only one of another size is opened.
+    A shard whose last member is where it should be has all of them; only another one is read.
     """
     store = manifest.store
     sizes, loose = store.sizes("shards"), set(store.list("videos"))
-    wanted = dict.fromkeys(sizes, 2 * tarfile.BLOCKSIZE)  # the end of a tar
+    ends: dict[str, _ShardEnd] = {}
     for row in manifest.rows() if sizes else ():
         if (tar := _shard_of(row, loose)) in sizes:
-            wanted[tar] += sum(_tar_bytes(name, size) for name, size in _members(row))
-    others = [tar for tar, size in sizes.items() if -(-wanted[tar] // tarfile.RECORDSIZE) * tarfile.RECORDSIZE != size]
-    there = {tar: _videos_in(store, tar) for tar in others}
-    rows = manifest.rows() if others else ()
+            ends.setdefault(tar, _ShardEnd()).add(row)
+    there = {tar: _videos_in(store, tar) for tar, end in ends.items() if not end.is_in(store, tar, sizes[tar])}
+    rows = manifest.rows() if there else ()
     return [row.id for row in rows if _member(row) not in there.get(_shard_of(row, loose), {_member(row)})]
+
+
+@dataclass(slots=True)
+class _ShardEnd:
+    """The place of the last member of a shard, by the rows of its videos."""
+
+    num_bytes: int = 0
+    ordinal: int = -1
+    last: tuple[str, int] = ("", 0)
+
+    def add(self, row: VideoRow) -> None:
+        members = [(_member(row), row.size_bytes or 0), *((name, len(data)) for name, data in _texts(row).items())]
+        self.num_bytes += sum(_tar_bytes(*member) for member in members)
+        if row.ordinal > self.ordinal:
+            self.ordinal, self.last = row.ordinal, members[-1]
+
+    def is_in(self, store: Store, path: str, size: int) -> bool:
+        """Whether it is in a shard of `size` bytes: if anything before it is missing, it is not at its place."""
+        start, header = self.num_bytes - _tar_bytes(*self.last), _header(*self.last)
+        return size >= self.num_bytes and store.get_part(path, start, start + len(header)) == header
 
 
 def _shard_of(row: VideoRow, loose: Container[str]) -> str:
@@ -111,15 +131,17 @@ def _whole_members(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
 
 
 def _tar_bytes(name: str, size: int) -> int:
-    header = tarfile.TarInfo(name)
-    header.size = size
-    return len(header.tobuf(tarfile.PAX_FORMAT)) + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    return len(_header(name, size)) + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
 
 
-def _members(row: VideoRow) -> list[tuple[str, int]]:
-    """The members of a video, with their sizes."""
-    texts = [(name, len(data)) for name, data in _texts(row).items()]
-    return [(_member(row), row.size_bytes or 0), *texts]
+def _header(name: str, size: int) -> bytes:
+    return _info(name, size).tobuf(tarfile.PAX_FORMAT)
+
+
+def _info(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)  # without owner, and with time 0: the same bytes in every run
+    member.size = size
+    return member
 
 
 def delete_videos(store: Store, rows: Iterable[VideoRow]) -> None:
@@ -241,6 +263,4 @@ def plain_fields(row: VideoRow) -> dict[str, object]:
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)  # without owner, and with time 0: the same bytes in every run
-    member.size = len(data)
-    tar.addfile(member, io.BytesIO(data))
+    tar.addfile(_info(name, len(data)), io.BytesIO(data))

@@ -121,7 +121,7 @@ def test_of_a_shard_that_is_no_archive_any_more_every_video_is_lost(tmp_path):
     assert set(lost(manifest)) == set(digests_of("ab"))
 
 
-def test_a_shard_of_the_right_size_is_not_opened(tmp_path, monkeypatch):
+def test_a_shard_whose_last_member_is_at_its_place_is_not_read(tmp_path, monkeypatch):
     manifest = record(tmp_path, ["a", "é" * 60, "c" * 120], Format.WEBDATASET)
     finish(manifest, conf_of(tmp_path, Format.WEBDATASET), {0})
     monkeypatch.setattr(Store, "get_file", None)
