@@ -49,7 +49,8 @@ class ClipEncoder:
         torch.set_num_threads(1)
         self.cutting, self._params, self._device = cutting, cutting.clips, cutting.device
         path, pickles = bundle_path(cutting.bundle, cutting.allow_pickle), cutting.allow_pickle
-        parts = load_bundle(path, self._device, NEEDED.__contains__, NEEDED, allow_pickle=pickles).parts
+        keep = NEEDED.__contains__
+        parts = load_bundle(path, self._device, keep=keep, required=NEEDED, allow_pickle=pickles).parts
         self._vae, self._images, self._tokenizer = parts["vae"], parts["image_encoder"], parts["tokenizer"]
         self._limit = parts["text_encoder"].config.max_position_embeddings
         self._size = base_size(cutting.base, parts["unet"].config.sample_size, factor(self._vae))
