@@ -125,10 +125,14 @@ def _records(path: Path) -> list[Record]:
     try:
         with zipfile.ZipFile(path) as archive:
             _check_records(archive, path.stat().st_size)
-            return records_of(archive, path)
+            records = records_of(archive, path)
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, UnicodeDecodeError) as error:
         cut = " (it begins like one: is it cut off?)" if begin.startswith(b"PK") else ""
         raise ValueError(f"it is not a file of torch.save{cut}: {error}") from None
+    for record in records:
+        if record.name.endswith("/byteorder") and record.read(path) != b"little":
+            raise ValueError("its numbers are not little-endian")
+    return records
 
 
 def _check_records(archive: zipfile.ZipFile, size: int) -> None:
@@ -145,9 +149,6 @@ def _check_records(archive: zipfile.ZipFile, size: int) -> None:
         raise ValueError(f"it is not a file of torch.save: it has {len(pickles)} records data.pkl")
     if pickles[0].file_size > MAX_PICKLE_BYTES:
         raise ValueError(f"its list of tensors has {pickles[0].file_size} bytes, more than {MAX_PICKLE_BYTES}")
-    order = next((name for name in names if name.endswith("/byteorder")), None)
-    if order is not None and archive.read(order) != b"little":
-        raise ValueError("its numbers are not little-endian")
 
 
 def _unpickled(path: Path) -> Any:

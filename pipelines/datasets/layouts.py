@@ -119,8 +119,8 @@ def _videos_in(store: Store, path: str) -> set[str]:
 
 def _whole_members(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
     """The members up to the end of the file, where a copy may have broken off."""
-    assert tar.fileobj is not None, "a tar that is open"
-    end, found = os.fstat(tar.fileobj.fileno()).st_size, []
+    assert tar.name is not None, "a tar in a file"
+    end, found = os.path.getsize(tar.name), []
     try:
         for info in tar:
             if info.offset_data + info.size <= end:

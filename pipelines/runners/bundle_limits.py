@@ -58,10 +58,10 @@ class BundleLimits:
         """
         own = for_video(conf, settings)
         if self.refiner is None:
-            asked, size = dict(settings), self.base_sizes.size(own.base)
-            sides = dict(zip(("height", "width"), size, strict=True))
-            follow = {name: side for name, side in sides.items() if asked.get(f"refiner.{name}") is None}
-            own = replace(own, refiner=replace(own.refiner, **follow))
+            asked, (height, width) = dict(settings), self.base_sizes.size(own.base)
+            height = height if asked.get("refiner.height") is None else own.refiner.size[0]
+            width = width if asked.get("refiner.width") is None else own.refiner.size[1]
+            own = replace(own, refiner=replace(own.refiner, height=height, width=width))
         self.check(own)
         return own
 

@@ -91,6 +91,16 @@ def test_a_flipped_bit_is_found_and_its_tensor_named(refused, nets, which):
     assert refused("damaged.ckpt").startswith(f"checkpoint=damaged.ckpt: {NAME} is damaged, its bytes do not have the")
 
 
+def test_a_file_that_was_written_without_checksums_is_read(nets, base, tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(nets.tensors(), tmp_path / "plain.ckpt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    argv = ["--checkpoint", str(tmp_path / "plain.ckpt"), "--base", str(base), "--out", str(tmp_path / "bundle")]
+    assert main(["convert", "streaming-t2v", *argv]) == 0
+
+
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
 def test_a_file_that_is_cut_off(refused, nets, kept):
     torch.save(nets.tensors(), "whole.ckpt")
