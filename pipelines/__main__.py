@@ -154,7 +154,6 @@ def _add_video_commands(names: Any) -> None:
     bundle.add_argument(
         "--batch", type=_integer, default=2, metavar="N", help="show: predictions at a time (default: 2, with guidance)"
     )
-    _add_pickle(bundle)
 
     extend = _command(names, "extend", commands.extend, "continue an existing video")
     extend.add_argument("video", metavar="VIDEO", type=_path, help="a file of any format, size and length")
@@ -168,7 +167,7 @@ def _add_video_commands(names: Any) -> None:
     )
     _add_output(extend, "frames per second of the file (default: those of VIDEO)", draws=False)
 
-    plan = _command(names, "plan", commands.plan, "draw the chunks, windows and segments of a video")
+    plan = _command(names, "plan", commands.plan, "draw the chunks, windows and segments of a video", loads=False)
     plan.add_argument("--num-frames", type=_integer, default=80, metavar="N", help="length of the video (default: 80)")
 
 
@@ -254,9 +253,18 @@ def _conversion(kinds: Any, name: str, run: Callable[[argparse.Namespace], comma
     return parser
 
 
-def _command(names: Any, name: str, run: Callable[[argparse.Namespace], commands.Work], summary: str) -> _Parser:
+def _command(
+    names: Any, name: str, run: Callable[[argparse.Namespace], commands.Work], summary: str, loads: bool = True
+) -> _Parser:
+    """A command with settings; `loads`: it loads weights."""
     parser = _named(names, name, run, summary)
     parser.epilog = SETTINGS
+    if loads:
+        parser.add_argument(
+            "--allow-pickle",
+            action="store_true",
+            help="also read .bin files, as tensors alone, where nothing else is there",
+        )
     parser.add_argument(
         "--config", type=_path, metavar="YAML", help="file with settings (default: the one for this command in conf/)"
     )
@@ -292,15 +300,6 @@ def _add_output(parser: argparse.ArgumentParser, fps: str, draws: bool = True) -
         type=_text,
         metavar="PATH",
         help="folder with the weights, the name of a shipped bundle, or a hub id (default: tiny)",
-    )
-    _add_pickle(parser)
-
-
-def _add_pickle(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--allow-pickle",
-        action="store_true",
-        help="also read .bin files, as tensors alone, where nothing else is there",
     )
 
 

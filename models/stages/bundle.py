@@ -41,6 +41,7 @@ from longtake.models.stages.refiner import Refiner
 from longtake.models.stages.refiner_nets import BundleRefinerNets
 from longtake.models.stages.unrefined import Unrefined
 from longtake.models.stages.video_pipeline import VideoPipeline
+from longtake.models.stages.weight_files import is_same_network
 from longtake.models.stages.weights import load_network, tensor_problems
 from longtake.models.video.fit import Size
 
@@ -133,17 +134,25 @@ def load_bundle(
     required: Sequence[str] = REQUIRED,
     refiner: Path | None = None,
     allow_pickle: bool = False,
+    beside: Bundle | None = None,
 ) -> Bundle:
     """Loads the bundle in directory `path`, onto `device`: the parts that `keep` names, all by default.
 
-    `required` parts must exist, whether or not `keep` names them. `refiner` is a folder with another refiner.
+    `required` parts must exist, whether or not `keep` names them. `refiner` is a folder with another refiner. A network
+    whose files are the same as those of another one here or in the bundle `beside`, of the same device and dtype, is
+    that network: networks do not change, so the results are the same.
 
     Raises ValueError if it is not a bundle, if a part is missing, or if a tensor is missing or does not have the shape
     in its config; the message names the tensor and both shapes.
     """
     places = read_parts(Path(path), refiner, required)
-    kept = {name: part for name, part in places.items() if keep(name)}
-    parts = {name: _load_part(part, device, dtype, allow_pickle) for name, part in kept.items()}
+    parts: dict[str, Any] = {}
+    loaded = [] if beside is None else [(beside.places[name], part) for name, part in beside.parts.items()]
+    for name, place in places.items():
+        if keep(name):
+            same = next((part for known, part in loaded if is_same_network(known, place, allow_pickle)), None)
+            parts[name] = _load_part(place, device, dtype, allow_pickle) if same is None else same
+            loaded.append((place, parts[name]))
     return Bundle(Path(path), parts, places)
 
 
@@ -168,7 +177,7 @@ def load_tokenizer(part: Part) -> Any:
         raise ValueError(f"bundle part {part.folder} is not readable as a tokenizer: {why}") from None
 
 
-def check_tensors(part: Part) -> None:
+def check_tensors(part: Part, allow_pickle: bool = False) -> None:
     """Raises ValueError naming the first tensor of a network that is missing or misshapen for its own config."""
-    for problem in tensor_problems(CLASSES[part.class_name], part.config(), part.folder):
+    for problem in tensor_problems(CLASSES[part.class_name], part.config(), part.folder, allow_pickle):
         raise ValueError(problem)

@@ -7,7 +7,7 @@ pipeline of diffusers, whose unet, vae ... then are the refiner's.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,11 @@ class Part:
 def kind_of(name: str) -> str:
     """The key in CLASSES of a part's name."""
     return name if name == "refiner" else name.removeprefix("refiner_")
+
+
+def refiner_names(names: Collection[str]) -> list[str]:
+    """The parts of the REFINE stage: its own VAE, text encoder and tokenizer, if `names` has them, or the base's."""
+    return [name for name in (*REFINER_PARTS, *SHARED) if f"refiner_{name}" not in names]
 
 
 def read_parts(bundle: Path, refiner: Path | None = None, required: Sequence[str] = REQUIRED) -> dict[str, Part]:

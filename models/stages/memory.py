@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from longtake.models.domain.plan import PlanParams
-from longtake.models.stages.files import BASE_PARTS, OPENER, REFINER_PARTS, SHARED, Part
+from longtake.models.stages.files import BASE_PARTS, OPENER, Part, refiner_names
 from longtake.models.stages.part_checks import DEFAULTS
 
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -46,11 +46,10 @@ def memory_of(
 ) -> list[StageMemory]:
     """The stages of `parts`, whose numbers of `parameters` are known. `sizes` are those of their frames."""
     each = BYTES[dtype]
-    own = [name for name in SHARED if f"refiner_{name}" in parts]
     openers = [name for name in parts if name.startswith(OPENER)]
     stages = {
         "base": ("unet", (*BASE_PARTS, *openers), plan.chunk_frames, plan.condition_frames if "cam" in parts else 0),
-        "refiner": ("refiner", [n for n in (*REFINER_PARTS, *SHARED) if n not in own], plan.window_frames, 0),
+        "refiner": ("refiner", refiner_names(parts), plan.window_frames, 0),
     }
     found = []
     for stage, (unet, names, frames, condition_frames) in stages.items():

@@ -7,8 +7,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from longtake.models.nets.sizes import VID2VID
 from longtake.models.stages.files import SHARED, Part
-from longtake.models.stages.weight_files import read_headers
+from longtake.models.stages.weight_files import WITHOUT_WEIGHTS, read_headers
 
 _UNET = {
     "in_channels": 4,
@@ -57,11 +58,11 @@ def part_problems(parts: Mapping[str, Part], allow_pickle: bool = False) -> list
         except ValueError as error:
             problems.append(str(error))
         try:
-            if part.kind not in ("scheduler", "tokenizer"):
+            if part.kind not in WITHOUT_WEIGHTS:
                 read_headers(part.folder, allow_pickle)
         except ValueError as error:
             problems.append(str(error))
-    return [*problems, *_misfits(configs), *_missing_partners(parts), *_wrong_tokenizers(parts, configs)]
+    return [*problems, *_misfits(configs), *_wrong_partners(parts), *_wrong_tokenizers(parts, configs)]
 
 
 def _misfits(configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
@@ -81,9 +82,17 @@ def _misfits(configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
             )
 
 
-def _missing_partners(parts: Mapping[str, Part]) -> Iterator[str]:
+def _wrong_partners(parts: Mapping[str, Part]) -> Iterator[str]:
     if "apm" in parts and "image_encoder" not in parts:
         yield "apm is without an image_encoder, which embeds its anchor frame"
+    if "cam" in parts and "unet" in parts:
+        yield from wrong_base(parts["unet"])
+
+
+def wrong_base(unet: Part) -> Iterator[str]:
+    """A line on a base model whose levels have other rows than those of CAM."""
+    if unet.class_name == VID2VID:
+        yield f"unet is a {unet.class_name}, which CAM cannot continue: it must be a UNet3DConditionModel"
 
 
 def _wrong_tokenizers(parts: Mapping[str, Part], configs: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:

@@ -78,9 +78,9 @@ class VideoPipeline:
                 return number if isinstance(number, int) else None
         return None
 
-    def load(self, device: str, dtype: torch.dtype) -> "VideoPipeline":
+    def load(self, device: str, dtype: torch.dtype, allow_pickle: bool = False) -> "VideoPipeline":
         """Loads the networks, in place. Raises ValueError as `load_pipeline`."""
-        self.pipeline = load_pipeline(self.folder, device, dtype)
+        self.pipeline = load_pipeline(self.folder, device, dtype, allow_pickle)
         return self
 
     def as_opener(self, params: OpenerParams) -> "PipelineOpener":
@@ -134,10 +134,11 @@ class PipelineOpener:
         return whole
 
 
-def load_pipeline(folder: Path, device: str, dtype: torch.dtype) -> Any:
+def load_pipeline(folder: Path, device: str, dtype: torch.dtype, allow_pickle: bool = False) -> Any:
     """The pipeline in a folder, from safetensors and classes of diffusers and transformers alone.
 
-    Raises ValueError naming the folder and what is missing or not allowed.
+    With `allow_pickle` also from pickles, of which the libraries read tensors alone. Raises ValueError naming the
+    folder and what is missing or not allowed.
     """
     for part, entry in read_index(folder, ()).items():
         if not part.startswith("_") and isinstance(entry, list) and not _is_known(entry[0]):
@@ -147,11 +148,14 @@ def load_pipeline(folder: Path, device: str, dtype: torch.dtype) -> Any:
         if read_json(path, f"{folder}: the pipeline cannot be loaded").get("auto_map"):
             raise ValueError(f"{path} names code (auto_map), and no model may bring code")
     try:
+        safe = None if allow_pickle else True  # None: pickles too, where there is nothing else
+        variant = _variant(folder, allow_pickle)
         pipeline = DiffusionPipeline.from_pretrained(
-            str(folder), dtype=dtype, local_files_only=True, use_safetensors=True, variant=_variant(folder)
+            str(folder), dtype=dtype, local_files_only=True, use_safetensors=safe, variant=variant
         )
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{folder}: the pipeline cannot be loaded: {' '.join(str(error).split())}") from None
+    except Exception as error:  # each library has its own, and a pickle that was made to raises anything
+        why = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{folder}: the pipeline cannot be loaded: {why}") from None
     pipeline = pipeline.to(device)
     pipeline.set_progress_bar_config(disable=True)
     text_encoder = getattr(pipeline, "text_encoder", None)
@@ -162,9 +166,10 @@ def load_pipeline(folder: Path, device: str, dtype: torch.dtype) -> Any:
     return pipeline
 
 
-def _variant(folder: Path) -> str | None:
+def _variant(folder: Path, allow_pickle: bool) -> str | None:
     """The precision, such as fp16, that a part has its weights in alone."""
-    chosen = (choose([path.name for path in part.iterdir()]) for part in folder.iterdir() if part.is_dir())
+    names = ([path.name for path in part.iterdir()] for part in folder.iterdir() if part.is_dir())
+    chosen = (choose(each, allow_pickle) for each in names)
     found = (re.search(r"\.(fp16|bf16)\.", name) for name in chosen if name is not None)
     return next((match[1] for match in found if match is not None), None)
 

@@ -11,11 +11,14 @@ import json
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from filecmp import cmp
 from math import prod
 from pathlib import Path
+from typing import Any
 
-from longtake.models.stages.files import read_json
+from longtake.models.stages.files import Part, read_json
 
+WITHOUT_WEIGHTS = ("scheduler", "tokenizer")  # kinds of parts
 STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 MAX_HEADER = 100 << 20  # bytes, as the safetensors library has it
 
@@ -127,3 +130,25 @@ def read_headers(folder: Path, allow_pickle: bool = False) -> dict[str, TensorHe
 def num_parameters(tensors: Mapping[str, TensorHeader]) -> int:
     """Number of values of all tensors."""
     return sum(tensor.count for tensor in tensors.values())
+
+
+def is_same_network(one: Part, other: Part, allow_pickle: bool = False) -> bool:
+    """Whether two parts are networks of one class with equal configs and equal bytes in their weight files.
+
+    The bytes are compared, unless two names lead to one file: a size or a date would only make it likely.
+    """
+    if one.kind != other.kind or one.class_name != other.class_name or one.kind in WITHOUT_WEIGHTS:
+        return False
+    if _lasting(one.config()) != _lasting(other.config()):
+        return False
+    files = [weight_files(part.folder, allow_pickle) for part in (one, other)]
+    return len(files[0]) == len(files[1]) and all(map(_is_same_file, *files))
+
+
+def _lasting(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config without notes on where and by which version it was written."""
+    return {key: value for key, value in config.items() if key[0] != "_" and key != "transformers_version"}
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    return one.samefile(other) or cmp(one, other, shallow=False)

@@ -9,6 +9,7 @@ there looks like one that a recorder never took: only the times tell, and `time_
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from struct import unpack_from
 from typing import Any, BinaryIO
 
 from av.container import InputContainer
@@ -18,11 +19,12 @@ from av.video.stream import VideoStream
 from longtake.models.video.time_grid import MAX_HOLD_S
 
 _WITH_LENGTH = {"mov", "matroska", "avi", "flv", "asf", "mxf"}  # others have none in the header: FFmpeg guesses
-_CUT_S = {"matroska": 0.2}  # less is rounding, or the length of the last packet of sound
+_CUT_S = dict.fromkeys(("matroska", "flv", "asf"), 0.2)  # less is rounding, or the length of the last packet of sound
 _ANY_CUT_S = 0.5  # headers of others may be of something else, such as a track of timecodes
 # Of these FFmpeg reads only the first one in a file; of others, such as MPEG-TS and Matroska, all.
 _MARKS = {"mov": b"ftyp", "flv": b"FLV\1", "asf": b"\x30\x26\xb2\x75", "apng": b"\x89PNG"}
 _MARKS["jpeg_pipe"] = b"\0\0\0.ftyp"  # phones put a short video behind a photo
+_ASF_ABOUT = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")  # begins the part with the properties of the file
 _MARK_BYTES = 8  # at most
 _FRAME_BY_FRAME = {"h264", "hevc", "mpeg1video", "mpeg2video"}  # VP8 has packets that only prepare others
 _SEARCHED = 1 << 20  # bytes at a time
@@ -110,6 +112,11 @@ class Losses:
         # are more of them than others, its clock is finer than its frames, and a count says little.
         return self._last_dts + 1 if self._last_dts < 2 * self._num_packets else self._promised
 
+    def end(self, file: BinaryIO) -> None:
+        """The file, when every packet was seen."""
+        if "asf" in self._kinds:
+            self._header_s = _asf_length(file) or self._header_s
+
     def behind(self, file: BinaryIO) -> list[str]:
         """A line if another file begins behind the last packet, as after `cat a.mp4 b.mp4`, or in that of a photo."""
         mark = next((mark for kind, mark in _MARKS.items() if kind in self._kinds), None)
@@ -122,6 +129,17 @@ class Losses:
                 return ["another file is joined to its end: left out"]
             before = piece[1 - _MARK_BYTES :]
         return []
+
+
+def _asf_length(file: BinaryIO) -> float | None:
+    """The length in the header of an ASF file: FFmpeg does not believe it once a twentieth of the file is missing."""
+    file.seek(0)
+    _, found, about = file.read(_SEARCHED).partition(_ASF_ABOUT)
+    if not found or len(about) < 76:
+        return None
+    length, preroll, flags = unpack_from("<Q8xQI", about, 48)
+    is_live = flags & 1  # nothing was known yet
+    return None if is_live else length / 10_000_000 - preroll / 1000
 
 
 def lengths_hold(times: Sequence[float | None], lengths: Sequence[float | None]) -> bool:

@@ -19,6 +19,8 @@ from longtake.models.video.picture import PIXEL_ASPECTS, is_transparent, picture
 
 _PICTURES = {"gif", "apng"}  # animated: delays, and no frame rate
 _RAW = {"mjpeg", "dnxhd", "obu"}  # without a container: FFmpeg gives them times at a rate that it assumes
+# Likewise without a container, but with a rate in the stream; the average one is FFmpeg's assumption.
+_RAW_WITH_RATE = {"mpegvideo", "m4v", "h264", "hevc"}
 _FASTEST_S, _SLOWED_S = 0.015, 0.1  # browsers turn delays below the first into the second
 
 
@@ -47,6 +49,8 @@ class Scan:
         """Notes of the header."""
         self._is_picture = container.format.name in _PICTURES
         self.rates = () if self._is_picture else (stream.average_rate, stream.guessed_rate)
+        if container.format.name in _RAW_WITH_RATE:
+            self.rates = self.rates[1:]
         is_timed = container.format.name not in _RAW or stream.codec_context.framerate  # AV1 may have a rate of its own
         if not is_timed or container.format.name.endswith("_pipe"):
             self._say(f"it has no frame rate: {float(stream.average_rate or 0):.5g} fps assumed")
@@ -65,6 +69,7 @@ class Scan:
 
     def end(self, file: BinaryIO) -> None:
         """The file, when every packet was seen."""
+        self._losses.end(file)
         for line in self._losses.behind(file):
             self._say(line)
 

@@ -26,6 +26,8 @@ MIN_FPS, MAX_FPS = Fraction(1, 100), Fraction(1000)  # what an mp4 takes
 MAX_GRID_FPS = Fraction(240)
 MAX_HOLD_S = 3600.0
 MAX_SHIFT_S = 0.1  # of any frame: at a low rate, half a frame is long enough to be noticed
+MAX_DELAY = 4  # places by which frames move that others do not refer to: levels of reference
+MAX_GROUP = 17  # places of a frame that others refer to: more than 16 B-frames in a row no encoder makes
 MAX_BACK = 0.1  # of the steps between frames: more are no glitches
 MAX_LATE = 0.02  # share of the frames
 UNKNOWN_HOLD_S = 1.0  # at most, for a last frame of unknown length
@@ -99,8 +101,8 @@ def _forward(
     found = np.flatnonzero(~np.isnan(known))
     notes = []
     back = np.diff(known[found]) < 0
-    if back.sum() > 1 and back.mean() > MAX_BACK:  # AVI, ASF and MXF have times of decoding, which B-frames reorder
-        known[found] = np.sort(known[found])
+    if back.any() and (_is_reordered(known[found]) or (back.sum() > 1 and back.mean() > MAX_BACK)):
+        known[found] = np.sort(known[found])  # AVI, ASF and MXF have times of decoding, which B-frames reorder
         notes.append(f"its timestamps are those of decoding: {int(back.sum())} of {len(known)} out of order, sorted")
     steps = np.diff(known[found]) / np.diff(found)
     forward = steps[(steps > 0) & (steps <= MAX_HOLD_S)]
@@ -129,6 +131,20 @@ def _forward(
         notes.append(f"its clock jumps: jumps {int(jumps.sum())}, the parts are joined")
     starts = np.concatenate([[0.0], np.cumsum(np.where(jumps, usual, steps))])
     return starts, notes, not jumps.any()
+
+
+def _is_reordered(known: Float64[np.ndarray, " n"]) -> bool:
+    """Whether times are an even row out of order, in which single frames have the time of one up to 17 places before.
+
+    A frame that others refer to is decoded before them, and shown after them. All others then move by a few places. A
+    clock that was set back does not leave the places free that its new times take.
+    """
+    order = np.argsort(known, kind="stable")
+    steps = np.diff(known[order])
+    usual = float(np.median(steps))
+    moved = np.argsort(order) - np.arange(len(known))  # to later places
+    even = usual > 0 and bool((np.abs(steps - usual) < 0.2 * usual).all())
+    return even and moved.max() <= MAX_DELAY and moved.min() >= -MAX_GROUP
 
 
 def _evened(known: Float64[np.ndarray, " n"], usual: float) -> int:

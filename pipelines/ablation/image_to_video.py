@@ -49,10 +49,10 @@ ARGUMENTS: dict[str, Callable[[PromptSpec, Image.Image], Arguments]] = {
 
 
 @cache  # a process loads it once
-def load_pipeline(variant: str, folder: str, device: str, dtype: str) -> Any:
+def load_pipeline(variant: str, folder: str, device: str, dtype: str, allow_pickle: bool = False) -> Any:
     """The pipeline in `folder`. Raises ValueError as `check_folder` does."""
     check_folder(variant, folder)
-    return loaded(Path(folder), device, getattr(torch, dtype))
+    return loaded(Path(folder), device, getattr(torch, dtype), allow_pickle)
 
 
 def continued(

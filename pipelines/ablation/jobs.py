@@ -15,7 +15,7 @@ from pathlib import Path
 from longtake.models.domain.prompt import PromptSpec
 from longtake.pipelines.ablation.prompts import prompts_of
 from longtake.pipelines.ablation.settings import AblateConf, Kind, check_folder
-from longtake.pipelines.config.provenance import video_settings, weights_of
+from longtake.pipelines.config.provenance import comparable, video_settings, weights_of
 from longtake.pipelines.files.store import refuse_ray_copy
 from longtake.pipelines.runners.bundle_limits import settled
 
@@ -56,7 +56,7 @@ def check(conf: AblateConf) -> list[Job]:
 def jobs_of(conf: AblateConf) -> list[Job]:
     """One job per prompt, unchecked."""
     prompts = prompts_of(conf)
-    about = [weights_of(conf), video_settings(conf), conf.num_frames]
+    about = [weights_of(conf), comparable(video_settings(conf)), conf.num_frames]
     folder = Path(conf.work) / sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
     return [
         Job(conf, index, PromptSpec(f"{index}", prompt, num_frames=conf.num_frames, seed=conf.seed + index), folder)

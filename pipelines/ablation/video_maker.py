@@ -95,7 +95,7 @@ class VideoMaker:
         conf = self._conf
         folder = conf.diffusers.folder(variant.name)
         assert folder is not None, f"{variant.name} is made only where its folder is named"
-        pipeline = load_pipeline(variant.name, folder, conf.device, conf.dtype)
+        pipeline = load_pipeline(variant.name, folder, conf.device, conf.dtype, conf.allow_pickle)
         return MadeVideo(*continued(variant.name, pipeline, conf.diffusers, spec, full[0]))
 
     def _baseline(self, variant: Variant, spec: PromptSpec) -> MadeVideo:

@@ -10,7 +10,7 @@ from longtake.models.domain.prompt import PromptSpec, Settings
 from longtake.models.stages.params import OpenerParams
 from longtake.pipelines.bulk.settings import BulkConf
 from longtake.pipelines.bulk.video import BulkVideo, begin, failed_row, invalid_row, requested_row
-from longtake.pipelines.config.conf import Conf, for_video
+from longtake.pipelines.config.conf import Conf
 from longtake.pipelines.config.provenance import video_settings, weights_of
 from longtake.pipelines.datasets.finished import Ids, digest_of
 from longtake.pipelines.datasets.manifest import VideoRow
@@ -84,8 +84,7 @@ class RowChecker:
         return self._read(repr(settings), settings, has_picture)
 
     def _read_settings(self, _: str, settings: Settings, has_picture: bool) -> tuple[Conf, str, str]:
-        own: Conf = for_video(self._conf, settings)
-        self._limits.check(own)
+        own: Conf = self._limits.for_video(self._conf, settings)
         weights = self._bundle_sha256
         if has_picture and (shown := for_picture(own)).opener.model != own.opener.model:
             own, weights = shown, self._sha256_without_opener

@@ -10,6 +10,7 @@ from longtake.pipelines.datasets.layouts import (
     delete_videos,
     file_of,
     loose_shards,
+    missing_in_shards,
     pack_shard,
     write_card,
     write_metadata,
@@ -38,10 +39,11 @@ def forget(manifest: Manifest, found: Resumption) -> None:
 
 
 def lost(manifest: Manifest) -> Digests:
-    """Digests of the ids of finished videos without a file. A shard that is there counts for all of its videos."""
+    """Digests of the ids of finished videos without a file, or missing in their shard."""
     paths = {id: path for id, path in manifest.paths().items() if path is not None}
     there = {*manifest.store.list("videos"), *manifest.store.list("shards")} if paths else set()
-    return digests_of(id for id, path in paths.items() if not there & {path.partition("#")[0], file_of(path)})
+    gone = [id for id, path in paths.items() if not there & {path.partition("#")[0], file_of(path)}]
+    return digests_of([*gone, *missing_in_shards(manifest)])
 
 
 def unpacked(manifest: Manifest, conf: BulkConf, found: Resumption) -> Counter[int]:

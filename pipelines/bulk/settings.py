@@ -11,7 +11,7 @@ from longtake import __version__
 from longtake.models.metrics.quality import QualityParams
 from longtake.pipelines.config.conf import DEFAULT_CONFIG, Conf, bundle_defaults
 from longtake.pipelines.config.loader import compose, flatten
-from longtake.pipelines.config.provenance import video_settings
+from longtake.pipelines.config.provenance import comparable, video_settings
 from longtake.pipelines.tracking.settings import TrackingParams
 
 SHARD_SIZE = 1000
@@ -87,8 +87,8 @@ def job_settings(conf: BulkConf, bundle_sha256: str) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Settings that changed, as `key=then (now: value)`. The paths of the bundle and of the prompts may change,
-    and so may the version: weights and rows are compared by their contents."""
-    free = {"longtake", "bundle", "prompts"}
-    keys = [key for key in {**before, **now} if key not in free and before.get(key) != now.get(key)]
+    """Settings that changed, as `key=then (now: value)`. The paths of models and of the prompts may change, and so may
+    the version: weights and rows are compared by their contents."""
+    free, then, today = {"longtake", "bundle", "prompts"}, comparable(before), comparable(now)
+    keys = [key for key in {**then, **today} if key not in free and then.get(key) != today.get(key)]
     return [f"{key}={before.get(key)} (now: {now.get(key)})" for key in keys]

@@ -15,6 +15,7 @@ from longtake.models.metrics.quality import GateFigures, QualityParams, seed_of,
 from longtake.pipelines.bulk.paths import chunk_path, preview_path, thumbnail_path, video_path
 from longtake.pipelines.bulk.settings import BulkConf, Format
 from longtake.pipelines.config.conf import Conf
+from longtake.pipelines.config.provenance import comparable_text
 from longtake.pipelines.datasets.layouts import member_of
 from longtake.pipelines.datasets.manifest import VideoRow, cues_text, request_hash
 from longtake.pipelines.datasets.pictures import NamedPicture, same_picture
@@ -151,8 +152,9 @@ class BulkVideo:
 
     def chunk_path(self, index: int) -> str:
         """The file of a chunk."""
-        assert self.row.settings is not None, "a video in progress has them"
-        return chunk_path(self.spec, self.row.settings, index, self.row.image_sha256)
+        settings = comparable_text(self.row.settings)
+        assert settings is not None, "a video in progress has them"
+        return chunk_path(self.spec, settings, index, self.row.image_sha256)
 
     def picture(self) -> Picture | None:
         """The picture that it begins with. Raises ValueError if it cannot be read any more, or has changed."""

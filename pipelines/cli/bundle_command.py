@@ -13,8 +13,14 @@ from longtake.models.stages.files import OPENER, REQUIRED_OF_BASE, TEXT_TO_VIDEO
 from longtake.models.stages.memory import BYTES, Size, memory_of
 from longtake.models.stages.params import BaseParams, base_size, refined_size
 from longtake.models.stages.part_checks import DEFAULTS
-from longtake.models.stages.weight_files import TensorHeader, num_parameters, read_headers, weight_files
-from longtake.pipelines.config.bundle_file import NAME, read_bundle_file
+from longtake.models.stages.weight_files import (
+    WITHOUT_WEIGHTS,
+    TensorHeader,
+    num_parameters,
+    read_headers,
+    weight_files,
+)
+from longtake.pipelines.config.bundle_file import NAME, TRAINED, read_bundle_file
 from longtake.pipelines.config.conf import Conf, bundle_folder, opener_folder, refiner_folder
 from longtake.pipelines.terminal.exit_codes import ExitCode
 
@@ -83,7 +89,7 @@ def show(conf: Conf, size: Size | None, batch: int) -> Callable[[], None]:
 
 
 def has_weights(part: Part) -> bool:
-    return part.kind not in ("scheduler", "tokenizer")
+    return part.kind not in WITHOUT_WEIGHTS
 
 
 def _parts(parts: dict[str, Part], headers: dict[str, dict[str, TensorHeader]], folder: Path) -> Iterator[str]:
@@ -167,8 +173,7 @@ def _origin(folder: Path, about: dict[str, Any]) -> Iterator[str]:
     if about.get("sources"):
         yield from ("", "made from")
         for source in about["sources"]:
-            size, parts = _bytes(source.get("bytes", 0)), ", ".join(source.get("parts", []))
-            yield f"{GAP}{source.get('file')}, {size}, sha256 {source.get('sha256')}: {parts}"
+            yield f"{GAP}{_source(source)}: {', '.join(source.get('parts', []))}"
     if about.get("left_out"):
         yield from ("", f"left out: {len(about['left_out'])} tensors")
         yield from (f"{GAP}{one.get('tensor')}: {one.get('reason')}" for one in about["left_out"])
@@ -178,6 +183,12 @@ def _origin(folder: Path, about: dict[str, Any]) -> Iterator[str]:
     if about.get("licences"):
         yield from ("", "licences")
         yield from (f"{GAP}{', '.join(one.get('parts', []))}: {one.get('text')}" for one in about["licences"])
+
+
+def _source(source: dict[str, Any]) -> str:
+    if TRAINED in source:
+        return f"{source[TRAINED]}{f', begun with {began}' if (began := source.get('from')) else ''}"
+    return f"{source.get('file')}, {_bytes(source.get('bytes', 0))}, sha256 {source.get('sha256')}"
 
 
 def _bytes(count: int) -> str:

@@ -140,7 +140,7 @@ def bulk(args: argparse.Namespace) -> Work:
     from longtake.pipelines.bulk.checks import check
     from longtake.pipelines.bulk.settings import load_bulk
 
-    prepared = check(load_bulk(args.config, args.overrides))
+    prepared = check(load_bulk(args.config, _settings(args)))
 
     def work() -> "ExitCode":
         from longtake.pipelines.bulk.command import run
@@ -157,7 +157,7 @@ def regenerate(args: argparse.Namespace) -> Work:
     from longtake.pipelines.bulk.regenerate import find, picture_for, remake
 
     places = places_of(args)
-    row, conf = find(args.manifest, args.id, args.overrides)
+    row, conf = find(args.manifest, args.id, _settings(args))
     picture = picture_for(row, args.image)
 
     def work() -> None:
@@ -177,7 +177,7 @@ def serve(args: argparse.Namespace) -> Work:
 
     flags = {"serve.host": args.host, "serve.port": args.port}
     chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    conf = check_port(check(load_serve(args.config, [*chosen, *args.overrides])))
+    conf = check_port(check(load_serve(args.config, [*chosen, *_settings(args)])))
 
     def work() -> None:
         from longtake.pipelines.serve.deployment import serve_forever
@@ -193,7 +193,7 @@ def evaluate(args: argparse.Namespace) -> Work:
     if args.compare:
         return _compare(args)
     _refuse_idle(args, IDLE_POOLS, "num_workers=N sets how many videos are measured at a time")
-    conf = load_evaluate(args.config, args.overrides)
+    conf = load_evaluate(args.config, _settings(args))
     from longtake.pipelines.evaluate.command import check, run
 
     prepared = check(conf)
@@ -213,6 +213,8 @@ def evaluate(args: argparse.Namespace) -> Work:
 def _compare(args: argparse.Namespace) -> Work:
     from longtake.pipelines.evaluate.compare import check, compare
 
+    if args.allow_pickle:
+        raise ValueError("--allow-pickle has no effect with --compare, which loads no weights")
     folders = [word for word in args.compare if "=" not in word]
     options = dict(word.split("=", 1) for word in (*args.compare, *args.overrides) if "=" in word)
     comparison = check(folders, options)
@@ -230,7 +232,7 @@ def train(args: argparse.Namespace) -> Work:
     from longtake.pipelines.train.settings import load_train
 
     _refuse_idle(args, IDLE_POOLS, "workers=N sets how many workers train")
-    prepared = check(load_train(args.config, args.overrides))
+    prepared = check(load_train(args.config, _settings(args)))
 
     def work() -> None:
         from longtake.pipelines.train.command import run
@@ -244,7 +246,7 @@ def ablate(args: argparse.Namespace) -> Work:
     from longtake.pipelines.ablation.jobs import check
     from longtake.pipelines.ablation.settings import load_ablate
 
-    jobs = check(load_ablate(args.config, args.overrides))
+    jobs = check(load_ablate(args.config, _settings(args)))
 
     def work() -> None:
         from longtake.pipelines.ablation.command import run
@@ -281,9 +283,13 @@ def _load_conf(args: argparse.Namespace) -> "Conf":
     from longtake.pipelines.config.conf import load
 
     flags = {"bundle": getattr(args, "bundle", None), "video.fps": getattr(args, "fps", None)}
-    flags["allow_pickle"] = "true" if getattr(args, "allow_pickle", False) else None
     chosen = [f"{key}={value}" for key, value in flags.items() if value is not None]
-    return load(args.config, [*chosen, *args.overrides], enhances=args.name in ("enhance", "extend"))
+    return load(args.config, [*chosen, *_settings(args)], enhances=args.name in ("enhance", "extend"))
+
+
+def _settings(args: argparse.Namespace) -> list[str]:
+    """The settings of the command line, with the flag that is one."""
+    return [*(["allow_pickle=true"] if getattr(args, "allow_pickle", False) else []), *args.overrides]
 
 
 def _refuse_idle(args: argparse.Namespace, sections: tuple[str, ...], reason: str) -> None:

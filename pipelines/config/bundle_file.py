@@ -1,7 +1,8 @@
 """bundle.json: what a bundle says about itself, beside its networks. All keys are optional.
 
     {"format": 1,
-     "sources": [{"file": "streaming_t2v.ckpt", "bytes": 1, "sha256": "...", "parts": ["unet", "cam"]}],
+     "sources": [{"file": "streaming_t2v.ckpt", "bytes": 1, "sha256": "...", "parts": ["unet"]},
+                 {"trained": "longtake train: 3000 steps ...", "from": "streaming_t2v.ckpt", "parts": ["cam"]}],
      "left_out": [{"tensor": "image_encoder.model.logit_scale", "reason": "..."}],
      "licences": [{"parts": ["unet"], "text": "..."}],
      "defaults": {"base.num_inference_steps": 50, "base.eta": 1.0}}
@@ -17,6 +18,7 @@ from longtake.models.domain.checks import FieldError
 
 NAME = "bundle.json"
 FORMAT = 1
+TRAINED = "trained"  # the key of a source that is no file
 LISTS = ("sources", "left_out", "licences")
 SECTIONS = ("base", "opener", "plan", "refiner", "video")  # of defaults
 PLACES = ("opener.model", "refiner.model")

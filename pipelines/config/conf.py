@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from longtake.models.domain.checks import FieldError, exact
 from longtake.models.domain.plan import PlanParams
@@ -24,6 +24,7 @@ from longtake.pipelines.config.loader import amend, compose, parse_value
 from longtake.pipelines.config.model_folders import model_folder
 from longtake.pipelines.config.paths import CONF
 
+C = TypeVar("C", bound="Conf")
 DEFAULT_CONFIG = CONF / "tiny.yaml"
 DEFAULT_FPS = 8
 VIDEO_SECTIONS = ("base", "plan", "refiner", "video", "opener")  # may differ between the videos of a job
@@ -180,7 +181,7 @@ def opener_folder(conf: Conf) -> Path:
     return folder
 
 
-def for_video(conf: Conf, settings: Settings) -> Conf:
+def for_video(conf: C, settings: Settings) -> C:
     """The configuration of one video. Raises FieldError for an unknown or invalid setting, or one that all share."""
     for key, value in settings:
         if key.partition(".")[0] not in VIDEO_SECTIONS:

@@ -18,9 +18,9 @@ def model_folder(field: str, place: str, allow_pickle: bool = False) -> Path:
     raise ValueError(f"{field}={place} is neither a folder nor a shipped bundle ({', '.join(shipped) or 'none'})")
 
 
-def bundle_path(bundle: str) -> Path:
+def bundle_path(bundle: str, allow_pickle: bool = False) -> Path:
     """The folder of a bundle. Raises ValueError as `model_folder`."""
-    return model_folder("bundle", bundle)
+    return model_folder("bundle", bundle, allow_pickle)
 
 
 def lasting_place(place: str) -> str:

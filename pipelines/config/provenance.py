@@ -10,9 +10,11 @@ from typing import Any
 from longtake.models.domain.prompt import Settings, Value
 from longtake.models.stages.params import BUNDLE
 from longtake.models.video.fit import Fit
-from longtake.pipelines.config.bundle_file import NAME
+from longtake.pipelines.config.bundle_file import NAME, PLACES
 from longtake.pipelines.config.conf import Conf, bundle_folder, opener_folder, refiner_folder
 from longtake.pipelines.config.loader import flatten
+
+ELSEWHERE = "elsewhere"  # in place of a folder or hub id
 
 
 def hash_of(bundle: Path) -> str:
@@ -76,3 +78,20 @@ def video_settings(conf: Conf) -> dict[str, Any]:
         if refiner.height == refiner.width and refiner.fit is Fit.COVER:
             del flat["refiner.fit"]
     return {key: value for key, value in sorted(flat.items()) if key.startswith(sections)}
+
+
+def comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Recorded settings as they are compared with others.
+
+    The place of a model is not compared, only whether it is the bundle's own: its weights are, by `weights_of`.
+    """
+    placed = {key for key in PLACES if settings.get(key) not in (None, BUNDLE)}
+    return {key: ELSEWHERE if key in placed else value for key, value in settings.items()}
+
+
+def comparable_text(settings: str | None) -> str | None:
+    """`comparable` for settings as JSON; the same text where no model has a place of its own. None stays None."""
+    if settings is None or not any(json.dumps(key) in settings for key in PLACES):  # most of a million rows
+        return settings
+    known = json.loads(settings)
+    return settings if (compared := comparable(known)) == known else json.dumps(compared, sort_keys=True)

@@ -8,14 +8,16 @@ import math
 import pickle
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import torch
 
 from longtake.models.convert.placement import Shape, Take, summary
+from longtake.pipelines.convert.records import Record, records_of
+from longtake.pipelines.terminal.exit_codes import Refused
 
 LEGACY = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # how torch.save began a file before version 1.6
 DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}  # as safetensors calls them
@@ -59,18 +61,28 @@ class Checkpoint:
 
     path: Path
     tensors: Mapping[str, Stored]
+    records: Sequence[Record]
 
     @property
     def shapes(self) -> dict[str, Shape]:
         return {name: stored.shape for name, stored in self.tensors.items()}
 
+    def refuse_damaged(self, record: Record) -> NoReturn:
+        """Raises Refused, naming the tensors in a record."""
+        end = record.start + record.size
+        inside = sorted(name for name, stored in self.tensors.items() if record.start <= stored.start < end)
+        more = f" and {len(inside) - 1} more" if len(inside) > 1 else ""
+        named = f"{inside[0]}{more}" if inside else record.name
+        rule = "its bytes do not have the checksum that torch.save wrote: copy or fetch the file again"
+        raise Refused(f"checkpoint={self.path}: {named} is damaged, {rule}")
+
 
 def open_checkpoint(path: Path) -> Checkpoint:
     """The tensors of a file of weights, at its top or under "state_dict". Raises ValueError for any other file."""
     try:
-        _check_archive(path)
+        records = _records(path)
         content = _unpickled(path)
-        return Checkpoint(path, _stored(_weights(content), path.stat().st_size))
+        return Checkpoint(path, _stored(_weights(content), path.stat().st_size), records)
     except ValueError as error:
         raise ValueError(f"checkpoint={path}: {error}") from None
 
@@ -99,8 +111,8 @@ def _read(file: BinaryIO, start: int, size: int) -> bytearray:
     return data
 
 
-def _check_archive(path: Path) -> None:
-    """Raises ValueError for what torch would unpack, follow or read in another way than we do."""
+def _records(path: Path) -> list[Record]:
+    """The records. Raises ValueError for what torch would unpack, follow or read in another way than we do."""
     try:
         with path.open("rb") as file:
             begin = file.read(len(LEGACY))
@@ -113,9 +125,14 @@ def _check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             _check_records(archive, path.stat().st_size)
+            records = records_of(archive, path)
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, UnicodeDecodeError) as error:
         cut = " (it begins like one: is it cut off?)" if begin.startswith(b"PK") else ""
         raise ValueError(f"it is not a file of torch.save{cut}: {error}") from None
+    for record in records:
+        if record.name.endswith("/byteorder") and record.read(path) != b"little":
+            raise ValueError("its numbers are not little-endian")
+    return records
 
 
 def _check_records(archive: zipfile.ZipFile, size: int) -> None:
@@ -132,9 +149,6 @@ def _check_records(archive: zipfile.ZipFile, size: int) -> None:
         raise ValueError(f"it is not a file of torch.save: it has {len(pickles)} records data.pkl")
     if pickles[0].file_size > MAX_PICKLE_BYTES:
         raise ValueError(f"its list of tensors has {pickles[0].file_size} bytes, more than {MAX_PICKLE_BYTES}")
-    order = next((name for name in names if name.endswith("/byteorder")), None)
-    if order is not None and archive.read(order) != b"little":
-        raise ValueError("its numbers are not little-endian")
 
 
 def _unpickled(path: Path) -> Any:

@@ -5,7 +5,8 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,6 +16,7 @@ from longtake.models.convert.placement import Part, Take
 from longtake.pipelines.config.bundle_file import FORMAT, NAME
 from longtake.pipelines.convert.checkpoint import DTYPES, PIECE_BYTES, Checkpoint, pieces
 from longtake.pipelines.convert.new_folder import new_folder
+from longtake.pipelines.convert.records import RecordSums
 from longtake.pipelines.convert.safetensors_files import Weight, write_weights
 from longtake.pipelines.convert.sources import Copied
 from longtake.pipelines.terminal.exit_codes import Refused
@@ -39,11 +41,14 @@ class Conversion:
     defaults: Mapping[str, Any]
 
     def run(self) -> str:
-        """Writes the folder and returns a line on it. Raises Refused for a disk without room, and for a busy folder."""
+        """Writes the folder and returns a line on it.
+
+        Raises Refused for a disk without room, a busy folder, and a checkpoint with damaged bytes.
+        """
         meter = Meter(self._work_bytes())
         _check_room(self.out.parent, self._written_bytes())
         with doing(meter.status), new_folder(self.out) as folder:
-            sources = [{**_digest(self.checkpoint.path, meter), "parts": [part.name for part in self.parts]}]
+            sources = [{**_checked_digest(self.checkpoint, meter), "parts": [part.name for part in self.parts]}]
             for part in self.parts:
                 meter.what = f"writing {part.name}"
                 _write_part(folder / part.name, part, self.checkpoint, meter)
@@ -115,10 +120,23 @@ def _num_bytes(take: Take, checkpoint: Checkpoint) -> int:
     return checkpoint.tensors[take.source].num_bytes // (1 if take.third is None else 3)
 
 
-def _digest(path: Path, meter: Meter) -> dict[str, Any]:
+def _checked_digest(checkpoint: Checkpoint, meter: Meter) -> dict[str, Any]:
+    sums = RecordSums(checkpoint.records)
+
+    def see(piece: bytes) -> None:
+        sums.add(piece)
+        if sums.damaged is not None:
+            checkpoint.refuse_damaged(sums.damaged)
+
+    return _digest(checkpoint.path, meter, see)
+
+
+def _digest(path: Path, meter: Meter, see: Callable[[bytes], None] = lambda piece: None) -> dict[str, Any]:
+    """The record of a file, which `see` gets piece by piece."""
     digest, size = hashlib.sha256(), 0
     with path.open("rb") as file:
         while piece := file.read(PIECE_BYTES):
+            see(piece)
             digest.update(piece)
             size += len(piece)
             meter.add(len(piece))
@@ -126,12 +144,16 @@ def _digest(path: Path, meter: Meter) -> dict[str, Any]:
 
 
 def _take_over(source: Path, target: Path) -> None:
-    """A second name for the file, or a copy where the file system has no such thing."""
+    """A copy, or a second name for gigabytes of weights, where the file system has such a thing.
+
+    Programs that write weights replace the file (safetensors does), which leaves the other name as it was; people edit
+    the other files in place.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        os.link(source.resolve(), target)
-    except OSError:
-        shutil.copyfile(source, target)
+    if source.suffix == ".safetensors":
+        with suppress(OSError):
+            return os.link(source.resolve(), target)
+    shutil.copyfile(source, target)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -14,12 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from longtake.pipelines.config.bundle_file import NAME, read_bundle_file
+from longtake.pipelines.config.bundle_file import NAME, TRAINED, read_bundle_file
 from longtake.pipelines.terminal.exit_codes import Refused
 
 
 def check_out(out: Path, makes: str) -> None:
-    """Raises ValueError for a place where no folder can be written, or which the same conversion did not write.
+    """Raises ValueError for a place where no folder can be written, or that is not as the same conversion wrote it.
 
     `makes` is a part that tells conversions apart.
     """
@@ -51,11 +51,16 @@ def new_folder(out: Path) -> Iterator[Path]:
 
 
 def _is_ours(folder: Path, makes: str) -> bool:
-    """Whether the same conversion wrote it. An empty one may be taken, and one that holds a converted refiner only."""
+    """Whether the same conversion wrote it, and no training since.
+
+    An empty one may be taken, and one that holds a converted refiner only.
+    """
     if not folder.is_dir():
         return False
     if (folder / NAME).is_file():
-        return any(makes in source.get("parts", ()) for source in read_bundle_file(folder).get("sources", ()))
+        sources = read_bundle_file(folder).get("sources", ())
+        made = any(makes in source.get("parts", ()) for source in sources)
+        return made and not any(TRAINED in source for source in sources)
     names = {entry.name for entry in folder.iterdir() if not (entry.name[0] == "." and entry.suffix == ".part")}
     return not names or (names == {"refiner"} and makes != "refiner" and _is_ours(folder / "refiner", "refiner"))
 

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longtake.models.stages.files import read_json
+from longtake.models.stages.files import REQUIRED_OF_BASE, TEXT_TO_VIDEO, pipeline_class, read_json, read_parts
 from longtake.models.stages.weight_files import read_header, weight_files
 
 PICKLES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 NETWORK = r"config\.json|.*\.safetensors(\.index\.json)?"
 TOKENIZER = r"(tokenizer|tokenizer_config|vocab|special_tokens_map|added_tokens)\.json|merges\.txt"
-SCHEDULER = r"scheduler_config\.json"
-PIPELINE = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+UNET = "UNet3DConditionModel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +82,29 @@ def tokenizer_folder(option: str, text_encoder: Folder) -> Folder:
 def pipeline_folders(option: str, given: Path) -> dict[str, Folder]:
     """The folders of a text-to-video pipeline as diffusers writes it. Raises ValueError for any other folder."""
     index = read_json(given / "model_index.json", f"{option}={given} is no folder of a diffusers pipeline")
-    missing = [name for name in PIPELINE if not isinstance(index.get(name), list) or not (given / name).is_dir()]
+    missing = [one for one in REQUIRED_OF_BASE if not isinstance(index.get(one), list) or not (given / one).is_dir()]
     if missing:
         raise ValueError(f"{option}={given} is no text-to-video pipeline: it has no {', '.join(missing)}")
+    try:
+        problem = _unsupported(given)
+    except ValueError as error:
+        problem = str(error)
+    if problem is not None:
+        raise ValueError(f"{option}={given} cannot be used: {problem}")
     names = [name for name, entry in index.items() if isinstance(entry, list) and (given / name).is_dir()]
     return {name: Folder(option, given / name) for name in names}
+
+
+def _unsupported(given: Path) -> str | None:
+    """The class that makes a folder unfit for the place of ModelScope's, in words."""
+    if (kind := pipeline_class(given)) not in TEXT_TO_VIDEO:
+        return f"its pipeline is a {kind}, and must be a {TEXT_TO_VIDEO[0]}"
+    parts = read_parts(given, None, REQUIRED_OF_BASE)
+    for name in REQUIRED_OF_BASE:
+        parts[name].config()  # raises for another class than in the index
+    if (kind := parts["unet"].class_name) != UNET:
+        return f"its unet is a {kind}, and must be a {UNET}"
+    return None
 
 
 def unchanged(option: str, given: Path, folders: Iterable[Folder], part: str) -> list[Copied]:

@@ -9,11 +9,13 @@ Both are functions of the manifest, so they are the same however often the job w
 
 import io
 import json
+import os
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
@@ -57,7 +59,8 @@ def pack_shard(store: Store, manifest: Manifest, shard: int, size: int) -> int:
     found = manifest.between(range(shard * size, (shard + 1) * size))
     rows = sorted((row for row in found if row.path is not None), key=lambda row: row.ordinal)
     with _opened(store, _tar(shard)) as before:
-        packed = {name for name in before.getnames() if name.endswith(".mp4")}
+        packed = {info.name for info in _whole_members(before) if info.name.endswith(".mp4")}
+        rows = [row for row in rows if file_of(row.path or "") in loose or _member(row) in packed]  # others are lost
         waits = any(file_of(row.path or "") in loose for row in rows)
         if waits or packed != {_member(row) for row in rows}:
             with _rewritten(store, _tar(shard), keep=bool(rows)) as tar:
@@ -65,6 +68,80 @@ def pack_shard(store: Store, manifest: Manifest, shard: int, size: int) -> int:
                     _add_video(tar, row, before, store, loose)
     store.delete(*loose)
     return len(rows)
+
+
+def missing_in_shards(manifest: Manifest) -> list[str]:
+    """The ids of finished videos that their shards, which are there, do not have.
+
+    A shard whose last member is where it should be has all of them; only another one is read.
+    """
+    store = manifest.store
+    sizes, loose = store.sizes("shards"), set(store.list("videos"))
+    ends: dict[str, _ShardEnd] = {}
+    for row in manifest.rows() if sizes else ():
+        if (tar := _shard_of(row, loose)) in sizes:
+            ends.setdefault(tar, _ShardEnd()).add(row)
+    there = {tar: _videos_in(store, tar) for tar, end in ends.items() if not end.is_in(store, tar, sizes[tar])}
+    rows = manifest.rows() if there else ()
+    return [row.id for row in rows if _member(row) not in there.get(_shard_of(row, loose), {_member(row)})]
+
+
+@dataclass(slots=True)
+class _ShardEnd:
+    """The place of the last member of a shard, by the rows of its videos."""
+
+    num_bytes: int = 0
+    ordinal: int = -1
+    last: tuple[str, int] = ("", 0)
+
+    def add(self, row: VideoRow) -> None:
+        members = [(_member(row), row.size_bytes or 0), *((name, len(data)) for name, data in _texts(row).items())]
+        self.num_bytes += sum(_tar_bytes(*member) for member in members)
+        if row.ordinal > self.ordinal:
+            self.ordinal, self.last = row.ordinal, members[-1]
+
+    def is_in(self, store: Store, path: str, size: int) -> bool:
+        """Whether it is in a shard of `size` bytes: if anything before it is missing, it is not at its place."""
+        start, header = self.num_bytes - _tar_bytes(*self.last), _header(*self.last)
+        return size >= self.num_bytes and store.get_part(path, start, start + len(header)) == header
+
+
+def _shard_of(row: VideoRow, loose: Container[str]) -> str:
+    """The shard that a video has been packed into; empty for another."""
+    tar, is_packed, _ = (row.path or "").partition("#")
+    return tar if is_packed and file_of(row.path or "") not in loose else ""
+
+
+def _videos_in(store: Store, path: str) -> set[str]:
+    with _opened(store, path) as tar:
+        return {info.name for info in _whole_members(tar)}
+
+
+def _whole_members(tar: tarfile.TarFile) -> list[tarfile.TarInfo]:
+    """The members up to the end of the file, where a copy may have broken off."""
+    assert tar.name is not None, "a tar in a file"
+    end, found = os.path.getsize(tar.name), []
+    try:
+        for info in tar:
+            if info.offset_data + info.size <= end:
+                found.append(info)
+    except tarfile.ReadError:
+        pass
+    return found
+
+
+def _tar_bytes(name: str, size: int) -> int:
+    return len(_header(name, size)) + -(-size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+
+
+def _header(name: str, size: int) -> bytes:
+    return _info(name, size).tobuf(tarfile.PAX_FORMAT)
+
+
+def _info(name: str, size: int) -> tarfile.TarInfo:
+    member = tarfile.TarInfo(name)  # without owner, and with time 0: the same bytes in every run
+    member.size = size
+    return member
 
 
 def delete_videos(store: Store, rows: Iterable[VideoRow]) -> None:
@@ -84,7 +161,7 @@ def delete_videos(store: Store, rows: Iterable[VideoRow]) -> None:
 
 def _take_out(store: Store, path: str, names: set[str]) -> None:
     with _opened(store, path) as before:
-        infos = before.getmembers()
+        infos = _whole_members(before)
         kept = [info for info in infos if info.name.partition(".")[0] not in names]
         if len(kept) < len(infos):
             with _rewritten(store, path, keep=bool(kept)) as tar:
@@ -94,12 +171,12 @@ def _take_out(store: Store, path: str, names: set[str]) -> None:
 
 @contextmanager
 def _opened(store: Store, path: str) -> Iterator[tarfile.TarFile]:
-    """A tar of the store, an empty one if it does not exist."""
+    """A tar of the store, an empty one if it does not exist, or nothing in it can be read."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "old.tar")
         if store.exists(path):
             store.get_file(path, copy)
-        else:
+        if not copy.exists() or not tarfile.is_tarfile(copy):
             tarfile.open(copy, "w").close()
         with tarfile.open(copy) as tar:
             yield tar
@@ -122,12 +199,18 @@ def _add_video(tar: tarfile.TarFile, row: VideoRow, before: tarfile.TarFile, sto
     """Adds the members of a video, from its loose file or from the old shard."""
     assert row.path is not None, "only finished videos are packed"
     name, file = _member(row).removesuffix(".mp4"), file_of(row.path)
-    video = store.get(file) if file in loose else _read(before, f"{name}.mp4")
-    fields = {name: "" if value is None else value for name, value in plain_fields(row).items()}
-    _add(tar, f"{name}.mp4", video)
+    _add(tar, f"{name}.mp4", store.get(file) if file in loose else _read(before, f"{name}.mp4"))
+    for text, data in _texts(row).items():
+        _add(tar, text, data)
+
+
+def _texts(row: VideoRow) -> dict[str, bytes]:
+    """The members beside the video."""
+    name = _member(row).removesuffix(".mp4")
     # Hugging Face's reader infers types from the first five rows: if they have nulls, it refuses text later.
-    _add(tar, f"{name}.json", json.dumps(fields, sort_keys=True).encode())
-    _add(tar, f"{name}.txt", row.prompt.encode() if row.prompt else b"")
+    fields = {name: "" if value is None else value for name, value in plain_fields(row).items()}
+    prompt = row.prompt.encode() if row.prompt else b""
+    return {f"{name}.json": json.dumps(fields, sort_keys=True).encode(), f"{name}.txt": prompt}
 
 
 def _read(tar: tarfile.TarFile, name: str) -> bytes:
@@ -180,6 +263,4 @@ def plain_fields(row: VideoRow) -> dict[str, object]:
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)  # without owner, and with time 0: the same bytes in every run
-    member.size = len(data)
-    tar.addfile(member, io.BytesIO(data))
+    tar.addfile(_info(name, len(data)), io.BytesIO(data))

@@ -29,6 +29,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from longtake.models.domain.prompt import Cue
+from longtake.pipelines.config.provenance import comparable_text
 from longtake.pipelines.datasets.finished import Columns, Digests, Finished, Ids, digests_of
 from longtake.pipelines.datasets.names import safe_name
 from longtake.pipelines.files.store import Store
@@ -288,12 +289,10 @@ def cues_text(cues: Sequence[Cue]) -> str | None:
 
 
 def request_hash(row: Mapping[str, Any]) -> str:
-    """sha256 of all that a row of prompts asked for: texts, length, seed, settings of the frames, and a picture.
-
-    `row` has the fields ASKED of a VideoRow.
-    """
+    """sha256 of the fields ASKED of a VideoRow, in which a model is the same wherever it lies."""
     seed = row["seed"] if row["asked_seed"] is None else row["asked_seed"]
-    asked = [row["prompt"], row["cues"], row["negative_prompt"], row["num_frames"], seed, row["settings"]]
+    settings = comparable_text(row["settings"])
+    asked = [row["prompt"], row["cues"], row["negative_prompt"], row["num_frames"], seed, settings]
     asked += [row["image_sha256"]] if row["image_sha256"] is not None else []  # else it is as it was without pictures
     return sha256(json.dumps(asked).encode()).hexdigest()
 

@@ -18,7 +18,7 @@ from longtake.pipelines.config.loader import flatten
 from longtake.pipelines.datasets.video_list import Listed, VideoList, list_videos
 from longtake.pipelines.evaluate.results import DONE, FAILED, Evaluation, MetricRow, failed_row
 from longtake.pipelines.evaluate.resume import EvaluationWork, resume
-from longtake.pipelines.evaluate.settings import EvaluateConf, measurement_settings
+from longtake.pipelines.evaluate.settings import EvaluateConf, compared, measurement_settings
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.terminal.progress import StatusLine, counts, doing
 from longtake.pipelines.tracking.job_run import job_run
@@ -90,11 +90,12 @@ def check(conf: EvaluateConf) -> PreparedEvaluation:
 
     flow = flow_name(conf.flow, conf.size)
     if conf.clip is not None:
-        load_clip(conf.clip)
+        load_clip(conf.clip, conf.allow_pickle)
     evaluation = Evaluation(store)
     before = evaluation.settings or {}
     now = measurement_settings(conf, flow, None if conf.clip is None else clip_sha256(conf.clip))
-    changed = [f"{key}={before[key]} (now: {value})" for key, value in now.items() if before.get(key, value) != value]
+    both = {name: (before.get(name, now[name]), now[name]) for name in (*compared(before, now), "manifest")}
+    changed = [f"{name}={then} (now: {value})" for name, (then, value) in both.items() if then != value]
     if changed:
         raise ValueError(
             f"out={conf.out} holds metrics measured with other settings: {'; '.join(changed)}. Choose another out"

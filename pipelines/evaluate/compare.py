@@ -13,6 +13,7 @@ from longtake.models.metrics.bootstrap import interval
 from longtake.models.metrics.catalog import CATALOG, Better, Entry
 from longtake.pipelines.evaluate.pages import copy_video, render
 from longtake.pipelines.evaluate.results import DONE, Evaluation, MetricRow, video_of
+from longtake.pipelines.evaluate.settings import compared
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.terminal.exit_codes import Refused
 
@@ -76,7 +77,7 @@ def check(folders: Sequence[str], options: Mapping[str, str]) -> Comparison:
         if evaluation.settings is None:
             raise ValueError(f"--compare {folder}: it holds no evaluation; run `longtake evaluate` with out={folder}")
         settings.append(evaluation.settings)
-    for name in ("flow", "size", "clip", "clip_sha256"):
+    for name in compared(*settings):
         first = settings[0].get(name)
         for folder, values in zip(folders, settings, strict=True):
             if values.get(name, first) != first:

@@ -24,7 +24,7 @@ class Measurer:
         quiet()
         torch.set_num_threads(1)
         self._size, self._flow = conf.size, load_flow(flow_name(conf.flow, conf.size))
-        self._clip = None if conf.clip is None else load_clip(conf.clip)
+        self._clip = None if conf.clip is None else load_clip(conf.clip, conf.allow_pickle)
 
     def __call__(self, video: Listed) -> dict[str, Any]:
         """Columns and values; `curve_*` are values over the frames of the video."""

@@ -67,17 +67,19 @@ def _is_bundle(place: str) -> bool:
     return any((folder / "model_index.json").is_file() for folder in (BUNDLES / place, Path(place)))
 
 
-def load_clip(place: str) -> Clip:
+def load_clip(place: str, allow_pickle: bool = False) -> Clip:
     """CLIP of a bundle (its name or folder), or from a folder of transformers. Raises ValueError naming `clip`."""
     quiet()
     if _is_bundle(place):
-        parts = load_bundle(bundle_path(place), keep=lambda name: name in CLIP_PARTS).parts
+        keep = CLIP_PARTS.__contains__
+        parts = load_bundle(bundle_path(place), keep=keep, required=(), allow_pickle=allow_pickle).parts
         if not set(CLIP_PARTS) <= set(parts):
             raise ValueError(f"clip={place}: the bundle has no {', '.join(set(CLIP_PARTS) - set(parts))}")
         return Clip(*(parts[name] for name in CLIP_PARTS))
     if not (Path(place) / "config.json").is_file():
         raise ValueError(f"clip={place} must be a bundle or a folder with a transformers CLIP model")
-    options: dict[str, Any] = {"local_files_only": True, "use_safetensors": True}
+    # None: transformers takes a pickle, as tensors alone, where there is nothing else.
+    options: dict[str, Any] = {"local_files_only": True, "use_safetensors": None if allow_pickle else True}
     image, text = (
         kind.from_pretrained(place, **options).eval()
         for kind in (CLIPVisionModelWithProjection, CLIPTextModelWithProjection)

@@ -1,6 +1,6 @@
 """Settings of an evaluation."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -21,6 +21,7 @@ class EvaluateConf:
     flow: str = "auto"  # raft_large (needs torchvision and its weights), dis, or auto: the better one that is installed
     size: int = 720  # pixels a side at which flow is measured; the paper has 720
     clip: str | None = "tiny"  # a bundle, or a folder with a transformers CLIP; null: no CLIP metrics
+    allow_pickle: bool = False  # read tensors from .bin files as well, where CLIP has no .safetensors
     num_workers: int | None = None  # videos measured at a time; null: one per CPU
     retry_failed: bool = False  # measure videos again that failed in an earlier run
     ray: ClusterParams = field(default_factory=ClusterParams)
@@ -47,3 +48,10 @@ def measurement_settings(conf: EvaluateConf, flow: str, clip_sha256: str | None 
     """The settings, and the networks, that metrics depend on beside the videos; a restart must have the same."""
     own = {"flow": flow, "size": conf.size, "clip": conf.clip, "manifest": conf.manifest}
     return own if clip_sha256 is None else {**own, "clip_sha256": clip_sha256}
+
+
+def compared(*settings: Mapping[str, object]) -> list[str]:
+    """The names of the settings by which metrics are compared: CLIP by its weights where they are known, not by its
+    place."""
+    known = all(values.get("clip_sha256") for values in settings)
+    return ["flow", "size", "clip_sha256" if known else "clip"]

@@ -6,12 +6,13 @@ from typing import Any, TypeVar
 
 from longtake.models.diffusion.schedule import NoiseSchedule
 from longtake.models.domain.checks import FieldError
+from longtake.models.domain.prompt import Settings
 from longtake.models.nets.sizes import SizeRule, frame_sizes, vae_factor
 from longtake.models.stages.files import REQUIRED, REQUIRED_OF_BASE, TEXT_TO_VIDEO, Part, pipeline_class, read_parts
 from longtake.models.stages.params import BaseParams, base_size, check_size, refined_size
 from longtake.models.stages.part_checks import part_problems
 from longtake.models.video.fit import Size, fit_note, picture_size
-from longtake.pipelines.config.conf import Conf, bundle_folder, opener_folder, refiner_folder
+from longtake.pipelines.config.conf import Conf, bundle_folder, for_video, opener_folder, refiner_folder
 
 C = TypeVar("C", bound=Conf)
 
@@ -49,6 +50,20 @@ class BundleLimits:
         conf = replace(conf, refiner=replace(conf.refiner, height=size[0], width=size[1]))
         self.check(conf)
         return conf
+
+    def for_video(self, conf: C, settings: Settings) -> C:
+        """The configuration of one video, `conf` being that of all. Raises ValueError as `check` and `for_video`.
+
+        Without a refiner the base model's size, which may be one of `settings`, is that of the video.
+        """
+        own = for_video(conf, settings)
+        if self.refiner is None:
+            asked, (height, width) = dict(settings), self.base_sizes.size(own.base)
+            height = height if asked.get("refiner.height") is None else own.refiner.size[0]
+            width = width if asked.get("refiner.width") is None else own.refiner.size[1]
+            own = replace(own, refiner=replace(own.refiner, height=height, width=width))
+        self.check(own)
+        return own
 
     def check(self, conf: Conf) -> None:
         """Raises ValueError, naming key, value and rule, for settings beyond the limits."""

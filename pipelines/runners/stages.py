@@ -21,12 +21,11 @@ from longtake.models.domain.state import Chunk
 from longtake.models.stages.bundle import Bundle, load_bundle
 from longtake.models.stages.files import (
     BASE_PARTS,
-    REFINER_PARTS,
     REQUIRED,
     REQUIRED_OF_BASE,
-    SHARED,
     TEXT_TO_VIDEO,
     pipeline_class,
+    refiner_names,
 )
 from longtake.models.stages.video_pipeline import VideoPipeline
 from longtake.models.video.frame_checks import refuse_black
@@ -53,9 +52,7 @@ def build_bundle(conf: Conf, stage: StageName | None = None) -> Bundle:
     if conf.device == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32: products of float32 on tensor cores (convolutions have it)
 
-    places = parts_of(conf)
-    own = [name for name in SHARED if f"refiner_{name}" in places]  # the refiner has its own
-    refines = [name for name in (*REFINER_PARTS, *SHARED) if conf.refiner.enabled and name not in own]
+    refines = refiner_names(parts_of(conf)) if conf.refiner.enabled else []
     wanted = {StageName.GENERATE: BASE_PARTS, StageName.REFINE: refines, None: (*BASE_PARTS, *refines)}[stage]
     return _load(conf, wanted, opens=stage is not StageName.REFINE)
 
@@ -80,12 +77,12 @@ def _load(conf: Conf, wanted: Collection[str], opens: bool = True) -> Bundle:
     folder = opener_folder(conf)
     if pipeline_class(folder) in TEXT_TO_VIDEO:
         own = [name for name in wanted if name in REQUIRED_OF_BASE]
-        opener = load_bundle(folder, *to, own.__contains__, REQUIRED_OF_BASE, None, pickles)
+        opener = load_bundle(folder, *to, own.__contains__, REQUIRED_OF_BASE, None, pickles, bundle)
         return replace(bundle, opener=opener)
     try:
         pipeline = VideoPipeline(folder)
         pipeline.check(conf.opener, conf.plan.chunk_frames)
-        return replace(bundle, opener=pipeline.load(*to) if "unet" in wanted else pipeline)
+        return replace(bundle, opener=pipeline.load(*to, pickles) if "unet" in wanted else pipeline)
     except ValueError as error:
         name = "" if str(error).startswith("opener.") else f"opener.model={conf.opener.model}: "
         raise ValueError(f"{name}{error}") from None

@@ -7,6 +7,7 @@ from typing import Any
 
 from longtake.models.diffusion.schedule import NoiseSchedule
 from longtake.models.stages.files import read_parts
+from longtake.models.stages.part_checks import part_problems, wrong_base
 from longtake.pipelines.config.loader import flatten
 from longtake.pipelines.config.model_folders import bundle_path
 from longtake.pipelines.config.provenance import hash_of
@@ -32,8 +33,11 @@ class PreparedTraining:
 
 def check(conf: TrainConf) -> PreparedTraining:
     """Raises ValueError naming field, value and rule, also when `work` holds a training with other settings."""
-    path = bundle_path(conf.bundle)
+    path = bundle_path(conf.bundle, conf.allow_pickle)
     parts = read_parts(path, None, NEEDED)
+    used = {name: part for name, part in parts.items() if name in (*NEEDED, *_started_from(conf))}
+    if problems := dict.fromkeys([*part_problems(used, conf.allow_pickle), *wrong_base(parts["unet"])]):
+        raise ValueError(f"bundle={conf.bundle}: {'; '.join(problems)}")
     NoiseSchedule.from_config(parts["scheduler"].config())
     base_limits(parts).size(conf.base)
     for name in ("out", "work"):
@@ -56,7 +60,7 @@ def check(conf: TrainConf) -> PreparedTraining:
     load_bundle(path, keep=lambda name: name == "tokenizer", required=NEEDED)
     for name in NEEDED:
         if parts[name].class_name in CLASSES:
-            check_tensors(parts[name])
+            check_tensors(parts[name], conf.allow_pickle)
     return PreparedTraining(conf, videos)
 
 
@@ -67,14 +71,19 @@ def record_begin(conf: TrainConf) -> None:
 
 def _begun_by(conf: TrainConf) -> dict[str, Any]:
     """The settings that clips, checkpoints and the bundle depend on: a restart must have the same ones."""
-    started_from = () if conf.fresh else MEMORIES
-    weights = {name: hash_of(bundle_path(conf.bundle) / name) for name in (*NEEDED, *started_from)}
+    folder = bundle_path(conf.bundle, conf.allow_pickle)
+    weights = {name: hash_of(folder / name) for name in (*NEEDED, *_started_from(conf))}
     own = {f"memory.{name}": value for name, value in flatten(conf.memory).items() if name not in FREE}
     clips = {f"clips.{name}": value for name, value in flatten(conf.clips).items()}
     common = {name: getattr(conf, name) for name in ("manifest", "held_out", "fresh", "seed")}
     size = {"base.height": conf.base.height, "base.width": conf.base.width}
     read: dict[str, Any] = json.loads(json.dumps({**common, **size, **clips, **own, **weights}))  # as it will be read
     return read
+
+
+def _started_from(conf: TrainConf) -> tuple[str, ...]:
+    """The parts that are trained from where they are, if the bundle has them."""
+    return () if conf.fresh else MEMORIES
 
 
 def _begun(conf: TrainConf) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from longtake.models.nets.image import embed_images
 from longtake.models.nets.latents import encode_images, factor
 from longtake.models.nets.text import check_length
 from longtake.models.stages.bundle import load_bundle
-from longtake.models.stages.params import BaseParams, base_size
+from longtake.models.stages.params import base_size
 from longtake.models.training.memories import CLIP_FRAMES, CONDITION, TARGET, MemoryBatch
 from longtake.models.video.fit import Fit
 from longtake.models.video.frames import fit_frames, to_float, to_uint8
@@ -35,6 +35,7 @@ from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.datasets.video_workers import map_videos
 from longtake.pipelines.runners.stages import quiet
 from longtake.pipelines.train.settings import NEEDED, CutParams
+from longtake.pipelines.train.split import Cutting
 
 NOTES = "notes"  # in the metadata of a file: `notes_text` of its video
 ARRAYS = ("latents", "condition", "anchor", "anchor_frame")
@@ -43,14 +44,16 @@ ARRAYS = ("latents", "condition", "anchor", "anchor_frame")
 class ClipEncoder:
     """`encoder(video)` writes the clips of one video and returns their number. Built once in each worker."""
 
-    def __init__(self, bundle: str, folder: Path, params: CutParams, seed: int, device: str, base: BaseParams) -> None:
+    def __init__(self, cutting: Cutting) -> None:
         quiet()
         torch.set_num_threads(1)
-        self._folder, self._params, self._seed, self._device = folder, params, seed, device
-        parts = load_bundle(bundle_path(bundle), device, keep=lambda name: name in NEEDED, required=NEEDED).parts
+        self.cutting, self._params, self._device = cutting, cutting.clips, cutting.device
+        path, pickles = bundle_path(cutting.bundle, cutting.allow_pickle), cutting.allow_pickle
+        keep = NEEDED.__contains__
+        parts = load_bundle(path, self._device, keep=keep, required=NEEDED, allow_pickle=pickles).parts
         self._vae, self._images, self._tokenizer = parts["vae"], parts["image_encoder"], parts["tokenizer"]
         self._limit = parts["text_encoder"].config.max_position_embeddings
-        self._size = base_size(base, parts["unet"].config.sample_size, factor(self._vae))
+        self._size = base_size(cutting.base, parts["unet"].config.sample_size, factor(self._vae))
 
     def __call__(self, video: Listed) -> dict[str, Any]:
         """{"reason"}: why the video has no clips, or None. Everything else is in its file."""
@@ -76,7 +79,7 @@ class ClipEncoder:
             # Only the needed frames are kept, at a small size: a long video would not fit into memory.
             kept = {n: self._small(frame) for n, frame in enumerate(reader.frames()) if n in needed}
             schema = SCHEMA.with_metadata({NOTES: notes_text(reader.notes) or ""})
-        target = clip_file(self._folder, video)
+        target = clip_file(self.cutting.clip_folder, video)
         part = target.with_name(f"{target.name}.{os.getpid()}.part")
         with pq.ParquetWriter(part, schema, compression="zstd") as writer:
             for start in starts:
@@ -90,7 +93,7 @@ class ClipEncoder:
 
     def _table(self, clip: UInt8[np.ndarray, "32 H W 3"], video: Listed, start: int) -> pa.Table:
         latents = torch.cat([encode_images(self._vae, image[None]) for image in to_float(clip)])
-        rng = rng_for(self._seed, f"train-clip/{video.path}", start, 0)
+        rng = rng_for(self.cutting.seed, f"train-clip/{video.path}", start, 0)
         seen = torch.cat([latents[int(rng.integers(CONDITION.start))][None], latents[CONDITION]])
         noise = torch.from_numpy(rng.standard_normal(seen.shape, dtype=np.float32))
         noisy = (seen + rng.uniform(0, self._params.latent_noise) * noise) / self._vae.config.scaling_factor
@@ -123,15 +126,13 @@ def clip_file(folder: Path, video: Listed) -> Path:
     return folder / f"{video.digest}.parquet"
 
 
-def encode_clips(
-    videos: Sequence[Listed], bundle: str, folder: Path, params: CutParams, seed: int, device: str, base: BaseParams
-) -> Iterator[tuple[Listed, str | None]]:
+def encode_clips(videos: Sequence[Listed], cutting: Cutting) -> Iterator[tuple[Listed, str | None]]:
     """Each video with the reason why it has no clips, or None, from workers of the cluster this process has joined."""
     import ray
 
-    there = ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1)  # type: ignore[no-untyped-call]
-    about = (bundle, folder, params, seed, device, base)
-    for video, row in map_videos(videos, ClipEncoder, about, int(there), num_gpus=1 if device == "cuda" else 0):
+    num_gpus = 1 if cutting.device == "cuda" else 0
+    there = ray.cluster_resources().get("GPU" if num_gpus else "CPU", 1)  # type: ignore[no-untyped-call]
+    for video, row in map_videos(videos, ClipEncoder, (cutting,), int(there), num_gpus=num_gpus):
         yield video, row if isinstance(row, str) else row["reason"]
 
 

@@ -29,7 +29,7 @@ from longtake.pipelines.runners.ray_cluster import connect
 from longtake.pipelines.runners.stages import quiet
 from longtake.pipelines.terminal.progress import doing
 from longtake.pipelines.train.allocator import keep_freed_memory
-from longtake.pipelines.train.bundle_files import copy_as_float16
+from longtake.pipelines.train.bundle_files import copy_as_float16, record_training
 from longtake.pipelines.train.checks import PreparedTraining, record_begin
 from longtake.pipelines.train.clips import ClipFolder
 from longtake.pipelines.train.loop import run_stage
@@ -52,15 +52,16 @@ def run(prepared: PreparedTraining) -> str:
     for note in prepared.videos.notes:
         logger.info("%s", note)
     connect(conf.ray)
-    bundle = str(bundle_path(conf.bundle).resolve())
-    cutting = Cutting(conf.folder, bundle, conf.clips, conf.seed, conf.held_out, conf.device, conf.base)
+    bundle = str(bundle_path(conf.bundle, conf.allow_pickle).resolve())
+    about = (conf.clips, conf.seed, conf.held_out, conf.device, conf.base, conf.allow_pickle)
+    cutting = Cutting(conf.folder, bundle, *about)
     train, held_out = prepare(cutting, prepared.videos)
     logger.info("training on the clips of %d videos; %d are held out", len(train), len(held_out))
     work = partial(_train, conf, bundle, train, held_out)
     with watched(conf.folder / "memory" / "log.jsonl", conf.memory.loop.steps):
         run_group(conf.workers, conf.device, work, conf.folder, conf.max_failures, may_grow)
     with doing("writing the bundle"):
-        _write(conf)
+        _write(conf, f"longtake train: {conf.memory.loop.steps} steps on the clips of {len(train)} videos")
     without = len(prepared.videos) - len(train) - len(held_out)
     missing = f"; {without} gave no clips, see {conf.folder / VIDEOS} for the reasons" if without else ""
     return (
@@ -97,7 +98,8 @@ def _train(conf: TrainConf, bundle: str, train: Files, held_out: Files, group: W
 def memory_stage(conf: TrainConf, path: Path, pool: ClipFolder, held_out: ClipFolder) -> tuple[MemoryStage, Bundle]:
     """The stage, and the bundle around it. CAM and APM are those of the bundle, or new ones without influence yet."""
     wanted = (*NEEDED, *MEMORIES)
-    bundle = load_bundle(path, conf.device, keep=lambda name: name in wanted, required=NEEDED)
+    pickles = conf.allow_pickle
+    bundle = load_bundle(path, conf.device, keep=wanted.__contains__, required=NEEDED, allow_pickle=pickles)
     parts = bundle.parts
     side, halvings = factor(parts["vae"]), len(conf.memory.condition_channels) - 1
     new = conf.fresh or "cam" not in parts
@@ -115,13 +117,20 @@ def memory_stage(conf: TrainConf, path: Path, pool: ClipFolder, held_out: ClipFo
     return stage, bundle
 
 
-def _write(conf: TrainConf) -> None:
-    """Writes the bundle with the trained parts in float16. `out` is replaced when the new bundle is complete."""
+def _write(conf: TrainConf, about: str) -> None:
+    """Writes the bundle with the trained parts in float16. `out` is replaced when the new bundle is complete.
+
+    `about` is the training in words.
+    """
     out, new = Path(conf.out), Path(conf.out).with_name(f"{Path(conf.out).name}.part")
     shutil.rmtree(new, ignore_errors=True)
-    shutil.copytree(bundle_path(conf.bundle), new)
+    shutil.copytree(bundle_path(conf.bundle, conf.allow_pickle), new)
     index = read_json(new / "model_index.json", f"bundle={conf.bundle} is not a bundle")
-    for part in sorted((conf.folder / "parts").iterdir()):
+    parts = sorted((conf.folder / "parts").iterdir())
+    names = [part.name for part in parts]
+    anew = [name for name in names if name not in index or (conf.fresh and name in MEMORIES)]
+    record_training(new, names, anew, about)
+    for part in parts:
         shutil.rmtree(new / part.name, ignore_errors=True)
         (new / part.name).mkdir()
         copy_as_float16(part, new / part.name)

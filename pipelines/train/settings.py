@@ -47,6 +47,7 @@ class TrainConf:
     held_out: float = 0.1  # share of the videos, at least one, for the gates; never trained on
     workers: int = 1  # of Ray Train: a CPU each, or with device=cuda a GPU
     device: str = "cpu"  # or cuda
+    allow_pickle: bool = False  # read tensors from .bin files as well, where a part has no .safetensors
     max_failures: int = 3  # restarts of all workers from the last checkpoint after one of them died
     clips: CutParams = field(default_factory=CutParams)
     base: BaseParams = field(default_factory=BaseParams)  # the size of the clips, and the sampling of the sheets

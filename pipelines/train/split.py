@@ -36,6 +36,11 @@ class Cutting:
     held_out: float  # share of the videos, at least one
     device: str
     base: BaseParams  # its size
+    allow_pickle: bool = False
+
+    @property
+    def clip_folder(self) -> Path:
+        return self.folder / "clips"
 
 
 def prepare(cutting: Cutting, videos: Sequence[Listed]) -> tuple[list[tuple[Path, int]], list[tuple[Path, int]]]:
@@ -51,7 +56,7 @@ def prepare(cutting: Cutting, videos: Sequence[Listed]) -> tuple[list[tuple[Path
     _report(rows)
     usable = [row for row in rows if row["clips"]]
     train, held_out = (
-        [(cutting.folder / "clips" / row["file"], row["clips"]) for row in usable if row["held_out"] is side]
+        [(cutting.clip_folder / row["file"], row["clips"]) for row in usable if row["held_out"] is side]
         for side in (False, True)
     )
     return train, held_out
@@ -100,16 +105,15 @@ def _cut(cutting: Cutting, videos: Sequence[Listed]) -> list[dict[str, Any]]:
     # Not at the top: it imports torch and transformers, and checking a training needs neither.
     from longtake.pipelines.train.clips import ClipFolder, clip_file, encode_clips
 
-    folder = cutting.folder / "clips"
+    folder = cutting.clip_folder
     folder.mkdir(parents=True, exist_ok=True)
     for left in folder.glob("*.part"):
         left.unlink()
     missing = [video for video in videos if not clip_file(folder, video).exists()]
     reasons: dict[Listed, str | None] = {}
     if missing:
-        about = (cutting.bundle, folder, cutting.clips, cutting.seed, cutting.device, cutting.base)
         with doing(lambda seconds: counts(len(reasons), len(missing), "videos cut into clips", seconds)):
-            for video, reason in encode_clips(missing, *about):
+            for video, reason in encode_clips(missing, cutting):
                 reasons[video] = reason
     rows = []
     for video in videos:

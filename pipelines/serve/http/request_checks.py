@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from longtake.models.domain.checks import FieldError
+from longtake.models.domain.checks import FieldError, require
 from longtake.models.domain.prompt import Cue, never_shown
 from longtake.models.stages.bundle import Bundle
 from longtake.models.video.fit import Size
@@ -159,6 +159,7 @@ class RequestChecker:
     def _check_limits(self, take: Take) -> None:
         """Raises FieldError."""
         self._check_size(take.width, take.height)
+        self._check_base_size(take)
         own = for_video(self.conf, take.settings)
         self.conf.serve.check(own, self.limits, take.num_frames)
 
@@ -180,11 +181,24 @@ class RequestChecker:
             height, width = self.conf.refiner.size
         return width, height
 
+    def _check_base_size(self, take: Take) -> None:
+        """Raises FieldError for frames of the base model that are final, and not of the size of the video."""
+        if not self.conf.refiner.enabled:
+            for name, value, side in (
+                ("base_width", take.base_width, take.width),
+                ("base_height", take.base_height, take.height),
+            ):
+                require(value in (None, side), name, value, self._one_size)
+
+    @property
+    def _one_size(self) -> str:
+        height, width = self.conf.refiner.size
+        return f"this endpoint has no refiner, all of its videos are {width}x{height}"
+
     def _check_size(self, width: int, height: int, name: str | None = None) -> None:
         """Raises FieldError. `name` is the field that holds both sides."""
-        if not self.conf.refiner.enabled and (height, width) != (own := self.conf.refiner.size):
-            rule = f"this endpoint has no refiner, all of its videos are {own[1]}x{own[0]}"
-            raise FieldError(name or "width", f"={width}x{height}: {rule}")
+        if not self.conf.refiner.enabled and (height, width) != self.conf.refiner.size:
+            raise FieldError(name or "width", f"={width}x{height}: {self._one_size}")
         self.conf.serve.check_size((height, width), name)
         for side, rule in self.limits.sizes.broken(height, width).items():
             value = width if side == "width" else height

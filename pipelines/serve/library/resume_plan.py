@@ -14,7 +14,7 @@ from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.scheduler import Coupling, task_blocks
 from longtake.models.domain.span import Span
 from longtake.pipelines.config.conf import Conf
-from longtake.pipelines.config.provenance import video_settings
+from longtake.pipelines.config.provenance import comparable, video_settings
 from longtake.pipelines.serve.library.paths import THUMBNAIL, boundary_name, chunk_name, fragment_name, preview_name
 from longtake.pipelines.serve.library.takes import Take
 
@@ -54,7 +54,7 @@ def shape_of(spec: PromptSpec, conf: Conf) -> Shape:
 
 def made_with(conf: Conf, bundle_sha256: str) -> str:
     """A hash of all that the bytes of a take depend on beside the request. `conf` is the take's own."""
-    return sha256(json.dumps([bundle_sha256, video_settings(conf)], sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps([bundle_sha256, comparable(video_settings(conf))], sort_keys=True).encode()).hexdigest()
 
 
 def count_fragments(names: Collection[str]) -> int:

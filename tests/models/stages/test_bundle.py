@@ -166,3 +166,30 @@ def test_words_outside_the_world_are_listed_once_and_in_order(random_bundle):
     bundle = load_bundle(random_bundle)
     assert bundle.unknown_words("A big red ball, a big dog.") == ["big", "ball", "dog"]
     assert bundle.unknown_words("a large red circle moves right over a plain navy background") == []
+
+
+def test_a_network_whose_files_are_the_same_is_loaded_once(random_bundle, copy, random_opener, tmp_path):
+    both = load_bundle(random_bundle, refiner=copy).parts
+    assert both["refiner_vae"] is both["vae"] and both["refiner_text_encoder"] is both["text_encoder"]
+    assert both["refiner"] is not both["unet"]
+    opener = shutil.copytree(random_opener, tmp_path / "opener")
+    shutil.rmtree(opener / "vae")
+    shutil.copytree(random_bundle / "vae", opener / "vae")
+    beside = load_bundle(random_bundle)
+    found = load_bundle(opener, required=("vae",), beside=beside).parts
+    assert found["vae"] is beside.parts["vae"] and found["text_encoder"] is not beside.parts["text_encoder"]
+
+
+def test_one_byte_or_one_number_of_a_config_makes_another_network(random_bundle, copy):
+    file = next((copy / "vae").glob("*.safetensors"))
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    config = copy / "text_encoder" / "config.json"
+    known = json.loads(config.read_text())
+    config.write_text(json.dumps(known | {"layer_norm_eps": 0.5}))
+    both = load_bundle(random_bundle, refiner=copy).parts
+    assert both["refiner_vae"] is not both["vae"] and both["refiner_text_encoder"] is not both["text_encoder"]
+    config.write_text(json.dumps(known | {"transformers_version": "4.0.0", "_name_or_path": "elsewhere"}))
+    both = load_bundle(random_bundle, refiner=copy).parts
+    assert both["refiner_text_encoder"] is both["text_encoder"]

@@ -75,6 +75,16 @@ def test_an_apm_without_an_image_encoder_is_named(random_bundle):
     assert part_problems(parts) == ["apm is without an image_encoder, which embeds its anchor frame"]
 
 
+def test_a_base_model_with_the_rows_of_the_published_refiner_cannot_have_a_cam(copy_of_random_bundle):
+    index = copy_of_random_bundle / "model_index.json"
+    change_json(index, unet=["longtake", "Vid2VidUNet"])
+    change_json(copy_of_random_bundle / "unet" / "config.json", _class_name="Vid2VidUNet")
+    says = "unet is a Vid2VidUNet, which CAM cannot continue: it must be a UNet3DConditionModel"
+    assert part_problems(read_parts(copy_of_random_bundle)) == [says]
+    change_json(index, cam=[None, None])
+    assert part_problems(read_parts(copy_of_random_bundle)) == []
+
+
 def test_no_torch_is_imported():
     code = (
         "import sys; from pathlib import Path; from longtake.models.stages.files import read_parts;"

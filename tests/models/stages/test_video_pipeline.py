@@ -1,6 +1,7 @@
 """Pipelines of diffusers as openers, really run, with random weights."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -16,6 +17,7 @@ from longtake.models.stages.params import BaseParams, OpenerParams
 from longtake.models.stages.video_pipeline import PipelineOpener, VideoPipeline, load_pipeline
 from longtake.models.video.fit import Fit
 from longtake.models.video.frames import to_uint8
+from tests.support.pipelines import pickled
 from tests.support.video_pipelines import animate_diff, svd, text_to_video, write_pipeline
 
 SPEC = PromptSpec("v", "a large red circle moves right", "a ring", 30, 5)
@@ -23,6 +25,8 @@ PLAN = Plan(30, PlanParams())
 PARAMS = BaseParams(num_inference_steps=1, anchor_frame=3)
 OPENING = OpenerParams(model="x", num_inference_steps=1, num_frames=16, height=32, width=64)
 PHOTO = Picture(np.random.default_rng(0).integers(0, 255, (40, 90, 3), np.uint8))
+
+ASKED = (SPEC, SPEC.prompt, PLAN, PHOTO)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +121,19 @@ def test_a_pipeline_that_cannot_make_a_first_chunk_is_refused_by_name(tmp_path, 
         VideoPipeline(tmp_path)
 
 
+def test_pickles_are_read_where_that_is_allowed(folders, tmp_path):
+    copy = shutil.copytree(folders["svd"], tmp_path / "copy")
+    for part in ("unet", "vae", "image_encoder"):
+        pickled(copy / part)
+    with pytest.raises(ValueError, match="the pipeline cannot be loaded"):
+        VideoPipeline(copy).load("cpu", torch.float32)
+    frames = [
+        VideoPipeline(folder).load("cpu", torch.float32, allow_pickle=True).as_opener(OPENING).open(*ASKED)
+        for folder in (copy, folders["svd"])
+    ]
+    assert np.array_equal(*frames)
+
+
 def test_code_and_pickles_of_a_folder_are_never_run(folders, tmp_path):
     index = json.loads((folders["svd"] / "model_index.json").read_text())
     (tmp_path / "model_index.json").write_text(json.dumps({**index, "unet": ["unet.mine", "Mine"]}))
@@ -130,8 +147,9 @@ def test_code_and_pickles_of_a_folder_are_never_run(folders, tmp_path):
     (tmp_path / "unet").mkdir()
     (tmp_path / "unet" / "config.json").write_text((folders["svd"] / "unet" / "config.json").read_text())
     (tmp_path / "unet" / "diffusion_pytorch_model.bin").write_bytes(b"no pickle is opened")
-    with pytest.raises(ValueError, match="the pipeline cannot be loaded"):
-        load_pipeline(tmp_path, "cpu", torch.float32)
+    for allowed in (False, True):
+        with pytest.raises(ValueError, match="the pipeline cannot be loaded"):
+            load_pipeline(tmp_path, "cpu", torch.float32, allow_pickle=allowed)
     (tmp_path / "unet" / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "mine.Mine"}}))
     with pytest.raises(ValueError, match=r"unet/config.json names code \(auto_map\), and no model may bring code"):
         load_pipeline(tmp_path, "cpu", torch.float32)

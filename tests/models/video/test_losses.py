@@ -134,10 +134,23 @@ def test_a_stream_that_begins_in_the_middle_is_left_out_with_a_line():
 
 
 @pytest.mark.report("C21")
-@pytest.mark.parametrize(("container", "codec"), [("matroska", "libx264"), ("webm", "libvpx")])
-def test_a_matroska_file_that_lost_a_third_of_a_second_says_so(container, codec):
+@pytest.mark.parametrize(
+    ("container", "codec"),
+    [("matroska", "libx264"), ("webm", "libvpx"), ("flv", "flv")],
+)
+def test_a_file_that_lost_a_third_of_a_second_says_so(container, codec):
     whole = video(noise(48), container, codec, rate=25)
     frames, reader = _read(whole.getvalue()[: places(whole)[40]])
     assert len(frames) == 40 and reader.notes == ["it ends early: after 1.6 s, but its header says 1.9 s"]
     slow = video(levels(6), container, codec, rate=1)
     assert _read(slow)[1].notes == [] == _read(without(slow, container, []))[1].notes
+
+
+@pytest.mark.parametrize("kept", [40, 10])
+def test_an_asf_file_is_told_from_its_header_that_it_was_cut(kept):
+    """Its packets hold parts of several frames."""
+    whole = video(noise(48), "asf", "wmv2", rate=25)
+    frames, reader = _read(whole.getvalue()[: places(whole)[kept]])
+    assert kept - 4 < len(frames) < kept
+    assert reader.notes[-1] == f"it ends early: after {len(frames) / 25:.1f} s, but its header says 1.9 s"
+    assert _read(whole)[1].notes == []

@@ -3,6 +3,7 @@ import os
 import shutil
 import time
 import weakref
+from fractions import Fraction
 
 import av
 import pytest
@@ -200,6 +201,23 @@ def test_what_cannot_seek_is_refused():
     os.close(writing)
     with pytest.raises(ValueError, match="not seekable"), os.fdopen(reading, "rb") as file:
         VideoReader(file)
+
+
+@pytest.mark.parametrize(("container", "codec"), [("mpeg2video", "mpeg2video"), ("m4v", "mpeg4")])
+@pytest.mark.parametrize("rate", [24, 25, Fraction(30000, 1001)])
+def test_a_raw_stream_with_a_rate_has_no_header_that_could_be_wrong(container, codec, rate):
+    frames, reader = _read(video(levels(20), container, codec, rate=rate))
+    assert (reader.fps, reader.notes, which(frames)) == (rate, [], list(range(20)))
+
+
+@pytest.mark.parametrize("container", ["avi", "mxf"])
+@pytest.mark.parametrize(("between", "num_frames"), [(4, 7), (5, 8), (7, 8), (7, 30)])
+def test_b_frames_of_an_avi_or_mxf_come_at_their_times(container, between, num_frames):
+    options = {"bf": f"{between}", "b_strategy": "0", "b-pyramid": "none", "sc_threshold": "0"}
+    frames, reader = _read(video(levels(num_frames), container, rate=25, options=options))
+    assert (reader.fps, which(frames), reader.keeps_clock) == (25, list(range(num_frames)), True)
+    (note,) = reader.notes
+    assert note.startswith("its timestamps are those of decoding: ")
 
 
 # Damage

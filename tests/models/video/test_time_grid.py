@@ -134,6 +134,24 @@ def test_times_of_decoding_are_put_in_order():
     assert any("of decoding" in note for note in grid.notes)
 
 
+@pytest.mark.parametrize("group", range(2, 9))
+@pytest.mark.parametrize("num_groups", [1, 2, 5])
+def test_times_of_decoding_are_known_by_any_number_of_frames_between_two_others(group, num_groups):
+    """In every group the last frame is decoded first."""
+    order = [0]
+    for start in range(1, group * num_groups + 1, group):
+        order += [*range(start + 1, start + group), start]
+    grid = time_grid([place / 25 for place in order], 1 / 25, [Fraction(25)])
+    assert (grid.fps, grid.counts, grid.keeps_clock) == (25, (1,) * len(order), True)
+    assert any("of decoding" in note for note in grid.notes)
+
+
+@pytest.mark.parametrize("times", [[*range(10, 20), *range(10)], [*range(10), *range(20, 30), *range(10, 20)]])
+def test_parts_in_another_order_are_no_times_of_decoding(times):
+    grid = time_grid([time / 25 for time in times], 1 / 25, [Fraction(25)])
+    assert not grid.keeps_clock and "its clock jumps" in grid.notes[0]
+
+
 @pytest.mark.report("C2")
 def test_a_guessed_length_of_the_last_frame_is_said_where_it_shows():
     def said(times, last_s, header):

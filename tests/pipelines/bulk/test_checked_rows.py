@@ -1,6 +1,7 @@
 """Rows of prompts with their ids and requests."""
 
 import json
+import shutil
 from datetime import date
 from hashlib import sha256
 
@@ -15,7 +16,10 @@ from longtake.models.video.fit import Fit
 from longtake.pipelines.bulk.checked_rows import RowChecker
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.bulk.video import BulkVideo
+from longtake.pipelines.config.conf import load
+from longtake.pipelines.config.provenance import recorded_settings, video_settings
 from longtake.pipelines.datasets.prompt_rows import PromptRow
+from longtake.pipelines.runners.bundle_limits import settled
 
 PROMPT = "a large red circle moves right over a plain navy background"
 
@@ -170,3 +174,33 @@ def test_the_record_of_square_frames_in_square_ones_is_as_it_was_before_other_sh
 def test_a_size_that_cannot_be_fails_its_row(tmp_path, setting, says):
     (row,) = read(tmp_path, [{"prompt": PROMPT, **setting}])
     assert row.spec is None and says in row.record.reason
+
+
+def test_without_a_refiner_the_size_of_the_base_models_frames_is_that_of_the_video():
+    conf = settled(load_bulk(overrides=["prompts=p", "out=o", "refiner.enabled=false"]))
+    rows = RowChecker(conf, "ab" * 32)
+
+    def check(**columns):
+        return rows.check(PromptRow("p.jsonl:1", {"prompt": PROMPT, **columns}, None))
+
+    row = check(**{"base.height": 48})
+    assert (row.record.width, row.record.height, row.record.reason) == (64, 48, None)
+    again = load(settings=recorded_settings(json.loads(row.record.settings)))
+    assert json.loads(row.record.settings) == json.loads(json.dumps(video_settings(settled(again))))
+    assert check(**{"base.height": 48, "refiner.height": 48}).record.reason is None
+    row = check(**{"base.height": 48, "refiner.height": 64})
+    assert row.record.reason.startswith("refiner.height=64 has no effect with refiner.enabled=false: ")
+
+
+def test_a_row_asks_for_the_same_when_its_models_lie_elsewhere(random_opener, copy_of_random_bundle, tmp_path):
+    def row(refiner, opener):
+        (found,) = read(tmp_path, [{"id": "x", "prompt": PROMPT}], f"refiner.model={refiner}", f"opener.model={opener}")
+        return found
+
+    before, opener = row(copy_of_random_bundle, random_opener), shutil.copytree(random_opener, tmp_path / "opener")
+    after = row(copy_of_random_bundle.rename(tmp_path / "refiner"), opener)
+    assert after.request == before.request and after.record.settings != before.record.settings
+    videos = [checker("num_frames=16").begin(one, 0) for one in (before, after)]
+    assert videos[0].chunk_path(0) == videos[1].chunk_path(0)
+    (plain,) = read(tmp_path, [{"id": "x", "prompt": PROMPT}])
+    assert plain.request != before.request

@@ -1,5 +1,9 @@
 """The folder of a job between its runs."""
 
+import os
+import tarfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -76,6 +80,52 @@ def test_videos_are_lost_with_their_file_or_with_their_shard(tmp_path, format):
     for path in [*tmp_path.rglob("*.mp4"), *tmp_path.rglob("*.tar")]:
         path.unlink()
     assert set(lost(manifest)) == set(digests_of("ab"))
+
+
+def rewritten(tar, without):
+    """Another tool copies a shard, less some members."""
+    with tarfile.open(tar) as before, tarfile.open(f"{tar}.new", "w") as after:
+        for info in before:
+            if info.name not in without:
+                after.addfile(info, before.extractfile(info))
+    Path(f"{tar}.new").replace(tar)
+
+
+def cut(tar, without):
+    """The copying broke off in the last video."""
+    with tarfile.open(tar) as before:
+        end = before.getmember(without[0]).offset_data + 1
+    os.truncate(tar, end)
+
+
+@pytest.mark.parametrize("harm", [rewritten, cut])
+def test_a_video_that_is_missing_in_its_shard_is_lost_and_made_again(tmp_path, harm):
+    manifest, conf = record(tmp_path, "abc", Format.WEBDATASET), conf_of(tmp_path, Format.WEBDATASET)
+    finish(manifest, conf, {0})
+    harm(tmp_path / "shards" / "000000.tar", ["c.mp4"])
+    assert set(lost(manifest)) == set(digests_of("c"))
+    finished = manifest.finished()
+    requests = np.array([finished.requests[finished.find(id)] for id in "abc"], np.uint64)
+    found = resume(finished, digests_of("abc"), requests, Changed.REMAKE, retry_failed=False, lost=lost(manifest))
+    forget(manifest, found)
+    assert [row.id for row in manifest.rows()] == ["a", "b"] and len(lost(manifest)) == 0
+    record(tmp_path, "abc", Format.WEBDATASET)  # `c` again; the others are there
+    finish(Manifest(Store(tmp_path)), conf, {0})
+    assert set(members(tmp_path)) == {"a.mp4", "b.mp4", "c.mp4"} and len(lost(Manifest(Store(tmp_path)))) == 0
+
+
+def test_of_a_shard_that_is_no_archive_any_more_every_video_is_lost(tmp_path):
+    manifest = record(tmp_path, "ab", Format.WEBDATASET)
+    finish(manifest, conf_of(tmp_path, Format.WEBDATASET), {0})
+    os.truncate(tmp_path / "shards" / "000000.tar", 100)
+    assert set(lost(manifest)) == set(digests_of("ab"))
+
+
+def test_a_shard_whose_last_member_is_at_its_place_is_not_read(tmp_path, monkeypatch):
+    manifest = record(tmp_path, ["a", "é" * 60, "c" * 120], Format.WEBDATASET)
+    finish(manifest, conf_of(tmp_path, Format.WEBDATASET), {0})
+    monkeypatch.setattr(Store, "get_file", None)
+    assert len(lost(manifest)) == 0
 
 
 @pytest.mark.report("B17")

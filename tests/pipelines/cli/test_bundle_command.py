@@ -27,7 +27,10 @@ def test_show_has_a_row_for_every_part(random_bundle, capsys):
 def test_show_says_what_the_bundle_says_of_itself(copy_of_random_bundle, capsys):
     about = {
         "format": 1,
-        "sources": [{"file": "streaming_t2v.ckpt", "bytes": 6_000_000_000, "sha256": "ab" * 32, "parts": ["unet"]}],
+        "sources": [
+            {"file": "streaming_t2v.ckpt", "bytes": 6_000_000_000, "sha256": "ab" * 32, "parts": ["unet"]},
+            {"trained": "longtake train: 5 steps", "from": "streaming_t2v.ckpt", "parts": ["cam"]},
+        ],
         "left_out": [{"tensor": "image_encoder.model.logit_scale", "reason": "no network has it"}],
         "licences": [{"parts": ["unet"], "text": "for non-commercial use"}],
         "defaults": {"base.num_inference_steps": 50, "refiner.height": 64, "refiner.width": 96},
@@ -36,6 +39,7 @@ def test_show_says_what_the_bundle_says_of_itself(copy_of_random_bundle, capsys)
     assert main(["bundle", "show", str(copy_of_random_bundle)]) == 0
     said = capsys.readouterr().out
     for text in ("streaming_t2v.ckpt, 6.0 GB, sha256 abab", "left out: 1 tensors", "unet: for non-commercial use",
+                 "longtake train: 5 steps, begun with streaming_t2v.ckpt: cam",
                  "base.num_inference_steps=50", "refiner  96x64"):  # fmt: skip
         assert text in said
 

@@ -81,6 +81,26 @@ def test_a_file_in_the_format_before_1_6(refused):
     assert "PyTorch's format from before 1.6" in refused("old.ckpt")
 
 
+@pytest.mark.parametrize("which", ["first", "last"])
+def test_a_flipped_bit_is_found_and_its_tensor_named(refused, nets, which):
+    torch.save(nets.tensors(), "whole.ckpt")
+    stored = open_checkpoint(Path("whole.ckpt")).tensors[NAME]
+    data = bytearray(Path("whole.ckpt").read_bytes())
+    data[stored.start if which == "first" else stored.start + stored.num_bytes - 1] ^= 1
+    Path("damaged.ckpt").write_bytes(data)
+    assert refused("damaged.ckpt").startswith(f"checkpoint=damaged.ckpt: {NAME} is damaged, its bytes do not have the")
+
+
+def test_a_file_that_was_written_without_checksums_is_read(nets, base, tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(nets.tensors(), tmp_path / "plain.ckpt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    argv = ["--checkpoint", str(tmp_path / "plain.ckpt"), "--base", str(base), "--out", str(tmp_path / "bundle")]
+    assert main(["convert", "streaming-t2v", *argv]) == 0
+
+
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
 def test_a_file_that_is_cut_off(refused, nets, kept):
     torch.save(nets.tensors(), "whole.ckpt")

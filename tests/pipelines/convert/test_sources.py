@@ -56,6 +56,28 @@ def test_a_base_that_is_no_pipeline(refused, base):
     assert "is no text-to-video pipeline: it has no vae" in refused("streaming-t2v")
 
 
+@pytest.mark.parametrize(
+    ("entries", "says"),
+    [
+        ({"_class_name": "StableDiffusionPipeline"}, "its pipeline is a StableDiffusionPipeline, and must be a TextTo"),
+        ({"_class_name": ["mine", "Mine"]}, "_class_name=['mine', 'Mine'] in model_index.json is code of its own"),
+        ({"unet": ["diffusers", "UNet2DConditionModel"]}, "unet='UNet2DConditionModel' must be one of UNet3DCondition"),
+        ({"vae": ["diffusers", "AutoencoderTiny"]}, "vae='AutoencoderTiny' must be one of AutoencoderKL"),
+        ({"unet": ["longtake", "Vid2VidUNet"]}, "it is a UNet3DConditionModel in config.json, a Vid2VidUNet in model"),
+    ],
+)
+def test_classes_that_are_not_supported(refused, base, monkeypatch, entries, says):
+    monkeypatch.setattr("longtake.pipelines.convert.command.open_checkpoint", None)  # refused before any long work
+    change(base / "model_index.json", **entries)
+    assert f"--base={base} cannot be used: " in (said := refused("streaming-t2v")) and says in said
+
+
+def test_the_published_refiners_unet_in_place_of_the_base(refused, base):
+    change(base / "model_index.json", unet=["longtake", "Vid2VidUNet"])
+    change(base / "unet" / "config.json", _class_name="Vid2VidUNet")
+    assert "its unet is a Vid2VidUNet, and must be a UNet3DConditionModel" in refused("streaming-t2v")
+
+
 def test_a_schedule_that_is_not_supported(refused, base):
     change(base / "scheduler" / "scheduler_config.json", beta_schedule="sigmoid")
     assert "cannot be sampled: beta_schedule='sigmoid' must be one of" in refused("streaming-t2v")

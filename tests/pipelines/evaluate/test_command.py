@@ -86,6 +86,22 @@ def test_figures_of_other_settings_are_refused(folder, tmp_path):
         check(conf)
 
 
+def test_clip_is_compared_by_its_weights_and_not_by_its_place(folder, copy_of_random_bundle, tmp_path):
+    def conf(place):
+        fast = [word for word in FAST if not word.startswith("clip=")]
+        return load_evaluate(overrides=[f"manifest={folder}", f"out={tmp_path}/out", *fast, f"clip={place}"])
+
+    prepared = check(conf(copy_of_random_bundle))
+    prepared.evaluation.begin(prepared.settings)
+    moved = copy_of_random_bundle.rename(tmp_path / "moved")
+    check(conf(moved))
+    (moved / "image_encoder" / "note.txt").write_text("other weights")
+    with pytest.raises(ValueError, match=r"with other settings: clip_sha256=.* \(now: .*\)"):
+        check(conf(moved))
+    with pytest.raises(ValueError, match=r"with other settings: clip=.* \(now: None\)"):
+        check(conf("null"))
+
+
 @pytest.mark.parametrize(
     "argv, said",
     [

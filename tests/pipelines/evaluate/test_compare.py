@@ -63,3 +63,13 @@ def test_evaluations_without_a_pair_are_refused(folder, tmp_path, capsys):
     assert not other.rows()
     assert main(["evaluate", "--compare", one.store.url, other.store.url, f"out={tmp_path}/page"]) == 2
     assert "they have no prompt and seed in common" in capsys.readouterr().err
+
+
+def test_evaluations_with_the_same_clip_from_two_places_are_compared(folder, tmp_path, capsys):
+    one, other = measured(folder, tmp_path / "one"), measured(folder, tmp_path / "other")
+    argv = ["evaluate", "--compare", one.store.url, other.store.url, f"out={tmp_path}/page"]
+    for place, evaluation in zip("ab", (one, other), strict=True):
+        evaluation.begin({**evaluation.settings, "clip": place, "clip_sha256": "ab"})
+    assert main(argv) == 0
+    other.begin({**other.settings, "clip_sha256": "cd"})
+    assert main(argv) == 2 and "clip_sha256=ab" in capsys.readouterr().err

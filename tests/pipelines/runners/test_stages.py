@@ -96,6 +96,21 @@ def test_a_refiner_warms_up_on_frames_of_the_shape_that_it_will_get(random_bundl
     assert set(seen) == {(32, 64)}
 
 
+def test_a_video_is_the_same_whether_a_network_is_loaded_once_or_twice(
+    random_bundle, copy_of_random_bundle, monkeypatch
+):
+    small = ("base.num_inference_steps=1", "refiner.num_inference_steps=1", "refiner.height=64", "refiner.width=64")
+    conf = load(overrides=[f"bundle={random_bundle}", f"refiner.model={copy_of_random_bundle}", *small])
+    videos = []
+    for is_shared in (True, False):
+        bundle = build.build_bundle(conf)
+        assert (bundle.parts["refiner_vae"] is bundle.parts["vae"]) == is_shared
+        runner = build.build_generator(conf, bundle)
+        videos.append(np.concatenate([segment.frames for segment in runner.stream(SPEC)]))
+        monkeypatch.setattr("longtake.models.stages.bundle.is_same_network", lambda *parts: False)
+    assert np.array_equal(*videos)
+
+
 def test_every_runner_of_new_videos_looks_at_their_frames():
     conf = load()
     with pytest.raises(BadFrames, match="frame 0 is black"):

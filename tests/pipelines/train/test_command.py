@@ -31,6 +31,7 @@ from longtake.pipelines.train.settings import CutParams, load_train
 from longtake.pipelines.train.sheet import continuations
 from longtake.pipelines.train.split import Cutting, check_same, prepare
 from longtake.pipelines.train.worker_group import run_group
+from tests.support.pipelines import change_json, pickled
 
 STEPS = ("memory.loop.steps=4", "memory.loop.gate_every=2", "memory.loop.batch=2", "clips.per_video=2")
 
@@ -53,10 +54,14 @@ def videos(tmp_path_factory):
 @pytest.fixture(scope="module")
 def clips(videos, random_bundle, tmp_path_factory):
     """Files of clips of the first three videos."""
-    folder = tmp_path_factory.mktemp("clips")
-    encoder = ClipEncoder(str(random_bundle), folder, CutParams(per_video=2), 0, "cpu", BaseParams())
-    said = {video.path: encoder(video) for video in list_videos(str(videos))}
-    return folder, said
+    encoder = encoder_in(tmp_path_factory.mktemp("work"), random_bundle, CutParams(per_video=2))
+    return encoder.cutting.clip_folder, {video.path: encoder(video) for video in list_videos(str(videos))}
+
+
+def encoder_in(work, bundle, params, **more):
+    cutting = Cutting(work, str(bundle), params, 0, 0.1, "cpu", **{"base": BaseParams(), **more})
+    cutting.clip_folder.mkdir(parents=True)
+    return ClipEncoder(cutting)
 
 
 def files_of(clips, videos, numbers=(0, 1, 2)):
@@ -93,11 +98,9 @@ def test_a_clip_holds_what_the_networks_will_see(clips, videos, random_bundle):
 
 def test_clips_have_the_size_of_the_base_model_and_are_cut_to_its_shape(videos, random_bundle, tmp_path):
     (video,) = [video for video in list_videos(str(videos)) if video.path == "0.mp4"]
-    encoder = ClipEncoder(
-        str(random_bundle), tmp_path, CutParams(per_video=1), 0, "cpu", BaseParams(height=16, width=40)
-    )
+    encoder = encoder_in(tmp_path, random_bundle, CutParams(per_video=1), base=BaseParams(height=16, width=40))
     assert encoder(video) == {"reason": None}
-    batch = ClipFolder([(clip_file(tmp_path, video), 1)]).batch(np.array([0]))
+    batch = ClipFolder([(clip_file(tmp_path / "clips", video), 1)]).batch(np.array([0]))
     assert batch.latents.shape == (1, 16, 4, 2, 5) and batch.condition.shape == (1, 8, 16, 40, 3)
 
 
@@ -105,17 +108,9 @@ def test_the_condition_is_decoded_from_noisy_latents_of_the_first_frames(videos,
     decoded, vae = {}, load_bundle(random_bundle).parts["vae"]
     (video,) = [video for video in list_videos(str(videos)) if video.path == "0.mp4"]
     for noise in (0.0, 0.15):
-        encoder = ClipEncoder(
-            str(random_bundle),
-            tmp_path / f"{noise}",
-            CutParams(per_video=1, latent_noise=noise),
-            0,
-            "cpu",
-            BaseParams(),
-        )
-        (tmp_path / f"{noise}").mkdir()
+        encoder = encoder_in(tmp_path / f"{noise}", random_bundle, CutParams(per_video=1, latent_noise=noise))
         assert encoder(video) == {"reason": None}
-        batch = ClipFolder([(clip_file(tmp_path / f"{noise}", video), 1)]).batch(np.array([0]))
+        batch = ClipFolder([(clip_file(tmp_path / f"{noise}" / "clips", video), 1)]).batch(np.array([0]))
         true = to_uint8(vae.decode(batch.latents[0, :8].float()).sample).astype(int)
         decoded[noise] = np.abs(true - batch.condition[0]).max()
     assert decoded[0.0] <= 2 < decoded[0.15]  # latents are kept in float16
@@ -233,7 +228,7 @@ def test_what_an_interrupted_cutting_left_keeps_its_notes_or_goes(videos, random
     listed, folder = list_videos(str(videos)), tmp_path / "work" / "clips"
     folder.mkdir(parents=True)
     monkeypatch.setattr(clip_module, "VideoReader", NotedReader)
-    in_this_process(listed[:1], conf.bundle, folder, conf.clips, conf.seed, "cpu", conf.base)
+    in_this_process(listed[:1], cutting_of(conf))
     monkeypatch.undo()
     (folder / "a.parquet.12.part").write_bytes(b"")
     monkeypatch.setattr(clip_module, "encode_clips", in_this_process)
@@ -333,8 +328,31 @@ def test_progress_is_read_from_the_log(tmp_path, caplog):
     assert [record.message for record in caplog.records] == ["step 4 of 10, on held-out clips: loss 0.123, no cam 0.2"]
 
 
+def test_a_bundle_whose_weights_are_pickles_is_trained_where_that_is_allowed(clips, videos, random_bundle, tmp_path):
+    bundle = shutil.copytree(random_bundle, tmp_path / "bundle")
+    for part in ("unet", "vae", "cam"):
+        pickled(bundle / part)
+    with pytest.raises(ValueError, match=r"unet has no .safetensors file, only .bin files.*--allow-pickle"):
+        check(conf_of(videos, bundle, tmp_path / "work"))
+    conf = check(conf_of(videos, bundle, tmp_path / "work", "allow_pickle=true")).conf
+    pool = ClipFolder(files_of(clips, videos, [0]))
+    stage, _ = memory_stage(conf, bundle, pool, pool)
+    old = load_bundle(random_bundle).parts["cam"].state_dict()
+    assert all(torch.equal(value, old[name]) for name, value in stage.cam.state_dict().items())
+    encoder = encoder_in(tmp_path / "new", bundle, CutParams(per_video=2), allow_pickle=True)
+    assert encoder(list_videos(str(videos))[0]) == {"reason": None}
+
+
+@pytest.mark.parametrize("fresh", ["false", "true"])
+def test_a_base_model_that_no_cam_can_continue_is_refused_by_name(copy_of_random_bundle, videos, tmp_path, fresh):
+    change_json(copy_of_random_bundle / "model_index.json", unet=["longtake", "Vid2VidUNet"])
+    change_json(copy_of_random_bundle / "unet" / "config.json", _class_name="Vid2VidUNet")
+    with pytest.raises(ValueError, match=r"^bundle=.*: unet is a Vid2VidUNet, which CAM cannot continue: [^;]*$"):
+        check(conf_of(videos, copy_of_random_bundle, tmp_path / "work", f"fresh={fresh}"))
+
+
 def test_videos_that_were_not_made_are_a_reason(random_bundle, tmp_path):
-    encoder = ClipEncoder(str(random_bundle), tmp_path, CutParams(), 0, "cpu", BaseParams())
+    encoder = encoder_in(tmp_path, random_bundle, CutParams())
     assert encoder(Listed("a.mp4", "", reason="disk full", made=False))["reason"] == "it was not made: disk full"
 
 

@@ -423,8 +423,16 @@ def test_what_a_request_may_cost_is_bounded_and_the_bound_is_named(fields, param
     assert says in refused.value.message and refused.value.message.startswith(f"{param}=")
 
 
-@pytest.mark.parametrize(("fields", "param"), [({"size": "64x64"}, "size"), ({"width": 64, "height": 64}, "width")])
-def test_without_a_refiner_all_videos_have_the_base_models_size(fields, param):
+@pytest.mark.parametrize(
+    ("fields", "param", "value"),
+    [
+        ({"size": "64x64"}, "size", "64x64"),
+        ({"width": 64, "height": 64}, "width", "64x64"),
+        ({"base_width": 64}, "base_width", "64"),
+        ({"base_width": 48, "base_height": 48}, "base_height", "48"),
+    ],
+)
+def test_without_a_refiner_all_videos_have_the_base_models_size(fields, param, value):
     conf = load_serve(overrides=["refiner.enabled=false", "refiner.height=32", "refiner.width=48"])
     checker = RequestChecker(conf, ToyBundle(), BUNDLE)
 
@@ -434,7 +442,9 @@ def test_without_a_refiner_all_videos_have_the_base_models_size(fields, param):
 
     check()
     check(size="48x32")
-    with pytest.raises(ApiError, match="64x64: this endpoint has no refiner, all of its videos are 48x32") as refused:
+    check(base_width=48, base_height=32)
+    says = f"{param}={value}: this endpoint has no refiner, all of its videos are 48x32"
+    with pytest.raises(ApiError, match=says) as refused:
         check(**fields)
     assert refused.value.param == param
 

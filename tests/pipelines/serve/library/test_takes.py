@@ -269,6 +269,8 @@ def test_what_bytes_depend_on_has_a_name_of_its_own():
     elsewhere = replace(conf, ray=replace(conf.ray, max_attempts=2))
     names = [made_with(conf, "a"), made_with(conf, "b"), made_with(other, "a")]
     assert len(set(names)) == 3 and made_with(elsewhere, "a") == names[0]
+    refined = [replace(conf, refiner=replace(conf.refiner, model=place)) for place in ("a/refiner", "b/refiner", None)]
+    assert made_with(refined[0], "a") == made_with(refined[1], "a") != made_with(refined[2], "a")
 
 
 @given(num_frames=st.integers(1, 300), data=st.data())
