@@ -57,6 +57,11 @@ class Extension:
         return Span(self.plan.windows[self.window].start, self.end)
 
     @property
+    def first_segment(self) -> int:
+        """The first one with new frames: that window may add none to the segment before the next."""
+        return next(k for k, segment in enumerate(self.plan.segments) if segment.stop > self.end)
+
+    @property
     def chunks(self) -> tuple[Span, ...]:
         """The chunks of that window that exist."""
         spans = (self.plan.chunks[index] for index in self.plan.chunks_of(self.window))

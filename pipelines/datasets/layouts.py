@@ -17,10 +17,11 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from longtake.pipelines.datasets.manifest import Manifest, VideoRow
+from longtake.pipelines.datasets.manifest import SCHEMA, Manifest, VideoRow
 from longtake.pipelines.datasets.names import member_name
 from longtake.pipelines.files.store import Store
 
@@ -123,11 +124,16 @@ def _add_video(tar: tarfile.TarFile, row: VideoRow, before: tarfile.TarFile, sto
     assert row.path is not None, "only finished videos are packed"
     name, file = _member(row).removesuffix(".mp4"), file_of(row.path)
     video = store.get(file) if file in loose else _read(before, f"{name}.mp4")
-    fields = {name: "" if value is None else value for name, value in plain_fields(row).items()}
+    fields = {name: _blank(name) if value is None else value for name, value in plain_fields(row).items()}
     _add(tar, f"{name}.mp4", video)
     # Hugging Face's reader infers types from the first five rows: if they have nulls, it refuses text later.
     _add(tar, f"{name}.json", json.dumps(fields, sort_keys=True).encode())
     _add(tar, f"{name}.txt", row.prompt.encode() if row.prompt else b"")
+
+
+def _blank(name: str) -> str | int:
+    """The value of a column that a row lacks, of the type that the others have."""
+    return 0 if pa.types.is_integer(SCHEMA.field(name).type) else ""
 
 
 def _read(tar: tarfile.TarFile, name: str) -> bytes:
