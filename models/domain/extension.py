@@ -58,8 +58,8 @@ class Extension:
 
     @property
     def first_segment(self) -> int:
-        """The first one with new frames: that window may add none to the segment before the next."""
-        return next(k for k, segment in enumerate(self.plan.segments) if segment.stop > self.end)
+        """The first one with new frames: that of `window`, or the next one if they share all of them."""
+        return self.window + (self.plan.segments[self.window].stop <= self.end)
 
     @property
     def chunks(self) -> tuple[Span, ...]:

@@ -26,7 +26,9 @@ class SourceVideos:
     def clip(self, part: Continuation) -> Clip:
         """The end of a video, for the models."""
         with self._source(part) as source:
-            return clip_of(source.reader, part.extension, part.anchor_frame)
+            clip = clip_of(source.reader, part.extension, part.anchor_frame)
+            self._open[part] = VideoSource(source.reader)  # a reader has one pass at a time: that of `own` has ended
+            return clip
 
     def own(self, part: Continuation, index: int) -> Segment:
         """The frames of one of its own fragments."""
@@ -35,6 +37,7 @@ class SourceVideos:
             frames = source.read(span)[:, :height, :width]
             if span.stop == part.extension.num_old:
                 source.reader.close()
+                self._open[part] = VideoSource(source.reader)
             return Segment(span, frames)
 
     def sound(self, part: Continuation) -> Sound:

@@ -49,6 +49,7 @@ class BulkVideo:
     continuation: Continuation | None = None  # of a video that exists
     requested: set[Slot] = field(default_factory=set)  # fragments that are encoded or waiting to be
     fragments: dict[Slot, Any] = field(default_factory=dict)  # references to the bytes of those that are encoded
+    own_reached: int = 0  # fragments of the video that it continues which were asked for
     thumbnail: Any = None
     cells: int = 0  # done since it began, or began again
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*StageName, "encode"), 0.0))
@@ -103,9 +104,12 @@ class BulkVideo:
     def encode_own(self) -> WriterJob | None:
         """The job that encodes the next fragment of the video that it continues; None if none is left."""
         part = self.continuation
-        slots = (Slot("video", index) for index in range(0 if part is None else part.num_own))
-        slot = next((slot for slot in slots if slot not in self.requested), None)
-        return None if slot is None else self._job("encode_own", slot, part, slot.index, self._is_shown(slot))
+        while part is not None and self.own_reached < part.num_own:
+            slot = Slot("video", self.own_reached)
+            self.own_reached += 1
+            if (job := self._job("encode_own", slot, part, slot.index, self._is_shown(slot))) is not None:
+                return job
+        return None
 
     def _job(self, method: str, slot: Slot, *args: Any) -> WriterJob | None:
         if slot in self.requested:
@@ -162,7 +166,7 @@ class BulkVideo:
         """Resets it after a loss. `keep`: the fragments that are encoded are not affected."""
         if not keep:
             self.fragments.clear()
-        self.requested, self.cells, self.measured = set(self.fragments), 0, None
+        self.requested, self.own_reached, self.cells, self.measured = set(self.fragments), 0, 0, None
 
     def commit(self, retries: int, flagged: str | None) -> WriterJob:
         """The job that writes its files and its record. `retries` are those with the current seed."""

@@ -53,6 +53,15 @@ def test_videos_in_progress_are_decoded_once(source, monkeypatch):
     assert len(passes) == len(set(map(id, passes))) == 2
 
 
+def test_a_clip_that_is_read_again_in_between_changes_nothing(source):
+    frames, videos, part = noise(NUM_OLD, 31, 33), SourceVideos(max_open=1), part_of(source)
+    for index in range(3):
+        clip = videos.clip(part)
+        assert np.array_equal(clip.frames[-8:], frames[-8:]) and np.array_equal(clip.anchor, frames[0])
+        segment = videos.own(part, index)
+        assert np.array_equal(segment.frames, frames[segment.span.frames, :30, :32])
+
+
 def test_one_that_changed_on_the_way_is_named_and_read_anew(source):
     videos, part, whole = SourceVideos(max_open=1), part_of(source), source.read_bytes()
     assert videos.clip(part).span.stop == part.extension.end
