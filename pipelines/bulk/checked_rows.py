@@ -109,10 +109,10 @@ class RowChecker:
         if row.spec is None:
             return record
         try:
-            texts = self._texts if record.video is None else replace(self._texts, opener=None)
+            texts = self._texts if record.extends is None else replace(self._texts, opener=None)
             unknown = check_texts(texts, row.spec, record.image is not None)
             record = replace(record, unknown_words=" ".join(dict.fromkeys(unknown)) or None)
-            if record.video is None:
+            if record.extends is None:
                 return begin(record, row.spec, row.own, self._conf)
             begun, spec, continuation = begin_continuation(record, row.spec, row.own)
             return begin(begun, spec, row.own, self._conf, continuation)

@@ -71,7 +71,8 @@ def continuing(spec: PromptSpec) -> PromptSpec:
     """The spec of a row that continues a video. Raises FieldError for what means nothing there."""
     for key, value in spec.settings:
         if key in FIXED or key.startswith("opener."):
-            raise FieldError(key, f"={value} has no effect in a row with a video, as its frames do not change")
+            rule = "has no effect in a row with a video: it is causal, frames are stretched, and nothing opens it"
+            raise FieldError(key, f"={value} {rule}")
     if spec.cues:
         raise FieldError("prompt", ": a row with a video has one prompt, for its new frames")
     return replace(spec, settings=(*spec.settings, *FIXED.items()))
@@ -88,8 +89,8 @@ def for_continuation(conf: Conf, settings: Settings) -> Conf:
 
 def begin_continuation(row: VideoRow, spec: PromptSpec, own: Conf) -> tuple[VideoRow, PromptSpec, Continuation]:
     """The row and the spec with all that the video of the row says. Decodes it once; raises ValueError naming it."""
-    assert row.video is not None and row.video_version is not None, "the row continues a video"
-    video = NamedVideo(row.video, row.video_version)
+    assert row.extends is not None and row.extends_version is not None, "the row continues a video"
+    video = NamedVideo(row.extends, row.extends_version)
     with read_video(video) as reader:
         extension = extension_of(f"video={video.url}", reader, spec.num_frames, own)
         size, fps = shown_size(reader), Fraction(own.video.fps or reader.fps).limit_denominator(1001)
@@ -103,9 +104,9 @@ def begin_continuation(row: VideoRow, spec: PromptSpec, own: Conf) -> tuple[Vide
         fps=float(fps),
         height=size[0],
         width=size[1],
-        video_sha256=sha256_of(video.url),
-        video_frames=extension.num_old,
-        video_notes="; ".join(notes) or None,
+        extends_sha256=sha256_of(video.url),
+        extends_frames=extension.num_old,
+        extends_notes="; ".join(notes) or None,
     )
     spec = replace(spec, num_frames=extension.plan.num_frames)
     return row, spec, Continuation(row.id, video, extension, own.base.anchor_frame, size, fps, sound.is_kept)

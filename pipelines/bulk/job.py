@@ -105,7 +105,7 @@ class BulkJob(VideoDriver[BulkVideo]):
         while self._has_room and (row := self._rows.next()) is not None:
             self._frames_to_begin -= row.num_frames or 0
             if isinstance(row, BulkVideo):
-                if notes := row.row.image_notes or row.row.video_notes:
+                if notes := row.row.image_notes or row.row.extends_notes:
                     logger.warning("video converted id=%s source=%s: %s", row.id, row.row.source, notes)
                 self._begin(row)
             else:

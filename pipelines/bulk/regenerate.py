@@ -61,9 +61,9 @@ def video_for(row: VideoRow, video: str | None = None) -> VideoReader | None:
 
     Raises ValueError for one that cannot be read, or is another one.
     """
-    if row.video is None and video is not None:
+    if row.extends is None and video is not None:
         raise ValueError(f"video={video}: the video id={row.id!r} does not continue one")
-    return None if row.video is None else same_video(video or row.video, row.video_sha256)
+    return None if row.extends is None else same_video(video or row.extends, row.extends_sha256)
 
 
 def remake(
@@ -79,7 +79,7 @@ def remake(
         segments = longtake.stream(row.prompt, row.num_frames, row.seed, negative_prompt, cues=cues, image=picture)
         write_mp4(segments, out, conf.fps)
     else:
-        num_new, fps = row.num_frames - (row.video_frames or 0), conf.video.fps or video.fps
+        num_new, fps = row.num_frames - (row.extends_frames or 0), conf.video.fps or video.fps
         with VideoWriter(out, fps, sound=Sound(video, fps)) as writer:
             for segment in longtake.extend(video, row.prompt, num_new, row.seed, negative_prompt):
                 writer.write(segment.frames)

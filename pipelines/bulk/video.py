@@ -189,7 +189,7 @@ class BulkVideo:
     def chunk_path(self, index: int) -> str:
         """The file of a chunk."""
         assert self.row.settings is not None, "a video in progress has them"
-        return chunk_path(self.spec, self.row.settings, index, self.row.image_sha256 or self.row.video_version)
+        return chunk_path(self.spec, self.row.settings, index, self.row.image_sha256 or self.row.extends_version)
 
     def picture(self) -> Picture | None:
         """The picture that it begins with. Raises ValueError if it cannot be read any more, or has changed."""
@@ -251,7 +251,7 @@ def requested_row(
         notes = "; ".join(begins_with.notes) or None
         requested = replace(requested, image=begins_with.url, image_sha256=begins_with.sha256, image_notes=notes)
     if isinstance(begins_with, NamedVideo):
-        requested = replace(requested, video=begins_with.url, video_version=begins_with.version)
+        requested = replace(requested, extends=begins_with.url, extends_version=begins_with.version)
     return replace(requested, request_sha256=request_hash(asdict(requested)))
 
 

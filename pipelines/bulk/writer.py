@@ -87,8 +87,8 @@ class BulkWriter(PieceWriter):
         try:
             return row, plain(fragments, sound)
         except (av.FFmpegError, ValueError, OSError) as error:  # as `longtake extend`: it must not cost the video
-            notes = "; ".join(filter(None, (row.video_notes, f"its sound is left out: {error}")))
-            return replace(row, video_notes=notes), plain(fragments)
+            notes = "; ".join(filter(None, (row.extends_notes, f"its sound is left out: {error}")))
+            return replace(row, extends_notes=notes), plain(fragments)
 
     def record(self, row: VideoRow) -> tuple[VideoRow, None]:
         """Writes the record of a video, whether committed or failed, and removes its chunks."""

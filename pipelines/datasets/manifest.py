@@ -73,11 +73,11 @@ class VideoRow:
     image: str | None = None  # the picture that it begins with: a path or a URL
     image_sha256: str | None = None  # of that file's bytes
     image_notes: str | None = None  # on what was left out of it or converted, separated by semicolons
-    video: str | None = None  # the video that it continues: a path or a URL
-    video_version: str | None = None  # of that file, as `file_versions.py` has it
-    video_sha256: str | None = None  # of its bytes
-    video_frames: int | None = None  # the number of its frames, with which this video begins
-    video_notes: str | None = None  # as image_notes
+    extends: str | None = None  # the video that it continues: a path or a URL (datasets makes a column `video`)
+    extends_version: str | None = None  # of that file, as `file_versions.py` has it
+    extends_sha256: str | None = None  # of its bytes
+    extends_frames: int | None = None  # the number of its frames, with which this video begins
+    extends_notes: str | None = None  # as image_notes
     generate_s: float | None = None
     refine_s: float | None = None
     encode_s: float | None = None
@@ -95,7 +95,7 @@ class VideoRow:
         unknown = {f.name for f in fields(self) if getattr(self, f.name) is None}
         free = {"reason", "cues", "preview", "thumbnail", "asked_seed", "quality", "flagged"}
         free |= {"request_sha256", "unknown_words", "unused_columns"}
-        unknown = {name for name in unknown - free if not name.startswith(("image", "video"))}
+        unknown = {name for name in unknown - free if not name.startswith(("image", "extends"))}
         assert self.status == "failed" or not unknown, f"{unknown} of a done video"
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from longtake.models.domain.prompt import Cue
 
 ASKED = ["prompt", "cues", "negative_prompt", "num_frames", "seed", "asked_seed", "settings"]
-ASKED += ["image_sha256", "video_version", "video_frames"]
+ASKED += ["image_sha256", "extends_version", "extends_frames"]
 
 
 def cues_text(cues: Sequence[Cue]) -> str | None:
@@ -28,9 +28,9 @@ def request_hash(row: Mapping[str, Any]) -> str:
     `row` has the fields ASKED of a VideoRow. The length is that of the frames to be made.
     """
     seed = row["seed"] if row["asked_seed"] is None else row["asked_seed"]
-    num_frames = row["num_frames"] if row["video_frames"] is None else row["num_frames"] - row["video_frames"]
+    num_frames = row["num_frames"] if row["extends_frames"] is None else row["num_frames"] - row["extends_frames"]
     asked = [row["prompt"], row["cues"], row["negative_prompt"], num_frames, seed, row["settings"]]
     # Without a picture or a video it is as it was before there were any.
     asked += [row["image_sha256"]] if row["image_sha256"] is not None else []
-    asked += [["video", row["video_version"]]] if row["video_version"] is not None else []
+    asked += [["video", row["extends_version"]]] if row["extends_version"] is not None else []
     return sha256(json.dumps(asked).encode()).hexdigest()

@@ -175,7 +175,7 @@ def _settings(row: VideoRow) -> dict[str, Any]:
 
 def _borders(row: VideoRow) -> tuple[int, ...]:
     own = {key.removeprefix("plan."): value for key, value in _settings(row).items() if key.startswith("plan.")}
-    params, num_frames, num_old = from_plain(PlanParams, own), row.num_frames or 1, row.video_frames or 0
+    params, num_frames, num_old = from_plain(PlanParams, own), row.num_frames or 1, row.extends_frames or 0
     plan, shift = Plan(num_frames, params), 0
     if num_old:
         extension = Extension(num_old, num_frames - num_old, params)

@@ -130,10 +130,12 @@ def test_what_exists_is_taken_from_its_clip_and_the_boundary_of_all_steps_is_one
     for index, carry in ((3, "rest of the clip"), (4, "memory"), (5, "memory")):
         chunk = scheduler.next(StageName.GENERATE)
         assert chunk.args[2:] == (index, given)
-        scheduler.done(chunk, given := carry, f"chunk {index}")
+        scheduler.done(chunk, carry, f"chunk {index}")
+        given = carry
     assert scheduler.next(StageName.REFINE) is None
     scheduler.lost(held)
-    assert (again := scheduler.next(StageName.REFINE)) == held
+    again = scheduler.next(StageName.REFINE)
+    assert again == held
     assert scheduler.done(again, None, "boundary") == []
     first = scheduler.next(StageName.REFINE)
     assert first.args[2:] == (2, Span(0, 3), None, "chunk 3", "chunk 4", "chunk 5", "boundary")

@@ -157,11 +157,11 @@ def test_a_video_that_is_continued_is_part_of_the_request_and_of_the_record(clip
     rows = checker(f"prompts={tmp_path}/p.jsonl")
     plain, row = (read(tmp_path, [{**same, **more}])[0] for more in ({}, {"video": "a.mkv"}))
     video = rows.begin(row, 7)
-    assert isinstance(video, BulkVideo) and (video.row.num_frames, video.row.video_frames) == (28, 12)
+    assert isinstance(video, BulkVideo) and (video.row.num_frames, video.row.extends_frames) == (28, 12)
     assert (video.row.fps, video.row.width, video.row.height, video.num_frames) == (24.0, 48, 32, 16)
-    assert (video.row.video, video.row.video_sha256) == (str(clip), sha256(clip.read_bytes()).hexdigest())
-    assert "its sound ends with it: the 16 new frames are silent" in video.row.video_notes
-    assert "stretched to 48x32" in video.row.video_notes
+    assert (video.row.extends, video.row.extends_sha256) == (str(clip), sha256(clip.read_bytes()).hexdigest())
+    assert "its sound ends with it: the 16 new frames are silent" in video.row.extends_notes
+    assert "stretched to 48x32" in video.row.extends_notes
     settings = json.loads(row.record.settings)
     assert (settings["refiner.coupling"], settings["refiner.fit"], settings["video.fps"]) == ("causal", "stretch", None)
     assert request_hash(asdict(video.row)) == row.record.request_sha256 != plain.record.request_sha256
@@ -205,7 +205,8 @@ def test_a_video_is_decoded_when_it_is_made(tmp_path, num_frames, more, says):
 
 
 def test_without_a_refiner_no_video_is_continued(clip, tmp_path):
-    (row,) = read(tmp_path, [{"prompt": PROMPT, "video": "a.mkv"}], "refiner.enabled=false")
+    own_size = ("refiner.height=64", "refiner.width=64")
+    (row,) = read(tmp_path, [{"prompt": PROMPT, "video": "a.mkv"}], "refiner.enabled=false", *own_size)
     assert row.spec is None and "refiner.enabled=false: to extend a video" in row.record.reason
 
 

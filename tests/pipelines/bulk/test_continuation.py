@@ -62,8 +62,8 @@ def test_its_bytes_are_those_of_the_command(ray_cluster, random_bundle, folder, 
     made = manifest_of(out)
     for id, name, num_frames in (("a", "a.mkv", 20), ("b", "b.mp4", 30)):
         assert (out / made.path[id]).read_bytes() == extended(folder / name, num_frames, bundle, *FAST)
-    assert (made.num_frames["a"], made.video_frames["a"], made.fps["a"], made.width["a"]) == (80, 60, 24.0, 64)
-    assert "its sound ends with it: the 20 new frames are silent" in made.video_notes["a"]
+    assert (made.num_frames["a"], made.extends_frames["a"], made.fps["a"], made.width["a"]) == (80, 60, 24.0, 64)
+    assert "its sound ends with it: the 20 new frames are silent" in made.extends_notes["a"]
     assert [record.getMessage() for record in caplog.records if "id=a " in record.getMessage()]
     assert main(["regenerate", "a", "--manifest", str(out), "--out", str(folder / "again.mp4")]) == 0
 
@@ -96,7 +96,7 @@ def test_a_row_whose_video_changed_is_another_row(ray_cluster, folder, monkeypat
     assert run_job(prompts, out, "num_frames=9", "changed=keep").skipped == 1
     assert run_job(prompts, out, "num_frames=9", "changed=remake").done == 1
     row = manifest_of(out).loc["b"]
-    assert (row.num_frames, row.video_frames) == (31, 22)
+    assert (row.num_frames, row.extends_frames) == (31, 22)
     assert (out / row.path).read_bytes() == extended(folder / "b.mp4", 9, *SIZE)
 
 

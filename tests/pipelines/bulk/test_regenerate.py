@@ -132,8 +132,8 @@ def test_a_video_that_continues_another_needs_the_same_one(made, tmp_path):
     argv = ["extend", url, "--prompt", PROMPT, "--num-frames", "9", "--seed", "7", "--out", str(tmp_path / "a.mp4")]
     assert main([*argv, "--bundle", row.bundle, *FAST]) == 0
     digest = sha256((tmp_path / "a.mp4").read_bytes()).hexdigest()
-    about = {"video": url, "video_version": find_video(url).version, "video_sha256": sha256_of(url)}
-    continued = replace(row, cues=None, negative_prompt="", sha256=digest, num_frames=29, video_frames=20, **about)
+    about = {"extends": url, "extends_version": find_video(url).version, "extends_sha256": sha256_of(url)}
+    continued = replace(row, cues=None, negative_prompt="", sha256=digest, num_frames=29, extends_frames=20, **about)
     assert remake(continued, for_extension(conf), again, None, video_for(continued))
     source.rename(moved)
     with pytest.raises(ValueError, match=f"^video={source}: .*No such file"):

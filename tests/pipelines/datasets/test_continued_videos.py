@@ -41,7 +41,7 @@ def test_a_video_may_lie_in_a_store(clip):
         assert which(reader.frames()) == list(range(12))
     with fsspec.open("memory://bucket/a.mkv", "wb") as file:
         file.write(clip.read_bytes()[:-1])
-    with pytest.raises(ValueError, match="^video=memory://bucket/a.mkv: it changed"):
+    with pytest.raises(ValueError, match=r"^video=memory:///?bucket/a.mkv: it changed"):
         read_video(found)
 
 

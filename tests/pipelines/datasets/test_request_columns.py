@@ -14,8 +14,8 @@ def test_it_is_as_it_was_before_there_were_pictures_and_videos():
 
 
 def test_a_continuation_asks_for_its_new_frames_of_one_version_of_a_video():
-    asked = {**PLAIN, "video_version": "v1"}
-    made = {**asked, "num_frames": 40, "video_frames": 24}
-    hashes = [request_hash(row) for row in (PLAIN, asked, made, {**asked, "video_version": "v2"})]
+    asked = {**PLAIN, "extends_version": "v1"}
+    made = {**asked, "num_frames": 40, "extends_frames": 24}
+    hashes = [request_hash(row) for row in (PLAIN, asked, made, {**asked, "extends_version": "v2"})]
     hashes.append(request_hash({**PLAIN, "image_sha256": "v1"}))
     assert hashes[1] == hashes[2] and len(set(hashes)) == 4

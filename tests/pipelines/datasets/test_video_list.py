@@ -79,7 +79,7 @@ def test_a_bulk_job_knows_prompt_seed_and_borders(tmp_path):
 
 
 def test_of_a_video_that_continues_another_only_the_borders_of_new_frames_are_known(tmp_path):
-    record(Store(tmp_path), "one", num_frames=40, video_frames=27)
+    record(Store(tmp_path), "one", num_frames=40, extends_frames=27)
     (made,) = list_videos(str(tmp_path))
     extension = Extension(27, 13, PlanParams())
     first = extension.plan.chunk_at(extension.end)
