@@ -132,12 +132,7 @@ def _add_video_commands(names: Any) -> None:
     )
     generate.add_argument("--image", type=_path, metavar="FILE", help="a picture that the video begins with")
     generate.add_argument("--preview", type=_path, metavar="FILE", help="also write the low-resolution video, an .mp4")
-    generate.add_argument(
-        "--runner",
-        choices=["local", "ray"],
-        default="local",
-        help="local: the models run in this process (the default); ray: in the actors of a cluster",
-    )
+    _add_runner(generate)
     _add_output(generate, "frames per second of the file (default: 8)")
 
     enhance = _command(names, "enhance", commands.enhance, "refine an existing video")
@@ -165,6 +160,7 @@ def _add_video_commands(names: Any) -> None:
         metavar="N",
         help="number of new frames, after those of VIDEO (default: 80)",
     )
+    _add_runner(extend)
     _add_output(extend, "frames per second of the file (default: those of VIDEO)", draws=False)
 
     plan = _command(names, "plan", commands.plan, "draw the chunks, windows and segments of a video", loads=False)
@@ -184,6 +180,7 @@ def _add_ray_commands(names: Any) -> None:
     again.add_argument(
         "--image", type=_text, metavar="PATH", help="where the picture is now that the video begins with, if it moved"
     )
+    again.add_argument("--video", type=_text, metavar="PATH", help="the same of the video that it continues")
 
     serve = _command(names, "serve", commands.serve, "serve videos over HTTP, with a web page, on Ray Serve")
     serve.add_argument(
@@ -278,6 +275,15 @@ def _named(names: Any, name: str, run: Callable[[argparse.Namespace], commands.W
     parser.set_defaults(command=run, name=name)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser
+
+
+def _add_runner(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--runner",
+        choices=["local", "ray"],
+        default="local",
+        help="local: the models run in this process (the default); ray: in the actors of a cluster",
+    )
 
 
 def _add_output(parser: argparse.ArgumentParser, fps: str, draws: bool = True) -> None:

@@ -64,7 +64,7 @@ class Longtake:
 
     def extend(
         self,
-        video: str | Path,
+        video: str | Path | VideoReader,
         prompt: str,
         num_frames: int = 80,
         seed: int = 0,
@@ -73,18 +73,19 @@ class Longtake:
     ) -> Iterator[Segment]:
         """Segments of an existing video, without its sound, and of `num_frames` new frames after it, in its shape.
 
-        Notes on what reading changes are logged as warnings. Raises ValueError naming the path and the reason if it
-        cannot be read, or is too short.
+        Notes on what reading changes are logged as warnings, unless the video comes as a reader. Raises ValueError
+        naming the path and the reason if it cannot be read, or is too short.
         """
-        reader = VideoReader(video)
-        for note in reader.notes:
-            logger.warning("%s: %s", video, note)
+        reader, name = (video, "video") if isinstance(video, VideoReader) else (VideoReader(video), video)
+        for note in reader.notes if reader is not video else ():
+            logger.warning("%s: %s", name, note)
         conf = for_extension(self.conf)
-        extension = extension_of(video, reader, num_frames, conf)
+        extension = extension_of(name, reader, num_frames, conf)
         spec = PromptSpec("take", prompt, negative_prompt, extension.plan.num_frames, seed)
         plan_for(conf, spec)
         check_texts(replace(self.bundle, opener=None), spec)
-        return _closing(reader, ExistingVideo(reader, extension, conf, self.bundle).stream(spec, observe))
+        runner = build_generator(conf, self.bundle)
+        return _closing(reader, ExistingVideo(reader, extension, conf).stream(spec, runner, observe))
 
     def enhance(
         self,

@@ -57,6 +57,11 @@ class Extension:
         return Span(self.plan.windows[self.window].start, self.end)
 
     @property
+    def first_segment(self) -> int:
+        """The first one with new frames: that of `window`, or the next one if they share all of them."""
+        return self.window + (self.plan.segments[self.window].stop <= self.end)
+
+    @property
     def chunks(self) -> tuple[Span, ...]:
         """The chunks of that window that exist."""
         spans = (self.plan.chunks[index] for index in self.plan.chunks_of(self.window))

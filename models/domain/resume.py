@@ -22,6 +22,7 @@ class Resume:
     boundaries: Mapping[Span, Handle] = field(default_factory=dict)  # of the window before, from its tasks but the last
     chunks: tuple[Handle, ...] = ()  # those from `chunk` on that exist: the next one is the first to make
     picture: Handle = None  # a Picture that chunk 0 begins with
+    clip: Handle = None  # the Clip of a video that is continued, which `memory`, `boundaries` and `chunks` follow from
 
     def check(self, plan: Plan, blocks: tuple[Span, ...], causal: bool) -> None:
         """Raises ValueError, with field, value and rule, if a video whose windows run in `blocks` cannot continue."""
@@ -33,13 +34,16 @@ class Resume:
         rule = f"the first one that window {self.window} needs is {first}"
         require(self.chunk == first, "resume.chunk", self.chunk, rule)
         given = "none" if self.memory is None else "one"  # frames are not printed
-        is_first = first + len(self.chunks) == 0
-        require((self.memory is None) == is_first, "resume.memory", given, "all chunks but 0 continue one")
+        is_first, has_clip = first + len(self.chunks) == 0, self.clip is not None
+        rule = "what exists ends after window 0, and the chunks are taken from it"
+        require(not has_clip or (self.window > 0 and not self.chunks), "resume.clip", "one", rule)
+        needs_memory = not (is_first or has_clip)
+        require((self.memory is not None) == needs_memory, "resume.memory", given, "all chunks but 0 continue one")
         require(self.picture is None or is_first, "resume.picture", "one", "only chunk 0 begins with a picture")
         most = len(plan.chunks_of(self.window))
         rule = f"window {self.window} has {most} chunks"
         require(len(self.chunks) <= most, "resume.chunks", len(self.chunks), rule)
-        needed = blocks[:-1] if self.window else ()
+        needed = blocks[:-1] if self.window and not has_clip else ()
         rule = f"window {self.window} needs those of the tasks {_list(needed)}"
         require(set(self.boundaries) == set(needed), "resume.boundaries", _list(self.boundaries), rule)
 

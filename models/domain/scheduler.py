@@ -22,6 +22,8 @@ segment. Neighbours get a window's predictions as its Boundaries, one from each 
     Chunks under window k that exist are in the ChunkQueue from the start; then the Memory is for the chunk after them.
 13. A change of a video's spec is for the tasks that are handed out after it. It may change the prompts of chunks that
     are neither done nor running, and nothing else: the result of every task that was handed out stays valid.
+14. A video that exists is continued from a Clip of its end, which takes the place of a Memory for its chunks under
+    window k, and of the inputs of window k-1, whose one task gives its Boundary for all steps.
 """
 
 from dataclasses import dataclass, field, replace
@@ -39,7 +41,7 @@ from longtake.models.domain.span import Span
 class StageName(StrEnum):
     """The stage that runs a task."""
 
-    GENERATE = "generate"  # advance(spec, plan, index, memory: None, or a Picture for chunk 0) -> Memory, Chunk
+    GENERATE = "generate"  # advance(spec, plan, index, memory: None, a Picture for chunk 0, a Clip) -> Memory, Chunk
     REFINE = "refine"  # advance(spec, plan, window, steps, state, *inputs) -> WindowState | None, Boundary | Segment
 
 
@@ -198,7 +200,10 @@ class _Video:
         self._blends = {steps: _blended(steps, blocks) for steps in blocks}
         for index, chunk in enumerate(resume.chunks, resume.chunk):
             queue.put(index, chunk)
-        self._memory = resume.memory if resume.picture is None else resume.picture  # for the next chunk
+        handles = (resume.memory, resume.picture, resume.clip)
+        self._memory = next((handle for handle in handles if handle is not None), None)  # for the next chunk
+        self._first = resume.window
+        self._clip = resume.clip if len(blocks) > 1 else None  # until its Boundary is there
         boundaries = {(resume.window - 1, steps): handle for steps, handle in resume.boundaries.items()}
         self._windows = {resume.window: _Window(boundaries=boundaries)}
         self._segments: dict[int, Handle] = {}  # done, held back for an earlier one
@@ -245,6 +250,10 @@ class _Video:
         if task.steps is None:
             self._queue.put(task.index, output)
             self._memory = carry if self._queue.next_chunk < len(self._plan.chunks) else None
+        elif task.index < self._first:
+            self._clip = None
+            for steps in self._blocks[:-1]:
+                self._deliver(task.index, steps, output)
         elif task.steps == self._blocks[-1]:
             del self._windows[task.index]
             self._segments[task.index] = output
@@ -261,6 +270,11 @@ class _Video:
         return Task(self._spec.video_id, StageName.GENERATE, index, None, args)
 
     def _next_cells(self) -> Task | None:
+        before = self._first - 1
+        if self._clip is not None and (StageName.REFINE, before) not in self._running:
+            steps = Span(0, self._blocks[-1].start)
+            args = (self._spec, self._plan, before, steps, None, self._clip)
+            return Task(self._spec.video_id, StageName.REFINE, before, steps, args)
         for index, window in self._windows.items():
             if self._ready(index, window):
                 return self._cells(index, window)

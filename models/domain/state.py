@@ -1,7 +1,7 @@
 """The values that pass between stages: NumPy only, so that they cross processes bit for bit.
 
 Shapes: t frames of the piece, f condition frames, s denoising steps, o overlap frames, c channels, h w rows and columns
-(of pixels in Chunk, Segment and Memory, of latents in WindowState and Boundary).
+(of pixels in Chunk, Segment, Memory and Clip, of latents in WindowState and the boundaries).
 """
 
 from dataclasses import dataclass
@@ -53,6 +53,30 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """The end of a video that exists and is continued, at its own size: in place of the memory of its chunks.
+
+    `span` has the numbers of its frames in the plan of the longer video.
+    """
+
+    span: Span
+    frames: UInt8[np.ndarray, "t h w 3"]
+    anchor: UInt8[np.ndarray, "h w 3"]  # a frame of its beginning, for APM
+
+    def __post_init__(self) -> None:
+        assert len(self.frames) == len(self.span), f"{len(self.frames)} frames for {self.span}"
+
+    def of(self, span: Span) -> UInt8[np.ndarray, "t h w 3"]:
+        """The frames of a part of it."""
+        return self.frames[span.start - self.span.start : span.stop - self.span.start]
+
+    def since(self, start: int) -> "Clip":
+        """The clip from frame `start` on."""
+        rest = Span(start, self.span.stop)
+        return Clip(rest, self.of(rest), self.anchor)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class WindowState:
     """The state of one window between its tasks."""
 
@@ -78,3 +102,14 @@ class Boundary:
     def __post_init__(self) -> None:
         assert len(self.last) == len(self.steps), f"{len(self.last)} predictions for steps {self.steps}"
         assert self.first is None or len(self.first) == len(self.steps), f"first is not for steps {self.steps}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FixedBoundary:
+    """The latents of frames that exist, for the window after them: a neighbour whose prediction is the same each step.
+
+    They begin where that window does. Those before its last overlap with them stay as they are in it.
+    """
+
+    window: int
+    last: Float32[np.ndarray, "o c h w"]

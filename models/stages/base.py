@@ -28,7 +28,7 @@ from longtake.models.diffusion.sampling import NoiseSchedule, draws_noise, guide
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec, chunk_prompt
 from longtake.models.domain.span import Span
-from longtake.models.domain.state import Chunk, Memory, Picture
+from longtake.models.domain.state import Chunk, Clip, Memory, Picture
 from longtake.models.nets.apm import Apm
 from longtake.models.nets.cam import Cam
 from longtake.models.nets.conditioned import Context, control_context, denoise, encode_condition, video_context
@@ -96,13 +96,16 @@ class BaseModel:
 
     @torch.inference_mode()
     def advance(
-        self, spec: PromptSpec, plan: Plan, index: int, memory: Memory | Picture | None, /
-    ) -> tuple[Memory, Chunk]:
+        self, spec: PromptSpec, plan: Plan, index: int, memory: Memory | Picture | Clip | None, /
+    ) -> tuple[Memory | Clip, Chunk]:
         """Chunk `index`, continued from the memory that the call for the chunk before returned.
 
-        For chunk 0 there is none: `memory` is None, or a picture to begin with.
+        For chunk 0 there is none: `memory` is None, or a picture to begin with. A chunk of a video that exists is taken
+        out of its clip.
         """
         new, prompt = plan.chunks[index], chunk_prompt(spec, plan, index)
+        if isinstance(memory, Clip):
+            return self._existing(plan, new, memory)
         if not isinstance(memory, Memory):
             images = self._opening(spec, prompt, plan, memory)
             anchor_frame = self._params.anchor_frame if memory is None else 0  # the picture
@@ -111,6 +114,15 @@ class BaseModel:
         span = Span(new.stop - plan.params.chunk_frames, new.stop)
         images = self._continued(spec, prompt, span, len(new), memory, self._purpose)
         return Memory(memory.anchor, images.numpy()[-plan.params.condition_frames :]), Chunk(new, to_uint8(images))
+
+    def _existing(self, plan: Plan, span: Span, clip: Clip) -> tuple[Memory | Clip, Chunk]:
+        """A chunk of a clip, and what goes on after it: the rest of the clip, or at its end the memory of it."""
+        size, num_last = self.frame_size, plan.params.condition_frames
+        chunk = Chunk(span, to_uint8(fitted(clip.of(span), size, Fit.STRETCH)))
+        if span.stop < clip.span.stop:
+            return clip.since(min(span.stop, clip.span.stop - num_last)), chunk
+        frames = np.concatenate([clip.anchor[None], clip.frames[-num_last:]])
+        return memory_from(frames, size, Fit.STRETCH, 0, num_last), chunk
 
     @property
     def frame_size(self) -> Size:

@@ -17,7 +17,7 @@ Shapes: t frames, s steps, o overlap frames, c channels, h w latent rows and col
 """
 
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -31,11 +31,13 @@ from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec, chunk_prompt
 from longtake.models.domain.scheduler import Coupling
 from longtake.models.domain.span import Span
-from longtake.models.domain.state import Boundary, Chunk, Segment, WindowState
+from longtake.models.domain.state import Boundary, Chunk, Clip, FixedBoundary, Segment, WindowState
 from longtake.models.nets.sizes import SizeRule
 from longtake.models.stages.params import RefinerParams
 from longtake.models.video.fit import picture_size
 from longtake.models.video.frames import add_bars, check_finite, fit_frames
+
+AnyBoundary: TypeAlias = Boundary | FixedBoundary
 
 
 @runtime_checkable  # for beartype
@@ -84,20 +86,25 @@ class Refiner:
         steps: Span,
         state: WindowState | None,
         /,
-        *inputs: Chunk | Boundary,
-    ) -> tuple[WindowState | None, Boundary | Segment]:
+        *inputs: Chunk | AnyBoundary | Clip,
+    ) -> tuple[WindowState | None, AnyBoundary | Segment]:
         """Runs the cells `steps` of a window. `state` is None before step 0; `inputs`, in any order, are
 
         - the window's Chunks, when `steps` begins at 0, and
         - the Boundaries of the neighbours that it blends with, from step `steps.start - 1` to `steps.stop - 2`.
 
-        The last cell gives (None, Segment) and is a call of its own, all others (WindowState, Boundary).
+        The last cell gives (None, Segment) and is a call of its own, all others (WindowState, Boundary). Of a Clip, the
+        window before the first new one gives (None, FixedBoundary), for all steps.
         """
+        for clip in inputs:
+            if isinstance(clip, Clip):
+                held = Span(plan.windows[window + 1].start, clip.span.stop)
+                return None, FixedBoundary(window, self._encode(clip.of(held)).numpy())
         x, history, x0 = self._begin(spec, plan, window, inputs) if state is None else _unpack(state)
         assert (state is None) == (steps.start == 0), (
             f"window {window}: {steps} needs a state exactly if it begins after step 0"
         )
-        boundaries = [value for value in inputs if isinstance(value, Boundary)]
+        boundaries = [value for value in inputs if isinstance(value, AnyBoundary)]
         predictions = []
         for step in steps:
             if x0 is not None:
@@ -116,22 +123,13 @@ class Refiner:
         return carry, self._boundary(plan, window, steps, predictions)
 
     def _begin(
-        self, spec: PromptSpec, plan: Plan, window: int, inputs: Sequence[Chunk | Boundary]
+        self, spec: PromptSpec, plan: Plan, window: int, inputs: Sequence[object]
     ) -> tuple[Float[Tensor, "t c h w"], None, None]:
         """(x, history, x0) before the first step: there is no prediction and no history yet."""
         frames = frames_of(plan.windows[window], [value for value in inputs if isinstance(value, Chunk)])
         z = self._encode(frames)
         noise = self._noise(spec, plan, window, "refine-start", 0, z)
         return start(self._schedule, self._timesteps, z, noise), None, None
-
-    @torch.inference_mode()
-    def boundary_of(self, frames: UInt8[np.ndarray, "o H0 W0 3"], window: int, steps: Span) -> Boundary:
-        """Frames that exist already, of any size, as a neighbour of the window after them that never changes its mind.
-
-        They begin where that window does. Those before its last overlap with them stay as they are in it.
-        """
-        z = self._encode(frames).numpy()
-        return Boundary(window, steps, None, np.broadcast_to(z, (len(steps), *z.shape)))
 
     def _encode(self, frames: UInt8[np.ndarray, "t H0 W0 3"]) -> Float[Tensor, "t c h w"]:
         params, source = self._params, (frames.shape[1], frames.shape[2])
@@ -160,7 +158,7 @@ class Refiner:
         window: int,
         step: int,
         x0: Float[Tensor, "t c h w"],
-        boundaries: Sequence[Boundary],
+        boundaries: Sequence[AnyBoundary],
     ) -> Float[Tensor, "t c h w"]:
         """The window's prediction of `step`, with its neighbours' on the overlaps. A seam is named by its left one."""
         if not self._params.blending:
@@ -169,7 +167,7 @@ class Refiner:
         cut_left = cut_right = 0
         if window > 0:
             left = _find(boundaries, window - 1, step)[1]
-            fixed = len(left) - plan.params.overlap_frames  # of a neighbour that reaches further: `boundary_of`
+            fixed = len(left) - plan.params.overlap_frames  # a FixedBoundary may reach further
             cut_left = fixed + cut_for(spec.seed, window - 1, step, plan.params.overlap_frames)
         if self._params.coupling is Coupling.SYMMETRIC and window + 1 < len(plan.windows):
             right = _find(boundaries, window + 1, step)[0]
@@ -205,11 +203,14 @@ def frames_of(span: Span, chunks: Sequence[Chunk]) -> UInt8[np.ndarray, "t h w c
 
 
 def _find(
-    boundaries: Sequence[Boundary], window: int, step: int
+    boundaries: Sequence[AnyBoundary], window: int, step: int
 ) -> tuple[Float[Tensor, "o c h w"] | None, Float[Tensor, "o c h w"]]:
     """The predictions of `window` at `step`, on its first and on its last frames."""
     for boundary in boundaries:
-        if boundary.window == window and step in boundary.steps:
+        if isinstance(boundary, FixedBoundary):
+            if boundary.window == window:
+                return None, _tensor(boundary.last)
+        elif boundary.window == window and step in boundary.steps:
             place = step - boundary.steps.start
             return None if boundary.first is None else _tensor(boundary.first[place]), _tensor(boundary.last[place])
     raise AssertionError(f"no boundary of window {window} for step {step}")

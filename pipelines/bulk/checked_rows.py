@@ -4,17 +4,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from types import NoneType
 from typing import TYPE_CHECKING
 
 from longtake.models.domain.prompt import PromptSpec, Settings
 from longtake.models.stages.params import OpenerParams
+from longtake.pipelines.bulk.continuation import begin_continuation, continuing, for_continuation
 from longtake.pipelines.bulk.settings import BulkConf
 from longtake.pipelines.bulk.video import BulkVideo, begin, failed_row, invalid_row, requested_row
 from longtake.pipelines.config.conf import Conf
 from longtake.pipelines.config.provenance import video_settings, weights_of
+from longtake.pipelines.datasets.continued_videos import NamedVideo, find_video
 from longtake.pipelines.datasets.finished import Ids, digest_of
 from longtake.pipelines.datasets.manifest import VideoRow
-from longtake.pipelines.datasets.pictures import read_picture
+from longtake.pipelines.datasets.pictures import NamedPicture, read_picture
 from longtake.pipelines.datasets.prompt_rows import PromptRow, RowDefaults, digest_id, own_id, read_rows, to_request
 from longtake.pipelines.runners.bundle_limits import limits_of
 from longtake.pipelines.runners.spec_checks import check_texts, for_picture
@@ -66,28 +69,33 @@ class RowChecker:
         named: str | None = None
         try:
             named = ids.claim(own_id(row))
-            picture = None if (image := row.image) is None else read_picture(image)[1]
+            begins_with = _beginning(row)
             spec = to_request(row, self._defaults, self._configuration, ids.unique)
-            own, settings, weights = self._configuration(spec.settings, picture is not None)
+            spec = continuing(spec) if isinstance(begins_with, NamedVideo) else spec
+            own, settings, weights = self._configuration(spec.settings, type(begins_with))
         except ValueError as error:
             invalid = invalid_row(named or ids.unique(digest_id(row)), row, str(error))
             return CheckedRow(invalid, None, self._conf, named is not None, row.unused)
-        record = requested_row(row, spec, own, self._conf, weights, settings, picture)
+        record = requested_row(row, spec, own, self._conf, weights, settings, begins_with)
         return CheckedRow(record, spec, own, named is not None, row.unused)
 
-    def _configuration(self, settings: Settings, has_picture: bool = False) -> tuple[Conf, str, str]:
+    def _configuration(self, settings: Settings, begins_with: type = NoneType) -> tuple[Conf, str, str]:
         """The configuration of a video, the column `settings` and the hash of its weights.
 
-        Raises ValueError for an invalid one, and if nothing in it continues pictures.
+        Raises ValueError for an invalid one, and if nothing in it continues what the video begins with.
         """
         # Equal settings may differ in their types: 1 and True.
-        return self._read(repr(settings), settings, has_picture)
+        return self._read(repr(settings), settings, begins_with)
 
-    def _read_settings(self, _: str, settings: Settings, has_picture: bool) -> tuple[Conf, str, str]:
-        own: Conf = self._limits.for_video(self._conf, settings)
-        weights = self._bundle_sha256
-        if has_picture and (shown := for_picture(own)).opener.model != own.opener.model:
-            own, weights = shown, self._sha256_without_opener
+    def _read_settings(self, _: str, settings: Settings, begins_with: type) -> tuple[Conf, str, str]:
+        asked: Conf = self._limits.for_video(self._conf, settings)
+        own = asked
+        if begins_with is NamedPicture:
+            own = for_picture(asked)
+        if begins_with is NamedVideo:
+            own = for_continuation(asked, settings)
+        same = own.opener.model == asked.opener.model
+        weights = self._bundle_sha256 if same else self._sha256_without_opener
         return own, json.dumps(video_settings(own), sort_keys=True), weights
 
     @cached_property
@@ -100,9 +108,13 @@ class RowChecker:
         if row.spec is None:
             return record
         try:
-            unknown = check_texts(self._texts, row.spec, record.image is not None)
+            texts = self._texts if record.extends is None else replace(self._texts, opener=None)
+            unknown = check_texts(texts, row.spec, record.image is not None)
             record = replace(record, unknown_words=" ".join(dict.fromkeys(unknown)) or None)
-            return begin(record, row.spec, row.own, self._conf)
+            if record.extends is None:
+                return begin(record, row.spec, row.own, self._conf)
+            begun, spec, continuation = begin_continuation(record, row.spec, row.own)
+            return begin(begun, spec, row.own, self._conf, continuation)
         except ValueError as error:
             return failed_row(record, str(error))
 
@@ -112,6 +124,13 @@ class RowChecker:
             from longtake.pipelines.runners.stages import build_texts  # torch: when there is a video to be made
 
             return build_texts(self._conf)
+
+
+def _beginning(row: PromptRow) -> NamedPicture | NamedVideo | None:
+    """The picture or the video that a row begins with. Raises ValueError for one that cannot be read."""
+    if (video := row.video) is not None:
+        return find_video(video)
+    return None if (image := row.image) is None else read_picture(image)[1]
 
 
 class _RowIds:

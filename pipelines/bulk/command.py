@@ -93,7 +93,7 @@ def _started(
     from longtake.pipelines.runners.stages import stage_factories  # imports torch, which a finished job does not need
 
     conf, store = prepared.conf, prepared.store
-    factories = {**(factories or stage_factories(conf)), "writer": partial(BulkWriter, store)}
+    factories = {**(factories or stage_factories(conf)), "writer": partial(BulkWriter, store, conf.in_flight)}
     received.check(NOTHING_YET)
     connect(conf.ray)
     received.check(NOTHING_YET)

@@ -30,12 +30,15 @@ from longtake.pipelines.bulk.records import Observe, Records, Tally
 from longtake.pipelines.bulk.rows import Rows
 from longtake.pipelines.bulk.settings import BulkConf, Format
 from longtake.pipelines.bulk.video import BulkVideo, Slot, failed_row
+from longtake.pipelines.datasets.continued_videos import UnreadableVideo
 from longtake.pipelines.datasets.manifest import VideoRow
 from longtake.pipelines.runners.driver import VideoDriver
+from longtake.pipelines.runners.existing_video import resume_from
 from longtake.pipelines.runners.ray_runner import SegmentFinal, TaskDone
 from longtake.pipelines.runners.writer_queue import JobResult, WriterJob
 
 logger = logging.getLogger(__name__)
+OF_ONE_VIDEO = ("encode", "encode_own", "measure", "read_clip")  # jobs that only their own video can make fail
 
 
 class BulkJob(VideoDriver[BulkVideo]):
@@ -102,6 +105,8 @@ class BulkJob(VideoDriver[BulkVideo]):
         while self._has_room and (row := self._rows.next()) is not None:
             self._frames_to_begin -= row.num_frames or 0
             if isinstance(row, BulkVideo):
+                if notes := row.row.image_notes or row.row.extends_notes:
+                    logger.warning("video converted id=%s source=%s: %s", row.id, row.row.source, notes)
                 self._begin(row)
             else:
                 self._records.fail(row)
@@ -114,12 +119,26 @@ class BulkJob(VideoDriver[BulkVideo]):
 
     def _begin(self, video: BulkVideo) -> None:
         self._videos[video.id] = video
+        if video.continuation is not None:
+            return self._jobs.put(WriterJob("read_clip", (video.continuation,), video.id))
         try:
             picture = video.picture()
         except ValueError as error:
             return self._fail(video, str(error))
-        resume = None if picture is None else Resume(0, 0, picture=ray.put(picture))
+        self._submit(video, None if picture is None else Resume(0, 0, picture=ray.put(picture)))
+
+    def _continue(self, video: BulkVideo, clip: Any) -> None:
+        """Begins the new frames of a continuation, and one by one the fragments of the video itself."""
+        assert video.continuation is not None, "only a continuation has a clip"
+        self._submit(video, resume_from(video.continuation.extension, clip))
+        self._encode_own(video)
+
+    def _submit(self, video: BulkVideo, resume: Resume | None) -> None:
         self._runner.submit(video.spec, video.conf, video.plan, resume)
+
+    def _encode_own(self, video: BulkVideo) -> None:
+        if (job := video.encode_own()) is not None:
+            self._jobs.put(job)
 
     def _turn(self) -> None:
         self.take_in(0.2)
@@ -144,7 +163,8 @@ class BulkJob(VideoDriver[BulkVideo]):
         if isinstance(outcome.error, BadFrames):
             self._reject(video, outcome.why)
             return False
-        generated = outcome.fate is Fate.DONE and outcome.call.subject.stage is StageName.GENERATE
+        task = outcome.call.subject
+        generated = outcome.fate is Fate.DONE and task.stage is StageName.GENERATE and video.makes(task)
         if generated and self._conf.quality.has_limits:
             self._jobs.put(video.measure(outcome), first=True)
             return False
@@ -153,9 +173,11 @@ class BulkJob(VideoDriver[BulkVideo]):
     def _task_done(self, video: BulkVideo, event: TaskDone) -> None:
         task = event.task
         video.seconds[task.stage] += event.receipt.seconds
+        if not video.makes(task):
+            return
         if task.stage is StageName.GENERATE:
             self.tally.chunks += 1
-            if self._conf.previews:
+            if video.row.preview is not None:
                 self._encode(video, Slot("preview", task.index), event.output)
             path = video.chunk_path(task.index)
             if self._conf.checkpoint_chunks and path not in self._chunk_files:
@@ -167,7 +189,8 @@ class BulkJob(VideoDriver[BulkVideo]):
         self._observe(self.tally, event)
 
     def _segment_final(self, video: BulkVideo, event: SegmentFinal) -> None:
-        self._encode(video, Slot("video", event.index), event.segment)
+        if (job := video.encode_segment(event.index, event.segment)) is not None:
+            self._jobs.put(job)
 
     def _job_done(self, video: BulkVideo | None, result: JobResult) -> None:
         method = result.job.method
@@ -175,16 +198,18 @@ class BulkJob(VideoDriver[BulkVideo]):
             self._finished(result)  # also of a video that restarted meanwhile: it is finished all the same
         elif method == "sample":
             self._records.sampled(result)
-        elif method == "encode" and video is not None:
+        elif method in ("encode", "encode_own") and video is not None:
             self._encoded(video, result)
+        elif method == "read_clip" and video is not None:
+            self._continue(video, result.carry)
         elif method == "measure" and video is not None:
             self._measured(video, result)
 
     def _job_raised(self, video: BulkVideo | None, result: JobResult) -> None:
-        """A piece that cannot be encoded or measured ends its video; a folder that cannot be written ends the job."""
+        """A piece that cannot be read, encoded or measured ends its video; a folder that cannot be written, the job."""
         if result.job.method == "sample":
             logger.warning("sample not tracked path=%s reason=%s", result.job.args[0], result.why)
-        elif result.job.method not in ("encode", "measure"):
+        elif result.job.method not in OF_ONE_VIDEO and not isinstance(result.error, UnreadableVideo):
             raise RuntimeError(f"out={self._conf.out}: {result.why}")
         elif video is not None:
             self._fail(video, result.why)
@@ -210,6 +235,8 @@ class BulkJob(VideoDriver[BulkVideo]):
     def _encoded(self, video: BulkVideo, result: JobResult) -> None:
         assert result.receipt is not None
         video.encoded(result.job.subject, result.carry, result.output, result.receipt.seconds)
+        if result.job.method == "encode_own":
+            self._encode_own(video)
         if video.is_encoded:
             self._commit(video)
 

@@ -31,8 +31,9 @@ def chunk_folder(video_id: str) -> str:
     return f"{CHUNKS}/{safe_name(video_id)}"
 
 
-def chunk_path(spec: PromptSpec, settings: str, index: int, image_sha256: str | None = None) -> str:
-    """The file of a chunk. Any change of the request or of the settings leads to another folder."""
-    asked = (spec, settings) if image_sha256 is None else (spec, settings, image_sha256)
+def chunk_path(spec: PromptSpec, settings: str, index: int, beginning: str | None = None) -> str:
+    """The file of a chunk. Any change of the request, of the settings or of what it begins with leads to another
+    folder."""
+    asked = (spec, settings) if beginning is None else (spec, settings, beginning)
     request = sha256(repr(asked).encode()).hexdigest()[:16]
     return f"{chunk_folder(spec.video_id)}/{request}/{index:06}.npz"

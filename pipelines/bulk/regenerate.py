@@ -6,11 +6,16 @@ from hashlib import sha256
 from pathlib import Path
 
 from longtake.models.domain.state import Picture
+from longtake.models.video.reader import VideoReader
+from longtake.models.video.sound import Sound
 from longtake.pipelines.config.conf import Conf, load
 from longtake.pipelines.config.provenance import recorded_settings, weights_of
-from longtake.pipelines.datasets.manifest import FOLDER, Manifest, VideoRow, read_cues
+from longtake.pipelines.datasets.continued_videos import same_video
+from longtake.pipelines.datasets.manifest import FOLDER, Manifest, VideoRow
 from longtake.pipelines.datasets.pictures import same_picture
+from longtake.pipelines.datasets.request_columns import read_cues
 from longtake.pipelines.files.store import Store
+from longtake.pipelines.files.video_file import VideoWriter
 
 
 def find(out: str, video_id: str, overrides: Sequence[str] = ()) -> tuple[VideoRow, Conf]:
@@ -51,13 +56,31 @@ def picture_for(row: VideoRow, image: str | None = None) -> Picture | None:
     return None if row.image is None else same_picture(image or row.image, row.image_sha256)
 
 
-def remake(row: VideoRow, conf: Conf, out: Path, picture: Picture | None = None) -> bool:
+def video_for(row: VideoRow, video: str | None = None) -> VideoReader | None:
+    """The video that another one continues, read at `video` if it is not where it was.
+
+    Raises ValueError for one that cannot be read, or is another one.
+    """
+    if row.extends is None and video is not None:
+        raise ValueError(f"video={video}: the video id={row.id!r} does not continue one")
+    return None if row.extends is None else same_video(video or row.extends, row.extends_sha256)
+
+
+def remake(
+    row: VideoRow, conf: Conf, out: Path, picture: Picture | None = None, video: VideoReader | None = None
+) -> bool:
     """Writes the video to `out`; returns whether its bytes are those of the manifest."""
     from longtake.pipelines.api import Longtake, write_mp4  # torch: after the checks
 
     longtake = Longtake(conf)
     assert row.prompt is not None and row.num_frames is not None and row.seed is not None, "a done video has them"
     negative_prompt, cues = row.negative_prompt or "", read_cues(row.cues)
-    segments = longtake.stream(row.prompt, row.num_frames, row.seed, negative_prompt, cues=cues, image=picture)
-    write_mp4(segments, out, conf.fps)
+    if video is None:
+        segments = longtake.stream(row.prompt, row.num_frames, row.seed, negative_prompt, cues=cues, image=picture)
+        write_mp4(segments, out, conf.fps)
+    else:
+        num_new, fps = row.num_frames - (row.extends_frames or 0), conf.video.fps or video.fps
+        with VideoWriter(out, fps, sound=Sound(video, fps)) as writer:
+            for segment in longtake.extend(video, row.prompt, num_new, row.seed, negative_prompt):
+                writer.write(segment.frames)
     return sha256(out.read_bytes()).hexdigest() == row.sha256

@@ -9,17 +9,20 @@ from typing import Any
 from longtake.actors.calls import Outcome
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
-from longtake.models.domain.scheduler import StageName
+from longtake.models.domain.scheduler import StageName, Task
 from longtake.models.domain.state import Picture
 from longtake.models.metrics.quality import GateFigures, QualityParams, seed_of, verdict
+from longtake.pipelines.bulk.continuation import Continuation
 from longtake.pipelines.bulk.paths import chunk_path, preview_path, thumbnail_path, video_path
 from longtake.pipelines.bulk.settings import BulkConf, Format
 from longtake.pipelines.config.conf import Conf
 from longtake.pipelines.config.provenance import comparable_text
+from longtake.pipelines.datasets.continued_videos import NamedVideo
 from longtake.pipelines.datasets.layouts import member_of
-from longtake.pipelines.datasets.manifest import VideoRow, cues_text, request_hash
+from longtake.pipelines.datasets.manifest import VideoRow
 from longtake.pipelines.datasets.pictures import NamedPicture, same_picture
 from longtake.pipelines.datasets.prompt_rows import PromptRow
+from longtake.pipelines.datasets.request_columns import cues_text, request_hash
 from longtake.pipelines.runners.spec_checks import plan_for
 from longtake.pipelines.runners.writer_queue import WriterJob
 
@@ -44,8 +47,10 @@ class BulkVideo:
     plan: Plan
     row: VideoRow
     num_fragments: int  # in all its files
+    continuation: Continuation | None = None  # of a video that exists
     requested: set[Slot] = field(default_factory=set)  # fragments that are encoded or waiting to be
     fragments: dict[Slot, Any] = field(default_factory=dict)  # references to the bytes of those that are encoded
+    own_reached: int = 0  # fragments of the video that it continues which were asked for
     thumbnail: Any = None
     cells: int = 0  # done since it began, or began again
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys((*StageName, "encode"), 0.0))
@@ -65,12 +70,18 @@ class BulkVideo:
 
     @property
     def num_frames(self) -> int:
-        return self.spec.num_frames
+        """Frames to be made."""
+        return self.spec.num_frames if self.continuation is None else self.continuation.extension.num_new
+
+    def makes(self, task: Task) -> bool:
+        """Whether a task makes frames of it, as all do but those on frames that exist."""
+        return self.continuation is None or self.continuation.makes(task)
 
     @property
     def frames_left(self) -> float:
         """Its length, less the share of its cells that is done."""
-        num_cells = len(self.plan.windows) * (self.conf.refiner.num_steps + 1)
+        first = 0 if self.continuation is None else self.continuation.extension.window
+        num_cells = (len(self.plan.windows) - first) * (self.conf.refiner.num_steps + 1)
         return self.num_frames * (1 - min(1.0, self.cells / num_cells))
 
     @property
@@ -79,12 +90,36 @@ class BulkVideo:
 
     def encode(self, slot: Slot, piece: Any) -> WriterJob | None:
         """The job that encodes `piece`; None if one exists. A video that restarts gives its pieces again."""
+        return self._job("encode", slot, piece, self.conf.fps, slot.index, self.spec.num_frames, self._is_shown(slot))
+
+    def encode_segment(self, index: int, segment: Any) -> WriterJob | None:
+        """The job that encodes segment `index`; None if one exists, or the segment has no new frame."""
+        part = self.continuation
+        if part is None:
+            return self.encode(Slot("video", index), segment)
+        place = part.fragment_of(index)
+        if place is None:
+            return None
+        return self._job("encode", Slot("video", place), segment, part.fps, place, part.num_frames, False, part)
+
+    def encode_own(self) -> WriterJob | None:
+        """The job that encodes the next fragment of the video that it continues; None if none is left."""
+        part = self.continuation
+        while part is not None and self.own_reached < part.num_own:
+            slot = Slot("video", self.own_reached)
+            self.own_reached += 1
+            if (job := self._job("encode_own", slot, part, slot.index, self._is_shown(slot))) is not None:
+                return job
+        return None
+
+    def _job(self, method: str, slot: Slot, *args: Any) -> WriterJob | None:
         if slot in self.requested:
             return None
         self.requested.add(slot)
-        thumbnail = slot == FIRST and self.row.thumbnail is not None
-        args = (piece, self.conf.fps, slot.index, self.spec.num_frames, thumbnail)
-        return WriterJob("encode", args, self.id, slot)
+        return WriterJob(method, args, self.id, slot)
+
+    def _is_shown(self, slot: Slot) -> bool:
+        return slot == FIRST and self.row.thumbnail is not None
 
     def encoded(self, slot: Slot, thumbnail: Any, fragment: Any, seconds: float) -> None:
         self.fragments[slot] = fragment
@@ -122,6 +157,7 @@ class BulkVideo:
             self.plan,
             replace(self.row, seed=seed),
             self.num_fragments,
+            self.continuation,
             seconds=self.seconds,
             retries=self.retries + retries,
             rejected=self.rejected,
@@ -131,7 +167,7 @@ class BulkVideo:
         """Resets it after a loss. `keep`: the fragments that are encoded are not affected."""
         if not keep:
             self.fragments.clear()
-        self.requested, self.cells = set(self.fragments), 0
+        self.requested, self.own_reached, self.cells, self.measured = set(self.fragments), 0, 0, None
 
     def commit(self, retries: int, flagged: str | None) -> WriterJob:
         """The job that writes its files and its record. `retries` are those with the current seed."""
@@ -148,33 +184,39 @@ class BulkVideo:
             finished_at=datetime.now(UTC),
         )
         ordered = [self.fragments[slot] for slot in sorted(self.fragments, key=lambda s: (s.file != "video", s.index))]
-        return WriterJob("commit", (row, len(self.plan.segments), self.thumbnail, *ordered), self.id)
+        num_video = sum(slot.file == "video" for slot in self.fragments)
+        return WriterJob("commit", (row, self.continuation, num_video, self.thumbnail, *ordered), self.id)
 
     def chunk_path(self, index: int) -> str:
         """The file of a chunk."""
         settings = comparable_text(self.row.settings)
         assert settings is not None, "a video in progress has them"
-        return chunk_path(self.spec, settings, index, self.row.image_sha256)
+        return chunk_path(self.spec, settings, index, self.row.image_sha256 or self.row.extends_version)
 
     def picture(self) -> Picture | None:
         """The picture that it begins with. Raises ValueError if it cannot be read any more, or has changed."""
         return None if self.row.image is None else same_picture(self.row.image, self.row.image_sha256)
 
 
-def begin(row: VideoRow, spec: PromptSpec, own: Conf, conf: BulkConf) -> BulkVideo:
-    """A video of which nothing exists yet. `row` is `requested_row` with its place in the job, `own` the configuration
+def begin(
+    row: VideoRow, spec: PromptSpec, own: Conf, conf: BulkConf, continuation: Continuation | None = None
+) -> BulkVideo:
+    """A video of which nothing is made yet. `row` is `requested_row` with its place in the job, `own` the configuration
     of the video, `conf` the job's. Raises as `plan_for`."""
     plan = plan_for(own, spec)
     path = video_path(row.id)
     if conf.format is Format.WEBDATASET:
         path = member_of(row.ordinal // conf.shard_size, row.id)
+    has_preview = conf.previews and continuation is None
     row = replace(
         row,
         path=path,
-        preview=preview_path(row.id) if conf.previews else None,
+        preview=preview_path(row.id) if has_preview else None,
         thumbnail=thumbnail_path(row.id) if conf.thumbnails else None,
     )
-    num_previews = len(plan.chunks) if conf.previews else 0
+    if continuation is not None:
+        return BulkVideo(spec, own, plan, row, continuation.num_fragments, continuation)
+    num_previews = len(plan.chunks) if has_preview else 0
     return BulkVideo(spec, own, plan, row, len(plan.segments) + num_previews)
 
 
@@ -185,7 +227,7 @@ def requested_row(
     conf: BulkConf,
     bundle_sha256: str,
     settings: str,
-    picture: NamedPicture | None = None,
+    begins_with: NamedPicture | NamedVideo | None = None,
 ) -> VideoRow:
     """The manifest's row with all that the row of prompts asks for; `settings` is the value of that column."""
     requested = VideoRow(
@@ -207,9 +249,11 @@ def requested_row(
         settings=settings,
         unused_columns=_unused(row),
     )
-    if picture is not None:
-        notes = "; ".join(picture.notes) or None
-        requested = replace(requested, image=picture.url, image_sha256=picture.sha256, image_notes=notes)
+    if isinstance(begins_with, NamedPicture):
+        notes = "; ".join(begins_with.notes) or None
+        requested = replace(requested, image=begins_with.url, image_sha256=begins_with.sha256, image_notes=notes)
+    if isinstance(begins_with, NamedVideo):
+        requested = replace(requested, extends=begins_with.url, extends_version=begins_with.version)
     return replace(requested, request_sha256=request_hash(asdict(requested)))
 
 

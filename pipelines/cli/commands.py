@@ -9,19 +9,16 @@ import argparse
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from fractions import Fraction
 from functools import partial
 from typing import TYPE_CHECKING
 
+from longtake.pipelines.cli.recording import ray_runner, record_video
 from longtake.pipelines.cli.requests import places_of, spec_of, warn_of_texts, with_picture
 
 if TYPE_CHECKING:
-    from longtake.models.domain.extension import Extension
     from longtake.models.domain.plan import Plan
     from longtake.models.domain.prompt import PromptSpec
-    from longtake.models.domain.resume import Resume
-    from longtake.models.video.sound import Sound
-    from longtake.pipelines.cli.video_recorder import OutputPaths, Stream
+    from longtake.pipelines.cli.video_recorder import Stream
     from longtake.pipelines.config.conf import Conf
     from longtake.pipelines.runners.bundle_limits import BundleLimits
     from longtake.pipelines.terminal.exit_codes import ExitCode
@@ -35,8 +32,7 @@ IDLE_POOLS = ("ray.base", "ray.refiner", "ray.writer")  # of commands that start
 
 
 def generate(args: argparse.Namespace) -> Work:
-    if args.runner == "local":
-        _refuse_idle(args, ("ray",), "the models run in this process; add --runner ray")
+    _refuse_idle_ray(args)
     spec = spec_of(args, args.num_frames)
     places = places_of(args)
     conf, plan, limits = _conf(args, spec)
@@ -47,14 +43,20 @@ def generate(args: argparse.Namespace) -> Work:
         from longtake.pipelines.runners.stages import build_texts
 
         warn_of_texts(build_texts(conf), spec, plan, resume is not None)
-        return lambda: _record_on_ray(spec, plan, conf, places, limits.costs(conf), resume)
+
+        def work() -> None:
+            with ray_runner(conf) as runner:
+                stream = partial(runner.stream, spec, plan=plan, resume=resume)
+                record_video(stream, plan, conf, conf.fps, places, "base model", limits.costs(conf))
+
+        return work
     from longtake.pipelines.runners.stages import build_bundle, build_generator
 
     bundle = build_bundle(conf)
     runner = build_generator(conf, bundle)
     warn_of_texts(bundle, spec, plan, resume is not None)
     stream = partial(runner.stream, spec, plan=plan, resume=resume)
-    return lambda: _record(stream, plan, conf, conf.fps, places, "base model", limits.costs(conf))
+    return lambda: record_video(stream, plan, conf, conf.fps, places, "base model", limits.costs(conf))
 
 
 def enhance(args: argparse.Namespace) -> Work:
@@ -83,13 +85,14 @@ def enhance(args: argparse.Namespace) -> Work:
 
     def work() -> None:
         with video:
-            _record(partial(runner.stream, spec, plan=plan), plan, conf, fps, places, "reading", (0, 1), sound)
+            record_video(partial(runner.stream, spec, plan=plan), plan, conf, fps, places, "reading", (0, 1), sound)
 
     return work
 
 
 def extend(args: argparse.Namespace) -> Work:
-    _refuse_idle(args, ("opener", "ray"), "VIDEO is the beginning, and the models run in this process")
+    _refuse_idle_ray(args)
+    _refuse_idle(args, ("opener",), "VIDEO is the beginning")
     _refuse_idle(args, ("refiner.coupling",), "frames that exist do not change, so it is causal")
     _refuse_idle(args, ("refiner.fit",), "VIDEO is stretched to the models' frames, and new frames are stretched back")
     from longtake.models.video.reader import VideoReader
@@ -99,23 +102,30 @@ def extend(args: argparse.Namespace) -> Work:
     places = places_of(args, source=args.video)
     video = VideoReader(args.video)
     from longtake.pipelines.runners.existing_video import ExistingVideo, extension_of, for_extension
-    from longtake.pipelines.runners.stages import build_bundle
+    from longtake.pipelines.runners.stages import build_bundle, build_generator, build_texts
 
     conf = for_extension(conf)
     extension = extension_of(args.video, video, args.num_frames, conf)
-    bundle = build_bundle(conf)
+    bundle = build_bundle(conf) if args.runner == "local" else build_texts(conf)
     spec = spec_of(args, extension.plan.num_frames)
     warn_of_texts(bundle, spec, extension.plan)
     fps = conf.video.fps or video.fps
     sound = Sound(video, fps)
-    existing = ExistingVideo(video, extension, conf, bundle)
+    existing = ExistingVideo(video, extension, conf)
     for note in (*video.notes, *sound.notes, *existing.notes(sound)):
         logger.warning("%s: %s", args.video, note)
 
-    def work() -> None:
+    def write(stream: "Stream") -> None:
         with video:
-            stream = partial(existing.stream, spec)
-            _record(stream, extension.plan, conf, fps, places, "base model", limits.costs(conf), sound, extension)
+            record_video(stream, extension.plan, conf, fps, places, "base model", limits.costs(conf), sound, extension)
+
+    def work() -> None:
+        if args.runner == "local":
+            return write(partial(existing.stream, spec, build_generator(conf, bundle)))
+        import ray
+
+        with ray_runner(conf) as runner:
+            write(partial(existing.stream, spec, runner, share=ray.put))
 
     return work
 
@@ -154,14 +164,14 @@ def bulk(args: argparse.Namespace) -> Work:
 
 
 def regenerate(args: argparse.Namespace) -> Work:
-    from longtake.pipelines.bulk.regenerate import find, picture_for, remake
+    from longtake.pipelines.bulk.regenerate import find, picture_for, remake, video_for
 
     places = places_of(args)
     row, conf = find(args.manifest, args.id, _settings(args))
-    picture = picture_for(row, args.image)
+    picture, video = picture_for(row, args.image), video_for(row, args.video)
 
     def work() -> None:
-        if not remake(row, conf, places.out, picture):
+        if not remake(row, conf, places.out, picture, video):
             raise RuntimeError(
                 f"{places.out} differs from {args.manifest}/{row.path}, which was made on another kind of machine "
                 "or with other library versions"
@@ -299,46 +309,6 @@ def _refuse_idle(args: argparse.Namespace, sections: tuple[str, ...], reason: st
             raise ValueError(f"{word} has no effect here: {reason}")
 
 
-def _record_on_ray(
-    spec: "PromptSpec",
-    plan: "Plan",
-    conf: "Conf",
-    places: "OutputPaths",
-    costs: tuple[int, int],
-    resume: "Resume | None",
-) -> None:
-    from longtake.pipelines.runners.ray_cluster import connect
-    from longtake.pipelines.runners.ray_runner import running
-    from longtake.pipelines.runners.stages import stage_factories
-
-    connect(conf.ray)
-    with running(conf, stage_factories(conf)) as runner:
-        stream = partial(runner.stream, spec, plan=plan, resume=resume)
-        _record(stream, plan, conf, conf.fps, places, "base model", costs)
-
-
-def _record(
-    stream: "Stream",
-    plan: "Plan",
-    conf: "Conf",
-    fps: float | Fraction,
-    places: "OutputPaths",
-    source: str,
-    costs: tuple[int, int],
-    sound: "Sound | None" = None,
-    extension: "Extension | None" = None,
-) -> None:
-    from longtake.pipelines.cli.video_progress import VideoProgress
-    from longtake.pipelines.cli.video_recorder import record
-    from longtake.pipelines.terminal.progress import doing
-
-    progress = VideoProgress(plan, conf.refiner.num_steps, source, costs, extension)
-    num_frames = plan.num_frames if extension is None else extension.num_old + extension.num_new
-    with doing(progress.status):
-        report = record(stream, num_frames, fps, places, progress.observe, sound)
-    for note in report.notes:
-        logger.warning("%s: %s", places.out, note)
-    print(f"{places.out}: {report}")
-    for path in (places.preview, places.contact_sheet):
-        if path is not None:
-            print(path)
+def _refuse_idle_ray(args: argparse.Namespace) -> None:
+    if args.runner == "local":
+        _refuse_idle(args, ("ray",), "the models run in this process; add --runner ray")

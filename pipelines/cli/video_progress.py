@@ -24,14 +24,17 @@ class VideoProgress:
     ) -> None:
         self._num_steps, self._source = num_steps, source
         self._costs = dict(zip((StageName.GENERATE, StageName.REFINE), costs, strict=True))
-        self._num_segments = len(plan.segments) - (extension.window if extension else 0)
-        num_chunks = len(plan.chunks) - (plan.chunk_at(extension.end) if extension else 0)
+        first = (plan.chunk_at(extension.end), extension.window) if extension else (0, 0)
+        self._first = dict(zip(self._costs, first, strict=True))
+        num_chunks, self._num_segments = len(plan.chunks) - first[0], len(plan.segments) - first[1]
         self._total = {StageName.GENERATE: num_chunks, StageName.REFINE: self._num_segments * (num_steps + 1)}
         self._done = dict.fromkeys(self._total, 0)
         self._final = 0
 
     def observe(self, task: Task, output: Any) -> None:
-        """For `runner.stream(spec, observe)`: called after every task."""
+        """For `runner.stream(spec, observe)`: called after every task. Those of frames that exist do not count."""
+        if task.index < self._first[task.stage]:
+            return
         self._done[task.stage] += 1 if task.steps is None else len(task.steps)
         if task.steps is not None and task.steps.start == self._num_steps:
             self._final += 1

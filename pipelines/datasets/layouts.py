@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from longtake.pipelines.datasets.manifest import Manifest, VideoRow
+from longtake.pipelines.datasets.manifest import SCHEMA, Manifest, VideoRow
 from longtake.pipelines.datasets.names import member_name
 from longtake.pipelines.files.store import Store
 
@@ -208,9 +209,14 @@ def _texts(row: VideoRow) -> dict[str, bytes]:
     """The members beside the video."""
     name = _member(row).removesuffix(".mp4")
     # Hugging Face's reader infers types from the first five rows: if they have nulls, it refuses text later.
-    fields = {name: "" if value is None else value for name, value in plain_fields(row).items()}
+    fields = {key: _blank(key) if value is None else value for key, value in plain_fields(row).items()}
     prompt = row.prompt.encode() if row.prompt else b""
     return {f"{name}.json": json.dumps(fields, sort_keys=True).encode(), f"{name}.txt": prompt}
+
+
+def _blank(name: str) -> str | int:
+    """The value of a column that a row lacks, of the type that the others have."""
+    return 0 if pa.types.is_integer(SCHEMA.field(name).type) else ""
 
 
 def _read(tar: tarfile.TarFile, name: str) -> bytes:

@@ -28,16 +28,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from longtake.models.domain.prompt import Cue
-from longtake.pipelines.config.provenance import comparable_text
 from longtake.pipelines.datasets.finished import Columns, Digests, Finished, Ids, digests_of
 from longtake.pipelines.datasets.names import safe_name
+from longtake.pipelines.datasets.request_columns import ASKED, request_hash
 from longtake.pipelines.files.store import Store
 
 FOLDER = "manifest"
 RECORDS = "manifest/_records"  # pyarrow, and so pandas, passes over folders whose name begins with "_"
 PART = re.compile(r"manifest/part-(\d+)\.parquet")
-ASKED = ["prompt", "cues", "negative_prompt", "num_frames", "seed", "asked_seed", "settings", "image_sha256"]
 WHAT = ["id", "request_sha256", "ordinal", "status", "path", *ASKED]  # the columns that `Finished` follows from
 ADVICE = "put the file back as it was, or use another out"
 PART_ROWS = 10_000  # at most, so that memory is bounded
@@ -49,7 +47,7 @@ class VideoRow:
 
     id: str
     prompt: str | None = None
-    cues: str | None = None  # JSON: the later prompts, as `cues_text` writes them
+    cues: str | None = None  # JSON: the later prompts, as `request_columns.py` writes them
     negative_prompt: str | None = None
     status: str  # done or failed
     reason: str | None = None  # of a failed one
@@ -75,6 +73,11 @@ class VideoRow:
     image: str | None = None  # the picture that it begins with: a path or a URL
     image_sha256: str | None = None  # of that file's bytes
     image_notes: str | None = None  # on what was left out of it or converted, separated by semicolons
+    extends: str | None = None  # the video that it continues: a path or a URL (datasets makes a column `video`)
+    extends_version: str | None = None  # of that file, as `file_versions.py` has it
+    extends_sha256: str | None = None  # of its bytes
+    extends_frames: int | None = None  # the number of its frames, with which this video begins
+    extends_notes: str | None = None  # as image_notes
     generate_s: float | None = None
     refine_s: float | None = None
     encode_s: float | None = None
@@ -91,8 +94,9 @@ class VideoRow:
         assert in_utc, f"finished_at={self.finished_at} is not a time in UTC"
         unknown = {f.name for f in fields(self) if getattr(self, f.name) is None}
         free = {"reason", "cues", "preview", "thumbnail", "asked_seed", "quality", "flagged"}
-        free |= {"request_sha256", "unknown_words", "unused_columns", "image", "image_sha256", "image_notes"}
-        assert self.status == "failed" or unknown <= free, f"{unknown} of a done video"
+        free |= {"request_sha256", "unknown_words", "unused_columns"}
+        unknown = {name for name in unknown - free if not name.startswith(("image", "extends"))}
+        assert self.status == "failed" or not unknown, f"{unknown} of a done video"
 
 
 def _field(name: str, hint: Any) -> pa.Field:
@@ -281,25 +285,6 @@ class Manifest:
     def _open(self, path: str) -> pq.ParquetFile:
         # The whole file in one request: 10,000 rows are 1 to 5 MB, most of it prompts.
         return pq.ParquetFile(pa.BufferReader(self.store.get(path)))
-
-
-def cues_text(cues: Sequence[Cue]) -> str | None:
-    """The value of the column `cues`: a JSON list of {from_frame, prompt}, or None without cues."""
-    return json.dumps([asdict(cue) for cue in cues], ensure_ascii=False) if cues else None
-
-
-def request_hash(row: Mapping[str, Any]) -> str:
-    """sha256 of the fields ASKED of a VideoRow, in which a model is the same wherever it lies."""
-    seed = row["seed"] if row["asked_seed"] is None else row["asked_seed"]
-    settings = comparable_text(row["settings"])
-    asked = [row["prompt"], row["cues"], row["negative_prompt"], row["num_frames"], seed, settings]
-    asked += [row["image_sha256"]] if row["image_sha256"] is not None else []  # else it is as it was without pictures
-    return sha256(json.dumps(asked).encode()).hexdigest()
-
-
-def read_cues(text: str | None) -> tuple[Cue, ...]:
-    """Inverse of `cues_text`."""
-    return tuple(Cue(**cue) for cue in json.loads(text or "[]"))
 
 
 def _record_path(id: str) -> str:

@@ -20,17 +20,17 @@ class NamedPicture:
     notes: tuple[str, ...] = ()  # on what was left out or converted
 
 
-def url_of(name: object, table: str) -> str:
-    """The place of the picture that a row of the file `table` names. Raises ValueError."""
+def url_of(column: str, name: object, table: str) -> str:
+    """The place of the file that a row of the file `table` names in a column. Raises ValueError."""
     if not isinstance(name, str):
-        raise ValueError(f"image={name!r:.60}: must be a path or a URL")
+        raise ValueError(f"{column}={name!r:.60}: must be a path or a URL")
     if protocol_of(name):
         return name
     try:
         file = place_of(table)
         return file.at(file.path.rpartition("/")[0]).below(name).url
     except (ValueError, ImportError) as error:
-        raise ValueError(f"image={name}: {error}") from None
+        raise ValueError(f"{column}={name}: {error}") from None
 
 
 def read_picture(url: str) -> tuple[Picture, NamedPicture]:

@@ -1,6 +1,6 @@
 """Rows of prompt files -> PromptSpecs. An invalid row gives a reason and does not end the job.
 
-Columns: prompt, and optionally id, negative_prompt, num_frames, seed and image.
+Columns: prompt, and optionally id, negative_prompt, num_frames, seed, and either image or video.
 A name with a dot, such as `refiner.strength`, is a setting for this video alone. Other columns are not used, and said
 to be, unless they look like a typing error.
 A prompt that changes along the way is a list of {from_frame, prompt}, or such a list as JSON where a file holds texts.
@@ -30,11 +30,6 @@ from longtake.pipelines.datasets.tables import is_blank, shown_names, whole
 
 COLUMNS = ("prompt", "id", "negative_prompt", "num_frames", "seed", "image", "video")
 
-NO_VIDEO = (
-    "a bulk job cannot continue an existing video, because the refiner's predictions for its last frames come from a "
-    "call that no actor has; `longtake extend` does it, one video at a time"
-)
-
 # Other names for the columns, and names too short to be guessed by similarity ("speed" is like "seed").
 MEANT = {
     "frames": "num_frames",
@@ -61,8 +56,20 @@ class PromptRow:
     @property
     def image(self) -> str | None:
         """The place of the picture that its video begins with. Raises ValueError for what is no path."""
-        name = (self.fields or {}).get("image")
-        return None if is_blank(name) else url_of(name, self.file)
+        return self._url("image")
+
+    @property
+    def video(self) -> str | None:
+        """The place of the video that its video continues. Raises ValueError as `image`, and for a row with both."""
+        image, video = self.image, self._url("video")
+        if image is not None and video is not None:
+            names = (f"{name}={reprlib.repr((self.fields or {})[name])}" for name in ("image", "video"))
+            raise ValueError(f"{' and '.join(names)}: a row begins with a picture or continues a video, not both")
+        return video
+
+    def _url(self, column: str) -> str | None:
+        name = (self.fields or {}).get(column)
+        return None if is_blank(name) else url_of(column, name, self.file)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +119,6 @@ def to_request(
     settings = settings_from_columns({name: value for name, value in fields.items() if "." in name})
     if settings:
         check_settings(settings)
-    if "video" in fields:
-        raise ValueError(f"video={reprlib.repr(fields['video'])}: {NO_VIDEO}")
     prompt, cues = _prompts(fields.get("prompt", ""))
     negative_prompt = _plain("negative_prompt", fields["negative_prompt"]) if "negative_prompt" in fields else None
     num_frames, seed = whole(fields, "num_frames"), whole(fields, "seed")
@@ -122,7 +127,7 @@ def to_request(
     else:
         texts = [prompt, [astuple(cue) for cue in cues], negative_prompt]
         said: list[object] = [*texts, num_frames, seed, sorted(settings)]
-        said += [["image", fields["image"]]] if "image" in fields else []
+        said += [[name, fields[name]] for name in ("image", "video") if name in fields]
         video_id = unique(_default_id(row.source, said))
     return PromptSpec(
         video_id,

@@ -22,6 +22,7 @@ from typing import Any
 from fsspec.implementations.local import LocalFileSystem
 
 from longtake.models.domain.checks import exact
+from longtake.models.domain.extension import Extension
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.video.fit import Fit
 from longtake.pipelines.config.loader import from_plain
@@ -174,9 +175,14 @@ def _settings(row: VideoRow) -> dict[str, Any]:
 
 def _borders(row: VideoRow) -> tuple[int, ...]:
     own = {key.removeprefix("plan."): value for key, value in _settings(row).items() if key.startswith("plan.")}
-    plan = Plan(row.num_frames or 1, from_plain(PlanParams, own))
-    starts = {piece.start for pieces in (plan.chunks, plan.windows) for piece in pieces}
-    return tuple(sorted(start for start in starts if 0 < start < (row.num_frames or 1)))
+    params, num_frames, num_old = from_plain(PlanParams, own), row.num_frames or 1, row.extends_frames or 0
+    plan, shift = Plan(num_frames, params), 0
+    if num_old:
+        extension = Extension(num_old, num_frames - num_old, params)
+        plan, shift = extension.plan, extension.shift
+    starts = {piece.start - shift for pieces in (plan.chunks, plan.windows) for piece in pieces}
+    first = max(1, num_old)  # up to here the frames of a video that is continued are none of ours
+    return tuple(sorted(start for start in starts if first <= start < num_frames))
 
 
 def _of_file(place: Place, name: str, info: Mapping[str, Any]) -> Listed:

@@ -24,7 +24,7 @@ def visible_frames(piece: Segment | Chunk, num_frames: int) -> UInt8[np.ndarray,
     return piece.frames[: max(0, num_frames - piece.span.start)]
 
 
-def fragment_of(piece: Segment | Chunk, fps: int, index: int, num_frames: int) -> bytes:
+def fragment_of(piece: Segment | Chunk, fps: int | Fraction, index: int, num_frames: int) -> bytes:
     """Fragment `index` of an mp4 of `num_frames` frames; empty for a piece past its end."""
     frames = visible_frames(piece, num_frames)
     return encode_fragment(frames, Fraction(fps), piece.span.start, index) if len(frames) else b""

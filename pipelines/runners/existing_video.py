@@ -1,43 +1,47 @@
-"""An existing video that is continued: `longtake extend`.
+"""An existing video that is continued: `longtake extend`, and rows of a bulk job.
 
     existing    |-------------------------|              its own pixels go into the output
+    clip                |-----------------|              what the models see of it
     window               |------------------------|      here it is the left neighbour, whose predictions are its frames
     overlap                         |-----|              at every step a random cut goes from those to the window's own
     new                                   |---------     shown in the shape of the video
 
 The video is stretched to the models' frames, and new frames are stretched back: so nothing is cut off, and shapes are
 kept wherever the models' frames have the shape of the video.
-Shapes: t frames, h w rows and columns.
+Shapes: t frames, h w rows and columns. No torch here, as long as new frames have the size of the video.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-from jaxtyping import UInt8
 
+from longtake.models.domain.chunk_queue import Handle
 from longtake.models.domain.extension import Extension
+from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.resume import Resume
-from longtake.models.domain.scheduler import Coupling, task_blocks
+from longtake.models.domain.scheduler import Coupling
 from longtake.models.domain.span import Span
-from longtake.models.domain.state import Chunk, Segment
-from longtake.models.stages.bundle import Bundle
-from longtake.models.stages.opener import fitted, memory_from
+from longtake.models.domain.state import Clip, Segment
 from longtake.models.stages.params import OpenerParams
-from longtake.models.stages.unrefined import Unrefined
-from longtake.models.video.fit import Fit
-from longtake.models.video.frames import to_uint8, upscale
+from longtake.models.video.fit import Fit, Size
 from longtake.models.video.reader import VideoReader
 from longtake.models.video.sound import Sound
 from longtake.pipelines.config.conf import Conf
-from longtake.pipelines.runners.local import LocalRunner, Observe
-from longtake.pipelines.runners.stages import build_generator
+from longtake.pipelines.runners.local import Observe
 
 SAME_SHAPE = 0.02
-Frames = UInt8[np.ndarray, "t h w 3"]
+
+
+class Runner(Protocol):
+    """A runner of one video: local, or on Ray."""
+
+    def stream(
+        self, spec: PromptSpec, observe: Observe | None = None, plan: Plan | None = None, resume: Resume | None = None
+    ) -> Iterator[Segment]: ...
 
 
 def for_extension(conf: Conf) -> Conf:
@@ -51,12 +55,50 @@ def for_extension(conf: Conf) -> Conf:
     return replace(conf, opener=OpenerParams(), refiner=refiner)
 
 
-def extension_of(path: str | Path, reader: VideoReader, num_frames: int, conf: Conf) -> Extension:
+def extension_of(name: object, reader: VideoReader, num_frames: int, conf: Conf) -> Extension:
     """The numbers of `num_frames` more frames. Raises ValueError naming a video that is too short to be continued."""
     least = max(conf.base.anchor_frame + 1, conf.plan.condition_frames)
     if reader.num_frames < least:
-        raise ValueError(f"{path}: it has {reader.num_frames} frames, and to be continued it needs at least {least}")
+        raise ValueError(f"{name}: it has {reader.num_frames} frames, and to be continued it needs at least {least}")
     return Extension(reader.num_frames, num_frames, conf.plan)
+
+
+def resume_from(extension: Extension, clip: Handle) -> Resume:
+    """The point from which the models go on; `clip` is what `clip_of` read."""
+    return Resume(extension.window, extension.plan.chunks_of(extension.window)[0], clip=clip)
+
+
+def clip_of(reader: VideoReader, extension: Extension, anchor_frame: int) -> Clip:
+    """The end of a video, as far as the models see it, and its anchor. Reads the video once."""
+    first = min(extension.chunks[0].start, extension.end - extension.params.condition_frames)
+    span = Span(first, extension.end)
+    places: dict[int, list[int]] = {}  # a frame stands for those before the first one too
+    for row, number in enumerate(span):
+        places.setdefault(extension.place(number), []).append(row)
+    frames = np.empty((len(span), reader.height, reader.width, 3), np.uint8)
+    anchor = np.empty(frames.shape[1:], np.uint8)
+    for number, frame in enumerate(reader.frames()):
+        for row in places.get(number, ()):
+            frames[row] = frame
+        if number == anchor_frame:
+            anchor[:] = frame
+    return Clip(span, frames, anchor)
+
+
+def added_frames(segment: Segment, extension: Extension, size: Size) -> Segment:
+    """The new frames of a segment in the numbers and the size of the video; maybe none."""
+    start = max(extension.end, segment.span.start)
+    frames = segment.frames[start - segment.span.start :]
+    if len(frames) and frames.shape[1:3] != size:
+        from longtake.models.video.frames import to_uint8, upscale  # torch
+
+        frames = to_uint8(upscale(frames, *size))
+    return Segment(Span(start - extension.shift, start - extension.shift + len(frames)), frames)
+
+
+def shown_size(reader: VideoReader) -> Size:
+    """Height and width of the output: of the video as people see it, without an odd last row or column."""
+    return reader.height // 2 * 2, reader.width // 2 * 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,19 +108,13 @@ class ExistingVideo:
     reader: VideoReader
     extension: Extension
     conf: Conf
-    bundle: Bundle
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width of the output: of the video as people see it, without an odd last row or column."""
-        return self.reader.height // 2 * 2, self.reader.width // 2 * 2
 
     def notes(self, sound: Sound) -> list[str]:
         """Differences between the output and the video, a line each."""
         width, height = self.reader.width, self.reader.height
         refined = self.conf.refiner.size[::-1]
         notes = []
-        if self.size != (height, width):
+        if shown_size(self.reader) != (height, width):
             notes.append(f"its last row or column is left out: {width}x{height}, and an mp4 has even sides")
         if abs(width * refined[1] / (height * refined[0]) - 1) > SAME_SHAPE:
             size = "x".join(map(str, refined))
@@ -88,57 +124,28 @@ class ExistingVideo:
             notes.append(f"its sound ends with it: the {self.extension.num_new} new frames are silent")
         return notes
 
-    def stream(self, spec: PromptSpec, observe: Observe | None = None) -> Iterator[Segment]:
-        """Segments of the whole video: its own frames, then the new ones."""
-        runner = build_generator(self.conf, self.bundle)
+    def stream(
+        self,
+        spec: PromptSpec,
+        runner: Runner,
+        observe: Observe | None = None,
+        share: Callable[[Clip], Handle] = lambda clip: clip,
+    ) -> Iterator[Segment]:
+        """Segments of the whole video: its own frames, then the new ones, which `runner` makes.
+
+        `share` gives the handle of the clip by which the runner's calls find it.
+        """
         yield from self._own()
-        yield from self._new(runner, spec, self.resume(), observe)
-
-    def resume(self) -> Resume:
-        """The point from which the models go on. Reads the video once."""
-        extension, anchor_frame = self.extension, self.conf.base.anchor_frame
-        first = extension.chunks[0].start
-        wanted = {anchor_frame, *map(extension.place, range(first, extension.end))}
-        frames = {i: frame for i, frame in enumerate(self.reader.frames()) if i in wanted}
-        size = self.bundle.base_model(self.conf.base).frame_size
-        last = range(extension.end - extension.params.condition_frames, extension.end)
-        clip = np.stack([frames[anchor_frame], *(frames[extension.place(i)] for i in last)])
-        memory = memory_from(clip, size, Fit.STRETCH, 0, len(last))
-        chunks = tuple(
-            Chunk(span, to_uint8(fitted(_stack(frames, extension, span), size, Fit.STRETCH)))
-            for span in extension.chunks
-        )
-        return Resume(
-            extension.window,
-            extension.plan.chunks_of(extension.window)[0],
-            memory,
-            self._boundaries(_stack(frames, extension, extension.held)),
-            chunks,
-        )
-
-    def _boundaries(self, held: Frames) -> dict[Span, object]:
-        refiner, window = self.conf.refiner, self.extension.window - 1
-        blocks = task_blocks(refiner.num_inference_steps, refiner.steps_per_task, refiner.coupling)
-        stage = self.bundle.refiner(refiner)
-        assert not isinstance(stage, Unrefined), "`for_extension` refuses what has none"
-        return {steps: stage.boundary_of(held, window, steps) for steps in blocks[:-1]}
+        clip = share(clip_of(self.reader, self.extension, self.conf.base.anchor_frame))
+        resume = resume_from(self.extension, clip)
+        for segment in runner.stream(spec, observe, self.extension.plan, resume):
+            added = added_frames(segment, self.extension, shown_size(self.reader))
+            if len(added.frames):
+                yield added
 
     def _own(self) -> Iterator[Segment]:
-        height, width = self.size
+        height, width = shown_size(self.reader)
         frames, start = self.reader.frames(), 0
         while piece := list(islice(frames, self.extension.params.window_frames)):
             yield Segment(Span(start, start + len(piece)), np.stack(piece)[:, :height, :width])
             start += len(piece)
-
-    def _new(self, runner: LocalRunner, spec: PromptSpec, resume: Resume, observe: Observe | None) -> Iterator[Segment]:
-        end, shift = self.extension.end, self.extension.shift
-        for segment in runner.stream(spec, observe, self.extension.plan, resume):
-            start = max(end, segment.span.start)
-            frames = segment.frames[start - segment.span.start :]
-            if len(frames):
-                shown = frames if frames.shape[1:3] == self.size else to_uint8(upscale(frames, *self.size))
-                yield Segment(Span(start - shift, segment.span.stop - shift), shown)
-
-
-def _stack(frames: dict[int, UInt8[np.ndarray, "h w 3"]], extension: Extension, span: Span) -> Frames:
-    return np.stack([frames[extension.place(i)] for i in span])

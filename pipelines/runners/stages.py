@@ -2,7 +2,7 @@
 
 import gc
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +17,7 @@ from longtake.models.domain.prompt import PromptSpec, Settings
 from longtake.models.domain.scheduler import StageName
 from longtake.models.domain.span import Span
 from longtake.models.domain.stage import Stage
-from longtake.models.domain.state import Chunk
+from longtake.models.domain.state import Chunk, Clip
 from longtake.models.stages.bundle import Bundle, load_bundle
 from longtake.models.stages.files import (
     BASE_PARTS,
@@ -127,9 +127,14 @@ class LocalStage:
         """As the stage's own. Raises BadFrames for black frames."""
         with _threads(self._num_threads):
             carry, output = self._stage.advance(*args, **kwargs)
-        if not self._may_be_black:
+        if not self._may_be_black and is_made(args):
             refuse_black(output)
         return carry, output
+
+
+def is_made(args: Sequence[Any]) -> bool:
+    """Whether the frames of a call are made by it: those of a clip exist, and may be black."""
+    return not any(isinstance(arg, Clip) for arg in args)
 
 
 @contextmanager
@@ -172,7 +177,8 @@ class BundleStage:
     def advance(self, spec: PromptSpec, *args: Any) -> tuple[Any, Any]:
         """As the stage's own. Raises ValueError for settings beyond the bundle's limits, BadFrames for black frames."""
         carry, output = self._for(spec.settings).advance(spec, *args)
-        refuse_black(output)
+        if is_made(args):
+            refuse_black(output)
         return carry, output
 
     def warm_up(self) -> None:

@@ -20,7 +20,7 @@ class VideoSource:
     """
 
     def __init__(self, reader: VideoReader) -> None:
-        self._reader = reader
+        self.reader = reader
         self._frames: Iterator[UInt8[np.ndarray, "h w c"]] = iter(())
         self._next = 0  # number of the next frame, if the video had no end
         self._last: list[UInt8[np.ndarray, "h w c"]] = []  # the frame before it, if there was one
@@ -31,11 +31,12 @@ class VideoSource:
         Raises ValueError naming the path and the reason if the video can no longer be read.
         """
         span = plan.chunks[index]
-        return None, Chunk(span, self._read(span))
+        return None, Chunk(span, self.read(span))
 
-    def _read(self, span: Span) -> UInt8[np.ndarray, "t h w c"]:
+    def read(self, span: Span) -> UInt8[np.ndarray, "t h w c"]:
+        """The frames of `span`; past the end of the video the last one is repeated."""
         if not self._last or span.start < self._next:
-            self._frames, self._next = self._reader.frames(), 0
+            self._frames, self._next = self.reader.frames(), 0
         for frame in islice(self._frames, span.start - self._next):
             self._last = [frame]
         frames = list(islice(self._frames, len(span))) or self._last

@@ -268,6 +268,7 @@ def test_generate_says_what_happens_to_another_shape(capsys):
         (("extend", "in.mp4", "--prompt", PROMPT, "--num-frames", "0", *OUT), "num_frames=0"),
         (("extend", "in.mp4", "--prompt", PROMPT, *OUT, "refiner.coupling=symmetric"), "has no effect here"),
         (("extend", "in.mp4", "--prompt", PROMPT, *OUT, "opener.model=x"), "has no effect here"),
+        (("extend", "in.mp4", "--prompt", PROMPT, *OUT, "ray.base.num_actors=2"), "add --runner ray"),
         (("generate", PROMPT, *OUT, "ray.base.num_actors=2"), "ray.base.num_actors=2 has no effect here"),
         (("enhance", "in.mp4", "--prompt", PROMPT, *OUT, "base.guidance_scale=2"), "has no effect here"),
         (("bulk", "prompts=p.txt", "out=o", "ray.writer.num_gpus=1"), "ray.writer.num_gpus=1 has no effect"),

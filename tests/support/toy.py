@@ -10,7 +10,7 @@ from longtake.models.domain.checks import FieldError
 from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.span import Span
-from longtake.models.domain.state import Boundary, Chunk, Memory, Picture, Segment, WindowState
+from longtake.models.domain.state import Boundary, Chunk, Clip, FixedBoundary, Memory, Picture, Segment, WindowState
 
 if TYPE_CHECKING:
     from longtake.models.stages.params import RefinerParams
@@ -51,12 +51,16 @@ class ToyBase:
     frame_size = (SIZE, SIZE)
 
     def advance(
-        self, spec: PromptSpec, plan: Plan, index: int, memory: Memory | Picture | None, /
-    ) -> tuple[Memory, Chunk]:
+        self, spec: PromptSpec, plan: Plan, index: int, memory: Memory | Picture | Clip | None, /
+    ) -> tuple[Memory | Clip, Chunk]:
         span = plan.chunks[index]
+        if isinstance(memory, Clip) and span.stop < memory.span.stop:
+            return memory, Chunk(span, _resized(memory.of(span), SIZE, SIZE))
         frames = np.stack([self._frame(i, spec.seed) for i in span])
         if isinstance(memory, Picture):
             frames[:, 0] = memory.frame[0, 0]
+        if isinstance(memory, Clip):
+            frames = _resized(memory.of(span), SIZE, SIZE)
         last = np.zeros((plan.params.condition_frames, 3, SIZE, SIZE), np.float32)
         return Memory(last[0], last), Chunk(span, frames)
 
@@ -72,13 +76,12 @@ class ToyRefiner:
     def __init__(self, params: "RefinerParams") -> None:
         self.params = params
 
-    def boundary_of(self, frames: np.ndarray, window: int, steps: Span) -> Boundary:
-        last = np.stack([np.moveaxis(frames, -1, 1).astype(np.float32)] * len(steps))
-        return Boundary(window, steps, None, last)
-
     def advance(
         self, spec: PromptSpec, plan: Plan, window: int, steps: Span, state: WindowState | None, /, *inputs: object
-    ) -> tuple[WindowState | None, Boundary | Segment]:
+    ) -> tuple[WindowState | None, Boundary | FixedBoundary | Segment]:
+        for clip in inputs:
+            if isinstance(clip, Clip):
+                return None, FixedBoundary(window, np.moveaxis(clip.frames, -1, 1).astype(np.float32))
         if state is None:
             chunks = [one for one in inputs if isinstance(one, Chunk)]
             first, span = chunks[0].span.start, plan.windows[window]
@@ -93,6 +96,10 @@ class ToyRefiner:
         shown = np.moveaxis(x[segment.start - start : segment.stop - start], 1, -1).astype(np.uint8)
         own = dict(spec.settings)  # in an actor, of any video
         height, width = own.get("refiner.height", self.params.height), own.get("refiner.width", self.params.width)
-        rows = np.arange(height) * shown.shape[1] // height
-        columns = np.arange(width) * shown.shape[2] // width
-        return None, Segment(segment, shown[:, rows][:, :, columns])
+        return None, Segment(segment, _resized(shown, height, width))
+
+
+def _resized(frames: np.ndarray, height: int, width: int) -> np.ndarray:
+    rows = np.arange(height) * frames.shape[1] // height
+    columns = np.arange(width) * frames.shape[2] // width
+    return frames[:, rows][:, :, columns]

@@ -122,6 +122,27 @@ def test_chunk_0_is_given_the_picture():
     assert scheduler.next(StageName.GENERATE).args[2:] == (0, "picture")
 
 
+def test_what_exists_is_taken_from_its_clip_and_the_boundary_of_all_steps_is_one_task():
+    scheduler, given = Scheduler(SchedulerParams()), "clip"
+    scheduler.submit(spec_of(), Plan(100, PlanParams()), 4, Coupling.CAUSAL, 3, Resume(2, 3, clip="clip"))
+    held = scheduler.next(StageName.REFINE)
+    assert (held.index, held.args[2:]) == (1, (1, Span(0, 4), None, "clip"))
+    for index, carry in ((3, "rest of the clip"), (4, "memory"), (5, "memory")):
+        chunk = scheduler.next(StageName.GENERATE)
+        assert chunk.args[2:] == (index, given)
+        scheduler.done(chunk, carry, f"chunk {index}")
+        given = carry
+    assert scheduler.next(StageName.REFINE) is None
+    scheduler.lost(held)
+    again = scheduler.next(StageName.REFINE)
+    assert again == held
+    assert scheduler.done(again, None, "boundary") == []
+    first = scheduler.next(StageName.REFINE)
+    assert first.args[2:] == (2, Span(0, 3), None, "chunk 3", "chunk 4", "chunk 5", "boundary")
+    scheduler.done(first, "state", "own")
+    assert scheduler.next(StageName.REFINE).args[2:] == (2, Span(3, 4), "state", "boundary")
+
+
 @pytest.fixture(scope="module")
 def networks(random_bundle):
     bundle = load_bundle(random_bundle)
@@ -193,6 +214,13 @@ def test_a_resume_that_fits_is_taken(window):
         (Resume(0, 0, "memory"), True, "resume.memory='one': all chunks but 0 continue one"),
         (Resume(1, 1, "memory", HEARD, ("chunk",) * 4), True, "resume.chunks=4: window 1 has 3 chunks"),
         (Resume(0, 0, None, {}, ("chunk",)), True, "resume.memory='none': all chunks but 0 continue one"),
+        (Resume(0, 0, clip="c"), True, "resume.clip='one': what exists ends after window 0"),
+        (Resume(1, 1, "memory", clip="c"), True, "resume.memory='one': all chunks but 0 continue one"),
+        (
+            Resume(1, 1, None, HEARD, clip="c"),
+            True,
+            "resume.boundaries='[0, 3), [3, 4)': window 1 needs those of the t",
+        ),
         (Resume(1, 1, "memory", HEARD, picture="p"), True, "resume.picture='one': only chunk 0 begins with a picture"),
         (
             Resume(1, 1, "memory"),

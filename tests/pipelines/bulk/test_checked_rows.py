@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 from datetime import date
 from hashlib import sha256
 
@@ -19,7 +20,9 @@ from longtake.pipelines.bulk.video import BulkVideo
 from longtake.pipelines.config.conf import load
 from longtake.pipelines.config.provenance import recorded_settings, video_settings
 from longtake.pipelines.datasets.prompt_rows import PromptRow
+from longtake.pipelines.datasets.request_columns import request_hash
 from longtake.pipelines.runners.bundle_limits import settled
+from tests.support.videos import levels, video
 
 PROMPT = "a large red circle moves right over a plain navy background"
 
@@ -144,6 +147,71 @@ def test_chunks_of_another_picture_are_not_read(tmp_path):
         videos.append(rows.begin(rows.check(row), 0))
     assert videos[0].chunk_path(0) != videos[1].chunk_path(0)
     assert videos[0].picture() is None and videos[1].picture().frame.shape == (4, 4, 3)
+
+
+@pytest.fixture
+def clip(tmp_path):
+    """12 frames of 48x32 at 24 frames per second, with sound."""
+    (tmp_path / "a.mkv").write_bytes(video(levels(12), sound=("aac", 44100)).getvalue())
+    return tmp_path / "a.mkv"
+
+
+def test_a_video_that_is_continued_is_part_of_the_request_and_of_the_record(clip, tmp_path):
+    same = {"id": "x", "prompt": PROMPT, "num_frames": 16, "seed": 1}
+    rows = checker(f"prompts={tmp_path}/p.jsonl")
+    plain, row = (read(tmp_path, [{**same, **more}])[0] for more in ({}, {"video": "a.mkv"}))
+    video = rows.begin(row, 7)
+    assert isinstance(video, BulkVideo) and (video.row.num_frames, video.row.extends_frames) == (28, 12)
+    assert (video.row.fps, video.row.width, video.row.height, video.num_frames) == (24.0, 48, 32, 16)
+    assert (video.row.extends, video.row.extends_sha256) == (str(clip), sha256(clip.read_bytes()).hexdigest())
+    assert "its sound ends with it: the 16 new frames are silent" in video.row.extends_notes
+    assert "stretched to 48x32" in video.row.extends_notes
+    settings = json.loads(row.record.settings)
+    assert (settings["refiner.coupling"], settings["refiner.fit"], settings["video.fps"]) == ("causal", "stretch", None)
+    assert request_hash(asdict(video.row)) == row.record.request_sha256 != plain.record.request_sha256
+    clip.write_bytes(clip.read_bytes() + b"1")
+    assert read(tmp_path, [{**same, "video": "a.mkv"}])[0].request != row.request
+    failed = rows.begin(row, 7)
+    assert failed.reason.startswith(f"video={clip}: it changed") and failed.request_sha256 == row.record.request_sha256
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"image": "a.png"}, "image='a.png' and video='a.mkv': a row begins with a picture or continues a video"),
+        ({"video": "none.mkv"}, "/none.mkv: No such file or directory"),
+        ({"refiner.coupling": "causal"}, "refiner.coupling=causal has no effect in a row with a video"),
+        ({"refiner.fit": "cover"}, "refiner.fit=cover has no effect in a row with a video"),
+        ({"prompt": [{"from_frame": 0, "prompt": "a"}, {"from_frame": 8, "prompt": "b"}]}, "has one prompt"),
+    ],
+)
+def test_a_row_that_cannot_continue_a_video_is_invalid(clip, tmp_path, more, says):
+    (row,) = read(tmp_path, [{"id": "x", "prompt": PROMPT, "video": "a.mkv", **more}])
+    assert row.spec is None and row.record.id == "x" and says in row.record.reason
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "more", "says"),
+    [
+        (8, {}, "it has 8 frames, and to be continued it needs at least 9"),
+        (0, {}, "cannot be read as a video"),
+        (12, {"video.fps": 12}, None),
+    ],
+)
+def test_a_video_is_decoded_when_it_is_made(tmp_path, num_frames, more, says):
+    (tmp_path / "a.mkv").write_bytes(video(levels(num_frames)).getvalue() if num_frames else b"no video")
+    (row,) = read(tmp_path, [{"id": "x", "prompt": PROMPT, "video": "a.mkv", **more}])
+    begun = checker(f"prompts={tmp_path}/p.jsonl").begin(row, 0)
+    if says is None:
+        assert begun.row.fps == 12
+    else:
+        assert says in begun.reason and begun.reason.startswith(f"video={tmp_path}/a.mkv: ")
+
+
+def test_without_a_refiner_no_video_is_continued(clip, tmp_path):
+    own_size = ("refiner.height=64", "refiner.width=64")
+    (row,) = read(tmp_path, [{"prompt": PROMPT, "video": "a.mkv"}], "refiner.enabled=false", *own_size)
+    assert row.spec is None and "refiner.enabled=false: to extend a video" in row.record.reason
 
 
 def test_a_row_may_have_a_size_and_a_fit_of_its_own_and_they_are_a_part_of_its_request(tmp_path):

@@ -9,13 +9,18 @@ import pytest
 from PIL import Image
 
 from longtake.models.domain.prompt import Cue
+from longtake.pipelines.__main__ import main
 from longtake.pipelines.api import Longtake, write_mp4
-from longtake.pipelines.bulk.regenerate import find, picture_for, remake
-from longtake.pipelines.config.conf import load
+from longtake.pipelines.bulk.regenerate import find, picture_for, remake, video_for
+from longtake.pipelines.config.conf import VideoParams, load
 from longtake.pipelines.config.provenance import hash_of, video_settings
-from longtake.pipelines.datasets.manifest import Manifest, VideoRow, cues_text, request_hash
+from longtake.pipelines.datasets.continued_videos import find_video, sha256_of
+from longtake.pipelines.datasets.manifest import Manifest, VideoRow
 from longtake.pipelines.datasets.pictures import read_picture
+from longtake.pipelines.datasets.request_columns import cues_text, request_hash
 from longtake.pipelines.files.store import Store
+from longtake.pipelines.runners.existing_video import for_extension
+from tests.support.videos import levels, video
 
 PROMPT, CUES = "a large red circle moves right", (Cue(16, "a small blue ring bounces"),)
 FAST = ["base.num_inference_steps=2", "refiner.num_inference_steps=2", "refiner.height=32", "refiner.width=32"]
@@ -116,3 +121,26 @@ def test_a_video_that_begins_with_a_picture_needs_the_same_one(made, tmp_path):
         picture_for(pictured)
     with pytest.raises(ValueError, match="the video id='a' does not begin with a picture"):
         picture_for(row, str(moved))
+
+
+def test_a_video_that_continues_another_needs_the_same_one(made, tmp_path):
+    folder, row = made
+    source, moved, again = tmp_path / "in.mp4", tmp_path / "moved.mp4", tmp_path / "again.mp4"
+    source.write_bytes(video(levels(20, 32, 32), "mp4", sound=("aac", 44100)).getvalue())
+    url = str(source)
+    conf = replace(find(str(folder), "a")[1], video=VideoParams())
+    argv = ["extend", url, "--prompt", PROMPT, "--num-frames", "9", "--seed", "7", "--out", str(tmp_path / "a.mp4")]
+    assert main([*argv, "--bundle", row.bundle, *FAST]) == 0
+    digest = sha256((tmp_path / "a.mp4").read_bytes()).hexdigest()
+    about = {"extends": url, "extends_version": find_video(url).version, "extends_sha256": sha256_of(url)}
+    continued = replace(row, cues=None, negative_prompt="", sha256=digest, num_frames=29, extends_frames=20, **about)
+    assert remake(continued, for_extension(conf), again, None, video_for(continued))
+    source.rename(moved)
+    with pytest.raises(ValueError, match=f"^video={source}: .*No such file"):
+        video_for(continued)
+    assert video_for(continued, str(moved)).num_frames == 20
+    source.write_bytes((tmp_path / "a.mp4").read_bytes())
+    with pytest.raises(ValueError, match=f"^video={source}: it is another video"):
+        video_for(continued)
+    with pytest.raises(ValueError, match="the video id='a' does not continue one"):
+        video_for(row, str(moved))

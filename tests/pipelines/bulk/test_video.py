@@ -11,8 +11,8 @@ from longtake.models.domain.scheduler import StageName
 from longtake.models.metrics.quality import GateFigures, seed_of
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.bulk.video import Slot, begin, failed_row, requested_row
-from longtake.pipelines.datasets.manifest import read_cues
 from longtake.pipelines.datasets.prompt_rows import PromptRow
+from longtake.pipelines.datasets.request_columns import read_cues
 
 
 @pytest.fixture
@@ -45,8 +45,9 @@ def test_its_commit_has_the_fragments_of_the_video_in_order_and_then_those_of_th
     assert video.is_generated and video.is_encoded
     video.seconds[StageName.REFINE] = 2.0
     job = video.commit(retries=2, flagged=None)
-    row, num_fragments, thumbnail, *fragments = job.args
+    row, part, num_fragments, thumbnail, *fragments = job.args
     assert (job.method, job.video_id, num_fragments, thumbnail) == ("commit", "take", 2, "thumbnail of video")
+    assert part is None
     assert fragments == ["video0", "video1", "preview0", "preview1", "preview2", "preview3"]
     assert (row.status, row.encode_s, row.refine_s, row.attempts) == ("done", 1.5, 2.0, 3)
     assert read_cues(row.cues) == (Cue(16, "a blue circle"),)

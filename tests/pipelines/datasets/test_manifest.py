@@ -15,7 +15,8 @@ import pytest
 import longtake.pipelines.datasets.manifest
 from longtake.models.domain.prompt import Cue
 from longtake.pipelines.datasets.finished import digest_of, digests_of
-from longtake.pipelines.datasets.manifest import SCHEMA, Manifest, VideoRow, cues_text, read_cues, request_hash
+from longtake.pipelines.datasets.manifest import SCHEMA, Manifest, VideoRow
+from longtake.pipelines.datasets.request_columns import cues_text, read_cues, request_hash
 from longtake.pipelines.files.store import Store
 from tests.support.places import ROOT
 

@@ -38,7 +38,7 @@ def test_a_picture_may_lie_in_a_store(photo):
     with fsspec.open("memory://bucket/a.png", "wb") as file:
         file.write(photo.read_bytes())
     for name in ("a.png", "memory://bucket/a.png"):
-        assert read_picture(url_of(name, "memory://bucket/prompts.jsonl"))[0].frame.shape == (6, 8, 3)
+        assert read_picture(url_of("image", name, "memory://bucket/prompts.jsonl"))[0].frame.shape == (6, 8, 3)
 
 
 def test_what_is_no_picture_is_named_with_the_reason(photo, tmp_path, monkeypatch):
@@ -52,7 +52,7 @@ def test_what_is_no_picture_is_named_with_the_reason(photo, tmp_path, monkeypatc
         with pytest.raises(ValueError, match=f"^image={url}: {reason}"):
             read_picture(url)
     with pytest.raises(ValueError, match=r"^image=\['a'\]: must be a path or a URL$"):
-        url_of(["a"], str(tmp_path / "p.jsonl"))
+        url_of("image", ["a"], str(tmp_path / "p.jsonl"))
     monkeypatch.setattr(pictures, "MAX_BYTES", 20)
     with pytest.raises(ValueError, match="it has more than 20 bytes"):
         read_picture(str(photo))
@@ -70,9 +70,3 @@ def test_a_row_without_an_id_is_named_by_its_picture_too():
     rows = [PromptRow("p.jsonl:1", {"prompt": "a", **more}, None) for more in ({}, {"image": ""}, {"image": "a.png"})]
     plain, blank, pictured = (to_request(row, DEFAULTS, str).video_id for row in rows)
     assert plain == blank != pictured and rows[1].image is None
-
-
-def test_a_row_that_continues_a_video_is_refused_with_the_reason():
-    row = PromptRow("p.jsonl:1", {"prompt": "a", "video": "a.mp4"}, None)
-    with pytest.raises(ValueError, match=r"^video='a.mp4': a bulk job cannot continue an existing video, because"):
-        to_request(row, DEFAULTS, str)

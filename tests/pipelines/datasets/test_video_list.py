@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import pandas as pd
 import pytest
 
+from longtake.models.domain.extension import Extension
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
 from longtake.pipelines.datasets.video_list import Listed, list_videos
@@ -75,6 +76,17 @@ def test_a_bulk_job_knows_prompt_seed_and_borders(tmp_path):
     assert lost.reason == "it broke" and not lost.made
     with pytest.raises(ValueError, match="it was not made: it broke"):
         lost.check()
+
+
+def test_of_a_video_that_continues_another_only_the_borders_of_new_frames_are_known(tmp_path):
+    record(Store(tmp_path), "one", num_frames=40, extends_frames=27)
+    (made,) = list_videos(str(tmp_path))
+    extension = Extension(27, 13, PlanParams())
+    first = extension.plan.chunk_at(extension.end)
+    assert {chunk.start - extension.shift for chunk in extension.plan.chunks[first:]} & set(range(40)) <= {
+        *made.borders
+    }
+    assert made.borders[0] == 27 and made.borders[-1] < 40
 
 
 def test_a_member_of_a_shard_is_read_out_of_it(tmp_path):

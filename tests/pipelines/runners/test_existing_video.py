@@ -4,16 +4,27 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from longtake.models.domain.extension import Extension
-from longtake.models.domain.plan import Plan
+from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.resume import Resume
 from longtake.models.domain.scheduler import StageName
+from longtake.models.domain.span import Span
+from longtake.models.domain.state import Segment
 from longtake.models.video.mp4 import Mp4Encoder
 from longtake.models.video.reader import VideoReader
 from longtake.pipelines.config.conf import load
-from longtake.pipelines.runners.existing_video import ExistingVideo, extension_of, for_extension
+from longtake.pipelines.runners.existing_video import (
+    ExistingVideo,
+    added_frames,
+    clip_of,
+    extension_of,
+    for_extension,
+    resume_from,
+)
 from longtake.pipelines.runners.stages import build_bundle, build_generator
 
 PROMPT = "a large red circle moves right over a plain navy background"
@@ -82,37 +93,59 @@ def test_it_keeps_its_own_frames_and_shape_and_exactly_the_new_frames_follow(
     with VideoReader(source) as reader:
         extension = extension_of(source, reader, 13, conf)
         spec = PromptSpec("v", PROMPT, num_frames=extension.plan.num_frames)
-        segments = list(ExistingVideo(reader, extension, conf, bundle).stream(spec))
+        segments = list(ExistingVideo(reader, extension, conf).stream(spec, build_generator(conf, bundle)))
         assert np.array_equal(frames_of(segments)[:old], np.stack(list(reader.frames())))
     assert [frame for segment in segments for frame in segment.span] == list(range(old + 13))
     assert frames_of(segments).shape == (old + 13, height, width, 3)
 
 
-def test_the_memory_is_of_the_video(conf, bundle, tmp_path):
-    source = write(tmp_path / "in.mp4", 30)
-    with VideoReader(source) as reader:
-        frames = np.stack(list(reader.frames()))
-        resume = ExistingVideo(reader, extension_of(source, reader, 8, conf), conf, bundle).resume()
-    as_pixels = ((np.moveaxis(resume.memory.last, 1, -1) + 1) * 127.5).round().astype(np.uint8)
-    assert np.array_equal(as_pixels, frames[-8:])
-    anchor = ((np.moveaxis(resume.memory.anchor, 0, -1) + 1) * 127.5).round().astype(np.uint8)
-    assert np.array_equal(anchor, frames[conf.base.anchor_frame])
-    assert np.array_equal(np.concatenate([chunk.frames for chunk in resume.chunks])[-14:], frames[-14:])
+def test_the_clip_is_the_end_of_the_video_and_its_anchor(tmp_path):
+    conf = load()
+    for old in (30, 10):
+        source = write(tmp_path / "in.mp4", old)
+        with VideoReader(source) as reader:
+            frames = np.stack(list(reader.frames()))
+            extension = extension_of(source, reader, 8, conf)
+            clip = clip_of(reader, extension, 5)
+        assert clip.span.stop == extension.end and clip.span.start <= extension.held.start
+        assert np.array_equal(clip.frames, frames[[extension.place(number) for number in clip.span]])
+        assert np.array_equal(clip.anchor, frames[5])
 
 
 def test_the_new_frames_join_the_videos_own(conf, bundle, tmp_path):
     """The refiner's left neighbour is the video: its frames in the first window stay, up to a random cut."""
     source = write(tmp_path / "in.mp4", 40)
     with VideoReader(source) as reader:
-        existing = ExistingVideo(reader, extension_of(source, reader, 8, conf), conf, bundle)
-        resume = existing.resume()
-        frames = np.stack(list(reader.frames()))
-    boundary = next(iter(resume.boundaries.values()))
-    assert boundary.window == resume.window - 1 and len(boundary.last[0]) == len(existing.extension.held)
-    again = bundle.refiner(conf.refiner).boundary_of(
-        frames[existing.extension.held.frames], 0, next(iter(resume.boundaries))
-    )
-    assert np.array_equal(again.last, boundary.last)
+        extension = extension_of(source, reader, 8, conf)
+        clip = clip_of(reader, extension, 0)
+    window, steps = extension.window - 1, Span(0, conf.refiner.num_steps)
+    spec = PromptSpec("v", PROMPT, num_frames=extension.plan.num_frames)
+    _, boundary = bundle.refiner(conf.refiner).advance(spec, extension.plan, window, steps, None, clip)
+    assert boundary.window == window and len(boundary.last) == len(extension.held)
+    black = replace(clip, frames=np.zeros_like(clip.frames))
+    _, other = bundle.refiner(conf.refiner).advance(spec, extension.plan, window, steps, None, black)
+    assert not np.array_equal(boundary.last, other.last)
+
+
+def test_a_video_that_ends_black_may_be_continued(conf, bundle, tmp_path):
+    (tmp_path / "in.mp4").write_bytes(Mp4Encoder(12, 32, 32).encode(np.zeros((32, 32, 32, 3), np.uint8)))
+    with VideoReader(tmp_path / "in.mp4") as reader:
+        extension = extension_of("in.mp4", reader, 8, conf)
+        resume = resume_from(extension, clip_of(reader, extension, 0))
+    spec = PromptSpec("v", PROMPT, num_frames=extension.plan.num_frames)
+    assert list(build_generator(conf, bundle).stream(spec, None, extension.plan, resume))
+
+
+@given(st.integers(8, 120), st.integers(1, 60))
+def test_the_segments_with_new_frames_are_those_from_the_first_one_on(old, new):
+    extension = Extension(old, new, PlanParams())
+    spans = []
+    for index, span in enumerate(extension.plan.segments[extension.window :], extension.window):
+        segment = Segment(span, np.zeros((len(span), 2, 2, 3), np.uint8))
+        added = added_frames(segment, extension, (2, 2))
+        assert bool(len(added.frames)) == (index >= extension.first_segment)
+        spans += added.span
+    assert spans == list(range(old, old + new))
 
 
 def test_a_video_that_is_too_short_is_named(conf, tmp_path):

@@ -1,5 +1,7 @@
 """Equality of the Ray runner and the local runner, also while actors die."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,17 +10,20 @@ from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.resume import Resume
 from longtake.models.domain.scheduler import Coupling, StageName, task_blocks
 from longtake.models.domain.state import Chunk
+from longtake.models.video.reader import VideoReader
 from longtake.pipelines.__main__ import main
 from longtake.pipelines.api import load
 from longtake.pipelines.config.cluster import ClusterParams
 from longtake.pipelines.config.conf import load as load_conf
 from longtake.pipelines.runners import ray_runner as distributed
+from longtake.pipelines.runners.existing_video import ExistingVideo, extension_of, for_extension
 from longtake.pipelines.runners.ray_cluster import connect
 from longtake.pipelines.runners.ray_runner import SegmentFinal, TaskDone, VideoFailed
 from longtake.pipelines.runners.stages import stage_factories
 from tests.pipelines.runners.test_local import NUM_STEPS, frames_of, make_runner
 from tests.support.ray_toys import ToyFactory, toy_factories
 from tests.support.toy import ToyBundle
+from tests.support.videos import noise, video
 
 pytestmark = pytest.mark.xdist_group("ray")
 
@@ -298,7 +303,7 @@ def test_chunks_are_observed_for_the_preview_and_cells_without_their_frames(four
     assert isinstance(seen[0][1], Chunk)
 
 
-def test_real_networks_give_the_local_frames_bit_for_bit(ray_cluster, random_bundle, threads):
+def test_real_networks_give_the_local_frames_bit_for_bit(ray_cluster, random_bundle, threads, tmp_path):
     threads(2)  # as a user's process may have
     sizes = ["base.width=64", "refiner.height=32", "refiner.width=48", "refiner.fit=contain"]
     overrides = [f"bundle={random_bundle}", *sizes, "refiner.num_inference_steps=2"]
@@ -311,6 +316,16 @@ def test_real_networks_give_the_local_frames_bit_for_bit(ray_cluster, random_bun
                 "a", "a red circle", num_frames=40, seed=3, settings=(("refiner.coupling", coupling.value),)
             )
             np.testing.assert_array_equal(frames_of(runner.stream(spec)), expected)
+        source = tmp_path / "in.mkv"
+        source.write_bytes(video(noise(37, 48, 64)).getvalue())
+        expected = frames_of(longtake.extend(source, "a red circle", num_frames=20, seed=3))
+        own = for_extension(conf)
+        settings = (("refiner.coupling", "causal"), ("refiner.fit", "stretch"))
+        with VideoReader(source) as reader:
+            extension = extension_of(source, reader, 20, own)
+            spec = replace(spec, num_frames=extension.plan.num_frames, settings=settings)
+            stream = ExistingVideo(reader, extension, own).stream(spec, runner, share=ray_cluster.put)
+            np.testing.assert_array_equal(frames_of(stream), expected)
 
 
 def test_an_opener_gives_the_local_frames_bit_for_bit(ray_cluster, random_bundle, random_opener):
@@ -335,6 +350,11 @@ def test_the_command_line_writes_the_same_file_with_either_runner(ray_cluster, t
         assert main(["generate", "a red circle", "--seed", "7", "--runner", runner, *out, *settings]) == 0
     assert (tmp_path / "ray.mp4").read_bytes() == (tmp_path / "local.mp4").read_bytes()
     assert (tmp_path / "ray-low.mp4").read_bytes() == (tmp_path / "local-low.mp4").read_bytes()
+    for runner in ("local", "ray"):
+        argv = ["--prompt", "a red circle", "--num-frames", "20", "--seed", "7", "--runner", runner]
+        out = ["--out", f"{tmp_path}/{runner}-longer.mp4"]
+        assert main(["extend", f"{tmp_path}/local.mp4", *argv, *out, *settings]) == 0
+    assert (tmp_path / "ray-longer.mp4").read_bytes() == (tmp_path / "local-longer.mp4").read_bytes()
 
 
 def test_an_address_without_a_cluster_is_refused(monkeypatch):
