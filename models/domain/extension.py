@@ -52,6 +52,17 @@ class Extension:
         return (self.end - self.params.overlap_frames) // self.params.stride_frames
 
     @property
+    def num_skipped(self) -> int:
+        """The segments at the beginning that have no frame that exists."""
+        return sum(segment.stop <= self.shift for segment in self.plan.segments)
+
+    @property
+    def own_segments(self) -> tuple[Span, ...]:
+        """Those before `window`, of frames that exist. The segment of `window` begins with such frames too."""
+        spans = self.plan.segments[self.num_skipped : self.window]
+        return tuple(Span(max(span.start, self.shift), span.stop) for span in spans)
+
+    @property
     def held(self) -> Span:
         """The frames of that window that exist."""
         return Span(self.plan.windows[self.window].start, self.end)

@@ -78,3 +78,14 @@ class Boundary:
     def __post_init__(self) -> None:
         assert len(self.last) == len(self.steps), f"{len(self.last)} predictions for steps {self.steps}"
         assert self.first is None or len(self.first) == len(self.steps), f"first is not for steps {self.steps}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class HeldFrames:
+    """Frames that exist, of any size, from where a window starts: in place of the Boundaries of the window before.
+
+    They are its neighbour's predictions at every step. Those before the last overlap with them stay as they are.
+    """
+
+    window: int  # the one before
+    frames: UInt8[np.ndarray, "t h w 3"]

@@ -16,7 +16,10 @@ are float32 on the CPU, so neither device nor precision of the networks enters i
 Shapes: t frames, s steps, o overlap frames, c channels, h w latent rows and columns, H W pixel rows and columns.
 """
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -31,11 +34,13 @@ from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import PromptSpec, chunk_prompt
 from longtake.models.domain.scheduler import Coupling
 from longtake.models.domain.span import Span
-from longtake.models.domain.state import Boundary, Chunk, Segment, WindowState
+from longtake.models.domain.state import Boundary, Chunk, HeldFrames, Segment, WindowState
 from longtake.models.nets.sizes import SizeRule
 from longtake.models.stages.params import RefinerParams
 from longtake.models.video.fit import picture_size
 from longtake.models.video.frames import add_bars, check_finite, fit_frames
+
+KEPT = 2  # encoded frames of videos that are continued: each task of their first window needs them
 
 
 @runtime_checkable  # for beartype
@@ -74,6 +79,7 @@ class Refiner:
         self._nets, self._schedule, self._params = nets, schedule, params
         self._sampler = sampler_for(params.sampler, params.eta)
         self._timesteps = schedule.timesteps(params.num_inference_steps, params.strength)
+        self._held: OrderedDict[bytes, Boundary] = OrderedDict()
 
     @torch.inference_mode()
     def advance(
@@ -84,12 +90,13 @@ class Refiner:
         steps: Span,
         state: WindowState | None,
         /,
-        *inputs: Chunk | Boundary,
+        *inputs: Chunk | Boundary | HeldFrames,
     ) -> tuple[WindowState | None, Boundary | Segment]:
         """Runs the cells `steps` of a window. `state` is None before step 0; `inputs`, in any order, are
 
         - the window's Chunks, when `steps` begins at 0, and
-        - the Boundaries of the neighbours that it blends with, from step `steps.start - 1` to `steps.stop - 2`.
+        - the Boundaries of the neighbours that it blends with, from step `steps.start - 1` to `steps.stop - 2`, or the
+          HeldFrames of an existing video in place of those of the window before.
 
         The last cell gives (None, Segment) and is a call of its own, all others (WindowState, Boundary).
         """
@@ -98,6 +105,7 @@ class Refiner:
             f"window {window}: {steps} needs a state exactly if it begins after step 0"
         )
         boundaries = [value for value in inputs if isinstance(value, Boundary)]
+        boundaries += [self._boundary_of(value) for value in inputs if isinstance(value, HeldFrames)]
         predictions = []
         for step in steps:
             if x0 is not None:
@@ -116,7 +124,7 @@ class Refiner:
         return carry, self._boundary(plan, window, steps, predictions)
 
     def _begin(
-        self, spec: PromptSpec, plan: Plan, window: int, inputs: Sequence[Chunk | Boundary]
+        self, spec: PromptSpec, plan: Plan, window: int, inputs: Sequence[Chunk | Boundary | HeldFrames]
     ) -> tuple[Float[Tensor, "t c h w"], None, None]:
         """(x, history, x0) before the first step: there is no prediction and no history yet."""
         frames = frames_of(plan.windows[window], [value for value in inputs if isinstance(value, Chunk)])
@@ -124,14 +132,16 @@ class Refiner:
         noise = self._noise(spec, plan, window, "refine-start", 0, z)
         return start(self._schedule, self._timesteps, z, noise), None, None
 
-    @torch.inference_mode()
-    def boundary_of(self, frames: UInt8[np.ndarray, "o H0 W0 3"], window: int, steps: Span) -> Boundary:
-        """Frames that exist already, of any size, as a neighbour of the window after them that never changes its mind.
-
-        They begin where that window does. Those before its last overlap with them stay as they are in it.
-        """
-        z = self._encode(frames).numpy()
-        return Boundary(window, steps, None, np.broadcast_to(z, (len(steps), *z.shape)))
+    def _boundary_of(self, held: HeldFrames) -> Boundary:
+        """Frames that exist as the predictions of a neighbour that never changes its mind."""
+        key = sha256(np.ascontiguousarray(held.frames)).digest()
+        if key not in self._held:
+            z, steps = self._encode(held.frames).numpy(), Span(0, len(self._timesteps))
+            self._held[key] = Boundary(held.window, steps, None, np.broadcast_to(z, (len(steps), *z.shape)))
+            while len(self._held) > KEPT:
+                self._held.popitem(last=False)
+        self._held.move_to_end(key)
+        return replace(self._held[key], window=held.window)
 
     def _encode(self, frames: UInt8[np.ndarray, "t H0 W0 3"]) -> Float[Tensor, "t c h w"]:
         params, source = self._params, (frames.shape[1], frames.shape[2])
@@ -169,7 +179,7 @@ class Refiner:
         cut_left = cut_right = 0
         if window > 0:
             left = _find(boundaries, window - 1, step)[1]
-            fixed = len(left) - plan.params.overlap_frames  # of a neighbour that reaches further: `boundary_of`
+            fixed = len(left) - plan.params.overlap_frames  # of a neighbour that reaches further: HeldFrames
             cut_left = fixed + cut_for(spec.seed, window - 1, step, plan.params.overlap_frames)
         if self._params.coupling is Coupling.SYMMETRIC and window + 1 < len(plan.windows):
             right = _find(boundaries, window + 1, step)[0]

@@ -10,7 +10,7 @@ kept wherever the models' frames have the shape of the video.
 Shapes: t frames, h w rows and columns.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -23,21 +23,20 @@ from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.resume import Resume
 from longtake.models.domain.scheduler import Coupling, task_blocks
 from longtake.models.domain.span import Span
-from longtake.models.domain.state import Chunk, Segment
+from longtake.models.domain.state import Chunk, HeldFrames, Memory, Segment
 from longtake.models.stages.bundle import Bundle
 from longtake.models.stages.opener import fitted, memory_from
 from longtake.models.stages.params import OpenerParams
-from longtake.models.stages.unrefined import Unrefined
-from longtake.models.video.fit import Fit
+from longtake.models.video.fit import Fit, Size
 from longtake.models.video.frames import to_uint8, upscale
 from longtake.models.video.reader import VideoReader
 from longtake.models.video.sound import Sound
 from longtake.pipelines.config.conf import Conf
-from longtake.pipelines.runners.local import LocalRunner, Observe
+from longtake.pipelines.runners.local import Observe
 from longtake.pipelines.runners.stages import build_generator
 
 SAME_SHAPE = 0.02
-Frames = UInt8[np.ndarray, "t h w 3"]
+Frames = Mapping[int, UInt8[np.ndarray, "h w 3"]]  # by their numbers in the video
 
 
 def for_extension(conf: Conf) -> Conf:
@@ -70,75 +69,109 @@ class ExistingVideo:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the output: of the video as people see it, without an odd last row or column."""
-        return self.reader.height // 2 * 2, self.reader.width // 2 * 2
+        """Height and width of the output."""
+        return output_size(self.reader)
 
     def notes(self, sound: Sound) -> list[str]:
         """Differences between the output and the video, a line each."""
-        width, height = self.reader.width, self.reader.height
-        refined = self.conf.refiner.size[::-1]
-        notes = []
-        if self.size != (height, width):
-            notes.append(f"its last row or column is left out: {width}x{height}, and an mp4 has even sides")
-        if abs(width * refined[1] / (height * refined[0]) - 1) > SAME_SHAPE:
-            size = "x".join(map(str, refined))
-            advice = "set refiner.width=W refiner.height=H to give them its shape"
-            notes.append(f"its new frames are made at {size} and stretched to {width}x{height}; {advice}")
-        if sound.is_kept:
-            notes.append(f"its sound ends with it: the {self.extension.num_new} new frames are silent")
-        return notes
+        return differences(self.reader, self.extension, self.conf, sound)
 
     def stream(self, spec: PromptSpec, observe: Observe | None = None) -> Iterator[Segment]:
         """Segments of the whole video: its own frames, then the new ones."""
-        runner = build_generator(self.conf, self.bundle)
+        runner, extension = build_generator(self.conf, self.bundle), self.extension
         yield from self._own()
-        yield from self._new(runner, spec, self.resume(), observe)
+        frames = self._last_frames()
+        resume, held = self._resume(frames), held_frames(frames, extension)
+        for segment in runner.stream(spec, observe, extension.plan, resume):
+            yield joined(segment, extension, held, self.size)
 
     def resume(self) -> Resume:
         """The point from which the models go on. Reads the video once."""
-        extension, anchor_frame = self.extension, self.conf.base.anchor_frame
-        first = extension.chunks[0].start
-        wanted = {anchor_frame, *map(extension.place, range(first, extension.end))}
-        frames = {i: frame for i, frame in enumerate(self.reader.frames()) if i in wanted}
+        return self._resume(self._last_frames())
+
+    def _resume(self, frames: Frames) -> Resume:
+        extension, refiner = self.extension, self.conf.refiner
         size = self.bundle.base_model(self.conf.base).frame_size
-        last = range(extension.end - extension.params.condition_frames, extension.end)
-        clip = np.stack([frames[anchor_frame], *(frames[extension.place(i)] for i in last)])
-        memory = memory_from(clip, size, Fit.STRETCH, 0, len(last))
-        chunks = tuple(
-            Chunk(span, to_uint8(fitted(_stack(frames, extension, span), size, Fit.STRETCH)))
-            for span in extension.chunks
-        )
+        blocks = task_blocks(refiner.num_inference_steps, refiner.steps_per_task, refiner.coupling)
         return Resume(
             extension.window,
             extension.plan.chunks_of(extension.window)[0],
-            memory,
-            self._boundaries(_stack(frames, extension, extension.held)),
-            chunks,
+            memory_after(frames, extension, self.conf.base.anchor_frame, size),
+            dict.fromkeys(blocks[:-1], held_frames(frames, extension)),
+            tuple(chunk_of(frames, extension, span, size) for span in extension.chunks),
         )
 
-    def _boundaries(self, held: Frames) -> dict[Span, object]:
-        refiner, window = self.conf.refiner, self.extension.window - 1
-        blocks = task_blocks(refiner.num_inference_steps, refiner.steps_per_task, refiner.coupling)
-        stage = self.bundle.refiner(refiner)
-        assert not isinstance(stage, Unrefined), "`for_extension` refuses what has none"
-        return {steps: stage.boundary_of(held, window, steps) for steps in blocks[:-1]}
+    def _last_frames(self) -> Frames:
+        wanted = last_frames(self.extension, self.conf.base.anchor_frame)
+        return {i: frame for i, frame in enumerate(self.reader.frames()) if i in wanted}
 
     def _own(self) -> Iterator[Segment]:
         height, width = self.size
-        frames, start = self.reader.frames(), 0
-        while piece := list(islice(frames, self.extension.params.window_frames)):
-            yield Segment(Span(start, start + len(piece)), np.stack(piece)[:, :height, :width])
-            start += len(piece)
-
-    def _new(self, runner: LocalRunner, spec: PromptSpec, resume: Resume, observe: Observe | None) -> Iterator[Segment]:
-        end, shift = self.extension.end, self.extension.shift
-        for segment in runner.stream(spec, observe, self.extension.plan, resume):
-            start = max(end, segment.span.start)
-            frames = segment.frames[start - segment.span.start :]
-            if len(frames):
-                shown = frames if frames.shape[1:3] == self.size else to_uint8(upscale(frames, *self.size))
-                yield Segment(Span(start - shift, segment.span.stop - shift), shown)
+        frames = self.reader.frames()
+        for span in self.extension.own_segments:
+            own = np.stack(list(islice(frames, len(span))))[:, :height, :width]
+            yield Segment(Span(span.start - self.extension.shift, span.stop - self.extension.shift), own)
 
 
-def _stack(frames: dict[int, UInt8[np.ndarray, "h w 3"]], extension: Extension, span: Span) -> Frames:
+def output_size(reader: VideoReader) -> Size:
+    """Height and width of a video as people see it, without an odd last row or column."""
+    return reader.height // 2 * 2, reader.width // 2 * 2
+
+
+def differences(reader: VideoReader, extension: Extension, conf: Conf, sound: Sound) -> list[str]:
+    """Differences between the output and the video, a line each."""
+    width, height = reader.width, reader.height
+    refined = conf.refiner.size[::-1]
+    notes = []
+    if output_size(reader) != (height, width):
+        notes.append(f"its last row or column is left out: {width}x{height}, and an mp4 has even sides")
+    if abs(width * refined[1] / (height * refined[0]) - 1) > SAME_SHAPE:
+        size = "x".join(map(str, refined))
+        advice = "set refiner.width=W refiner.height=H to give them its shape"
+        notes.append(f"its new frames are made at {size} and stretched to {width}x{height}; {advice}")
+    if sound.is_kept:
+        notes.append(f"its sound ends with it: the {extension.num_new} new frames are silent")
+    return notes
+
+
+def last_frames(extension: Extension, anchor_frame: int) -> Collection[int]:
+    """The frames of the video that the models need: the anchor, and the last ones."""
+    first = min(extension.chunks[0].start, extension.held.start)
+    return {anchor_frame, *map(extension.place, range(first, extension.end))}
+
+
+def memory_after(frames: Frames, extension: Extension, anchor_frame: int, size: Size) -> Memory:
+    """The memory after the video, for a base model with frames of `size`."""
+    last = range(extension.end - extension.params.condition_frames, extension.end)
+    clip = np.stack([frames[anchor_frame], *(frames[extension.place(i)] for i in last)])
+    return memory_from(clip, size, Fit.STRETCH, 0, len(last))
+
+
+def chunk_of(frames: Frames, extension: Extension, span: Span, size: Size) -> Chunk:
+    """The frames of a chunk that exist, as the base model would have made them."""
+    return Chunk(span, to_uint8(fitted(_stack(frames, extension, span), size, Fit.STRETCH)))
+
+
+def held_frames(frames: Frames, extension: Extension) -> HeldFrames:
+    """The frames of the first window that exist."""
+    return HeldFrames(extension.window - 1, _stack(frames, extension, extension.held))
+
+
+def joined(segment: Segment, extension: Extension, held: HeldFrames, size: Size) -> Segment:
+    """A segment of the models as part of the output: of `size`, counted from the first frame of the video.
+
+    Of frames that exist it has the video's own.
+    """
+    start, stop = max(segment.span.start, extension.shift), segment.span.stop
+    frames = segment.frames[max(0, extension.end - segment.span.start) :]
+    if len(frames) and frames.shape[1:3] != size:
+        frames = to_uint8(upscale(frames, *size))
+    if start < extension.end:
+        own = held.frames[start - extension.held.start : min(stop, extension.end) - extension.held.start]
+        own = own[:, : size[0], : size[1]]
+        frames = np.concatenate([own, frames]) if len(frames) else own
+    return Segment(Span(start - extension.shift, stop - extension.shift), frames)
+
+
+def _stack(frames: Frames, extension: Extension, span: Span) -> UInt8[np.ndarray, "t h w 3"]:
     return np.stack([frames[extension.place(i)] for i in span])

@@ -72,10 +72,6 @@ class ToyRefiner:
     def __init__(self, params: "RefinerParams") -> None:
         self.params = params
 
-    def boundary_of(self, frames: np.ndarray, window: int, steps: Span) -> Boundary:
-        last = np.stack([np.moveaxis(frames, -1, 1).astype(np.float32)] * len(steps))
-        return Boundary(window, steps, None, last)
-
     def advance(
         self, spec: PromptSpec, plan: Plan, window: int, steps: Span, state: WindowState | None, /, *inputs: object
     ) -> tuple[WindowState | None, Boundary | Segment]:

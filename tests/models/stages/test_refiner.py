@@ -17,7 +17,7 @@ from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec, chunk_prompt
 from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, StageName
 from longtake.models.domain.span import Span
-from longtake.models.domain.state import Boundary, Chunk, Segment, WindowState
+from longtake.models.domain.state import Boundary, Chunk, HeldFrames, Segment, WindowState
 from longtake.models.nets.sizes import SideRule, SizeRule
 from longtake.models.stages.params import RefinerParams
 from longtake.models.stages.refiner import Refiner
@@ -416,10 +416,10 @@ def test_frames_that_exist_stay_in_the_window_after_them_up_to_a_cut_in_their_la
     refiner, span = Refiner(ToyNets(), SCHEDULE, params), plan.windows[1]
     held = frames_of(Span(span.start + 100, span.start + 100 + num_held)).repeat(2, 1)  # of another shape
     steps = Span(0, params.num_inference_steps)
-    boundary = refiner.boundary_of(held, 0, steps)
+    neighbour = HeldFrames(0, held)
     chunks = [Chunk(plan.chunks[i], frames_of(plan.chunks[i])) for i in plan.chunks_of(1)]
-    state, _ = refiner.advance(SPEC, plan, 1, steps, None, *chunks, boundary)
-    _, segment = refiner.advance(SPEC, plan, 1, Span(steps.stop, steps.stop + 1), state, boundary)
+    state, _ = refiner.advance(SPEC, plan, 1, steps, None, *chunks, neighbour)
+    _, segment = refiner.advance(SPEC, plan, 1, Span(steps.stop, steps.stop + 1), state, neighbour)
     own = torch.cat([ToyNets().encode(upscale(frame[None], 12, 8)) for frame in held])
     stays = (segment.frames[:num_held] == ToyNets().decode(own)[: len(segment.frames)]).all(axis=(1, 2, 3))
     fixed = num_held - plan.params.overlap_frames
