@@ -13,10 +13,17 @@ from longtake.pipelines.serve.http.schema import (
     LoginRequest,
     RemixRequest,
     RequestModel,
+    UploadedExtension,
     VideoRequest,
 )
 
-BODIES: tuple[type[RequestModel], ...] = (VideoRequest, RemixRequest, ExtensionRequest, LoginRequest)
+BODIES: tuple[type[RequestModel], ...] = (
+    VideoRequest,
+    RemixRequest,
+    ExtensionRequest,
+    UploadedExtension,
+    LoginRequest,
+)
 REF = "#/components/schemas/{model}"
 ERROR = {"$ref": REF.format(model="ErrorBody")}
 WAIT = {"Retry-After": {"description": "Seconds until a retry may succeed.", "schema": {"type": "integer"}}}
@@ -33,7 +40,7 @@ DESCRIPTIONS = {
     415: "The type or the encoding of the body is not supported. `unsupported_media_type`.",
     416: "The range is outside the file. `range_not_satisfiable`.",
     429: "Too many requests, videos or connections; the message says whose limit it is. `rate_limit_exceeded`, "
-    "`too_many_videos`, `queue_full` or `too_many_streams`.",
+    "`too_many_videos`, `queue_full`, `too_many_streams` or `too_many_uploads`.",
     500: "The video failed. `generation_failed` or `storage_failed`.",
     503: "The endpoint is starting or stopping. `service_unavailable` or `interrupted`.",
 }
@@ -78,10 +85,13 @@ def file_of(description: str, *media: str) -> dict[int | str, dict[str, Any]]:
     return {200: whole, 206: part, 304: known, **refusals(404, 409, 412, 416)}
 
 
-def body_of(kind: type[RequestModel]) -> dict[str, Any]:
-    """The `requestBody` of a route that reads a body of this kind."""
-    json, form = ({"schema": {"$ref": REF.format(model=name)}} for name in (kind.__name__, f"{kind.__name__}Form"))
-    return {"requestBody": {"required": True, "content": {JSON: json, MULTIPART: form, FORM: form}}}
+def body_of(kind: type[RequestModel], with_file: type[RequestModel] | None = None) -> dict[str, Any]:
+    """The `requestBody` of a route that reads a body of this kind, or a form in parts of the other one."""
+    names = (kind.__name__, f"{kind.__name__}Form", f"{(with_file or kind).__name__}Form")
+    json, form, uploaded = ({"$ref": REF.format(model=name)} for name in names)
+    parts = form if form == uploaded else {"anyOf": [form, uploaded]}
+    content = {media: {"schema": schema} for media, schema in ((JSON, json), (MULTIPART, parts), (FORM, form))}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def document(app: FastAPI) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
-from longtake.models.domain.plan import Plan
 from longtake.models.video.mp4 import split_head
 from longtake.pipelines.serve.http.byte_ranges import check_match
 from longtake.pipelines.serve.http.dependencies import OwnTake, Service
@@ -88,7 +87,7 @@ async def _fragment(service: VideoService, take: Take, index: int) -> tuple[byte
 
 def _playlist(take: Take) -> str:
     """A failed video keeps its length, so a player shows that the rest is missing and nobody thinks it is complete."""
-    seconds = [len(span) / take.fps for span in Plan(take.num_frames, take.plan).segments]
+    seconds = [float(len(span) / take.rate) for span in segments_of(take)]
     lines = [
         "#EXTM3U",
         f"#EXT-X-VERSION:{8 if take.status is Status.FAILED else 7}",  # gaps are of version 8
