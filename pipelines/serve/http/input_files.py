@@ -1,7 +1,7 @@
 """Reading of the files that clients send. Slow: not for the event loop.
 
-FFmpeg and Pillow decode what strangers send, so the formats of pictures are few (Pillow starts Ghostscript for EPS), and
-sizes are bounded before memory is taken for them.
+FFmpeg and Pillow decode the files of strangers here, so the formats of pictures are few (Pillow starts Ghostscript for
+EPS), and sizes are bounded before memory is taken for them.
 """
 
 from collections.abc import Iterator

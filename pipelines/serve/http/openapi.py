@@ -122,7 +122,7 @@ def schemas() -> dict[str, Any]:
         found |= schema.pop("$defs", {})
         found[kind.__name__] = schema
     for kind in BODIES:
-        found[f"{kind.__name__}Form"] = _form_schema(found[kind.__name__])
+        found[f"{kind.__name__}Form"] = _form_schema(found[kind.__name__], kind.file_field)
         found[kind.__name__]["properties"] = {
             name: field if name in found[kind.__name__].get("required", ()) else _nullable(field)
             for name, field in found[kind.__name__]["properties"].items()
@@ -144,24 +144,30 @@ def _nullable(field: dict[str, Any]) -> dict[str, Any]:
     return {**said, "anyOf": [*(kinds or [rest]), {"type": "null"}]}
 
 
-def _form_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of the same fields in a form, where there is neither null nor an object."""
-    fields = {"video[id]" if name == "video" else name: _text_field(one) for name, one in schema["properties"].items()}
-    required = ["video[id]" if name == "video" else name for name in schema["required"]]
+def _form_schema(schema: dict[str, Any], file_field: str | None) -> dict[str, Any]:
+    """The schema of the same fields in a form, where there is neither null nor an object, but may be a file."""
+    names = {name: "video[id]" if name == "video" != file_field else name for name in schema["properties"]}
+    fields = {names[name]: _text_field(one) for name, one in schema["properties"].items()}
+    required = [names[name] for name in schema["required"]]
+    if file_field is not None:
+        fields[file_field] = {**_said(schema["properties"][file_field]), "type": "string", "format": "binary"}
     if "anyOf" in schema["properties"].get("prompt", {}):
         fields["prompt"]["description"] += " In a form the list is written as JSON."
     return {**schema, "title": f"{schema['title']}Form", "properties": fields, "required": required}
 
 
+def _said(field: dict[str, Any]) -> dict[str, Any]:
+    return {name: field[name] for name in ("title", "description") if name in field}
+
+
 def _text_field(field: dict[str, Any]) -> dict[str, Any]:
-    said: dict[str, Any] = {name: field[name] for name in ("title", "description") if name in field}
     kinds = [kind for kind in _alternatives(field) if kind != {"type": "null"}]
     kind = next((kind for kind in kinds if kind.get("type") == "string"), kinds[0])
     if kind.get("$ref", "").endswith("Reference"):  # its field has a name of its own, such as video[id]
         kind = {"type": "string"}
     if kind.get("type") == "string" or not {"type", "enum", "const", "$ref"} & set(kind):
         kind = {"type": "string", **({} if "enum" in kind else {"minLength": 1}), **kind}
-    return {**_rules(kind), **said}
+    return {**_rules(kind), **_said(field)}
 
 
 def _alternatives(field: dict[str, Any]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from longtake.pipelines.serve.http.stream_places import EVENTS
 from longtake.pipelines.serve.http.stream_response import head_of_stream
 from longtake.pipelines.serve.http.video_service import VideoService
 from longtake.pipelines.serve.http.video_states import lacks, num_segments, require_part
+from longtake.pipelines.serve.library.pieces import segments_of
 from longtake.pipelines.serve.library.takes import Status, Take
 
 router = APIRouter(prefix="/v1/videos/{video_id}/hls", tags=["Streams"])

@@ -25,9 +25,7 @@ from longtake.pipelines.serve.library.paths import SPRITESHEET, THUMBNAIL, VIDEO
 from longtake.pipelines.serve.library.takes import NoSuchTake
 
 router = APIRouter(prefix="/v1/videos", tags=["Videos"])
-UPLOAD_PATHS = tuple(
-    f"/v1/videos{path}" for path in ("", "/check", "/sync", "/extensions")
-)  # of routes that take a file
+UPLOAD_PATHS = ("/v1/videos", "/v1/videos/check", "/v1/videos/sync", "/v1/videos/extensions")  # they take a file
 VARIANTS = {
     "video": (VIDEO, "video/mp4"),
     "thumbnail": (THUMBNAIL, "image/jpeg"),

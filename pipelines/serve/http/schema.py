@@ -75,8 +75,8 @@ class VideoRequest(ClientRequest):
     size: Size = Field(None, description="Width and height in pixels; `auto`, the default, is the bundle's own size.")
     input_reference: PictureField | None = Field(
         None,
-        description="A picture that the video begins with, PNG, JPEG or WebP: a file of a form in parts; or, as in JSON, "
-        "a `data:` URL in base64, alone or as `image_url` of an object. Other URLs are not fetched.",
+        description="A picture that the video begins with, PNG, JPEG or WebP: a file of a form in parts, or a `data:` "
+        "URL in base64, alone or as `image_url` of an object. Other URLs are not fetched.",
     )
     num_frames: Count | None = Field(None, description="Exact length in frames. (Extension.)")
     fps: Fps | None = Field(None, description="Frames per second. (Extension.)")
