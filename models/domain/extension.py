@@ -37,6 +37,10 @@ class Extension:
         least = max(self.num_old, params.chunk_frames, params.stride_frames + params.overlap_frames)
         return least + (params.chunk_frames - least) % params.new_frames - self.num_old
 
+    def shown(self, span: Span) -> Span:
+        """The frames of a span that viewers see, counted from the first one that exists."""
+        return Span(max(0, span.start - self.shift), max(0, span.stop - self.shift))
+
     @property
     def end(self) -> int:
         """The number of the first new frame."""
@@ -52,14 +56,30 @@ class Extension:
         return (self.end - self.params.overlap_frames) // self.params.stride_frames
 
     @property
+    def num_skipped(self) -> int:
+        """The segments at the beginning that have no frame that exists."""
+        return sum(segment.stop <= self.shift for segment in self.plan.segments)
+
+    @property
+    def num_skipped_chunks(self) -> int:
+        """As `num_skipped`, of chunks."""
+        return sum(chunk.stop <= self.shift for chunk in self.plan.chunks)
+
+    @property
+    def num_own_chunks(self) -> int:
+        """The chunks of frames that exist."""
+        return sum(chunk.stop <= self.end for chunk in self.plan.chunks)
+
+    @property
+    def own_segments(self) -> tuple[Span, ...]:
+        """Those before `window`, of frames that exist. The segment of `window` begins with such frames too."""
+        spans = self.plan.segments[self.num_skipped : self.window]
+        return tuple(Span(max(span.start, self.shift), span.stop) for span in spans)
+
+    @property
     def held(self) -> Span:
         """The frames of that window that exist."""
         return Span(self.plan.windows[self.window].start, self.end)
-
-    @property
-    def first_segment(self) -> int:
-        """The first one with new frames: that of `window`, or the next one if they share all of them."""
-        return self.window + (self.plan.segments[self.window].stop <= self.end)
 
     @property
     def chunks(self) -> tuple[Span, ...]:

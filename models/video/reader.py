@@ -10,6 +10,7 @@
 
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from itertools import repeat
 from os import SEEK_END, PathLike
 from pathlib import Path
@@ -49,6 +50,24 @@ class _Nameless:
         self.read, self.seek, self.tell, self.seekable = file.read, file.seek, file.tell, file.seekable
 
 
+PADDING = 2**20  # pixels that decoders may add to a frame
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The most that is decoded of a video from somebody else."""
+
+    max_frames: int
+    max_pixels: int  # of a frame
+
+    def check(self, num_frames: int, width: int, height: int) -> None:
+        """Raises ValueError."""
+        if width * height > self.max_pixels:
+            raise ValueError(f"its frames are {width}x{height}, and may have {self.max_pixels} pixels")
+        if num_frames > self.max_frames:
+            raise ValueError(f"it has more than {self.max_frames} frames")
+
+
 class VideoReader:
     """`with VideoReader(path) as reader: for frame in reader.frames(): ...`
 
@@ -57,18 +76,21 @@ class VideoReader:
     follow that clock.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, bounds: Bounds | None = None) -> None:
         """`source` is a path, or a seekable binary file, which is not closed.
 
-        Reads it once. Raises ValueError if it has no frame, with the reason and, if there is one, the path.
+        Reads it once. Raises ValueError if it has no frame or is beyond `bounds`, with the reason and, if there is one,
+        the path.
         """
-        self._source = source
+        self._source, self._bounds = source, bounds
         self._reading: Iterator[Frame] = iter(())
         scan = Scan()
         with self.opened() as (container, stream):
+            self._check(0, stream.codec_context.width, stream.codec_context.height)
             scan.begin(container, stream)
             self._crop = crop_of(container, stream)
             for frame in cropped(self._decoded(container, stream, scan), self._crop):
+                self._check(len(scan.times) + 1, frame.width, frame.height)
                 try:
                     scan.take(frame, stream)
                 except ValueError as error:
@@ -78,6 +100,7 @@ class VideoReader:
         grid = time_grid(scan.times, scan.last_s, scan.rates)
         self.fps, self.num_frames, self._counts = grid.fps, grid.num_frames, grid.counts
         self.width, self.height = scan.size
+        self._check(self.num_frames, self.width, self.height)
         self.start_s, self.keeps_clock = scan.start_s, grid.keeps_clock
         self.notes = [*self._crop.notes, *scan.notes(), *grid.notes, *scan.losses()]
         self._aspects = scan.aspects
@@ -121,7 +144,18 @@ class VideoReader:
             if not streams:
                 raise self._error("no decoder is known for its video stream")
             # A still picture for viewers that cannot play the video may come first, as in AVIF.
-            yield container, next((stream for stream in streams if stream.frames != 1), streams[0])
+            chosen = next((stream for stream in streams if stream.frames != 1), streams[0])
+            if self._bounds is not None:  # FFmpeg refuses a much larger frame before it takes memory for it
+                chosen.codec_context.options = {"max_pixels": str(2 * self._bounds.max_pixels + PADDING)}
+            yield container, chosen
+
+    def _check(self, num_frames: int, width: int, height: int) -> None:
+        if self._bounds is None:
+            return
+        try:
+            self._bounds.check(num_frames, width, height)
+        except ValueError as error:
+            raise self._error(str(error)) from None
 
     @contextmanager
     def _file(self) -> Iterator[BinaryIO]:

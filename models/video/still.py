@@ -15,21 +15,31 @@ MAX_PIXELS = 80_000_000  # decoded, they take 240 MB; Pillow itself warns from 8
 GROUND = "white"  # as of transparent videos
 
 
-def read_still(source: Path | BinaryIO, name: str = "") -> tuple[UInt8[np.ndarray, "h w 3"], list[str]]:
-    """(the picture, notes). `name` is that of a picture which is no file of this machine."""
+def read_still(
+    source: Path | BinaryIO, name: str = "", formats: tuple[str, ...] | None = None, max_pixels: int | None = None
+) -> tuple[UInt8[np.ndarray, "h w 3"], list[str]]:
+    """(the picture, notes). `name` is that of a picture which is no file of this machine.
+
+    `formats` are Pillow's names of those that are read; by default all. At most it has `max_pixels`, or MAX_PIXELS.
+    """
+    max_pixels = max_pixels or MAX_PIXELS
     try:
-        with Image.open(source) as image:
-            if image.width * image.height <= MAX_PIXELS:
+        with Image.open(source, formats=formats) as image:
+            if image.width * image.height <= max_pixels:
                 return _read(image)
-            reason = f"it is {image.width}x{image.height}, and a picture may have {MAX_PIXELS} pixels"
+            reason = f"it is {image.width}x{image.height}, and a picture may have {max_pixels} pixels"
     except UnidentifiedImageError:
-        reason = "it is no picture that can be read"
+        reason = f"it is no {_listed(formats)}picture that can be read"
     except Image.DecompressionBombError:
-        reason = f"it is too large, a picture may have {MAX_PIXELS} pixels"
+        reason = f"it is too large, a picture may have {max_pixels} pixels"
     except (OSError, SyntaxError, EOFError, ValueError, struct.error) as error:
         why = getattr(error, "strerror", None) or str(error) or "it is damaged"
         reason = f"it cannot be read as a picture ({why})"
     raise ValueError(f"{name or source}: {reason}")
+
+
+def _listed(formats: tuple[str, ...] | None) -> str:
+    return f"{', '.join(formats[:-1])} or {formats[-1]} " if formats else ""
 
 
 def _read(image: Image.Image) -> tuple[UInt8[np.ndarray, "h w 3"], list[str]]:

@@ -1,7 +1,7 @@
 """The continuation of an existing video in a bulk job: the same bytes as those of `longtake extend`.
 
-fragments    |-----|-----|---|-----|-----|-----|      of the video itself, as many frames each as a window has,
-             own             added                    and of the segments with new frames
+fragments    |-----|-----|-------|-----|-----|      the segments of the longer video: first those of the video itself,
+             own         joined  new                which a writer reads; then those of the models
 """
 
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from longtake.models.video.sound import Sound
 from longtake.pipelines.config.conf import Conf, VideoParams
 from longtake.pipelines.datasets.continued_videos import NamedVideo, read_video, reading, sha256_of
 from longtake.pipelines.datasets.manifest import VideoRow
-from longtake.pipelines.runners.existing_video import ExistingVideo, extension_of, for_extension, shown_size
+from longtake.pipelines.runners.existing_video import differences, extension_of, for_extension, output_size
 
 # What follows from frames that exist, for the actors: they know a video by its settings.
 FIXED = {"refiner.coupling": Coupling.CAUSAL.value, "refiner.fit": Fit.STRETCH.value}
@@ -43,22 +43,24 @@ class Continuation:
     @property
     def num_own(self) -> int:
         """Fragments of the video itself."""
-        return -(-self.extension.num_old // self.extension.params.window_frames)
+        return len(self.extension.own_segments)
 
     @property
     def num_fragments(self) -> int:
         """All of them."""
-        return self.num_own + len(self.extension.plan.segments) - self.extension.first_segment
+        return len(self.extension.plan.segments) - self.extension.num_skipped
 
     def own_span(self, index: int) -> Span:
         """The frames of a fragment of the video itself."""
-        size = self.extension.params.window_frames
-        return Span(index * size, min((index + 1) * size, self.extension.num_old))
+        return self.extension.shown(self.extension.own_segments[index])
 
-    def fragment_of(self, segment: int) -> int | None:
-        """The fragment of a segment; None for one without new frames."""
-        place = segment - self.extension.first_segment
-        return None if place < 0 else self.num_own + place
+    def fragment_of(self, segment: int) -> int:
+        """The fragment of a segment of the models."""
+        return segment - self.extension.num_skipped
+
+    def joins(self, segment: int) -> bool:
+        """Whether a segment of the models has frames of the video itself."""
+        return self.extension.plan.segments[segment].start < self.extension.end
 
     def makes(self, task: Task) -> bool:
         """Whether a task makes new frames; others prepare those that exist."""
@@ -93,11 +95,12 @@ def begin_continuation(row: VideoRow, spec: PromptSpec, own: Conf) -> tuple[Vide
     video = NamedVideo(row.extends, row.extends_version)
     with read_video(video) as reader:
         extension = extension_of(f"video={video.url}", reader, spec.num_frames, own)
-        size, fps = shown_size(reader), Fraction(own.video.fps or reader.fps).limit_denominator(1001)
+        size = output_size(reader.height, reader.width)
+        fps = Fraction(own.video.fps or reader.fps).limit_denominator(1001)
         with reading(video.url):
             Mp4Encoder(fps, size[1], size[0])  # it refuses what an mp4 cannot be
             sound = Sound(reader, own.video.fps or reader.fps)
-        notes = (*reader.notes, *sound.notes, *ExistingVideo(reader, extension, own).notes(sound))
+        notes = (*reader.notes, *sound.notes, *differences(reader, extension, own, sound))
     row = replace(
         row,
         num_frames=extension.num_old + extension.num_new,

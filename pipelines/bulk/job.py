@@ -30,8 +30,8 @@ from longtake.pipelines.bulk.records import Observe, Records, Tally
 from longtake.pipelines.bulk.rows import Rows
 from longtake.pipelines.bulk.settings import BulkConf, Format
 from longtake.pipelines.bulk.video import BulkVideo, Slot, failed_row
-from longtake.pipelines.datasets.continued_videos import UnreadableVideo
 from longtake.pipelines.datasets.manifest import VideoRow
+from longtake.pipelines.files.piece_writer import UnreadableInput
 from longtake.pipelines.runners.driver import VideoDriver
 from longtake.pipelines.runners.existing_video import resume_from
 from longtake.pipelines.runners.ray_runner import SegmentFinal, TaskDone
@@ -130,6 +130,7 @@ class BulkJob(VideoDriver[BulkVideo]):
     def _continue(self, video: BulkVideo, clip: Any) -> None:
         """Begins the new frames of a continuation, and one by one the fragments of the video itself."""
         assert video.continuation is not None, "only a continuation has a clip"
+        video.clip = clip
         self._submit(video, resume_from(video.continuation.extension, clip))
         self._encode_own(video)
 
@@ -209,7 +210,7 @@ class BulkJob(VideoDriver[BulkVideo]):
         """A piece that cannot be read, encoded or measured ends its video; a folder that cannot be written, the job."""
         if result.job.method == "sample":
             logger.warning("sample not tracked path=%s reason=%s", result.job.args[0], result.why)
-        elif result.job.method not in OF_ONE_VIDEO and not isinstance(result.error, UnreadableVideo):
+        elif result.job.method not in OF_ONE_VIDEO and not isinstance(result.error, UnreadableInput):
             raise RuntimeError(f"out={self._conf.out}: {result.why}")
         elif video is not None:
             self._fail(video, result.why)

@@ -4,10 +4,12 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from longtake.models.domain.span import Span
 from longtake.models.domain.state import Clip, Segment
 from longtake.models.video.sound import Sound
 from longtake.pipelines.bulk.continuation import Continuation
-from longtake.pipelines.datasets.continued_videos import UnreadableVideo, read_video, reading
+from longtake.pipelines.datasets.continued_videos import read_video, reading
+from longtake.pipelines.files.piece_writer import UnreadableInput
 from longtake.pipelines.runners.existing_video import clip_of
 from longtake.pipelines.runners.video_source import VideoSource
 
@@ -16,7 +18,7 @@ class SourceVideos:
     """The videos of at most `max_open` continuations; the result of a call depends on its arguments alone.
 
     A reader that is open saves its first pass over the file, and the frames before those of the call. All calls raise
-    UnreadableVideo if the video cannot be read any more, or has changed.
+    UnreadableInput if the video cannot be read any more, or has changed.
     """
 
     def __init__(self, max_open: int) -> None:
@@ -35,7 +37,8 @@ class SourceVideos:
         span, (height, width) = part.own_span(index), part.size
         with self._source(part) as source:
             frames = source.read(span)[:, :height, :width]
-            if span.stop == part.extension.num_old:
+            if index == part.num_own - 1:
+                source.read(Span(span.stop, part.extension.num_old))  # a file that changed is noticed at its end
                 source.reader.close()
                 self._open[part] = VideoSource(source.reader)
             return Segment(span, frames)
@@ -55,6 +58,6 @@ class SourceVideos:
                 while len(self._open) > self._max_open:
                     self._open.popitem(last=False)[1].reader.close()
                 yield self._open[part]
-        except UnreadableVideo:
+        except UnreadableInput:
             self._open.pop(part, None)  # it has stopped anywhere
             raise

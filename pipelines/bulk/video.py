@@ -48,6 +48,7 @@ class BulkVideo:
     row: VideoRow
     num_fragments: int  # in all its files
     continuation: Continuation | None = None  # of a video that exists
+    clip: Any = None  # reference to its end, as long as segments need frames of it
     requested: set[Slot] = field(default_factory=set)  # fragments that are encoded or waiting to be
     fragments: dict[Slot, Any] = field(default_factory=dict)  # references to the bytes of those that are encoded
     own_reached: int = 0  # fragments of the video that it continues which were asked for
@@ -93,14 +94,15 @@ class BulkVideo:
         return self._job("encode", slot, piece, self.conf.fps, slot.index, self.spec.num_frames, self._is_shown(slot))
 
     def encode_segment(self, index: int, segment: Any) -> WriterJob | None:
-        """The job that encodes segment `index`; None if one exists, or the segment has no new frame."""
+        """The job that encodes segment `index`; None if one exists."""
         part = self.continuation
         if part is None:
             return self.encode(Slot("video", index), segment)
-        place = part.fragment_of(index)
-        if place is None:
-            return None
-        return self._job("encode", Slot("video", place), segment, part.fps, place, part.num_frames, False, part)
+        if not part.joins(index):
+            self.clip = None
+        slot = Slot("video", part.fragment_of(index))
+        args = (segment, part.fps, slot.index, part.num_frames, self._is_shown(slot), part, self.clip)
+        return self._job("encode", slot, *args)
 
     def encode_own(self) -> WriterJob | None:
         """The job that encodes the next fragment of the video that it continues; None if none is left."""
@@ -167,7 +169,8 @@ class BulkVideo:
         """Resets it after a loss. `keep`: the fragments that are encoded are not affected."""
         if not keep:
             self.fragments.clear()
-        self.requested, self.own_reached, self.cells, self.measured = set(self.fragments), 0, 0, None
+        self.requested, self.own_reached, self.cells = set(self.fragments), 0, 0
+        self.clip = self.measured = None
 
     def commit(self, retries: int, flagged: str | None) -> WriterJob:
         """The job that writes its files and its record. `retries` are those with the current seed."""

@@ -9,8 +9,6 @@ from dataclasses import replace
 from fractions import Fraction
 from hashlib import sha256
 
-import av
-
 from longtake.models.domain.state import Chunk, Clip, Segment
 from longtake.models.metrics.gate import GateState, measure
 from longtake.models.metrics.quality import GateFigures
@@ -20,10 +18,10 @@ from longtake.pipelines.bulk.paths import SETTINGS, chunk_folder
 from longtake.pipelines.bulk.source_videos import SourceVideos
 from longtake.pipelines.datasets.layouts import file_of, pack_shard, write_metadata
 from longtake.pipelines.datasets.manifest import Manifest, VideoRow
-from longtake.pipelines.files.encoding import png, sheet_of, visible_frames
+from longtake.pipelines.files.encoding import png, sheet_of, visible_frames, whole_of
 from longtake.pipelines.files.piece_writer import PieceWriter
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.existing_video import added_frames
+from longtake.pipelines.runners.existing_video import joined
 
 
 class BulkWriter(PieceWriter):
@@ -51,11 +49,12 @@ class BulkWriter(PieceWriter):
         num_frames: int,
         thumbnail: bool,
         part: Continuation | None = None,
+        clip: Clip | None = None,
     ) -> tuple[bytes | None, bytes]:
-        """As the base class; of a segment that continues a video, the new frames in the size of the video."""
+        """As the base class; of a segment that continues a video, in the size of the video and with its own frames."""
         if part is not None:
             assert isinstance(piece, Segment), "previews are of other videos"
-            piece = added_frames(piece, part.extension, part.size)
+            piece = joined(piece, part.extension, clip, part.size)
         return super().encode(piece, fps, index, num_frames, thumbnail)
 
     def commit(
@@ -68,7 +67,7 @@ class BulkWriter(PieceWriter):
     ) -> tuple[VideoRow, None]:
         """Writes the files of `row`, then its record. The first `num_fragments` are the video's, the rest a preview's.
 
-        Raises OSError when the store is full or cannot be reached, UnreadableVideo for sound that is gone.
+        Raises OSError when the store is full or cannot be reached, UnreadableInput for sound that is gone.
         """
         row, video = self._whole(row, part, fragments[:num_fragments])
         assert row.path is not None, "only a finished video is committed"
@@ -81,14 +80,9 @@ class BulkWriter(PieceWriter):
 
     def _whole(self, row: VideoRow, part: Continuation | None, fragments: Sequence[bytes]) -> tuple[VideoRow, bytes]:
         """The row and the file of a video, with the sound of the one that it continues."""
-        if part is None or not part.has_sound:
-            return row, plain(fragments)
-        sound = self._videos.sound(part)
-        try:
-            return row, plain(fragments, sound)
-        except (av.FFmpegError, ValueError, OSError) as error:  # as `longtake extend`: it must not cost the video
-            notes = "; ".join(filter(None, (row.extends_notes, f"its sound is left out: {error}")))
-            return replace(row, extends_notes=notes), plain(fragments)
+        video, note = whole_of(fragments, self._videos.sound(part) if part and part.has_sound else None)
+        notes = "; ".join(filter(None, (row.extends_notes, note))) or None
+        return replace(row, extends_notes=notes), video
 
     def record(self, row: VideoRow) -> tuple[VideoRow, None]:
         """Writes the record of a video, whether committed or failed, and removes its chunks."""

@@ -101,7 +101,7 @@ def extend(args: argparse.Namespace) -> Work:
     conf, _, limits = _conf(args, spec_of(args, args.num_frames))  # as in enhance
     places = places_of(args, source=args.video)
     video = VideoReader(args.video)
-    from longtake.pipelines.runners.existing_video import ExistingVideo, extension_of, for_extension
+    from longtake.pipelines.runners.existing_video import ExistingVideo, differences, extension_of, for_extension
     from longtake.pipelines.runners.stages import build_bundle, build_generator, build_texts
 
     conf = for_extension(conf)
@@ -112,7 +112,7 @@ def extend(args: argparse.Namespace) -> Work:
     fps = conf.video.fps or video.fps
     sound = Sound(video, fps)
     existing = ExistingVideo(video, extension, conf)
-    for note in (*video.notes, *sound.notes, *existing.notes(sound)):
+    for note in (*video.notes, *sound.notes, *differences(video, extension, conf, sound)):
         logger.warning("%s: %s", args.video, note)
 
     def write(stream: "Stream") -> None:

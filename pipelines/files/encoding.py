@@ -9,19 +9,28 @@ from fractions import Fraction
 from itertools import islice
 from typing import Any
 
+import av
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from longtake.models.domain.extension import Extension
 from longtake.models.domain.span import Span
-from longtake.models.domain.state import Boundary, Chunk, Memory, Segment
-from longtake.models.video.mp4 import decode, encode_fragment, split_head
+from longtake.models.domain.state import Boundary, Chunk, Clip, Memory, Segment
+from longtake.models.video.mp4 import decode, encode_fragment, plain, split_head
 from longtake.models.video.sheet import draw_sheet, sheet_numbers
+from longtake.models.video.sound import Sound
 
 
 def visible_frames(piece: Segment | Chunk, num_frames: int) -> UInt8[np.ndarray, "t h w c"]:
     """The frames of a piece inside a video of `num_frames`: the base model may run past its end."""
     return piece.frames[: max(0, num_frames - piece.span.start)]
+
+
+def seen_of(chunk: Chunk, extension: Extension) -> Chunk:
+    """A chunk as viewers of a continued video see it: without frames before its first one, from which they count."""
+    span = extension.shown(chunk.span)
+    return Chunk(span, chunk.frames[len(chunk.frames) - len(span) :])
 
 
 def fragment_of(piece: Segment | Chunk, fps: int | Fraction, index: int, num_frames: int) -> bytes:
@@ -58,6 +67,18 @@ def unpack_boundary(data: bytes) -> Boundary:
         return Boundary(window, Span(start, stop), first, kept["last"])
 
 
+def pack_clip(clip: Clip) -> bytes:
+    """The end of a video that is continued, bit for bit."""
+    return _npz(span=np.array([clip.span.start, clip.span.stop]), frames=clip.frames, anchor=clip.anchor)
+
+
+def unpack_clip(data: bytes) -> Clip:
+    """Inverse of `pack_clip`. Raises as `unpack_chunk`."""
+    with np.load(io.BytesIO(data)) as kept:
+        start, stop = (int(frame) for frame in kept["span"])
+        return Clip(Span(start, stop), kept["frames"], kept["anchor"])
+
+
 def sheet_of(video: bytes, num_frames: int) -> UInt8[np.ndarray, "h w c"]:
     """A contact sheet of an mp4."""
     numbers = sheet_numbers(num_frames)
@@ -79,6 +100,19 @@ def sheet_of_fragments(
             decoded = list(islice(decode(piece), wanted[-1] + 1))
             frames += [decoded[i] for i in wanted]
     return draw_sheet(numbers, {"video": np.stack(frames)})
+
+
+def whole_of(fragments: Sequence[bytes], sound: Sound | None) -> tuple[bytes, str | None]:
+    """The file of all fragments; with the reason, if its sound is left out.
+
+    Sound that cannot be put into an mp4 must not cost the video.
+    """
+    if sound is None:
+        return plain(fragments), None
+    try:
+        return plain(fragments, sound), None
+    except (av.FFmpegError, ValueError, OSError) as error:
+        return plain(fragments), f"its sound is left out: {error}"
 
 
 def jpeg(frame: UInt8[np.ndarray, "h w c"]) -> bytes:

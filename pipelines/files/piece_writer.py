@@ -15,6 +15,11 @@ class EncodingError(ValueError):
     """Frames that cannot be encoded. The same frames would fail again, in any folder."""
 
 
+class UnreadableInput(ValueError):
+    """A file that a video begins with, or continues, cannot be read, or has changed. Another attempt would find it so
+    too."""
+
+
 class PieceWriter:
     """Writes to one store. A file is whole or absent, and every method may be called twice."""
 

@@ -18,12 +18,12 @@ from io import FileIO
 from pathlib import Path
 from types import TracebackType
 
-import av
 import numpy as np
 from jaxtyping import UInt8
 
-from longtake.models.video.mp4 import Mp4Encoder, plain
+from longtake.models.video.mp4 import Mp4Encoder
 from longtake.models.video.sound import Sound
+from longtake.pipelines.files.encoding import whole_of
 
 
 class VideoWriter:
@@ -89,15 +89,10 @@ class VideoWriter:
         self._whole.replace(self.path)
 
     def _joined(self) -> bytes:
-        """The whole file. Sound that cannot be put into an mp4 must not cost the video: it is left out, with a note."""
-        fragments = [self._part.read_bytes()]
-        try:
-            return plain(fragments, self.sound)
-        except (av.FFmpegError, ValueError, OSError) as error:
-            if self.sound is None:
-                raise
-            self.notes.append(f"its sound is left out: {error}")
-            return plain(fragments)
+        """The whole file. Sound that is left out gets a note."""
+        whole, note = whole_of([self._part.read_bytes()], self.sound)
+        self.notes += [note] if note else []
+        return whole
 
     def _put(self, file: FileIO, data: bytes, durable: bool = False) -> None:
         try:

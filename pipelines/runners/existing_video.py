@@ -1,10 +1,11 @@
-"""An existing video that is continued: `longtake extend`, and rows of a bulk job.
+"""An existing video that is continued: by `longtake extend`, by rows of a bulk job, and by the endpoint.
 
     existing    |-------------------------|              its own pixels go into the output
     clip                |-----------------|              what the models see of it
     window               |------------------------|      here it is the left neighbour, whose predictions are its frames
     overlap                         |-----|              at every step a random cut goes from those to the window's own
     new                                   |---------     shown in the shape of the video
+    segments    |--------|----------------|--------|     as those of one video: so all three write the same bytes
 
 The video is stretched to the models' frames, and new frames are stretched back: so nothing is cut off, and shapes are
 kept wherever the models' frames have the shape of the video.
@@ -14,9 +15,10 @@ Shapes: t frames, h w rows and columns. No torch here, as long as new frames hav
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
+from jaxtyping import UInt8
 
 from longtake.models.domain.chunk_queue import Handle
 from longtake.models.domain.extension import Extension
@@ -33,7 +35,9 @@ from longtake.models.video.sound import Sound
 from longtake.pipelines.config.conf import Conf
 from longtake.pipelines.runners.local import Observe
 
+C = TypeVar("C", bound=Conf)
 SAME_SHAPE = 0.02
+SIZE_ADVICE = "set refiner.width=W refiner.height=H to give them its shape"
 
 
 class Runner(Protocol):
@@ -44,7 +48,7 @@ class Runner(Protocol):
     ) -> Iterator[Segment]: ...
 
 
-def for_extension(conf: Conf) -> Conf:
+def for_extension(conf: C) -> C:
     """The configuration of a continuation: frames that exist do not change, so coupling is causal; nothing opens.
 
     Raises ValueError without a refiner, which joins new frames to those that exist.
@@ -63,42 +67,87 @@ def extension_of(name: object, reader: VideoReader, num_frames: int, conf: Conf)
     return Extension(reader.num_frames, num_frames, conf.plan)
 
 
-def resume_from(extension: Extension, clip: Handle) -> Resume:
-    """The point from which the models go on; `clip` is what `clip_of` read."""
-    return Resume(extension.window, extension.plan.chunks_of(extension.window)[0], clip=clip)
+def output_size(height: int, width: int) -> Size:
+    """Height and width of the output: of the video as people see it, without an odd last row or column."""
+    return height // 2 * 2, width // 2 * 2
+
+
+def differences(
+    reader: VideoReader, extension: Extension, conf: Conf, sound: Sound, advice: str = SIZE_ADVICE
+) -> list[str]:
+    """Differences between the output and the video, a line each.
+
+    `conf` is from `for_extension`, and `advice` is on the size of new frames.
+    """
+    width, height = reader.width, reader.height
+    refined = conf.refiner.size[::-1]
+    notes = []
+    if output_size(height, width) != (height, width):
+        notes.append(f"its last row or column is left out: {width}x{height}, and an mp4 has even sides")
+    if abs(width * refined[1] / (height * refined[0]) - 1) > SAME_SHAPE:
+        size = "x".join(map(str, refined))
+        notes.append(f"its new frames are made at {size} and stretched to {width}x{height}; {advice}")
+    if sound.is_kept:
+        notes.append(f"its sound ends with it: the {extension.num_new} new frames are silent")
+    return notes
+
+
+class ClipFrames:
+    """Collects the end of a video, as far as the models see it, and its anchor."""
+
+    def __init__(self, extension: Extension, anchor_frame: int) -> None:
+        first = min(extension.chunks[0].start, extension.end - extension.params.condition_frames)
+        self._span, self._anchor_frame = Span(first, extension.end), anchor_frame
+        self._rows: dict[int, list[int]] = {}  # a frame stands for those before the first one too
+        for row, number in enumerate(self._span):
+            self._rows.setdefault(extension.place(number), []).append(row)
+        self._frames: UInt8[np.ndarray, "t h w 3"] | None = None
+        self._anchor: UInt8[np.ndarray, "h w 3"] | None = None
+
+    def take(self, number: int, frame: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Takes in frame `number` of the video."""
+        if self._frames is None:
+            self._frames = np.empty((len(self._span), *frame.shape), np.uint8)
+        self._frames[self._rows.get(number, [])] = frame
+        if number == self._anchor_frame:
+            self._anchor = frame.copy()
+
+    @property
+    def clip(self) -> Clip:
+        """What was collected, after the last frame."""
+        assert self._frames is not None and self._anchor is not None, "`extension_of` refuses a video without them"
+        return Clip(self._span, self._frames, self._anchor)
 
 
 def clip_of(reader: VideoReader, extension: Extension, anchor_frame: int) -> Clip:
-    """The end of a video, as far as the models see it, and its anchor. Reads the video once."""
-    first = min(extension.chunks[0].start, extension.end - extension.params.condition_frames)
-    span = Span(first, extension.end)
-    places: dict[int, list[int]] = {}  # a frame stands for those before the first one too
-    for row, number in enumerate(span):
-        places.setdefault(extension.place(number), []).append(row)
-    frames = np.empty((len(span), reader.height, reader.width, 3), np.uint8)
-    anchor = np.empty(frames.shape[1:], np.uint8)
+    """The clip of a video, which is read once."""
+    collected = ClipFrames(extension, anchor_frame)
     for number, frame in enumerate(reader.frames()):
-        for row in places.get(number, ()):
-            frames[row] = frame
-        if number == anchor_frame:
-            anchor[:] = frame
-    return Clip(span, frames, anchor)
+        collected.take(number, frame)
+    return collected.clip
 
 
-def added_frames(segment: Segment, extension: Extension, size: Size) -> Segment:
-    """The new frames of a segment in the numbers and the size of the video; maybe none."""
-    start = max(extension.end, segment.span.start)
-    frames = segment.frames[start - segment.span.start :]
+def resume_from(extension: Extension, clip: Handle) -> Resume:
+    """The point from which the models go on; `clip` is the handle of a Clip."""
+    return Resume(extension.window, extension.plan.chunks_of(extension.window)[0], clip=clip)
+
+
+def joined(segment: Segment, extension: Extension, clip: Clip | None, size: Size) -> Segment:
+    """A segment of the models as part of the output: of `size`, counted from the first frame of the video.
+
+    Of frames that exist it has the video's own, from `clip`; a segment without such frames needs none.
+    """
+    start, stop = max(segment.span.start, extension.shift), segment.span.stop
+    frames = segment.frames[max(0, extension.end - segment.span.start) :]
     if len(frames) and frames.shape[1:3] != size:
         from longtake.models.video.frames import to_uint8, upscale  # torch
 
         frames = to_uint8(upscale(frames, *size))
-    return Segment(Span(start - extension.shift, start - extension.shift + len(frames)), frames)
-
-
-def shown_size(reader: VideoReader) -> Size:
-    """Height and width of the output: of the video as people see it, without an odd last row or column."""
-    return reader.height // 2 * 2, reader.width // 2 * 2
+    if start < extension.end:
+        assert clip is not None, f"{segment.span} has frames that exist"
+        own = clip.of(Span(start, min(stop, extension.end)))[:, : size[0], : size[1]]
+        frames = np.concatenate([own, frames]) if len(frames) else own
+    return Segment(extension.shown(Span(start, stop)), frames)
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,21 +157,6 @@ class ExistingVideo:
     reader: VideoReader
     extension: Extension
     conf: Conf
-
-    def notes(self, sound: Sound) -> list[str]:
-        """Differences between the output and the video, a line each."""
-        width, height = self.reader.width, self.reader.height
-        refined = self.conf.refiner.size[::-1]
-        notes = []
-        if shown_size(self.reader) != (height, width):
-            notes.append(f"its last row or column is left out: {width}x{height}, and an mp4 has even sides")
-        if abs(width * refined[1] / (height * refined[0]) - 1) > SAME_SHAPE:
-            size = "x".join(map(str, refined))
-            advice = "set refiner.width=W refiner.height=H to give them its shape"
-            notes.append(f"its new frames are made at {size} and stretched to {width}x{height}; {advice}")
-        if sound.is_kept:
-            notes.append(f"its sound ends with it: the {self.extension.num_new} new frames are silent")
-        return notes
 
     def stream(
         self,
@@ -136,16 +170,17 @@ class ExistingVideo:
         `share` gives the handle of the clip by which the runner's calls find it.
         """
         yield from self._own()
-        clip = share(clip_of(self.reader, self.extension, self.conf.base.anchor_frame))
-        resume = resume_from(self.extension, clip)
-        for segment in runner.stream(spec, observe, self.extension.plan, resume):
-            added = added_frames(segment, self.extension, shown_size(self.reader))
-            if len(added.frames):
-                yield added
+        clip, size = clip_of(self.reader, self.extension, self.conf.base.anchor_frame), self._size
+        for segment in runner.stream(spec, observe, self.extension.plan, resume_from(self.extension, share(clip))):
+            yield joined(segment, self.extension, clip, size)
+
+    @property
+    def _size(self) -> Size:
+        return output_size(self.reader.height, self.reader.width)
 
     def _own(self) -> Iterator[Segment]:
-        height, width = shown_size(self.reader)
-        frames, start = self.reader.frames(), 0
-        while piece := list(islice(frames, self.extension.params.window_frames)):
-            yield Segment(Span(start, start + len(piece)), np.stack(piece)[:, :height, :width])
-            start += len(piece)
+        height, width = self._size
+        frames = self.reader.frames()
+        for span in self.extension.own_segments:
+            own = np.stack(list(islice(frames, len(span))))[:, :height, :width]
+            yield Segment(self.extension.shown(span), own)

@@ -22,7 +22,7 @@ from ray.exceptions import RayError
 from longtake.actors.pool import Pool, reason
 from longtake.models.domain.scheduler import StageName
 from longtake.pipelines.config.conf import for_video
-from longtake.pipelines.files.piece_writer import EncodingError
+from longtake.pipelines.files.piece_writer import EncodingError, UnreadableInput
 from longtake.pipelines.runners.driver import VideoDriver
 from longtake.pipelines.runners.ray_runner import SegmentFinal, TaskDone
 from longtake.pipelines.runners.writer_queue import JobResult, WriterJob
@@ -118,6 +118,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
             frame = runner.change_prompt(take_id, prompt)
             video.take = with_prompts(video.take, runner.spec(take_id))
         # Written before any call carries it: if the take restarts, it has the same frames.
+        frame -= video.take.shift
         if self._save(video):
             video.events.append("prompt", from_frame=frame, prompt=prompt)
         return frame
@@ -174,7 +175,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
             sizes: dict[str, int] = ray.get(result.carry) or {}
         except RayError as error:  # the files are unknown, so they are written again
             return self._restart(video.take.id, reason(error), result.job)
-        if method in ("list_files", "copy"):
+        if method in ("list_files", "copy", "begin_video"):
             return self._found(video, sizes)
         self._put(video, video.files_written(sizes))
         if method == "finish":
@@ -184,13 +185,15 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         job, why = result.job, result.why
         if video is None or job.method == "drop":
             logger.warning("files left behind job=%s args=%s reason=%s", job.method, job.args, why)
+        elif isinstance(result.error, EncodingError | UnreadableInput):
+            self._fail(video, why)
         elif job.subject is not None:
             logger.warning("file unreadable id=%s name=%s reason=%s", video.take.id, job.subject, why)
             self._jobs.drop(video.take.id)
             video.unreadable(job.subject)
+            if video.take.extension is not None:  # it would be written again, from the client's video
+                return self._restart(video.take.id, f"{job.subject}: {why}", job)
             self._resume(video)
-        elif isinstance(result.error, EncodingError):
-            self._fail(video, why)
         else:
             logger.error("take cannot be written id=%s job=%s reason=%s", video.take.id, job.method, why)
             self._end(self.stop(video.take.id), NOT_WRITTEN)
@@ -210,7 +213,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         if take.started_at is not None:
             self._jobs.put(WriterJob("list_files", (take.id,), take.id), first=True)
         elif take.extends is not None and (source := self._source(take.extends, take.made_with)) is not None:
-            names = inherited(shape_of(source.spec, for_video(self._conf, source.spec.settings)))
+            names = inherited(shape_of(source, for_video(self._conf, source.spec.settings)))
             self._jobs.put(WriterJob("copy", (source.id, take.id, names), take.id), first=True)
         else:
             self._found(video, {})

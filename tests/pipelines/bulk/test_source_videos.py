@@ -13,7 +13,8 @@ from longtake.models.video.reader import VideoReader
 from longtake.pipelines.bulk.continuation import Continuation
 from longtake.pipelines.bulk.source_videos import SourceVideos
 from longtake.pipelines.bulk.writer import BulkWriter
-from longtake.pipelines.datasets.continued_videos import UnreadableVideo, find_video
+from longtake.pipelines.datasets.continued_videos import find_video
+from longtake.pipelines.files.piece_writer import UnreadableInput
 from longtake.pipelines.files.store import Store
 from tests.support.videos import noise, video
 
@@ -40,7 +41,7 @@ def test_its_frames_do_not_depend_on_the_order_of_calls_nor_on_what_is_open(sour
             segment = videos.own(part, index)
             assert segment.span == part.own_span(index)
             assert np.array_equal(segment.frames, frames[segment.span.frames])
-    assert part_of(source).num_own == 3 and part_of(source).own_span(2) == Span(48, 53)
+    assert part_of(source).num_own == 3 and part_of(source).own_span(2) == Span(29, 45)
 
 
 def test_videos_in_progress_are_decoded_once(source, monkeypatch):
@@ -66,27 +67,27 @@ def test_one_that_changed_on_the_way_is_named_and_read_anew(source):
     videos, part, whole = SourceVideos(max_open=1), part_of(source), source.read_bytes()
     assert videos.clip(part).span.stop == part.extension.end
     source.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UnreadableVideo, match=f"^video={source}: it changed while it was read"):
+    with pytest.raises(UnreadableInput, match=f"^video={source}: it changed while it was read"):
         for index in range(3):
             videos.own(part, index)
     source.unlink()
-    with pytest.raises(UnreadableVideo, match=f"^video={source}: No such file"):
+    with pytest.raises(UnreadableInput, match=f"^video={source}: No such file"):
         videos.own(part, 0)
 
 
-def test_new_frames_are_written_in_the_size_of_the_video_and_after_it(source, tmp_path):
+def test_new_frames_are_written_in_the_size_of_the_video_and_after_its_own(source, tmp_path):
     store, part = Store(tmp_path), part_of(source)
     store.put("job.json", b"{}")
     writer, extension = BulkWriter(store), part.extension
-    assert part.fragment_of(extension.first_segment - 1) is None
-    assert part.fragment_of(extension.first_segment) == part.num_own
-    span = extension.plan.segments[extension.first_segment]
-    new = Segment(span, noise(len(span), 60, 64))
-    index = part.fragment_of(extension.first_segment)
-    _, fragment = writer.encode(new, part.fps, index, part.num_frames, False, part)
-    start = max(0, extension.end - span.start)
-    shown = Segment(Span(NUM_OLD, span.stop - extension.shift), new.frames[start:])
-    assert fragment == writer.encode(Segment(shown.span, small(shown.frames)), 24, index, part.num_frames, False)[1]
+    assert part.fragment_of(extension.window) == part.num_own and part.joins(extension.window)
+    span = extension.plan.segments[extension.window]
+    new, index = Segment(span, noise(len(span), 60, 64)), part.num_own
+    clip, _ = writer.read_clip(part)
+    thumbnail, fragment = writer.encode(new, part.fps, index, part.num_frames, True, part, clip)
+    own = noise(NUM_OLD, 31, 33)[span.start - extension.shift :, :30, :32]
+    whole = np.concatenate([own, small(new.frames[len(own) :])])
+    shown = Segment(extension.shown(span), whole)
+    assert (thumbnail, fragment) == writer.encode(shown, 24, index, part.num_frames, True)
 
 
 def small(frames):

@@ -13,16 +13,16 @@ from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.resume import Resume
 from longtake.models.domain.scheduler import StageName
 from longtake.models.domain.span import Span
-from longtake.models.domain.state import Segment
+from longtake.models.domain.state import Clip, Segment
 from longtake.models.video.mp4 import Mp4Encoder
 from longtake.models.video.reader import VideoReader
 from longtake.pipelines.config.conf import load
 from longtake.pipelines.runners.existing_video import (
     ExistingVideo,
-    added_frames,
     clip_of,
     extension_of,
     for_extension,
+    joined,
     resume_from,
 )
 from longtake.pipelines.runners.stages import build_bundle, build_generator
@@ -113,7 +113,7 @@ def test_the_clip_is_the_end_of_the_video_and_its_anchor(tmp_path):
 
 
 def test_the_new_frames_join_the_videos_own(conf, bundle, tmp_path):
-    """The refiner's left neighbour is the video: its frames in the first window stay, up to a random cut."""
+    """The refiner's left neighbour is the video, at every step: its frames stay, up to a random cut."""
     source = write(tmp_path / "in.mp4", 40)
     with VideoReader(source) as reader:
         extension = extension_of(source, reader, 8, conf)
@@ -137,15 +137,19 @@ def test_a_video_that_ends_black_may_be_continued(conf, bundle, tmp_path):
 
 
 @given(st.integers(8, 120), st.integers(1, 60))
-def test_the_segments_with_new_frames_are_those_from_the_first_one_on(old, new):
+def test_segments_of_the_models_continue_those_of_the_video_itself(old, new):
+    """They have its own frames up to its end, without an odd row, and new ones in the same size."""
     extension = Extension(old, new, PlanParams())
-    spans = []
-    for index, span in enumerate(extension.plan.segments[extension.window :], extension.window):
+    frames = np.random.default_rng(0).integers(1, 256, (old, 3, 2, 3), np.uint8)
+    span = Span(min(extension.chunks[0].start, extension.end - 8), extension.end)
+    clip = Clip(span, frames[[extension.place(number) for number in span]], frames[0])
+    pieces = [Segment(extension.shown(own), frames[extension.shown(own).frames, :2]) for own in extension.own_segments]
+    for span in extension.plan.segments[extension.window :]:
         segment = Segment(span, np.zeros((len(span), 2, 2, 3), np.uint8))
-        added = added_frames(segment, extension, (2, 2))
-        assert bool(len(added.frames)) == (index >= extension.first_segment)
-        spans += added.span
-    assert spans == list(range(old, old + new))
+        pieces.append(joined(segment, extension, clip if span.start < extension.end else None, (2, 2)))
+    assert [frame for piece in pieces for frame in piece.span] == list(range(old + new))
+    whole = np.concatenate([piece.frames for piece in pieces])
+    assert np.array_equal(whole[:old], frames[:, :2]) and not whole[old:].any()
 
 
 def test_a_video_that_is_too_short_is_named(conf, tmp_path):
