@@ -34,8 +34,7 @@ from longtake.pipelines.config.model_folders import bundle_path
 from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.datasets.video_workers import map_videos
 from longtake.pipelines.runners.stages import quiet
-from longtake.pipelines.train.settings import NEEDED, CutParams
-from longtake.pipelines.train.split import Cutting
+from longtake.pipelines.train.settings import NEEDED, CutParams, Cutting
 
 NOTES = "notes"  # in the metadata of a file: `notes_text` of its video
 ARRAYS = ("latents", "condition", "anchor", "anchor_frame")

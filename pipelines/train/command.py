@@ -35,9 +35,9 @@ from longtake.pipelines.train.clips import ClipFolder
 from longtake.pipelines.train.loop import run_stage
 from longtake.pipelines.train.progress import watched
 from longtake.pipelines.train.run import first_weights, tracked
-from longtake.pipelines.train.settings import NEEDED, TrainConf
+from longtake.pipelines.train.settings import NEEDED, Cutting, TrainConf
 from longtake.pipelines.train.sheet import continuations
-from longtake.pipelines.train.split import VIDEOS, Cutting, prepare
+from longtake.pipelines.train.split import VIDEOS, prepare
 from longtake.pipelines.train.worker_group import WorkerGroup, run_group
 
 logger = logging.getLogger(__name__)

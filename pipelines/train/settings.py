@@ -33,6 +33,24 @@ class CutParams:
             raise ValueError(f"latent_noise={self.latent_noise} must be in 0..1")
 
 
+@dataclass(frozen=True, slots=True)
+class Cutting:
+    """Settings for the clips of a training."""
+
+    folder: Path  # `work`
+    bundle: str
+    clips: CutParams
+    seed: int
+    held_out: float  # share of the videos, at least one
+    device: str
+    base: BaseParams  # its size
+    allow_pickle: bool = False
+
+    @property
+    def clip_folder(self) -> Path:
+        return self.folder / "clips"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainConf:
     """Settings of `longtake train`, each of which it takes as key=value."""

@@ -9,38 +9,18 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longtake.models.stages.params import BaseParams
 from longtake.models.video.notes import count_kinds
 from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.terminal.progress import counts, doing
-from longtake.pipelines.train.settings import CutParams
+from longtake.pipelines.train.settings import Cutting
 
 logger = logging.getLogger(__name__)
 VIDEOS = "videos.jsonl"
 NUM_SAID = 5  # reasons and notes that get a line each
-
-
-@dataclass(frozen=True, slots=True)
-class Cutting:
-    """Settings for the clips of a training."""
-
-    folder: Path  # `work`
-    bundle: str
-    clips: CutParams
-    seed: int
-    held_out: float  # share of the videos, at least one
-    device: str
-    base: BaseParams  # its size
-    allow_pickle: bool = False
-
-    @property
-    def clip_folder(self) -> Path:
-        return self.folder / "clips"
 
 
 def prepare(cutting: Cutting, videos: Sequence[Listed]) -> tuple[list[tuple[Path, int]], list[tuple[Path, int]]]:

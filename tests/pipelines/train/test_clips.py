@@ -3,8 +3,7 @@ import pytest
 from longtake.models.stages.params import BaseParams
 from longtake.pipelines.datasets.video_list import Listed
 from longtake.pipelines.train.clips import ClipEncoder
-from longtake.pipelines.train.settings import CutParams
-from longtake.pipelines.train.split import Cutting
+from longtake.pipelines.train.settings import CutParams, Cutting
 from tests.support.videos import noise, video
 
 

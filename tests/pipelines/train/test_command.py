@@ -27,9 +27,9 @@ from longtake.pipelines.train.checks import check, record_begin
 from longtake.pipelines.train.clips import ClipEncoder, ClipFolder, clip_file, clip_starts
 from longtake.pipelines.train.command import memory_stage
 from longtake.pipelines.train.progress import watched
-from longtake.pipelines.train.settings import CutParams, load_train
+from longtake.pipelines.train.settings import CutParams, Cutting, load_train
 from longtake.pipelines.train.sheet import continuations
-from longtake.pipelines.train.split import Cutting, check_same, prepare
+from longtake.pipelines.train.split import check_same, prepare
 from longtake.pipelines.train.worker_group import run_group
 from tests.support.pipelines import change_json, pickled
 
