@@ -1,5 +1,6 @@
 """A video that exists is continued."""
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -110,6 +111,17 @@ def test_the_clip_is_the_end_of_the_video_and_its_anchor(tmp_path):
         assert clip.span.stop == extension.end and clip.span.start <= extension.held.start
         assert np.array_equal(clip.frames, frames[[extension.place(number) for number in clip.span]])
         assert np.array_equal(clip.anchor, frames[5])
+
+
+def test_no_more_of_a_long_video_is_in_memory_than_the_clip(tmp_path):
+    source = write(tmp_path / "in.mp4", 200, 128, 128)
+    with VideoReader(source) as reader:
+        extension = extension_of(source, reader, 8, load())
+        tracemalloc.start()
+        clip = clip_of(reader, extension, 0)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 1.5 * clip.frames.nbytes < 0.3 * 200 * 128 * 128 * 3
 
 
 def test_the_new_frames_join_the_videos_own(conf, bundle, tmp_path):

@@ -316,7 +316,9 @@ def test_real_networks_give_the_local_frames_bit_for_bit(ray_cluster, random_bun
                 "a", "a red circle", num_frames=40, seed=3, settings=(("refiner.coupling", coupling.value),)
             )
             np.testing.assert_array_equal(frames_of(runner.stream(spec)), expected)
-        source = tmp_path / "in.mkv"
+        if len(sizes) == 1:
+            return
+        source = tmp_path / "in.mkv"  # a video is continued, once is enough
         source.write_bytes(video(noise(37, 48, 64)).getvalue())
         expected = frames_of(longtake.extend(source, "a red circle", num_frames=20, seed=3))
         own = for_extension(conf)
