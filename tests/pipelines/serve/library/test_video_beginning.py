@@ -9,12 +9,13 @@ import pytest
 
 from longtake.models.domain.extension import Extension
 from longtake.models.domain.plan import PlanParams
+from longtake.models.domain.scheduler import Coupling
 from longtake.models.video.fit import Fit
 from longtake.pipelines.serve.library.input_store import keep_input
 from longtake.pipelines.serve.library.inputs import InputFile, InputKind
 from longtake.pipelines.serve.library.paths import CLIP, PICTURE, SOURCE, chunk_name, fragment_name
 from longtake.pipelines.serve.library.pieces import chunks_of, segments_of
-from longtake.pipelines.serve.library.resume_plan import next_window, num_reached, shape_of
+from longtake.pipelines.serve.library.resume_plan import next_window, num_reached, old_boundaries, shape_of
 from tests.pipelines.serve.engine.test_engine import finished, made, path_of, running, until
 from tests.support.engine_driver import conf_of, take_of
 from tests.support.engine_toys import LOW
@@ -22,6 +23,14 @@ from tests.support.videos import noise, video
 
 pytestmark = pytest.mark.xdist_group("serve")
 BASE = (f"base.height={LOW}", f"base.width={LOW}")
+
+
+PARAMS = [PlanParams(), PlanParams(16, 6, 30, 10), PlanParams(16, 12, 24, 8)]
+
+
+def causal_shape(take):
+    conf = conf_of("takes")
+    return shape_of(take, replace(conf, plan=take.plan, refiner=replace(conf.refiner, coupling=Coupling.CAUSAL)))
 
 
 def continued(num_old=40, more=40):
@@ -78,15 +87,14 @@ def test_a_file_that_cannot_be_read_any_more_fails_its_take_with_the_reason(ray_
 
 
 @pytest.mark.parametrize("num_old", [8, 13, 24, 30, 40, 95])
-@pytest.mark.parametrize("params", [PlanParams(), PlanParams(16, 6, 30, 10)])
+@pytest.mark.parametrize("params", PARAMS)
 def test_viewers_count_from_the_first_frame_of_the_video(num_old, params):
     take = replace(continued(16)[0], plan=params)
     take = replace(take, num_frames=num_old + 40, input=replace(take.input, num_frames=num_old))
     segments, chunks = segments_of(take), chunks_of(take)
     assert [frame for span in segments for frame in span] == list(range(num_old + 40))
     assert chunks[0].start == 0 and all(span for span in (*segments, *chunks)) and chunks[-1].stop >= num_old + 40
-    conf = conf_of("takes")
-    shape = shape_of(take, replace(conf, plan=params, refiner=replace(conf.refiner, coupling=take.coupling)))
+    shape = causal_shape(take)
     assert shape.num_fragments == len(segments)
     assert [shape.shown(span) for span in shape.plan.segments[shape.num_skipped :]] == segments
     extension = Extension(num_old, 40, params)
@@ -94,3 +102,21 @@ def test_viewers_count_from_the_first_frame_of_the_video(num_old, params):
     assert next_window(shape, []) == next_window(shape, own) == extension.window
     assert num_reached(shape, []) == extension.num_own_chunks
     assert set(shape.basis(shape.first_window)) <= set(own)
+
+
+@pytest.mark.parametrize("num_old", range(16, 45, 3))
+@pytest.mark.parametrize("params", PARAMS)
+def test_after_any_fragment_a_continuation_resumes_from_its_clip_or_from_chunks_that_are_kept(num_old, params):
+    take = replace(continued(16)[0], plan=params)
+    shape = causal_shape(replace(take, num_frames=num_old + 60, input=replace(take.input, num_frames=num_old)))
+    files = shape.own_files(shape.first_window)
+    for window in range(shape.first_window, shape.num_windows):
+        files += [chunk_name(chunk) for chunk in shape.plan.chunks_of(window) if chunk >= shape.first_kept]
+        files += [*shape.boundaries(window), shape.fragment(window)]
+        assert set(shape.basis(window + 1)) <= set(files)
+        files = [name for name in files if name not in old_boundaries(shape, files)]
+        if window + 1 < shape.num_windows:
+            again = next_window(shape, files)
+            assert again == shape.start(window + 1) and set(shape.own_files(again)) <= set(files)
+            assert again == window + 1 or CLIP in files
+    assert next_window(shape, files) == shape.num_windows and CLIP not in files
