@@ -10,9 +10,10 @@ from zlib import crc32
 import numpy as np
 
 from longtake.models.domain.prompt import chunk_prompt
-from longtake.models.domain.state import Boundary, Chunk, Memory, Segment, WindowState
+from longtake.models.domain.state import Boundary, Chunk, Clip, FixedBoundary, Memory, Segment, WindowState
 from tests.pipelines.runners.test_local import NOISE, NUM_STEPS
 from tests.support.ray_toys import ToyFactory, ToyStage
+from tests.support.toy import resized
 
 LOW, HIGH = 8, 16  # pixels
 
@@ -26,6 +27,8 @@ class LinkedBase:
 
     def advance(self, spec, plan, index, memory):
         span = plan.chunks[index]
+        if isinstance(memory, Clip):
+            return self.existing(plan, span, memory)
         levels, level = [], float(spec.seed % 50) if memory is None else float(memory.last[-1, 0, 0, 0])
         for _ in span:
             level = (level * 1.25 + hue(spec, plan, index) + 3) % 200
@@ -36,12 +39,22 @@ class LinkedBase:
         pixels = frames.transpose(0, 2, 3, 1).astype(np.uint8)
         return Memory(anchor, frames[-plan.params.condition_frames :]), Chunk(span, pixels)
 
+    def existing(self, plan, span, clip):
+        pixels = resized(clip.frames, LOW, LOW)
+        frames = pixels.transpose(0, 3, 1, 2).astype(np.float32)
+        chunk = Chunk(span, pixels[span.start - clip.span.start : span.stop - clip.span.start])
+        is_last = span.stop == clip.span.stop
+        return Memory(frames[0], frames[-plan.params.condition_frames :]) if is_last else clip, chunk
+
 
 class LinkedRefiner:
     """Each window follows from its chunks, its prompts, and what its neighbours predicted at every step."""
 
     def advance(self, spec, plan, window, steps, state, *inputs):
         span, overlap = plan.windows[window], plan.params.overlap_frames
+        for clip in inputs:
+            if isinstance(clip, Clip):
+                return None, FixedBoundary(window, resized(clip.frames, LOW, LOW)[-overlap:].transpose(0, 3, 1, 2))
         if steps.start == 0:
             chunks = [one for one in inputs if isinstance(one, Chunk)]
             frames = np.concatenate([one.frames for one in chunks])[span.start - chunks[0].span.start :][: len(span)]
@@ -66,6 +79,8 @@ class LinkedRefiner:
     def blend(self, x0, window, step, overlap, inputs):
         x0 = x0.copy()
         for boundary in inputs:
+            if isinstance(boundary, FixedBoundary):
+                x0[: overlap // 2] = boundary.last[: overlap // 2]
             if not isinstance(boundary, Boundary) or step not in boundary.steps:
                 continue
             row, half = step - boundary.steps.start, overlap // 2

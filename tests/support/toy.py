@@ -55,12 +55,12 @@ class ToyBase:
     ) -> tuple[Memory | Clip, Chunk]:
         span = plan.chunks[index]
         if isinstance(memory, Clip) and span.stop < memory.span.stop:
-            return memory, Chunk(span, _resized(memory.of(span), SIZE, SIZE))
+            return memory, Chunk(span, resized(memory.of(span), SIZE, SIZE))
         frames = np.stack([self._frame(i, spec.seed) for i in span])
         if isinstance(memory, Picture):
             frames[:, 0] = memory.frame[0, 0]
         if isinstance(memory, Clip):
-            frames = _resized(memory.of(span), SIZE, SIZE)
+            frames = resized(memory.of(span), SIZE, SIZE)
         last = np.zeros((plan.params.condition_frames, 3, SIZE, SIZE), np.float32)
         return Memory(last[0], last), Chunk(span, frames)
 
@@ -96,10 +96,10 @@ class ToyRefiner:
         shown = np.moveaxis(x[segment.start - start : segment.stop - start], 1, -1).astype(np.uint8)
         own = dict(spec.settings)  # in an actor, of any video
         height, width = own.get("refiner.height", self.params.height), own.get("refiner.width", self.params.width)
-        return None, Segment(segment, _resized(shown, height, width))
+        return None, Segment(segment, resized(shown, height, width))
 
 
-def _resized(frames: np.ndarray, height: int, width: int) -> np.ndarray:
+def resized(frames: np.ndarray, height: int, width: int) -> np.ndarray:
     rows = np.arange(height) * frames.shape[1] // height
     columns = np.arange(width) * frames.shape[2] // width
     return frames[:, rows][:, :, columns]
