@@ -37,6 +37,10 @@ class Extension:
         least = max(self.num_old, params.chunk_frames, params.stride_frames + params.overlap_frames)
         return least + (params.chunk_frames - least) % params.new_frames - self.num_old
 
+    def shown(self, span: Span) -> Span:
+        """The frames of a span that viewers see, counted from the first one that exists."""
+        return Span(max(0, span.start - self.shift), max(0, span.stop - self.shift))
+
     @property
     def end(self) -> int:
         """The number of the first new frame."""
@@ -57,9 +61,14 @@ class Extension:
         return Span(self.plan.windows[self.window].start, self.end)
 
     @property
-    def first_segment(self) -> int:
-        """The first one with new frames: that of `window`, or the next one if they share all of them."""
-        return self.window + (self.plan.segments[self.window].stop <= self.end)
+    def num_skipped(self) -> int:
+        """The segments at the beginning that have no frame that exists."""
+        return self.shift // self.params.stride_frames
+
+    @property
+    def own_segments(self) -> tuple[Span, ...]:
+        """Those before `window`, of frames that exist. The segment of `window` begins with such frames too."""
+        return tuple(self.shown(span) for span in self.plan.segments[self.num_skipped : self.window])
 
     @property
     def chunks(self) -> tuple[Span, ...]:

@@ -1,7 +1,8 @@
 """The continuation of an existing video in a bulk job: the same bytes as those of `longtake extend`.
 
-fragments    |-----|-----|---|-----|-----|-----|      of the video itself, as many frames each as a window has,
-             own             added                    and of the segments with new frames
+segments     |-----|-----|-----|-----|-----|
+fragments     own         of the models             one for each; those before the first window of the models are
+                                                    encoded from the video itself
 """
 
 from dataclasses import dataclass, replace
@@ -43,22 +44,25 @@ class Continuation:
     @property
     def num_own(self) -> int:
         """Fragments of the video itself."""
-        return -(-self.extension.num_old // self.extension.params.window_frames)
+        return max(0, self.extension.window - self.extension.num_skipped)
 
     @property
     def num_fragments(self) -> int:
         """All of them."""
-        return self.num_own + len(self.extension.plan.segments) - self.extension.first_segment
+        return len(self.extension.plan.segments) - self.extension.num_skipped
 
     def own_span(self, index: int) -> Span:
         """The frames of a fragment of the video itself."""
-        size = self.extension.params.window_frames
-        return Span(index * size, min((index + 1) * size, self.extension.num_old))
+        return self.extension.shown(self.extension.plan.segments[self.extension.num_skipped + index])
 
     def fragment_of(self, segment: int) -> int | None:
-        """The fragment of a segment; None for one without new frames."""
-        place = segment - self.extension.first_segment
-        return None if place < 0 else self.num_own + place
+        """The fragment of a segment; None for one before the first frame that exists."""
+        place = segment - self.extension.num_skipped
+        return None if place < 0 else place
+
+    def needs_clip(self, segment: int) -> bool:
+        """Whether a segment has frames that exist."""
+        return self.extension.plan.segments[segment].start < self.extension.end
 
     def makes(self, task: Task) -> bool:
         """Whether a task makes new frames; others prepare those that exist."""

@@ -130,6 +130,7 @@ class BulkJob(VideoDriver[BulkVideo]):
     def _continue(self, video: BulkVideo, clip: Any) -> None:
         """Begins the new frames of a continuation, and one by one the fragments of the video itself."""
         assert video.continuation is not None, "only a continuation has a clip"
+        video.clip = clip
         self._submit(video, resume_from(video.continuation.extension, clip))
         self._encode_own(video)
 

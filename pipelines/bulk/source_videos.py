@@ -35,7 +35,7 @@ class SourceVideos:
         span, (height, width) = part.own_span(index), part.size
         with self._source(part) as source:
             frames = source.read(span)[:, :height, :width]
-            if span.stop == part.extension.num_old:
+            if index == part.num_own - 1:
                 source.reader.close()
                 self._open[part] = VideoSource(source.reader)
             return Segment(span, frames)

@@ -49,6 +49,7 @@ class BulkVideo:
     continuation: Continuation | None = None  # of a video that exists
     requested: set[Slot] = field(default_factory=set)  # fragments that are encoded or waiting to be
     fragments: dict[Slot, Any] = field(default_factory=dict)  # references to the bytes of those that are encoded
+    clip: Any = None  # reference to the end of the video that it continues
     own_reached: int = 0  # fragments of the video that it continues which were asked for
     thumbnail: Any = None
     cells: int = 0  # done since it began, or began again
@@ -92,14 +93,16 @@ class BulkVideo:
         return self._job("encode", slot, piece, self.conf.fps, slot.index, self.spec.num_frames, self._is_shown(slot))
 
     def encode_segment(self, index: int, segment: Any) -> WriterJob | None:
-        """The job that encodes segment `index`; None if one exists, or the segment has no new frame."""
+        """The job that encodes segment `index`; None if one exists, or nobody sees the segment."""
         part = self.continuation
         if part is None:
             return self.encode(Slot("video", index), segment)
         place = part.fragment_of(index)
         if place is None:
             return None
-        return self._job("encode", Slot("video", place), segment, part.fps, place, part.num_frames, False, part)
+        slot, clip = Slot("video", place), self.clip if part.needs_clip(index) else None
+        args = (segment, part.fps, place, part.num_frames, self._is_shown(slot), part, clip)
+        return self._job("encode", slot, *args)
 
     def encode_own(self) -> WriterJob | None:
         """The job that encodes the next fragment of the video that it continues; None if none is left."""

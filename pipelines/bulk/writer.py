@@ -23,7 +23,7 @@ from longtake.pipelines.datasets.manifest import Manifest, VideoRow
 from longtake.pipelines.files.encoding import png, sheet_of, visible_frames
 from longtake.pipelines.files.piece_writer import PieceWriter
 from longtake.pipelines.files.store import Store
-from longtake.pipelines.runners.existing_video import added_frames
+from longtake.pipelines.runners.existing_video import joined
 
 
 class BulkWriter(PieceWriter):
@@ -51,11 +51,12 @@ class BulkWriter(PieceWriter):
         num_frames: int,
         thumbnail: bool,
         part: Continuation | None = None,
+        clip: Clip | None = None,
     ) -> tuple[bytes | None, bytes]:
-        """As the base class; of a segment that continues a video, the new frames in the size of the video."""
+        """As the base class; of a segment that continues a video, as a part of its file. `clip` is its end."""
         if part is not None:
             assert isinstance(piece, Segment), "previews are of other videos"
-            piece = added_frames(piece, part.extension, part.size)
+            piece = joined(piece, part.extension, clip, part.size)
         return super().encode(piece, fps, index, num_frames, thumbnail)
 
     def commit(

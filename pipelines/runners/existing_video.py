@@ -85,15 +85,21 @@ def clip_of(reader: VideoReader, extension: Extension, anchor_frame: int) -> Cli
     return Clip(span, frames, anchor)
 
 
-def added_frames(segment: Segment, extension: Extension, size: Size) -> Segment:
-    """The new frames of a segment in the numbers and the size of the video; maybe none."""
-    start = max(extension.end, segment.span.start)
-    frames = segment.frames[start - segment.span.start :]
+def joined(segment: Segment, extension: Extension, clip: Clip | None, size: Size) -> Segment:
+    """A segment of the models as a part of the output, of `size` and counted from the first frame of the video.
+
+    Of frames that exist it has the video's own, from the clip; a segment without such frames needs none.
+    """
+    start, end = max(segment.span.start, extension.shift), extension.end
+    frames = segment.frames[max(0, end - segment.span.start) :]
     if len(frames) and frames.shape[1:3] != size:
         from longtake.models.video.frames import to_uint8, upscale  # torch
 
         frames = to_uint8(upscale(frames, *size))
-    return Segment(Span(start - extension.shift, start - extension.shift + len(frames)), frames)
+    if clip is not None and start < min(segment.span.stop, end):
+        own = clip.of(Span(start, min(segment.span.stop, end)))[:, : size[0], : size[1]]
+        frames = np.concatenate([own, frames]) if len(frames) else own
+    return Segment(extension.shown(segment.span), frames)
 
 
 def shown_size(reader: VideoReader) -> Size:
@@ -136,16 +142,15 @@ class ExistingVideo:
         `share` gives the handle of the clip by which the runner's calls find it.
         """
         yield from self._own()
-        clip = share(clip_of(self.reader, self.extension, self.conf.base.anchor_frame))
-        resume = resume_from(self.extension, clip)
+        clip, size = clip_of(self.reader, self.extension, self.conf.base.anchor_frame), shown_size(self.reader)
+        resume = resume_from(self.extension, share(clip))
         for segment in runner.stream(spec, observe, self.extension.plan, resume):
-            added = added_frames(segment, self.extension, shown_size(self.reader))
-            if len(added.frames):
-                yield added
+            shown = joined(segment, self.extension, clip, size)
+            if len(shown.frames):
+                yield shown
 
     def _own(self) -> Iterator[Segment]:
         height, width = shown_size(self.reader)
-        frames, start = self.reader.frames(), 0
-        while piece := list(islice(frames, self.extension.params.window_frames)):
-            yield Segment(Span(start, start + len(piece)), np.stack(piece)[:, :height, :width])
-            start += len(piece)
+        frames = self.reader.frames()
+        for span in self.extension.own_segments:
+            yield Segment(span, np.stack(list(islice(frames, len(span))))[:, :height, :width])

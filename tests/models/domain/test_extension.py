@@ -21,8 +21,9 @@ def test_what_exists_ends_with_a_chunk_and_reaches_over_the_overlap_of_a_window_
     assert extension.window >= 1 and window.start == extension.held.start
     assert params.overlap_frames <= len(extension.held) < len(window)
     assert extension.chunks[0].start <= extension.held.start and extension.chunks[-1].stop == extension.end
-    segments = extension.plan.segments
-    assert extension.first_segment == next(k for k, segment in enumerate(segments) if segment.stop > extension.end)
+    assert extension.num_skipped == sum(segment.stop <= extension.shift for segment in plan.segments)
+    own = [frame for segment in extension.own_segments for frame in segment]
+    assert own == list(range(max(0, window.start - extension.shift)))
     places = [extension.place(frame) for frame in range(extension.end)]
     assert places == [0] * extension.shift + list(range(old))
 

@@ -9,6 +9,7 @@ from longtake.models.domain.extension import Extension
 from longtake.models.domain.plan import PlanParams
 from longtake.models.domain.span import Span
 from longtake.models.domain.state import Segment
+from longtake.models.video.frames import to_uint8, upscale
 from longtake.models.video.reader import VideoReader
 from longtake.pipelines.bulk.continuation import Continuation
 from longtake.pipelines.bulk.source_videos import SourceVideos
@@ -40,7 +41,7 @@ def test_its_frames_do_not_depend_on_the_order_of_calls_nor_on_what_is_open(sour
             segment = videos.own(part, index)
             assert segment.span == part.own_span(index)
             assert np.array_equal(segment.frames, frames[segment.span.frames])
-    assert part_of(source).num_own == 3 and part_of(source).own_span(2) == Span(48, 53)
+    assert [part_of(source).own_span(index).stop for index in range(3)] == [13, 29, 45]
 
 
 def test_videos_in_progress_are_decoded_once(source, monkeypatch):
@@ -74,22 +75,17 @@ def test_one_that_changed_on_the_way_is_named_and_read_anew(source):
         videos.own(part, 0)
 
 
-def test_new_frames_are_written_in_the_size_of_the_video_and_after_it(source, tmp_path):
+def test_a_segment_of_the_models_is_written_with_the_frames_that_exist_in_the_size_of_the_video(source, tmp_path):
     store, part = Store(tmp_path), part_of(source)
     store.put("job.json", b"{}")
     writer, extension = BulkWriter(store), part.extension
-    assert part.fragment_of(extension.first_segment - 1) is None
-    assert part.fragment_of(extension.first_segment) == part.num_own
-    span = extension.plan.segments[extension.first_segment]
+    clip, _ = writer.read_clip(part)
+    index, span = part.fragment_of(extension.window), extension.plan.segments[extension.window]
+    assert index == part.num_own and part.needs_clip(extension.window) and part.own_span(index - 1).stop < NUM_OLD
     new = Segment(span, noise(len(span), 60, 64))
-    index = part.fragment_of(extension.first_segment)
-    _, fragment = writer.encode(new, part.fps, index, part.num_frames, False, part)
-    start = max(0, extension.end - span.start)
-    shown = Segment(Span(NUM_OLD, span.stop - extension.shift), new.frames[start:])
-    assert fragment == writer.encode(Segment(shown.span, small(shown.frames)), 24, index, part.num_frames, False)[1]
-
-
-def small(frames):
-    from longtake.models.video.frames import to_uint8, upscale
-
-    return to_uint8(upscale(frames, 30, 32))
+    _, fragment = writer.encode(new, part.fps, index, part.num_frames, False, part, clip)
+    num_held = extension.end - span.start
+    own = noise(NUM_OLD, 31, 33)[NUM_OLD - num_held :, :30, :32]
+    shown = np.concatenate([own, to_uint8(upscale(new.frames[num_held:], 30, 32))])
+    expected = Segment(Span(NUM_OLD - num_held, NUM_OLD - num_held + len(span)), shown)
+    assert fragment == writer.encode(expected, 24, index, part.num_frames, False)[1]

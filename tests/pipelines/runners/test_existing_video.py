@@ -14,16 +14,16 @@ from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.resume import Resume
 from longtake.models.domain.scheduler import StageName
 from longtake.models.domain.span import Span
-from longtake.models.domain.state import Segment
+from longtake.models.domain.state import Clip, Segment
 from longtake.models.video.mp4 import Mp4Encoder
 from longtake.models.video.reader import VideoReader
 from longtake.pipelines.config.conf import load
 from longtake.pipelines.runners.existing_video import (
     ExistingVideo,
-    added_frames,
     clip_of,
     extension_of,
     for_extension,
+    joined,
     resume_from,
 )
 from longtake.pipelines.runners.stages import build_bundle, build_generator
@@ -149,15 +149,15 @@ def test_a_video_that_ends_black_may_be_continued(conf, bundle, tmp_path):
 
 
 @given(st.integers(8, 120), st.integers(1, 60))
-def test_the_segments_with_new_frames_are_those_from_the_first_one_on(old, new):
-    extension = Extension(old, new, PlanParams())
-    spans = []
-    for index, span in enumerate(extension.plan.segments[extension.window :], extension.window):
-        segment = Segment(span, np.zeros((len(span), 2, 2, 3), np.uint8))
-        added = added_frames(segment, extension, (2, 2))
-        assert bool(len(added.frames)) == (index >= extension.first_segment)
-        spans += added.span
-    assert spans == list(range(old, old + new))
+def test_own_segments_and_those_of_the_models_tile_the_output(old, new):
+    extension, seen = Extension(old, new, PlanParams()), []
+    span = Span(min(extension.chunks[0].start, extension.held.start), extension.end)
+    clip = Clip(span, np.full((len(span), 2, 2, 3), 7, np.uint8), np.zeros((2, 2, 3), np.uint8))
+    for segment in extension.plan.segments[extension.window :]:
+        shown = joined(Segment(segment, np.zeros((len(segment), 2, 2, 3), np.uint8)), extension, clip, (2, 2))
+        assert [frame.max() == 7 for frame in shown.frames] == [number < old for number in shown.span]
+        seen += shown.span
+    assert [frame for segment in extension.own_segments for frame in segment] + seen == list(range(old + new))
 
 
 def test_a_video_that_is_too_short_is_named(conf, tmp_path):
