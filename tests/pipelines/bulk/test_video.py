@@ -2,15 +2,19 @@
 
 import json
 from dataclasses import replace
+from fractions import Fraction
 
 import pytest
 
+from longtake.models.domain.extension import Extension
 from longtake.models.domain.plan import Plan, PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec
 from longtake.models.domain.scheduler import StageName
 from longtake.models.metrics.quality import GateFigures, seed_of
+from longtake.pipelines.bulk.continuation import Continuation
 from longtake.pipelines.bulk.settings import load_bulk
 from longtake.pipelines.bulk.video import Slot, begin, failed_row, requested_row
+from longtake.pipelines.datasets.continued_videos import NamedVideo
 from longtake.pipelines.datasets.prompt_rows import PromptRow
 from longtake.pipelines.datasets.request_columns import read_cues
 
@@ -94,3 +98,24 @@ def test_one_that_failed_has_a_reason_and_no_files(video):
     row = failed_row(video.row, "the toy does not like it")
     assert (row.path, row.preview, row.thumbnail, row.reason) == (None, None, None, "the toy does not like it")
     row.check()
+
+
+@pytest.mark.parametrize(("old", "num_own"), [(8, 0), (60, 3)])
+def test_a_continuation_has_fragments_of_the_video_and_then_of_the_models(old, num_own):
+    conf = load_bulk(overrides=["prompts=p.txt", "out=out", "previews=true", "thumbnails=true"])
+    extension = Extension(old, 20, PlanParams())
+    part = Continuation("a", NamedVideo("in.mp4", "v"), extension, 0, (32, 32), Fraction(12), has_sound=False)
+    spec = PromptSpec("a", "a red circle", num_frames=extension.plan.num_frames)
+    row = requested_row(PromptRow("p.txt:1", {}, None), spec, conf, conf, "ab" * 32, "{}", part.video)
+    video = begin(row, spec, conf, conf, part)
+    video.clip = "clip"
+    own = [job.args for job in iter(video.encode_own, None)]
+    assert own == [(part, index, index == 0) for index in range(num_own)]
+    made = [
+        video.encode_segment(index, "segment").args for index in range(extension.window, len(extension.plan.segments))
+    ]
+    assert [args[2] for args in made] == list(range(num_own, video.num_fragments))
+    assert made[0][4:] == (num_own == 0, part, "clip") and made[-1][4:] == (False, part, None)
+    assert video.is_generated and (video.num_frames, video.row.preview) == (20, None)
+    video.begin_again(keep=False)
+    assert len(list(iter(video.encode_own, None))) == num_own and not video.is_generated
