@@ -54,6 +54,7 @@ def extended(source, num_frames, *settings):
 
 
 def test_its_bytes_are_those_of_the_command(ray_cluster, random_bundle, folder, caplog):
+    """On networks, which take seconds to load: toys do not depend on what they continue."""
     rows = [{"id": "a", "video": "a.mkv"}, {"id": "b", "video": "b.mp4", "num_frames": 30}, {"id": "new"}]
     bundle, out = f"bundle={random_bundle}", folder / "out"
     job = [f"prompts={write_prompts(folder, rows)}", f"out={out}", "num_frames=20", "tracking.enabled=false"]
