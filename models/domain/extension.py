@@ -37,6 +37,10 @@ class Extension:
         least = max(self.num_old, params.chunk_frames, params.stride_frames + params.overlap_frames)
         return least + (params.chunk_frames - least) % params.new_frames - self.num_old
 
+    def shown(self, span: Span) -> Span:
+        """The frames of a span that viewers see, counted from the first one that exists."""
+        return Span(max(0, span.start - self.shift), max(0, span.stop - self.shift))
+
     @property
     def end(self) -> int:
         """The number of the first new frame."""
@@ -55,6 +59,21 @@ class Extension:
     def num_skipped(self) -> int:
         """The segments at the beginning that have no frame that exists."""
         return sum(segment.stop <= self.shift for segment in self.plan.segments)
+
+    @property
+    def num_skipped_chunks(self) -> int:
+        """As `num_skipped`, of chunks."""
+        return sum(chunk.stop <= self.shift for chunk in self.plan.chunks)
+
+    @property
+    def first_chunk(self) -> int:
+        """The chunk before the first one of `window`: the models need no earlier one."""
+        return self.plan.chunks_of(self.window)[0] - 1
+
+    @property
+    def num_own_chunks(self) -> int:
+        """The chunks of frames that exist."""
+        return sum(chunk.stop <= self.end for chunk in self.plan.chunks)
 
     @property
     def own_segments(self) -> tuple[Span, ...]:

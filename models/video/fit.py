@@ -53,7 +53,7 @@ def fit_note(source: Size, frame: Size, fit: Fit, within: Within, setting: str =
         if covering(source, frame) == frame:
             return None
         return f"{_said(source)} is stretched to {_said(frame)} ({setting}=cover cuts, contain adds bars)"
-    cut = _cut(source, picture)
+    cut = cut_note(source, picture)
     if fit is Fit.COVER:
         return cut and f"{_said(source)} fills {_said(frame)}: {cut} ({setting}=contain adds bars, stretch distorts)"
     if picture == frame:
@@ -62,8 +62,8 @@ def fit_note(source: Size, frame: Size, fit: Fit, within: Within, setting: str =
     return f"{said}{f'; {cut}' if cut else ''} ({setting}=cover cuts, stretch distorts)"
 
 
-def _cut(source: Size, picture: Size) -> str | None:
-    """The part of the source outside of the picture that it covers."""
+def cut_note(source: Size, picture: Size) -> str | None:
+    """A line on the part of the source outside of the picture that it covers."""
     scaled = covering(source, picture)
     for name, side, whole, kept in zip(("rows", "columns"), source, scaled, picture, strict=True):
         if whole > kept:

@@ -13,8 +13,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from longtake.models.domain.extension import Extension
 from longtake.models.domain.span import Span
-from longtake.models.domain.state import Boundary, Chunk, Memory, Segment
+from longtake.models.domain.state import Boundary, Chunk, HeldFrames, Memory, Segment
 from longtake.models.video.mp4 import decode, encode_fragment, split_head
 from longtake.models.video.sheet import draw_sheet, sheet_numbers
 
@@ -24,7 +25,13 @@ def visible_frames(piece: Segment | Chunk, num_frames: int) -> UInt8[np.ndarray,
     return piece.frames[: max(0, num_frames - piece.span.start)]
 
 
-def fragment_of(piece: Segment | Chunk, fps: int, index: int, num_frames: int) -> bytes:
+def seen_of(chunk: Chunk, extension: Extension) -> Chunk:
+    """A chunk as viewers of a continued video see it: without frames before its first one, from which they count."""
+    span = extension.shown(chunk.span)
+    return Chunk(span, chunk.frames[len(chunk.frames) - len(span) :])
+
+
+def fragment_of(piece: Segment | Chunk, fps: int | Fraction, index: int, num_frames: int) -> bytes:
     """Fragment `index` of an mp4 of `num_frames` frames; empty for a piece past its end."""
     frames = visible_frames(piece, num_frames)
     return encode_fragment(frames, Fraction(fps), piece.span.start, index) if len(frames) else b""
@@ -56,6 +63,17 @@ def unpack_boundary(data: bytes) -> Boundary:
         window, start, stop = (int(number) for number in kept["steps"])
         first = kept.get("first")
         return Boundary(window, Span(start, stop), first, kept["last"])
+
+
+def pack_held(held: HeldFrames) -> bytes:
+    """Frames of a video that is continued, bit for bit."""
+    return _npz(window=np.array(held.window), frames=held.frames)
+
+
+def unpack_held(data: bytes) -> HeldFrames:
+    """Inverse of `pack_held`. Raises as `unpack_chunk`."""
+    with np.load(io.BytesIO(data)) as kept:
+        return HeldFrames(int(kept["window"]), kept["frames"])
 
 
 def sheet_of(video: bytes, num_frames: int) -> UInt8[np.ndarray, "h w c"]:

@@ -4,6 +4,8 @@ The bulk job and the endpoint extend it by the layout of their folders. All meth
 values, as an actor's call does. They raise what the store raises, and EncodingError.
 """
 
+from fractions import Fraction
+
 from longtake.models.domain.state import Chunk, Memory, Segment
 from longtake.pipelines.files.encoding import fragment_of, jpeg, pack_chunk, unpack_chunk
 from longtake.pipelines.files.store import Store
@@ -28,7 +30,7 @@ class PieceWriter:
             )
 
     def encode(
-        self, piece: Segment | Chunk, fps: int, index: int, num_frames: int, thumbnail: bool
+        self, piece: Segment | Chunk, fps: int | Fraction, index: int, num_frames: int, thumbnail: bool
     ) -> tuple[bytes | None, bytes]:
         """(JPEG of its first frame or None, fragment `index` of an mp4 of `num_frames` frames).
 

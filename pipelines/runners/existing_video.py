@@ -110,7 +110,7 @@ class ExistingVideo:
         frames = self.reader.frames()
         for span in self.extension.own_segments:
             own = np.stack(list(islice(frames, len(span))))[:, :height, :width]
-            yield Segment(Span(span.start - self.extension.shift, span.stop - self.extension.shift), own)
+            yield Segment(self.extension.shown(span), own)
 
 
 def output_size(reader: VideoReader) -> Size:
@@ -157,20 +157,20 @@ def held_frames(frames: Frames, extension: Extension) -> HeldFrames:
     return HeldFrames(extension.window - 1, _stack(frames, extension, extension.held))
 
 
-def joined(segment: Segment, extension: Extension, held: HeldFrames, size: Size) -> Segment:
+def joined(segment: Segment, extension: Extension, held: HeldFrames | None, size: Size) -> Segment:
     """A segment of the models as part of the output: of `size`, counted from the first frame of the video.
 
-    Of frames that exist it has the video's own.
+    Of frames that exist it has the video's own; one without such frames needs no `held`.
     """
     start, stop = max(segment.span.start, extension.shift), segment.span.stop
     frames = segment.frames[max(0, extension.end - segment.span.start) :]
     if len(frames) and frames.shape[1:3] != size:
         frames = to_uint8(upscale(frames, *size))
-    if start < extension.end:
+    if held is not None and start < extension.end:
         own = held.frames[start - extension.held.start : min(stop, extension.end) - extension.held.start]
         own = own[:, : size[0], : size[1]]
         frames = np.concatenate([own, frames]) if len(frames) else own
-    return Segment(Span(start - extension.shift, stop - extension.shift), frames)
+    return Segment(extension.shown(Span(start, stop)), frames)
 
 
 def _stack(frames: Frames, extension: Extension, span: Span) -> UInt8[np.ndarray, "t h w 3"]:

@@ -41,7 +41,11 @@ class ServeParams:
     # Frames x computed pixels of a frame x steps, of both stages. The default: 2400 frames of 1280x720 with the tiny
     # bundle's steps, from its base model.
     max_cost: int = 7 * 10**9
-    max_body_bytes: int = 65536
+    max_body_bytes: int = 65536  # of a request without a file
+    # Of a request with a file: a picture to begin with, or a video to continue. It is on disk while it comes in, and
+    # in memory while it is stored. A picture in JSON may have an eighth of it.
+    max_upload_bytes: int = 2**26
+    max_uploads: int = 4  # such requests that come in at the same time
     max_streams: int = 64  # open connections that receive video; one that receives events counts as a quarter
     expires_s: int = 86400  # finished videos are kept this long
     max_disk_bytes: int = 20 * 2**30  # of all videos; beyond it the oldest of the key that uses most are deleted
@@ -67,6 +71,9 @@ class ServeParams:
         for name in ("drain_s", "cancel_grace_s"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 0")
+        if self.max_upload_bytes < self.max_body_bytes:
+            rule = f"must be at least serve.max_body_bytes={self.max_body_bytes}"
+            raise ValueError(f"max_upload_bytes={self.max_upload_bytes}: {rule}")
         if not self.max_aspect >= 1:
             raise ValueError(f"max_aspect={self.max_aspect} must be at least 1")
         for network in self.trusted_proxies:

@@ -39,7 +39,7 @@ from longtake.pipelines.serve.library.events import EventLog
 from longtake.pipelines.serve.library.paths import folder
 from longtake.pipelines.serve.library.resume_plan import shape_of, with_progress
 from longtake.pipelines.serve.library.take_writer import MARK, TakeWriter
-from longtake.pipelines.serve.library.takes import NoSuchTake, Status, Take, Takes, extended, with_prompts
+from longtake.pipelines.serve.library.takes import NoSuchTake, Status, Take, Takes, with_prompts
 from longtake.pipelines.serve.settings import ServeConf
 
 __all__ = ["Engine", "NoSuchTake", "NotReady", "QueueFull"]
@@ -126,18 +126,13 @@ class Engine:
         """Figures of a moment ago, as in `metrics.DESCRIPTIONS`. Never raises."""
         return self._gauges.latest
 
-    def extend(self, source: Take, prompt: str, num_frames_more: int) -> Take:
-        """Queues a take that begins as `source`, a completed one, and continues with `prompt`.
-
-        Byte for byte, it is the take with this prompt as a cue at the end of `source`. Raises as `submit`.
-        """
-        if source.status is not Status.COMPLETED:
-            raise ValueError(f"id={source.id}: only a completed video can be extended; this one is {source.status}")
-        return self.submit(extended(source, prompt, num_frames_more, int(time.time())))
-
     @_in_thread
     def submit(self, take: Take) -> Take:
-        """Queues a take. Raises QueueFull, and ValueError for a video that can never be made."""
+        """Queues a take, whose input is in its folder. Raises QueueFull, and ValueError for a video that can never be
+        made.
+
+        An extension has, byte for byte, the frames of a take with its prompt as a cue at the end of the other one.
+        """
         if self._closing.is_set():
             raise NotReady(CLOSED)
         plan_for(for_video(self._conf, take.spec.settings), take.spec)  # only checked: a queued take keeps its request
@@ -247,7 +242,7 @@ class Engine:
         if take.started_at is None:
             return take
         try:
-            shape = shape_of(take.spec, for_video(self._conf, take.spec.settings))
+            shape = shape_of(take, for_video(self._conf, take.spec.settings))
         except ValueError:  # it ends with this reason when it is begun
             return take
         sizes, _ = TakeWriter(self._takes.store).list_files(take.id)

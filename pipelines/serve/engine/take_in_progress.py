@@ -19,9 +19,10 @@ from longtake.models.domain.resume import Resume
 from longtake.models.domain.scheduler import Task
 from longtake.models.domain.span import Span
 from longtake.pipelines.config.conf import Conf
+from longtake.pipelines.runners.bundle_limits import limits_of
 from longtake.pipelines.runners.writer_queue import WriterJob
 from longtake.pipelines.serve.library.events import EventLog
-from longtake.pipelines.serve.library.paths import boundary_name, chunk_name, fragment_name, path_of, preview_name
+from longtake.pipelines.serve.library.paths import HELD, PICTURE, boundary_name, chunk_name, fragment_name, path_of
 from longtake.pipelines.serve.library.resume_plan import (
     Figures,
     count_fragments,
@@ -40,7 +41,7 @@ class TakeInProgress:
     def __init__(self, take: Take, conf: Conf, events: EventLog) -> None:
         """`conf` is the take's own. Raises ValueError for an impossible video."""
         self.take, self.conf, self.events = take, conf, events
-        self.shape = shape_of(take.spec, conf)
+        self.shape = shape_of(take, conf)
         self.files: dict[str, int] = {}
         self.files_known = False  # whether `files` is known
         self._requested: set[str] = set()  # files that exist or are being written
@@ -55,6 +56,8 @@ class TakeInProgress:
     def set_files(self, sizes: Mapping[str, int]) -> None:
         """Takes in the files that existed before."""
         self.files |= sizes
+        if self.take.input is not None:
+            self.files[self.take.input.file] = self.take.input.num_bytes
         self.files_known = True
         for index in range(num_reached(self.shape, self.files)):
             self._announce_chunk(index)
@@ -67,11 +70,26 @@ class TakeInProgress:
         self._requested = set(self.files)
         self._final.clear()
         self._window = window = next_window(self.shape, self.files)
-        if window == self.shape.num_fragments:
+        if window == self.shape.num_windows:
             return [self._finish()]
-        self._basis = dict.fromkeys(self.shape.basis(window))
-        chunk = chunk_name(self._first_chunk - 1)
-        return [self._load("load_chunk" if name == chunk else "load_boundary", name) for name in self._basis]
+        self._basis = dict.fromkeys(self._needed(window))
+        if not all(name in self.files for name in self.shape.own_files(window)):
+            return [self._begin_video()]
+        return [self._load(self._how_to_load(name), name) for name in self._basis]
+
+    def _needed(self, window: int) -> list[str]:
+        """The files that it needs to resume at `window`."""
+        has_picture = self.take.has_picture and self._first_chunk == 0  # also where chunk 0 exists: it may be broken
+        return [*self.shape.basis(window), *([PICTURE] if has_picture else [])]
+
+    def _how_to_load(self, name: str) -> str:
+        ways = {chunk_name(self._first_chunk - 1): "load_chunk", PICTURE: "load_picture", HELD: "load_held"}
+        return ways.get(name, "load_boundary")
+
+    def _begin_video(self) -> WriterJob:
+        """The job that writes the frames of the client's video."""
+        size = limits_of(self.conf).base_sizes.size(self.conf.base)
+        return self._job("begin_video", self.shape.extension, self.take.rate, self.conf.base.anchor_frame, size)
 
     def loaded(self, name: str, handle: Any) -> None:
         self._basis[name] = handle
@@ -84,12 +102,12 @@ class TakeInProgress:
     @property
     def resume(self) -> Resume | None:
         """The start of its tasks; None while a job of `loads` has not ended."""
-        if self._window == self.shape.num_fragments or any(handle is None for handle in self._basis.values()):
+        if self._window == self.shape.num_windows or any(handle is None for handle in self._basis.values()):
             return None
         blocks = self.shape.blocks[:-1] if self._window else ()
-        boundaries = {steps: self._basis[boundary_name(self._window - 1, steps)] for steps in blocks}
+        boundaries = {steps: self._basis[self.shape.boundary(self._window - 1, steps)] for steps in blocks}
         memory = self._basis.get(chunk_name(self._first_chunk - 1))
-        return Resume(self._window, self._first_chunk, memory, boundaries)
+        return Resume(self._window, self._first_chunk, memory, boundaries, picture=self._basis.get(PICTURE))
 
     @property
     def _first_chunk(self) -> int:
@@ -105,6 +123,10 @@ class TakeInProgress:
         name = chunk_name(index)
         return path_of(self.take.id, name) if name in self.files else None
 
+    def is_own(self, chunk: int) -> bool:
+        """Whether it is a chunk of the client's video, which no model can make."""
+        return self.shape.extension is not None and chunk < self.shape.extension.num_own_chunks
+
     def change_prompt(self, prompt: str) -> int:
         """As the runner's, for a take that is not submitted yet. Raises ValueError."""
         frame, spec = change_prompt(self.take.spec, self.shape.plan, self.num_reached, prompt)
@@ -116,12 +138,13 @@ class TakeInProgress:
         self._announce_chunk(index)
         self._announce_progress()
         names = {chunk_name(index)}
-        if self.shape.plan.chunks[index].start < self.take.num_frames:
-            names.add(preview_name(index))
+        if self.shape.plan.chunks[index].start < self.shape.plan.num_frames:
+            names.add(self.shape.preview(index))
         if names <= self._requested:
             return []
         self._requested |= names
-        return [self._job("keep_chunk", index, self.take.fps, self.take.num_frames, memory, chunk)]
+        args = (index, self.take.rate, self.take.num_frames, memory, chunk, self.shape.extension)
+        return [self._job("keep_chunk", *args)]
 
     def window_done(self, task: Task, boundary: Any) -> list[WriterJob]:
         """After a task of a window."""
@@ -129,7 +152,7 @@ class TakeInProgress:
         step, window = min(task.steps.stop, self.shape.num_steps), task.index
         if step > self._steps[window]:
             self._steps[window] = step
-            self.events.append("window", index=window, step=step, steps=self.shape.num_steps)
+            self.events.append("window", index=window - self.shape.num_skipped, step=step, steps=self.shape.num_steps)
             self._announce_progress()
         name = boundary_name(window, task.steps)
         if name in self._requested or name not in self.shape.basis(window + 1):
@@ -138,7 +161,7 @@ class TakeInProgress:
         return [self._job("keep_boundary", boundary)]
 
     def segment_final(self, index: int, segment: Any) -> list[WriterJob]:
-        if fragment_name(index) not in self._requested:
+        if self.shape.fragment(index) not in self._requested:
             self._final[index] = segment
         return self._fragments()
 
@@ -162,18 +185,23 @@ class TakeInProgress:
             chunks = map(chunk_name, self.shape.plan.chunks_of(index))
             if not all(name in self.files for name in (*self.shape.basis(index + 1), *chunks)):
                 break  # later ones wait too: a viewer needs this one first
-            self._requested.add(fragment_name(index))
-            args = (index, self.take.fps, self.take.num_frames, self._final.pop(index))
-            jobs.append(self._job("keep_fragment", *args))
+            self._requested.add(self.shape.fragment(index))
+            jobs.append(self._keep_fragment(index - self.shape.num_skipped, self._final.pop(index)))
         return jobs
+
+    def _keep_fragment(self, index: int, segment: Any) -> WriterJob:
+        if self.take.input is None or (size := self.take.input.output_size) is None:
+            return self._job("keep_fragment", index, self.take.rate, self.take.num_frames, segment)
+        return self._job("keep_joined", index, self.take.rate, segment, self.shape.extension, size)
 
     def _finish(self) -> WriterJob:
         self._requested.add("finish")
         # After a restart a window may still run whose fragment was written before.
-        self._steps = Counter(dict.fromkeys(range(self.shape.num_fragments), self.shape.num_steps))
+        self._steps = Counter(dict.fromkeys(range(self.shape.num_windows), self.shape.num_steps))
         self._announce_progress()
-        starts = [segment.start for segment in self.shape.plan.segments]
-        return self._job("finish", starts, self.take.num_frames)
+        segments = self.shape.plan.segments[self.shape.num_skipped :]
+        starts = [self.shape.shown(segment).start for segment in segments]
+        return self._job("finish", starts, self.take.num_frames, self.take.input and self.take.input.fps)
 
     def _job(self, method: str, *args: Any) -> WriterJob:
         return WriterJob(method, (self.take.id, *args), self.take.id)
@@ -184,14 +212,16 @@ class TakeInProgress:
     def _announce_chunk(self, index: int) -> None:
         if index not in self._chunks:
             self._chunks.add(index)
-            self._announce_span("chunk", index, self.shape.plan.chunks[index])
+            if (number := index - self.shape.num_skipped_chunks) >= 0:
+                self._announce_span("chunk", number, self.shape.plan.chunks[index])
 
     def _announce_files(self) -> None:
         for index in range(self._announced["preview"], count_previews(self.files)):
             self.events.append("preview", index=index)
         for index in range(self._announced["fragment"], num_fragments := count_fragments(self.files)):
             size = self.files[fragment_name(index)]
-            self._announce_span("fragment", index, self.shape.plan.segments[index], bytes=size)
+            span = self.shape.plan.segments[index + self.shape.num_skipped]
+            self._announce_span("fragment", index, span, bytes=size)
         self._announced["preview"] = max(self._announced["preview"], count_previews(self.files))
         self._announced["fragment"] = max(self._announced["fragment"], num_fragments)
         sizes = tuple(self.files[fragment_name(index)] for index in range(num_fragments))
@@ -199,7 +229,8 @@ class TakeInProgress:
         self._announce_progress()
 
     def _announce_span(self, kind: str, index: int, span: Span, **more: int) -> None:
-        self.events.append(kind, index=index, start=span.start, stop=span.stop, **more)
+        shown = self.shape.shown(span)
+        self.events.append(kind, index=index, start=shown.start, stop=shown.stop, **more)
 
     def _announce_progress(self) -> None:
         plan, steps = self.shape.plan, self.shape.num_steps

@@ -32,6 +32,7 @@ from longtake.pipelines.serve.engine.take_in_progress import TakeInProgress
 from longtake.pipelines.serve.library.events import EventLog
 from longtake.pipelines.serve.library.paths import chunk_name
 from longtake.pipelines.serve.library.resume_plan import inherited, made_with, shape_of
+from longtake.pipelines.serve.library.take_writer import InputError
 from longtake.pipelines.serve.library.takes import NoSuchTake, Status, Take, Takes, with_prompts
 from longtake.pipelines.serve.settings import ServeConf
 
@@ -118,6 +119,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
             frame = runner.change_prompt(take_id, prompt)
             video.take = with_prompts(video.take, runner.spec(take_id))
         # Written before any call carries it: if the take restarts, it has the same frames.
+        frame -= video.take.shift
         if self._save(video):
             video.events.append("prompt", from_frame=frame, prompt=prompt)
         return frame
@@ -153,6 +155,8 @@ class TakeRunner(VideoDriver[TakeInProgress]):
 
     def _chunk_unreadable(self, video: TakeInProgress, index: int) -> None:
         video.unreadable(chunk_name(index))
+        if video.is_own(index):
+            self._restart(video.take.id, f"{chunk_name(index)} cannot be read")
 
     def _task_done(self, video: TakeInProgress, event: TaskDone) -> None:
         if event.task.stage is StageName.GENERATE:
@@ -174,7 +178,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
             sizes: dict[str, int] = ray.get(result.carry) or {}
         except RayError as error:  # the files are unknown, so they are written again
             return self._restart(video.take.id, reason(error), result.job)
-        if method in ("list_files", "copy"):
+        if method in ("list_files", "copy", "begin_video"):
             return self._found(video, sizes)
         self._put(video, video.files_written(sizes))
         if method == "finish":
@@ -184,13 +188,15 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         job, why = result.job, result.why
         if video is None or job.method == "drop":
             logger.warning("files left behind job=%s args=%s reason=%s", job.method, job.args, why)
+        elif isinstance(result.error, EncodingError | InputError):
+            self._fail(video, why)
         elif job.subject is not None:
             logger.warning("file unreadable id=%s name=%s reason=%s", video.take.id, job.subject, why)
             self._jobs.drop(video.take.id)
             video.unreadable(job.subject)
+            if video.take.extension is not None:  # it would be written again, from the client's video
+                return self._restart(video.take.id, f"{job.subject}: {why}", job)
             self._resume(video)
-        elif isinstance(result.error, EncodingError):
-            self._fail(video, why)
         else:
             logger.error("take cannot be written id=%s job=%s reason=%s", video.take.id, job.method, why)
             self._end(self.stop(video.take.id), NOT_WRITTEN)
@@ -210,7 +216,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         if take.started_at is not None:
             self._jobs.put(WriterJob("list_files", (take.id,), take.id), first=True)
         elif take.extends is not None and (source := self._source(take.extends, take.made_with)) is not None:
-            names = inherited(shape_of(source.spec, for_video(self._conf, source.spec.settings)))
+            names = inherited(shape_of(source, for_video(self._conf, source.spec.settings)))
             self._jobs.put(WriterJob("copy", (source.id, take.id, names), take.id), first=True)
         else:
             self._found(video, {})

@@ -6,13 +6,16 @@
 3. With API keys every request needs one, except the page, `/health`, `/login`, `/logout` and the OpenAPI document.
 4. Requests per minute are limited for each key, and for each address where there is no key or an unknown one. Headers
    that name another address are believed only from `serve.trusted_proxies`.
-5. A body is read up to its limit, whatever its Content-Length says.
+5. A body is read up to its limit, whatever its Content-Length says. On a route that takes a file the limit is higher,
+   and a body beyond that of the other routes needs a place while it comes in; one that is not a form an eighth of it,
+   because it is in memory.
 6. An internal error becomes a 500 that does not reveal the cause; the log has it. A client that leaves, and a response
    that is cut as it should be, are a line each.
 """
 
 import logging
 from collections.abc import Collection
+from contextlib import closing
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
@@ -23,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from longtake.pipelines.serve.http.client_address import TrustedProxies, comes_from_elsewhere
 from longtake.pipelines.serve.http.errors import ApiError
 from longtake.pipelines.serve.http.keys import Keys, RateLimiter
+from longtake.pipelines.serve.http.uploads import UploadPlace, UploadPlaces
 from longtake.pipelines.serve.settings import ServeParams, is_loopback
 
 logger = logging.getLogger(__name__)
@@ -48,8 +52,16 @@ FORBIDDEN_HEADER = "x-request-disconnect-disabled"
 class AccessControl:
     """ASGI middleware around the app; `scope["state"]["owner"]` names the owner of the request's key."""
 
-    def __init__(self, app: ASGIApp, params: ServeParams, keys: Keys, open_paths: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        params: ServeParams,
+        keys: Keys,
+        open_paths: Collection[str] = (),
+        upload_paths: Collection[str] = (),
+    ) -> None:
         self._app, self._params, self._keys = app, params, keys
+        self._uploads, self._places = frozenset(upload_paths), UploadPlaces(params.max_uploads)
         self._open = OPEN | set(open_paths)
         self._limiter = RateLimiter(params.requests_per_minute)
         self._proxies = TrustedProxies(params.trusted_proxies)
@@ -67,8 +79,13 @@ class AccessControl:
             state, peer = scope.setdefault("state", {}), (scope.get("client") or (None,))[0]
             state["is_https"] = self._proxies.is_https(peer, scope["scheme"], headers)
             state["owner"] = self._authenticate(scope, headers, self._proxies.client(peer, headers))
-            limited = self._limited(headers, receive) if scope["type"] == "http" else receive
-            await self._app(scope, limited, sender)
+            if scope["type"] != "http":
+                return await self._app(scope, receive, sender)
+            with closing(
+                _Body(receive, self._limit(scope, headers), self._params.max_body_bytes, self._places)
+            ) as body:
+                body.announce(headers.get("content-length", "0"))
+                await self._app(scope, body.receive, sender)
         except ApiError as refusal:
             await _refuse(scope, receive, sender, refusal)
         except ClientDisconnect:  # in the middle of its body
@@ -118,22 +135,52 @@ class AccessControl:
             message = f"The limit of {whose} is {self._params.requests_per_minute} requests per minute."
             raise ApiError(429, "rate_limit_exceeded", message, retry_after_s=wait_s)
 
-    def _limited(self, headers: Headers, receive: Receive) -> Receive:
-        limit, num_bytes = self._params.max_body_bytes, 0
-        refusal = ApiError(413, "body_too_large", f"The body has more than {limit} bytes.")
-        length = headers.get("content-length", "0")
-        if not length.isdecimal() or int(length[:20]) > limit:
-            raise refusal
+    def _limit(self, scope: Scope, headers: Headers) -> int:
+        """The most bytes of a body: rule 5."""
+        params = self._params
+        if scope["method"] != "POST" or scope["path"].rstrip("/") not in self._uploads:
+            return params.max_body_bytes
+        if headers.get("content-type", "").lower().startswith("multipart/"):
+            return params.max_upload_bytes
+        return max(params.max_body_bytes, params.max_upload_bytes // 8)
 
-        async def receive_limited() -> Message:
-            nonlocal num_bytes
-            message = await receive()
-            num_bytes += len(message.get("body", b""))
-            if num_bytes > limit:
-                raise refusal
-            return message
 
-        return receive_limited
+class _Body:
+    """The body of a request, as it comes in: rule 5."""
+
+    def __init__(self, receive: Receive, limit: int, small: int, places: UploadPlaces) -> None:
+        self._receive, self._limit, self._small, self._places = receive, limit, small, places
+        self._num_bytes = 0
+        self._place: UploadPlace | None = None
+
+    def announce(self, length: str) -> None:
+        """Takes in its Content-Length. Raises ApiError."""
+        if not length.isdecimal():
+            raise self._refusal
+        self._check(int(length[:20]))
+
+    async def receive(self) -> Message:
+        """The next message of the client. Raises ApiError."""
+        message = await self._receive()
+        self._num_bytes += len(message.get("body", b""))
+        self._check(self._num_bytes)
+        if not message.get("more_body"):
+            self.close()
+        return message
+
+    def close(self) -> None:
+        if self._place is not None:
+            self._place.close()
+
+    def _check(self, num_bytes: int) -> None:
+        if num_bytes > self._limit:
+            raise self._refusal
+        if num_bytes > self._small and self._place is None:
+            self._place = self._places.take()
+
+    @property
+    def _refusal(self) -> ApiError:
+        return ApiError(413, "body_too_large", f"The body has more than {self._limit} bytes.")
 
 
 class _Sender:

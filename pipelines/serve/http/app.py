@@ -72,7 +72,7 @@ def create_app(engine: Engine, takes: Takes, conf: ServeConf, bundle: Bundle | N
 def _middleware(conf: ServeConf, keys: Keys, page: Collection[str], engine: Engine) -> list[Middleware]:
     """CORS is outside access control, so that pages of allowed origins can read its refusals."""
     flow = Middleware(FlowControl)
-    access = Middleware(AccessControl, params=conf.serve, keys=keys, open_paths=page)
+    access = Middleware(AccessControl, params=conf.serve, keys=keys, open_paths=page, upload_paths=videos.UPLOAD_PATHS)
     closing = Middleware(Closing, engine=engine)
     files = {path: {"GET", "HEAD", "OPTIONS"} for path in (*page, "/openapi.json")}
     request_line = Middleware(RequestLine, methods={**methods_of(ROUTERS), **files})

@@ -1,19 +1,23 @@
 """Forms as clients send them. One that is incomplete or not UTF-8 is refused; nothing is guessed.
 
 Starlette's own parser takes the unescaped bytes of a form for Latin-1, but `curl -d 'prompt=...'` sends UTF-8.
+A form in parts is read as it comes in, because it may hold a file.
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from typing import BinaryIO, cast
 from urllib.parse import parse_qsl
 
 from fastapi import Request
 from python_multipart.multipart import parse_options_header
 from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from longtake.pipelines.serve.http.errors import ApiError, invalid
+from longtake.pipelines.serve.http.uploads import Upload
 
 MAX_FIELDS = 300
+MAX_TEXT = 2**23  # bytes of a part that is no file: it may be the data: URL of a picture
 Fields = Sequence[tuple[str, str]]
 
 
@@ -28,25 +32,77 @@ async def read_urlencoded(request: Request) -> Fields:
     return [(name, _utf8(value, name)) for name, value in named]
 
 
-async def read_multipart(request: Request) -> Fields:
-    """Like `read_urlencoded`, for a form in parts."""
-    body = await request.body()
+async def read_multipart(request: Request, file_field: str | None = None) -> Sequence[tuple[str, str | Upload]]:
+    """Like `read_urlencoded`, for a form in parts. One of them may be a file: the field of this name.
+
+    A file of more than 1 MB goes to disk while it comes in. Raises ApiError.
+    """
+    parser = _FormParser(request, file_field)
     try:
-        form = await request.form(max_files=1, max_fields=MAX_FIELDS)
-    except HTTPException as error:
-        raise _invalid_form(str(error.detail)) from None
-    fields = [(name, value) for name, value in form.multi_items() if not isinstance(value, UploadFile)]
-    for name, value in form.multi_items():
-        if isinstance(value, UploadFile):
-            raise invalid(f"{name[:80]}: files are not accepted", name[:80], "unknown_parameter")
-    _, options = parse_options_header(request.headers["content-type"])
-    if body and b"--%b--" % options[b"boundary"] not in body:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise _invalid_form(error.message) from None
+    if not parser.is_whole:
+        await form.close()
         raise _invalid_form("it ends before its last boundary")
-    try:
-        body.decode(options.get(b"charset", b"utf-8").decode("latin-1"))
-    except (UnicodeError, LookupError):
-        raise _invalid_form("its text is not UTF-8") from None
-    return fields
+    return [
+        (name, value if isinstance(value, str) else _upload(value))
+        for name, value in form.multi_items()
+        if isinstance(value, str) or value.filename or value.size  # a page sends an empty one if no file was chosen
+    ]
+
+
+class _FormParser(MultiPartParser):
+    """Starlette's parser, which takes text that is not UTF-8 for Latin-1, and any file."""
+
+    def __init__(self, request: Request, file_field: str | None) -> None:
+        super().__init__(
+            request.headers, self._counted(request.stream()), max_fields=MAX_FIELDS, max_part_size=MAX_TEXT
+        )
+        self._file_field = file_field
+        self._is_empty = self._has_ended = False
+        _, options = parse_options_header(request.headers["content-type"])
+        self._encoding = options.get(b"charset", b"utf-8").decode("latin-1")
+
+    @property
+    def is_whole(self) -> bool:
+        return self._has_ended or self._is_empty
+
+    async def _counted(self, stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        self._is_empty = True
+        async for data in stream:
+            self._is_empty = self._is_empty and not data
+            yield data
+
+    def on_headers_finished(self) -> None:
+        self._check_text(self._current_part.content_disposition or b"")
+        super().on_headers_finished()
+        name = self._current_part.field_name
+        if self._current_part.file is None:
+            return
+        if name != self._file_field:
+            raise invalid(f"{name[:80]}: files are not accepted", name[:80], "unknown_parameter")
+        if self._current_files > 1:
+            raise invalid(f"{name}: one file is accepted, and there are several", name)
+
+    def on_part_end(self) -> None:
+        if self._current_part.file is None:
+            self._check_text(self._current_part.data)
+        super().on_part_end()
+
+    def on_end(self) -> None:
+        self._has_ended = True
+
+    def _check_text(self, data: bytes | bytearray) -> None:
+        try:
+            data.decode(self._encoding)
+        except (UnicodeError, LookupError):
+            raise _invalid_form("its text is not UTF-8") from None
+
+
+def _upload(file: UploadFile) -> Upload:
+    media = (file.content_type or "").partition(";")[0].strip().lower()
+    return Upload(cast(BinaryIO, file.file), file.filename or "", media, file.size or 0)
 
 
 def _utf8(byte_text: str, field: str | None) -> str:

@@ -7,8 +7,8 @@ uvicorn looks up its own.
 1. A request has at most MAX_URL_BYTES of URL (else 414), MAX_HEADERS headers, and MAX_HEAD_BYTES of both (else 431).
    Trailers count as headers and are dropped, because they come after all checks. Memory may hold one more read than
    that. A line of a WebSocket's request has at most MAX_SOCKET_LINE: `websockets` does not answer a longer one at all.
-2. A request must be complete within RECEIVE_S of the connection, or of its first byte on a reused one (else 408).
-   Uploads of large files would need another rule; bodies are small here.
+2. A request must be complete within RECEIVE_S of the connection, or of its first byte on a reused one (else 408). Each
+   BODY_RATE bytes of its body give it another second: an upload may take long, if it does not stop.
 3. The proxy holds at most MAX_INCOMPLETE connections without a complete request; one more closes the oldest.
 4. A refusal looks like any other. What the client still sends is dropped for LINGER_S: closing at once would reset the
    connection, and the client might never see the answer.
@@ -37,6 +37,7 @@ from longtake.pipelines.serve.http.errors import ApiError
 MAX_URL_BYTES, MAX_HEAD_BYTES, MAX_HEADERS = 2**13, 2**16, 100
 MAX_SOCKET_LINE = 2**13 - 64
 RECEIVE_S, LINGER_S = 30.0, 2.0
+BODY_RATE = 2**15  # bytes per second
 MAX_INCOMPLETE = 512
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,80}) \S+ HTTP/1\.[01]\r?\n")
 _HOST = re.compile(rb"[\w.~!$&'()*+,;=%:\[\]-]+")
@@ -65,6 +66,7 @@ class FrontDoor(HttpToolsProtocol):
             self.app = self.app.app
         self._refusal: ApiError | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._began_s = 0.0  # of the request, by the loop's clock
         self._is_silent = True  # nothing was ever sent
         self._method: bytes | None = None  # in a request line at the start of the last read
         self._begin()
@@ -147,6 +149,7 @@ class FrontDoor(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         self._num_raw = 0
+        self._num_body += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -158,12 +161,14 @@ class FrontDoor(HttpToolsProtocol):
     def _begin(self) -> None:
         self._num_named = self._num_headers = 0  # bytes of the URL and of whole headers; headers
         self._num_raw = 0  # bytes read since then, or since the last piece of the body
+        self._num_body = 0  # bytes of the body
         self._head_complete = False
 
     def _wait(self) -> None:
         if self._timer is not None:
             return
         self._incomplete[self] = None
+        self._began_s = self.loop.time()
         self._timer = self.loop.call_later(RECEIVE_S, self._late)
         if len(self._incomplete) > MAX_INCOMPLETE:
             next(iter(self._incomplete))._cut()
@@ -177,7 +182,11 @@ class FrontDoor(HttpToolsProtocol):
     def _late(self) -> None:
         if self._is_silent:  # a browser connects in advance
             return self._cut()
-        message = f"The request was not complete within {RECEIVE_S:g} seconds."
+        until_s = self._began_s + RECEIVE_S + self._num_body / BODY_RATE
+        if until_s > self.loop.time() + 0.01:
+            self._timer = self.loop.call_at(until_s, self._late)
+            return
+        message = f"The request was not complete within {self.loop.time() - self._began_s:.0f} seconds."
         self._refuse(ApiError(408, "request_timeout", message))
 
     def _stop_parser(self, refusal: ApiError) -> None:

@@ -13,10 +13,17 @@ from longtake.pipelines.serve.http.schema import (
     LoginRequest,
     RemixRequest,
     RequestModel,
+    UploadedExtension,
     VideoRequest,
 )
 
-BODIES: tuple[type[RequestModel], ...] = (VideoRequest, RemixRequest, ExtensionRequest, LoginRequest)
+BODIES: tuple[type[RequestModel], ...] = (
+    VideoRequest,
+    RemixRequest,
+    ExtensionRequest,
+    UploadedExtension,
+    LoginRequest,
+)
 REF = "#/components/schemas/{model}"
 ERROR = {"$ref": REF.format(model="ErrorBody")}
 WAIT = {"Retry-After": {"description": "Seconds until a retry may succeed.", "schema": {"type": "integer"}}}
@@ -33,7 +40,7 @@ DESCRIPTIONS = {
     415: "The type or the encoding of the body is not supported. `unsupported_media_type`.",
     416: "The range is outside the file. `range_not_satisfiable`.",
     429: "Too many requests, videos or connections; the message says whose limit it is. `rate_limit_exceeded`, "
-    "`too_many_videos`, `queue_full` or `too_many_streams`.",
+    "`too_many_videos`, `queue_full`, `too_many_streams` or `too_many_uploads`.",
     500: "The video failed. `generation_failed` or `storage_failed`.",
     503: "The endpoint is starting or stopping. `service_unavailable` or `interrupted`.",
 }
@@ -78,10 +85,13 @@ def file_of(description: str, *media: str) -> dict[int | str, dict[str, Any]]:
     return {200: whole, 206: part, 304: known, **refusals(404, 409, 412, 416)}
 
 
-def body_of(kind: type[RequestModel]) -> dict[str, Any]:
-    """The `requestBody` of a route that reads a body of this kind."""
-    json, form = ({"schema": {"$ref": REF.format(model=name)}} for name in (kind.__name__, f"{kind.__name__}Form"))
-    return {"requestBody": {"required": True, "content": {JSON: json, MULTIPART: form, FORM: form}}}
+def body_of(kind: type[RequestModel], with_file: type[RequestModel] | None = None) -> dict[str, Any]:
+    """The `requestBody` of a route that reads a body of this kind, or a form in parts of the other one."""
+    names = (kind.__name__, f"{kind.__name__}Form", f"{(with_file or kind).__name__}Form")
+    json, form, uploaded = ({"$ref": REF.format(model=name)} for name in names)
+    parts = form if form == uploaded else {"anyOf": [form, uploaded]}
+    content = {media: {"schema": schema} for media, schema in ((JSON, json), (MULTIPART, parts), (FORM, form))}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def document(app: FastAPI) -> dict[str, Any]:
@@ -112,7 +122,7 @@ def schemas() -> dict[str, Any]:
         found |= schema.pop("$defs", {})
         found[kind.__name__] = schema
     for kind in BODIES:
-        found[f"{kind.__name__}Form"] = _form_schema(found[kind.__name__])
+        found[f"{kind.__name__}Form"] = _form_schema(found[kind.__name__], kind.file_field)
         found[kind.__name__]["properties"] = {
             name: field if name in found[kind.__name__].get("required", ()) else _nullable(field)
             for name, field in found[kind.__name__]["properties"].items()
@@ -134,24 +144,30 @@ def _nullable(field: dict[str, Any]) -> dict[str, Any]:
     return {**said, "anyOf": [*(kinds or [rest]), {"type": "null"}]}
 
 
-def _form_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema of the same fields in a form, where there is neither null nor an object."""
-    fields = {"video[id]" if name == "video" else name: _text_field(one) for name, one in schema["properties"].items()}
-    required = ["video[id]" if name == "video" else name for name in schema["required"]]
+def _form_schema(schema: dict[str, Any], file_field: str | None) -> dict[str, Any]:
+    """The schema of the same fields in a form, where there is neither null nor an object, but may be a file."""
+    names = {name: "video[id]" if name == "video" != file_field else name for name in schema["properties"]}
+    fields = {names[name]: _text_field(one) for name, one in schema["properties"].items()}
+    required = [names[name] for name in schema["required"]]
+    if file_field is not None:
+        fields[file_field] = {**_said(schema["properties"][file_field]), "type": "string", "format": "binary"}
     if "anyOf" in schema["properties"].get("prompt", {}):
         fields["prompt"]["description"] += " In a form the list is written as JSON."
     return {**schema, "title": f"{schema['title']}Form", "properties": fields, "required": required}
 
 
+def _said(field: dict[str, Any]) -> dict[str, Any]:
+    return {name: field[name] for name in ("title", "description") if name in field}
+
+
 def _text_field(field: dict[str, Any]) -> dict[str, Any]:
-    said: dict[str, Any] = {name: field[name] for name in ("title", "description") if name in field}
     kinds = [kind for kind in _alternatives(field) if kind != {"type": "null"}]
     kind = next((kind for kind in kinds if kind.get("type") == "string"), kinds[0])
     if kind.get("$ref", "").endswith("Reference"):  # its field has a name of its own, such as video[id]
         kind = {"type": "string"}
     if kind.get("type") == "string" or not {"type", "enum", "const", "$ref"} & set(kind):
         kind = {"type": "string", **({} if "enum" in kind else {"minLength": 1}), **kind}
-    return {**_rules(kind), **said}
+    return {**_rules(kind), **_said(field)}
 
 
 def _alternatives(field: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ taken for JSON when its type says nothing: `curl -d` calls every body a form.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -13,9 +14,10 @@ from pydantic import ValidationError
 
 from longtake.models.domain.prompt import read_prompt_text
 from longtake.pipelines.serve.http.errors import ApiError, from_validation, invalid
-from longtake.pipelines.serve.http.form_body import Fields, read_multipart, read_urlencoded
+from longtake.pipelines.serve.http.form_body import read_multipart, read_urlencoded
 from longtake.pipelines.serve.http.json_text import SentNumber, begins_as_json, loads, parse_object
-from longtake.pipelines.serve.http.schema import RequestModel
+from longtake.pipelines.serve.http.schema import ExtensionRequest, RequestModel, UploadedExtension
+from longtake.pipelines.serve.http.uploads import Upload
 
 R = TypeVar("R", bound=RequestModel)
 JSON = "application/json"
@@ -26,32 +28,39 @@ _KEY = re.compile(r"([^\[\]]+)(\[\])?(?:\[([^\[\]]+)\])?")
 
 async def read_body(request: Request, kind: type[R]) -> R:
     """The request's body. Raises ApiError naming the invalid field."""
+    fields, is_form = await _read_fields(request, kind.file_field)
+    return _validated(fields, kind, is_form)
+
+
+async def read_extension(request: Request) -> ExtensionRequest | UploadedExtension:
+    """The body of an extension, of a video by its id or as a file. Raises ApiError as `read_body`."""
+    fields, is_form = await _read_fields(request, UploadedExtension.file_field)
+    kind = UploadedExtension if isinstance(fields.get("video"), Upload) else ExtensionRequest
+    return _validated(fields, kind, is_form)
+
+
+async def _read_fields(request: Request, file_field: str | None) -> tuple[dict[str, Any], bool]:
+    """(The fields, whether they come from a form)."""
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     encoding = request.headers.get("content-encoding", "identity").strip()
     if encoding.lower() not in ("identity", ""):
         message = f"Content-Encoding: {encoding[:80]} is not supported; send the body as it is"
         raise ApiError(415, "unsupported_media_type", message, "Content-Encoding")
     if media == JSON or re.fullmatch(r"[a-z]+/([a-z.-]+\+)?json", media):
-        return from_json(await request.body(), kind)
+        return parse_object(await request.body()), False
     if media in VAGUE and begins_as_json(await request.body()):
-        return from_json(await request.body(), kind)
+        return parse_object(await request.body()), False
     if not media and not await request.body():
         raise invalid("The body is empty: send the fields as JSON or as a form.", None, "missing_body")
     if media not in (FORM, MULTIPART):
         problem = f"={media[:80]}: must be" if media else " is missing: send"
         message = f"Content-Type{problem} {JSON}, {MULTIPART} or {FORM}"
         raise ApiError(415, "unsupported_media_type", message, "Content-Type")
-    read = read_urlencoded if media == FORM else read_multipart
-    return _validated(_fields(await read(request)), kind, form=True)
-
-
-def from_json(text: str | bytes, kind: type[R]) -> R:
-    """An object of JSON as `kind`. Raises ApiError naming the invalid field."""
-    return from_fields(parse_object(text), kind)
+    return _fields(await (read_urlencoded(request) if media == FORM else read_multipart(request, file_field))), True
 
 
 def from_fields(fields: dict[str, Any], kind: type[R]) -> R:
-    """The fields of an object of JSON as `kind`. Raises as `from_json`."""
+    """The fields of an object of JSON as `kind`. Raises ApiError naming the invalid field."""
     return _validated(fields, kind, form=False)
 
 
@@ -59,10 +68,13 @@ def _validated(fields: dict[str, Any], kind: type[R], form: bool) -> R:
     try:
         return kind.model_validate(fields, context={"form": True} if form else None)
     except ValidationError as error:
+        for upload in fields.values():
+            if isinstance(upload, Upload):
+                upload.close()
         raise from_validation(error.errors(include_url=False), list(kind.model_fields)) from None
 
 
-def _fields(form: Fields) -> dict[str, Any]:
+def _fields(form: Sequence[tuple[str, str | Upload]]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for key, value in form:
         if value or "[]" in key:  # a list has no absent values: the next one would take its place
@@ -72,7 +84,7 @@ def _fields(form: Fields) -> dict[str, Any]:
     return fields
 
 
-def _put(fields: dict[str, Any], key: str, value: str) -> None:
+def _put(fields: dict[str, Any], key: str, value: str | Upload) -> None:
     parts = _KEY.fullmatch(key)
     name, is_list, sub = parts.groups() if parts else (key, None, None)
     if is_list and sub:
@@ -82,7 +94,7 @@ def _put(fields: dict[str, Any], key: str, value: str) -> None:
         item = next((item for item in items if sub not in item), None)
         if item is None:
             items.append(item := {})
-        item[sub] = _number(value) if sub == "from_frame" else value
+        item[sub] = _number(value) if sub == "from_frame" and isinstance(value, str) else value
         return
     inside = fields.setdefault(name, {}) if sub else fields
     if not isinstance(inside, dict) or (sub or name) in inside:

@@ -2,22 +2,34 @@
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 from longtake.models.domain.checks import FieldError
 from longtake.models.domain.prompt import Cue, never_shown
 from longtake.models.stages.bundle import Bundle
-from longtake.models.video.fit import Size
+from longtake.models.video.fit import Fit, Size, cut_note
 from longtake.pipelines.config.conf import for_video
 from longtake.pipelines.runners.bundle_limits import BundleLimits
-from longtake.pipelines.runners.spec_checks import check_texts, plan_for
+from longtake.pipelines.runners.existing_video import for_extension
+from longtake.pipelines.runners.spec_checks import check_texts, for_picture, plan_for
 from longtake.pipelines.serve.http.errors import ApiError, from_value_error, invalid, shown
-from longtake.pipelines.serve.http.schema import ExtensionRequest, PromptChange, RequestModel, VideoRequest
+from longtake.pipelines.serve.http.input_files import read_picture, read_video, video_of
+from longtake.pipelines.serve.http.schema import (
+    ExtensionRequest,
+    PromptChange,
+    RequestModel,
+    UploadedExtension,
+    VideoRequest,
+)
+from longtake.pipelines.serve.http.uploads import Upload
 from longtake.pipelines.serve.library.takes import Take, derived, extended, new_id
 from longtake.pipelines.serve.settings import ServeConf
 
 DEFAULT_SECONDS = "4"
+LengthRequest = VideoRequest | ExtensionRequest | UploadedExtension
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +39,7 @@ class Findings:
     unknown_words: list[str]
     unseen: list[Cue]  # prompts that no frame shows
     fit: str | None  # what happens to frames of another shape
+    input_notes: Sequence[str] = ()  # on the file that the client sent
 
     @property
     def warnings(self) -> list[str]:
@@ -37,6 +50,7 @@ class Findings:
                 for cue in self.unseen
             ),
             *([f"The base model's {self.fit}."] if self.fit else []),
+            *(f"The file that was sent: {note}." for note in self.input_notes),
         ]
 
 
@@ -83,9 +97,55 @@ class RequestChecker:
         )
         try:
             self._check_limits(take)
+            if request.input_reference is not None:
+                for_picture(for_video(self.conf, take.settings))
         except FieldError as error:
             raise _as_sent(error, take, request) from None
         return take
+
+    def with_picture(self, take: Take, upload: Upload) -> tuple[Take, bytes]:
+        """The take with the picture that it begins with, and the file to keep. Raises ApiError. Slow."""
+        picture, data = read_picture(upload)
+        own = for_video(self.conf, take.settings)
+        notes, (height, width) = [*picture.notes], self.base_size(take)
+        if own.opener.fit is Fit.COVER and (cut := cut_note((picture.height, picture.width), (height, width))):
+            notes.append(f"the base model sees {width}x{height} of it: {cut}")
+        if for_picture(own).opener != own.opener:
+            notes.append(f"opener.model={own.opener.model} is not used, because it takes no picture")
+        return replace(take, input=replace(picture, notes=tuple(notes)), size_bytes=len(data)), data
+
+    def uploaded(self, request: UploadedExtension, owner: str) -> tuple[Take, bytes]:
+        """The take that continues an uploaded video, and the file to keep. Raises ApiError. Slow."""
+        try:
+            conf = for_extension(self.conf)
+        except ValueError as error:
+            raise invalid(f"video={request.video}: {error}", "video") from None
+        height, width = conf.refiner.size
+        with video_of(request.video, conf.serve) as reader:
+            rate = reader.fps.limit_denominator(1001)
+            more = self._num_more(request, reader.num_frames, rate)
+            video, data = read_video(request.video, reader, more, conf)
+        take = Take(
+            id=new_id(),
+            owner=owner,
+            model=self.model,
+            prompt=request.prompt,
+            negative_prompt=request.negative_prompt,
+            num_frames=video.num_frames + more,
+            seed=secrets.randbelow(2**32) if request.seed is None else request.seed,
+            fps=max(1, round(rate)),
+            width=width,
+            height=height,
+            fit=conf.refiner.fit,
+            num_inference_steps=request.num_inference_steps or conf.base.num_inference_steps,
+            guidance_scale=conf.base.guidance_scale if request.guidance_scale is None else request.guidance_scale,
+            plan=conf.plan,
+            coupling=conf.refiner.coupling,
+            created_at=int(time.time()),
+            input=video,
+            size_bytes=len(data),
+        )
+        return take, data
 
     def base_size(self, take: Take) -> Size:
         """Height and width of a take's low-resolution frames."""
@@ -99,12 +159,7 @@ class RequestChecker:
 
     def extension(self, source: Take, request: ExtensionRequest) -> Take:
         """The take that the engine will make of an extension. Raises ApiError."""
-        more, limit = self._num_frames(request, source.fps), self.conf.serve.max_frames
-        if source.num_frames + more > limit:
-            rule = f"the video has {source.num_frames} frames and can have {max(0, limit - source.num_frames)} more"
-            if request.num_frames is None:
-                raise invalid(f"seconds={request.seconds or DEFAULT_SECONDS}: {rule}", "seconds")
-            raise invalid(f"num_frames={shown(more)}: {rule}", "num_frames")
+        more = self._num_more(request, source.num_frames, source.rate)
         try:
             return extended(source, request.prompt, more, int(time.time()))
         except ValueError as error:
@@ -118,11 +173,12 @@ class RequestChecker:
             self._check_texts(spec.texts, len(spec.cues))
             own = for_video(self.conf, spec.settings)
             plan = plan_for(own, spec)
-            words = check_texts(self.bundle, spec)
+            words = check_texts(self.bundle, spec, take.input is not None)
         except ValueError as error:
             raise _as_sent(error, take, request) from None
-        fit = self.limits.fit_note(own, setting="fit")
-        return Findings(list(dict.fromkeys(words)), never_shown(spec, plan), fit)
+        fit = self.limits.fit_note(own, setting="fit") if take.extension is None else None
+        unseen = [replace(cue, from_frame=cue.from_frame - take.shift) for cue in never_shown(spec, plan)]
+        return Findings(list(dict.fromkeys(words)), unseen, fit, () if take.input is None else take.input.notes)
 
     def check_prompt(self, take: Take, change: PromptChange) -> None:
         """Checks another prompt for `take`. Raises ApiError."""
@@ -132,7 +188,17 @@ class RequestChecker:
         if model is not None and model != self.model:
             raise ApiError(404, "model_not_found", f"model={shown(model)}: this endpoint serves {self.model}", "model")
 
-    def _num_frames(self, request: VideoRequest | ExtensionRequest, fps: int) -> int:
+    def _num_more(self, request: ExtensionRequest | UploadedExtension, num_frames: int, fps: Fraction) -> int:
+        """The frames to add to a video. Raises ApiError."""
+        more, limit = self._num_frames(request, fps), self.conf.serve.max_frames
+        if num_frames + more > limit:
+            rule = f"the video has {num_frames} frames and can have {max(0, limit - num_frames)} more"
+            if request.num_frames is None:
+                raise invalid(f"seconds={request.seconds or DEFAULT_SECONDS}: {rule}", "seconds")
+            raise invalid(f"num_frames={shown(more)}: {rule}", "num_frames")
+        return more
+
+    def _num_frames(self, request: LengthRequest, fps: int | Fraction) -> int:
         """The length in frames, given as frames or seconds. Raises ApiError when both are given."""
         if request.num_frames is not None:
             if request.seconds is not None:
@@ -142,10 +208,14 @@ class RequestChecker:
         limit = self.conf.serve.max_frames
         num_frames = round(min(float(seconds) * fps, limit + 1))
         if num_frames < 1:
-            raise invalid(f"seconds={seconds}: at {fps} frames per second this is less than one frame", "seconds")
+            raise invalid(
+                f"seconds={seconds}: at {float(fps):g} frames per second this is less than one frame", "seconds"
+            )
         if num_frames > limit:
             most = seconds_of(limit, fps)
-            raise invalid(f"seconds={seconds}: must be at most {most} ({limit} frames, {fps} per second)", "seconds")
+            raise invalid(
+                f"seconds={seconds}: must be at most {most} ({limit} frames, {float(fps):g} per second)", "seconds"
+            )
         return num_frames
 
     def _check_texts(self, texts: dict[str, str], num_cues: int) -> None:
@@ -196,7 +266,9 @@ def _as_sent(error: ValueError, take: Take, request: RequestModel) -> ApiError:
     if not isinstance(error, FieldError):
         return from_value_error(error)
     field, sent = error.field, "prompt"
-    if field == "num_frames" and isinstance(request, VideoRequest | ExtensionRequest):
+    if field == "image":  # the command line's name
+        return invalid(f"input_reference{error.problem}", "input_reference")
+    if field == "num_frames" and isinstance(request, LengthRequest):
         if request.num_frames is not None:
             return invalid(f"num_frames={shown(request.num_frames)}: {error.rule}", "num_frames")
         return invalid(f"seconds={request.seconds or DEFAULT_SECONDS}: {error.rule}", "seconds")
@@ -209,5 +281,5 @@ def _as_sent(error: ValueError, take: Take, request: RequestModel) -> ApiError:
     return from_value_error(error)
 
 
-def seconds_of(num_frames: int, fps: int) -> str:
-    return f"{num_frames / fps:.6f}".rstrip("0").rstrip(".")
+def seconds_of(num_frames: int, fps: int | Fraction) -> str:
+    return f"{float(num_frames / fps):.6f}".rstrip("0").rstrip(".")

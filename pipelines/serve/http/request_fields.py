@@ -15,6 +15,7 @@ from longtake.models.domain.prompt import Cue, read_prompt
 from longtake.models.domain.scheduler import Coupling
 from longtake.models.video.fit import Fit
 from longtake.pipelines.serve.http.json_text import SentNumber
+from longtake.pipelines.serve.http.uploads import UNKNOWN, Upload, from_data_url
 
 PROMPT = "a large red circle moves right over a plain navy background"
 _NUMBER = re.compile(r"[+-]?([0-9]{1,400}(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,9})?")
@@ -51,6 +52,10 @@ SECONDS_SCHEMA = {
     ],
     "examples": ["4", 2.5],
 }
+PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp")
+_DATA_URL_SCHEMA = {"type": "string", "pattern": "^data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/]+=*$"}
+_IMAGE_URL_SCHEMA = {"required": ["image_url"], "properties": {"image_url": _DATA_URL_SCHEMA}}
+PICTURE_SCHEMA = {"anyOf": [_DATA_URL_SCHEMA, {"type": "object", "additionalProperties": False, **_IMAGE_URL_SCHEMA}]}
 SIZE_SCHEMA = {"type": "string", "pattern": "^([0-9]{1,5}[xX\u00d7][0-9]{1,5}|auto)$", "examples": ["128x128", AUTO]}
 
 
@@ -143,6 +148,31 @@ def _fit(value: Any) -> Fit:
         raise ValueError(f"must be {' or '.join(Fit)}") from None
 
 
+def _picture(value: Any) -> Upload:
+    """The file of a picture, from a file or a `data:` URL."""
+    if isinstance(value, Mapping):
+        if [*value] != ["image_url"] or not isinstance(value["image_url"], str):
+            raise ValueError('must be a file, or {"image_url": a data: URL}; files are not kept here under ids')
+        value = value["image_url"]
+    upload = from_data_url(value) if isinstance(value, str) else value
+    if not isinstance(upload, Upload):
+        raise ValueError("must be a file or a data: URL")
+    return _of_type(upload, upload.media in PICTURE_TYPES, "image/png, image/jpeg or image/webp")
+
+
+def _video(value: Any) -> Upload:
+    assert isinstance(value, Upload), "else it is an ExtensionRequest"
+    return _of_type(value, value.media.startswith("video/"), "a video's, such as video/mp4")
+
+
+def _of_type(upload: Upload, fits: bool, types: str) -> Upload:
+    if not fits and upload.media not in UNKNOWN:
+        raise ValueError(f"its type is {upload.media[:80]}, and must be {types}")
+    if upload.num_bytes == 0:
+        raise ValueError("the file is empty")
+    return upload
+
+
 PromptField = Annotated[Any, AfterValidator(_prompt), WithJsonSchema(PROMPT_SCHEMA)]
 Seconds = Annotated[str, BeforeValidator(_seconds), WithJsonSchema(SECONDS_SCHEMA)]
 Size = Annotated[tuple[int, int] | None, BeforeValidator(_size), WithJsonSchema(SIZE_SCHEMA)]
@@ -155,3 +185,5 @@ Guidance = Annotated[float, Field(ge=1, le=100), BeforeValidator(_number)]
 One = Annotated[Literal[1], BeforeValidator(_whole)]
 CouplingField = Annotated[Coupling, BeforeValidator(_coupling)]
 FitField = Annotated[Fit, BeforeValidator(_fit)]
+PictureField = Annotated[Any, BeforeValidator(_picture), WithJsonSchema(PICTURE_SCHEMA)]
+VideoField = Annotated[Any, BeforeValidator(_video), WithJsonSchema({"type": "string", "format": "binary"})]

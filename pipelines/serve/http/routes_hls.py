@@ -12,7 +12,6 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
-from longtake.models.domain.plan import Plan
 from longtake.models.video.mp4 import split_head
 from longtake.pipelines.serve.http.byte_ranges import check_match
 from longtake.pipelines.serve.http.dependencies import OwnTake, Service
@@ -23,6 +22,7 @@ from longtake.pipelines.serve.http.stream_places import EVENTS
 from longtake.pipelines.serve.http.stream_response import head_of_stream
 from longtake.pipelines.serve.http.video_service import VideoService
 from longtake.pipelines.serve.http.video_states import lacks, num_segments, require_part
+from longtake.pipelines.serve.library.pieces import segments_of
 from longtake.pipelines.serve.library.takes import Status, Take
 
 router = APIRouter(prefix="/v1/videos/{video_id}/hls", tags=["Streams"])
@@ -88,7 +88,7 @@ async def _fragment(service: VideoService, take: Take, index: int) -> tuple[byte
 
 def _playlist(take: Take) -> str:
     """A failed video keeps its length, so a player shows that the rest is missing and nobody thinks it is complete."""
-    seconds = [len(span) / take.fps for span in Plan(take.num_frames, take.plan).segments]
+    seconds = [float(len(span) / take.rate) for span in segments_of(take)]
     lines = [
         "#EXTM3U",
         f"#EXT-X-VERSION:{8 if take.status is Status.FAILED else 7}",  # gaps are of version 8

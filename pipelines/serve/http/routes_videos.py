@@ -9,10 +9,11 @@ from longtake.pipelines.serve.http.dependencies import Owner, OwnTake, Service
 from longtake.pipelines.serve.http.errors import ApiError
 from longtake.pipelines.serve.http.file_responses import file_response
 from longtake.pipelines.serve.http.openapi import body_of, file_of, refusals
-from longtake.pipelines.serve.http.request_body import read_body
+from longtake.pipelines.serve.http.request_body import read_body, read_extension
 from longtake.pipelines.serve.http.schema import (
     ExtensionRequest,
     RemixRequest,
+    UploadedExtension,
     Video,
     VideoCheck,
     VideoDeleted,
@@ -24,6 +25,7 @@ from longtake.pipelines.serve.library.paths import SPRITESHEET, THUMBNAIL, VIDEO
 from longtake.pipelines.serve.library.takes import NoSuchTake
 
 router = APIRouter(prefix="/v1/videos", tags=["Videos"])
+UPLOAD_PATHS = ("/v1/videos", "/v1/videos/check", "/v1/videos/sync", "/v1/videos/extensions")  # they take a file
 VARIANTS = {
     "video": (VIDEO, "video/mp4"),
     "thumbnail": (THUMBNAIL, "image/jpeg"),
@@ -67,14 +69,17 @@ async def list_videos(
     "/extensions",
     response_model=Video,
     responses={**CREATE_RESPONSES, **refusals(409)},
-    openapi_extra=body_of(ExtensionRequest),
+    openapi_extra=body_of(ExtensionRequest, UploadedExtension),
 )
 async def extend_video(request: Request, service: Service, owner: Owner) -> Video:
-    """Continues a completed video: the result is a new video that begins with the frames of the other one.
+    """Continues a completed video, or one that comes as a file: the result is a new video that begins with its frames.
 
-    It has the same bytes as a video of the full length made in one request.
+    It has the same bytes as a video of the full length made in one request; of a file, as `longtake extend` makes.
     """
-    return service.video(*await service.extend(await read_body(request, ExtensionRequest), owner))
+    body = await read_extension(request)
+    if isinstance(body, UploadedExtension):
+        return service.video(*await service.extend_upload(body, owner))
+    return service.video(*await service.extend(body, owner))
 
 
 @router.get("/{video_id}", response_model=Video, responses=refusals(404))

@@ -3,7 +3,7 @@
 The names are those of the videos API that existing clients use; fields beyond it are marked as extensions.
 """
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -18,12 +18,14 @@ from longtake.pipelines.serve.http.request_fields import (
     Fps,
     Guidance,
     One,
+    PictureField,
     PromptField,
     Seconds,
     Seed,
     Side,
     Size,
     Text,
+    VideoField,
 )
 
 VIDEO_ID = "video_0123456789abcdef0123456789abcdef"
@@ -35,6 +37,7 @@ class RequestModel(BaseModel):
     """A request in which a field that is null counts as absent."""
 
     model_config = ConfigDict(extra="forbid")
+    file_field: ClassVar[str | None] = None  # the one that may be a file of a form
 
     @model_validator(mode="before")
     @classmethod
@@ -64,11 +67,17 @@ class VideoRequest(ClientRequest):
     """A new video. Give `size` or `width` and `height`, and `seconds` or `num_frames`."""
 
     model_config = ConfigDict(json_schema_extra={"dependentRequired": {"width": ["height"], "height": ["width"]}})
+    file_field: ClassVar[str | None] = "input_reference"
 
     prompt: PromptField
     model: Text | None = Field(None, description="Id of the model served, as in `GET /v1/models`; may be omitted.")
     seconds: Seconds | None = Field(None, description="Length; 4 if neither this nor `num_frames` is given.")
     size: Size = Field(None, description="Width and height in pixels; `auto`, the default, is the bundle's own size.")
+    input_reference: PictureField | None = Field(
+        None,
+        description="A picture that the video begins with, PNG, JPEG or WebP: a file of a form in parts, or a `data:` "
+        "URL in base64, alone or as `image_url` of an object. Other URLs are not fetched.",
+    )
     num_frames: Count | None = Field(None, description="Exact length in frames. (Extension.)")
     fps: Fps | None = Field(None, description="Frames per second. (Extension.)")
     width: Side | None = Field(None, description="In pixels; requires `height`. (Extension.)")
@@ -116,6 +125,24 @@ class ExtensionRequest(ClientRequest):
     num_frames: Count | None = Field(None, description="Frames to add. (Extension.)")
 
 
+class UploadedExtension(ClientRequest):
+    """A continuation of a video that the request brings along, by `seconds` or `num_frames`.
+
+    The result keeps the video's frames, shape and rate; in the file, its sound too.
+    """
+
+    file_field: ClassVar[str | None] = "video"
+
+    prompt: Text = Field(description="The prompt of the continuation.", examples=[PROMPT])
+    video: VideoField = Field(description="The video, in any format that FFmpeg reads.")
+    seconds: Seconds | None = Field(None, description="Seconds to add; 4 if neither this nor `num_frames` is given.")
+    num_frames: Count | None = Field(None, description="Frames to add. (Extension.)")
+    num_inference_steps: Count | None = Field(None, description="Denoising steps of the base model. (Extension.)")
+    guidance_scale: Guidance | None = Field(None, description="As for a new video. (Extension.)")
+    negative_prompt: Text = Field("", description="Content to avoid. (Extension.)")
+    seed: Seed | None = Field(None, description="As for a new video. (Extension.)")
+
+
 class PromptChange(RequestModel):
     """A message of the WebSocket that changes the prompt."""
 
@@ -146,6 +173,16 @@ class PlanSizes(BaseModel):
     overlap_frames: int = Field(description="Frames of a window that belong to the previous one too.")
 
 
+class Input(BaseModel):
+    """A file that a client sent: the picture that a video begins with, or the video that it continues."""
+
+    kind: Literal["image", "video"]
+    width: int
+    height: int
+    num_frames: int
+    notes: list[str] = Field(description="What was left out or converted.")
+
+
 class Video(BaseModel):
     """A video: its request and its progress."""
 
@@ -164,7 +201,7 @@ class Video(BaseModel):
     remixed_from_video_id: str | None
     error: VideoError | None
     num_frames: int
-    fps: int
+    fps: int | float
     width: int
     height: int
     fit: Fit
@@ -177,8 +214,11 @@ class Video(BaseModel):
     coupling: Coupling
     prompts: list[PromptAt] = Field(description="All prompts, with their first frames.")
     extends_video_id: str | None
+    input: Input | None
     plan: PlanSizes
-    warnings: list[str] = Field([], description="For a new video: unknown words, and prompts without effect.")
+    warnings: list[str] = Field(
+        [], description="For a new video: unknown words, prompts without effect, and notes on its input."
+    )
 
 
 class VideoCheck(BaseModel):

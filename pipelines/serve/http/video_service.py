@@ -5,7 +5,8 @@ Anything slower than a look-up in memory runs in a thread: the event loop serves
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from dataclasses import asdict
 from typing import TypeVar
 
@@ -16,21 +17,28 @@ from longtake.pipelines.serve.http.request_checks import RequestChecker, seconds
 from longtake.pipelines.serve.http.schema import (
     ClientRequest,
     ExtensionRequest,
+    Input,
     PlanSizes,
     PromptAt,
     PromptChange,
     RemixRequest,
+    UploadedExtension,
     Video,
     VideoCheck,
     VideoError,
     VideoRequest,
 )
 from longtake.pipelines.serve.http.stream_places import StreamPlaces, has_share
+from longtake.pipelines.serve.http.uploads import Upload
 from longtake.pipelines.serve.http.video_states import require_completed
+from longtake.pipelines.serve.library.input_store import copy_input, drop_input, keep_input
+from longtake.pipelines.serve.library.inputs import InputFile
 from longtake.pipelines.serve.library.takes import NoSuchTake, Status, Take, Takes
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
+NUM_READING = 2  # files of clients that are decoded at once
+Keep = Callable[[Take], None]  # writes the file that a take begins with
 Submitted = tuple[Take, list[str]]  # the take, and warnings for its client
 
 
@@ -42,6 +50,7 @@ class VideoService:
         self.places = StreamPlaces(self.conf.serve.max_streams)
         # For a count and the addition that follows it; and tokenizers are not thread-safe.
         self._submitting = asyncio.Lock()
+        self._turns = asyncio.Semaphore(NUM_READING)
         self._discarding: set[asyncio.Task[None]] = set()
 
     async def create(self, request: VideoRequest, owner: str, transient: bool = False) -> Submitted:
@@ -50,11 +59,18 @@ class VideoService:
         A transient video belongs to one connection and is deleted when that closes early.
         """
         take = self.checker.new_take(request, owner, transient)
-        return await self._submit(take, lambda: self.engine.submit(take), request)
+        if request.input_reference is None:
+            return await self._submit(take, request)
+        async with self._reading(request.input_reference) as upload:
+            take, data = await asyncio.to_thread(self.checker.with_picture, take, upload)
+            return await self._submit(take, request, self._keeping(data))
 
     async def check(self, request: VideoRequest, owner: str) -> VideoCheck:
         """What `create` would make of a request. Raises the ApiErrors that it would raise for an invalid one."""
         take = self.checker.new_take(request, owner)
+        if request.input_reference is not None:
+            async with self._reading(request.input_reference) as upload:
+                take, _ = await asyncio.to_thread(self.checker.with_picture, take, upload)
         async with self._submitting:
             found = await asyncio.to_thread(self.checker.check, take, request)
         return VideoCheck(
@@ -72,15 +88,20 @@ class VideoService:
     async def remix(self, source: Take, request: RemixRequest) -> Submitted:
         """Queues the same video with another prompt. Raises ApiError."""
         take = self.checker.remixed(source, *request.prompt)
-        return await self._submit(take, lambda: self.engine.submit(take), request)
+        return await self._submit(take, request, self._copying(source))
 
     async def extend(self, request: ExtensionRequest, owner: str) -> Submitted:
         """Queues a longer version of a completed video. Raises ApiError."""
         source = self.find(request.video.id, owner, "video.id")
         require_completed(source, "its file", "video.id")
         take = self.checker.extension(source, request)
-        more = take.num_frames - source.num_frames
-        return await self._submit(take, lambda: self.engine.extend(source, request.prompt, more), request)
+        return await self._submit(take, request, self._copying(source))
+
+    async def extend_upload(self, request: UploadedExtension, owner: str) -> Submitted:
+        """Queues the continuation of a video that the request has brought along. Raises ApiError."""
+        async with self._reading(request.video):
+            take, data = await asyncio.to_thread(self.checker.uploaded, request, owner)
+            return await self._submit(take, request, self._keeping(data))
 
     async def check_prompt(self, take: Take, change: PromptChange) -> None:
         """Checks another prompt for `take`. Raises ApiError."""
@@ -123,6 +144,7 @@ class VideoService:
         """The public form of a take. It builds no configuration: a listing has 100 of them."""
         base = self.conf.base
         base_height, base_width = self.checker.base_size(take)
+        height, width = (take.input and take.input.output_size) or (take.height, take.width)
         schedule = [(0, take.prompt), *((cue.from_frame, cue.prompt) for cue in take.cues)]
         return Video(
             id=take.id,
@@ -134,14 +156,14 @@ class VideoService:
             completed_at=take.completed_at,
             expires_at=take.expires_at,
             prompt=take.prompt,
-            size=f"{take.width}x{take.height}",
-            seconds=seconds_of(take.num_frames, take.fps),
+            size=f"{width}x{height}",
+            seconds=seconds_of(take.num_frames, take.rate),
             remixed_from_video_id=take.remixed_from,
             error=VideoError(code=take.error[0], message=take.error[1]) if take.error else None,
             num_frames=take.num_frames,
-            fps=take.fps,
-            width=take.width,
-            height=take.height,
+            fps=take.rate.numerator if take.rate.denominator == 1 else float(take.rate),
+            width=width,
+            height=height,
             fit=take.fit or self.conf.refiner.fit,
             base_width=base_width,
             base_height=base_height,
@@ -152,28 +174,62 @@ class VideoService:
             coupling=take.coupling,
             prompts=[PromptAt(from_frame=frame, prompt=text) for frame, text in schedule],
             extends_video_id=take.extends,
+            input=_input(take.input),
             plan=plan_sizes(take.plan),
             warnings=warnings or [],
         )
 
-    async def _submit(self, take: Take, submit: Callable[[], Take], request: ClientRequest) -> Submitted:
-        """Runs to its end even if the request is cancelled: half a submission would leave a video without an owner."""
-        task = asyncio.create_task(self._submit_now(take, submit, request))
+    @asynccontextmanager
+    async def _reading(self, upload: Upload) -> AsyncIterator[Upload]:
+        """A turn for a file that a client sent, which is closed afterwards: few are decoded, and in memory, at once."""
+        with closing(upload):
+            async with self._turns:
+                yield upload
+
+    def _keeping(self, data: bytes) -> Keep:
+        return lambda take: keep_input(self.takes.store, take, data)
+
+    def _copying(self, source: Take) -> Keep | None:
+        """None for a source that begins without a file."""
+        return None if source.input is None else lambda take: copy_input(self.takes.store, source, take)
+
+    async def _submit(self, take: Take, request: ClientRequest, keep: Keep | None = None) -> Submitted:
+        """Runs to its end even if the request is cancelled: half a submission would leave a video without an owner.
+
+        `keep` writes the file that the take begins with.
+        """
+        task = asyncio.create_task(self._submit_now(take, request, keep))
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
             task.add_done_callback(self._discard_transient)
             raise
 
-    async def _submit_now(self, take: Take, submit: Callable[[], Take], request: ClientRequest) -> Submitted:
+    async def _submit_now(self, take: Take, request: ClientRequest, keep: Keep | None) -> Submitted:
         async with self._submitting:
             found = await asyncio.to_thread(self.checker.check, take, request)
             self._check_room(take.owner)
-            take = await asyncio.to_thread(self._submit_to_engine, submit)
+            if keep is None:
+                take = await asyncio.to_thread(self._submit_to_engine, take)
+        if keep is not None:  # others need not wait for it
+            take = await self._submit_with(take, keep)
         prompt = f" prompt={take.prompt!r}" if self.conf.serve.log_prompts else ""
         size = f"{take.width}x{take.height}"
         logger.info("video queued id=%s frames=%d size=%s%s", take.id, take.num_frames, size, prompt)
         return take, [*request.warnings, *found.warnings]
+
+    async def _submit_with(self, take: Take, keep: Keep) -> Take:
+        """Submits a take once its file is there: it is never without."""
+        try:
+            await asyncio.to_thread(keep, take)
+            async with self._submitting:
+                self._check_room(take.owner)
+                return await asyncio.to_thread(self._submit_to_engine, take)
+        except BaseException as error:
+            await asyncio.to_thread(drop_input, self.takes.store, take)
+            if isinstance(error, FileNotFoundError):
+                raise not_found(take.remixed_from or take.extends or take.id) from None
+            raise
 
     def _discard_transient(self, task: "asyncio.Task[Submitted]") -> None:
         if not task.cancelled() and task.exception() is None and task.result()[0].transient:
@@ -191,13 +247,21 @@ class VideoService:
             message = f"This key has {running} unfinished videos, its share of this endpoint; retry in 10 s."
             raise ApiError(429, "too_many_videos", message, retry_after_s=10)
 
-    def _submit_to_engine(self, submit: Callable[[], Take]) -> Take:
+    def _submit_to_engine(self, take: Take) -> Take:
         try:
-            return submit()
+            return self.engine.submit(take)
         except NotReady:
             raise unavailable(self.engine.state) from None
         except QueueFull as error:
             raise ApiError(429, "queue_full", str(error), retry_after_s=error.retry_after_s) from None
+
+
+def _input(file: InputFile | None) -> Input | None:
+    """The public form of the file that a client sent."""
+    if file is None:
+        return None
+    size = {"width": file.width, "height": file.height, "num_frames": file.num_frames}
+    return Input(kind=file.kind.value, notes=[*file.notes], **size)
 
 
 def plan_sizes(plan: PlanParams) -> PlanSizes:

@@ -8,8 +8,8 @@ cancellation                 -                      409 video_finished, both
 `video_not_ready` has Retry-After: asking again helps. A video that was deleted or has expired is 404 everywhere.
 """
 
-from longtake.models.domain.plan import Plan
 from longtake.pipelines.serve.http.errors import ApiError
+from longtake.pipelines.serve.library.pieces import chunks_of, segments_of
 from longtake.pipelines.serve.library.takes import Status, Take
 
 RETRY_S = 2.0
@@ -49,12 +49,12 @@ def require_part(take: Take, name: str, index: int, num_parts: int) -> None:
 
 def num_segments(take: Take) -> int:
     """The number of fragments of the whole video."""
-    return len(Plan(take.num_frames, take.plan).segments)
+    return len(segments_of(take))
 
 
 def num_chunks(take: Take) -> int:
     """The number of chunks that the preview shows; the last one may begin after the end of the video."""
-    return sum(chunk.start < take.num_frames for chunk in Plan(take.num_frames, take.plan).chunks)
+    return len(chunks_of(take))
 
 
 def check_completed(take: Take) -> None:

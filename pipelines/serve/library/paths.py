@@ -5,6 +5,8 @@ takes/<id>/fragments/000000.mp4             fragments of the video; the first on
 takes/<id>/previews/000000.mp4              fragments of the low-resolution video
 takes/<id>/chunks/000000.npz                output of the base model, to resume from
 takes/<id>/boundaries/000003-0-1.npz        window 3's predictions for window 4, of steps [0, 1)
+takes/<id>/input.png, input.video           what a client sent: a picture to begin with, or a video to continue
+takes/<id>/held.npz                         frames of that video in the first window of the models
 takes/<id>/video.mp4, thumbnail.jpg, spritesheet.jpg
 """
 
@@ -15,6 +17,7 @@ from longtake.models.domain.span import Span
 TAKES = "takes"
 RECORD = "take.json"
 VIDEO, THUMBNAIL, SPRITESHEET = "video.mp4", "thumbnail.jpg", "spritesheet.jpg"
+PICTURE, SOURCE, HELD = "input.png", "input.video", "held.npz"
 FRAGMENTS, PREVIEWS, CHUNKS, BOUNDARIES = "fragments", "previews", "chunks", "boundaries"
 _ID = re.compile("video_[0-9a-f]{32}")
 

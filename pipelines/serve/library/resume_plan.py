@@ -9,13 +9,20 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import count
 
+from longtake.models.domain.extension import Extension
 from longtake.models.domain.plan import Plan
-from longtake.models.domain.prompt import PromptSpec
 from longtake.models.domain.scheduler import Coupling, task_blocks
 from longtake.models.domain.span import Span
 from longtake.pipelines.config.conf import Conf
 from longtake.pipelines.config.provenance import video_settings
-from longtake.pipelines.serve.library.paths import THUMBNAIL, boundary_name, chunk_name, fragment_name, preview_name
+from longtake.pipelines.serve.library.paths import (
+    HELD,
+    THUMBNAIL,
+    boundary_name,
+    chunk_name,
+    fragment_name,
+    preview_name,
+)
 from longtake.pipelines.serve.library.takes import Take
 
 
@@ -27,14 +34,51 @@ class Shape:
     num_steps: int
     blocks: tuple[Span, ...]  # steps of each task of a window; the last one decodes
     causal: bool
+    extension: Extension | None = None  # of a video that a client sent: its frames are written before the models begin
+
+    @property
+    def num_windows(self) -> int:
+        return len(self.plan.windows)
 
     @property
     def num_fragments(self) -> int:
-        return len(self.plan.segments)
+        return self.num_windows - self.num_skipped
+
+    @property
+    def first_window(self) -> int:
+        """The first window of the models."""
+        return 0 if self.extension is None else self.extension.window
+
+    @property
+    def num_skipped(self) -> int:
+        """Windows before the first fragment, and so before the first frame that viewers see."""
+        return 0 if self.extension is None else self.extension.num_skipped
+
+    @property
+    def num_skipped_chunks(self) -> int:
+        """Chunks before the first preview."""
+        return 0 if self.extension is None else self.extension.num_skipped_chunks
+
+    def fragment(self, window: int) -> str:
+        """The file of a window's segment."""
+        return fragment_name(window - self.num_skipped)
+
+    def preview(self, chunk: int) -> str:
+        """The file of a chunk's preview."""
+        return preview_name(chunk - self.num_skipped_chunks)
+
+    def shown(self, span: Span) -> Span:
+        """The frames of a span of the plan, as viewers count them."""
+        return span if self.extension is None else self.extension.shown(span)
+
+    def boundary(self, window: int, steps: Span) -> str:
+        """The file of a window's predictions for the next one."""
+        is_held = self.extension is not None and window == self.first_window - 1
+        return HELD if is_held else boundary_name(window, steps)
 
     def boundaries(self, window: int) -> list[str]:
         """Files of the predictions that the next window needs."""
-        return [boundary_name(window, steps) for steps in self.blocks[:-1]]
+        return list(dict.fromkeys(self.boundary(window, steps) for steps in self.blocks[:-1]))
 
     def basis(self, window: int) -> list[str]:
         """Files to resume at `window` from when those before it are final; none except in causal coupling."""
@@ -43,13 +87,22 @@ class Shape:
         first = self.plan.chunks_of(window)[0]
         return [*self.boundaries(window - 1), *([chunk_name(first - 1)] if first else [])]
 
+    def own_files(self, window: int) -> list[str]:
+        """Files of the frames of a client's video, as far as the windows from `window` on, or viewers, need them."""
+        if self.extension is None:
+            return []
+        chunks, segments = range(self.extension.num_own_chunks), range(self.num_skipped, self.first_window)
+        names = [self.preview(chunk) for chunk in chunks[self.num_skipped_chunks :]]
+        names += [*map(chunk_name, chunks[self.extension.first_chunk :]), *map(self.fragment, segments)]
+        return [*names, HELD] if window <= self.first_window else names
 
-def shape_of(spec: PromptSpec, conf: Conf) -> Shape:
+
+def shape_of(take: Take, conf: Conf) -> Shape:
     """`conf` is the take's own. Raises ValueError for an impossible plan."""
-    refiner = conf.refiner
+    take, refiner = replace(take, plan=conf.plan), conf.refiner
     blocks = task_blocks(refiner.num_steps, refiner.steps_per_task, refiner.coupling)
     causal = refiner.coupling == Coupling.CAUSAL
-    return Shape(Plan(spec.num_frames, conf.plan), refiner.num_steps, blocks, causal)
+    return Shape(Plan(take.spec.num_frames, conf.plan), refiner.num_steps, blocks, causal, take.extension)
 
 
 def made_with(conf: Conf, bundle_sha256: str) -> str:
@@ -70,23 +123,24 @@ def count_previews(names: Collection[str]) -> int:
 def next_window(shape: Shape, names: Collection[str]) -> int:
     """The window at which a take resumes: those before it are final, and its basis is there.
 
-    The number of windows when all fragments are there.
+    The number of windows when all fragments are there, and at least the first window of the models.
     """
-    num_final = count_fragments(names)
-    if num_final == shape.num_fragments:
+    num_final = count_fragments(names) + shape.num_skipped
+    if num_final == shape.num_windows:
         return num_final
-    for window in range(num_final if shape.causal else 0, 0, -1):
+    for window in range(num_final if shape.causal else 0, shape.first_window, -1):
         if all(name in names for name in shape.basis(window)):
             return window
-    return 0
+    return shape.first_window
 
 
 def num_reached(shape: Shape, names: Collection[str]) -> int:
     """Number of chunks whose prompt can no longer change: a file shows them, or a later chunk, to viewers."""
     chunks = range(len(shape.plan.chunks))
-    reached = [i + 1 for i in chunks if chunk_name(i) in names or preview_name(i) in names]
-    windows = range(shape.num_fragments)
-    reached += [shape.plan.chunks_of(k)[-1] + 1 for k in windows if fragment_name(k) in names]
+    reached = [i + 1 for i in chunks if chunk_name(i) in names or shape.preview(i) in names]
+    windows = range(shape.num_skipped, shape.num_windows)
+    reached += [shape.plan.chunks_of(k)[-1] + 1 for k in windows if shape.fragment(k) in names]
+    reached += [] if shape.extension is None else [shape.extension.num_own_chunks]
     return max(reached, default=0)
 
 
@@ -106,7 +160,7 @@ def with_progress(take: Take, shape: Shape, sizes: Mapping[str, int]) -> Take:
 
 def old_boundaries(shape: Shape, names: Collection[str]) -> list[str]:
     """Files of windows before the two latest final ones: no resumption needs them."""
-    windows = range(count_fragments(names) - 2)
+    windows = range(count_fragments(names) + shape.num_skipped - 2)
     return [name for window in windows for name in shape.boundaries(window) if name in names]
 
 
@@ -116,14 +170,15 @@ def inherited(source: Shape) -> list[str]:
     The last window is not among them: it had frames past the end. Chunks from there on have another prompt.
     """
     plan, names = source.plan, []
+    first = 0 if source.extension is None else source.extension.first_chunk
     for index, chunk in enumerate(plan.chunks):
-        if chunk.stop <= plan.num_frames:
-            names.append(preview_name(index))
-        if chunk.start < plan.num_frames:
+        if chunk.stop <= plan.num_frames and index >= source.num_skipped_chunks:
+            names.append(source.preview(index))
+        if chunk.start < plan.num_frames and index >= first:
             names.append(chunk_name(index))
     last = len(plan.windows) - 1
     if source.causal and last:
-        names += [*source.boundaries(last - 1), THUMBNAIL, *map(fragment_name, range(last))]
+        names += [*source.boundaries(last - 1), THUMBNAIL, *map(source.fragment, range(source.num_skipped, last))]
     return names
 
 

@@ -3,14 +3,35 @@
 A file that depends on another is written after it: a chunk after its preview, the first fragment after the thumbnail.
 """
 
-from collections.abc import Sequence
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from fractions import Fraction
+from typing import BinaryIO
 
-from longtake.models.domain.state import Boundary, Chunk, Memory, Segment
+import av
+
+from longtake.models.domain.extension import Extension
+from longtake.models.domain.state import Boundary, Chunk, HeldFrames, Memory, Picture, Segment
+from longtake.models.video.fit import Size
 from longtake.models.video.mp4 import plain
-from longtake.pipelines.files.encoding import jpeg, pack_boundary, sheet_of_fragments, unpack_boundary
+from longtake.models.video.reader import VideoReader
+from longtake.models.video.sound import Sound
+from longtake.models.video.still import read_still
+from longtake.pipelines.files.encoding import (
+    jpeg,
+    pack_boundary,
+    seen_of,
+    sheet_of_fragments,
+    unpack_boundary,
+    unpack_held,
+)
 from longtake.pipelines.files.piece_writer import PieceWriter
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.serve.library.paths import (
+    HELD,
+    SOURCE,
     SPRITESHEET,
     TAKES,
     THUMBNAIL,
@@ -25,7 +46,12 @@ from longtake.pipelines.serve.library.paths import (
 
 MARK = f"{TAKES}/endpoint.json"  # tells a machine with another folder of the same name
 
+logger = logging.getLogger(__name__)
 Sizes = dict[str, int]  # bytes of files, by their name in the take's folder
+
+
+class InputError(ValueError):
+    """The file that a client sent cannot be read any more. Another attempt would find it so too."""
 
 
 class TakeWriter(PieceWriter):
@@ -60,12 +86,39 @@ class TakeWriter(PieceWriter):
         self._store.remove(folder(take_id))
         return None, None
 
+    def load_picture(self, path: str) -> tuple[None, Picture]:
+        """The picture that a take begins with. Raises InputError."""
+        with _input_errors("the picture that the video begins with"):
+            return None, Picture(read_still(io.BytesIO(self._store.get(path)))[0])
+
+    def begin_video(
+        self, take_id: str, extension: Extension, fps: Fraction, anchor_frame: int, size: Size
+    ) -> tuple[Sizes, None]:
+        """Writes the frames of the client's video, and what the models need of them. Raises InputError."""
+        from longtake.pipelines.serve.library.video_beginning import beginning_of  # torch: seconds of each writer
+
+        sizes: Sizes = {}
+        with _input_errors("the video that is continued"), VideoReader(self._source(take_id)) as reader:
+            for name, data in beginning_of(reader, extension, fps, anchor_frame, size):
+                sizes |= self._write(take_id, name, data)
+        return sizes, None
+
     def keep_chunk(
-        self, take_id: str, index: int, fps: int, num_frames: int, memory: Memory, chunk: Chunk
+        self,
+        take_id: str,
+        index: int,
+        fps: Fraction,
+        num_frames: int,
+        memory: Memory,
+        chunk: Chunk,
+        extension: Extension | None = None,
     ) -> tuple[Sizes, None]:
         """Writes a chunk and its fragment of the preview, unless it is past the end of the video."""
-        _, preview = self.encode(chunk, fps, index, num_frames, thumbnail=False)
-        sizes = self._write(take_id, preview_name(index), preview) if preview else {}
+        seen, number = chunk, index
+        if extension is not None:
+            seen, number = seen_of(chunk, extension), index - extension.num_skipped_chunks
+        _, preview = self.encode(seen, fps, number, num_frames, thumbnail=False)
+        sizes = self._write(take_id, preview_name(number), preview) if preview else {}
         name = chunk_name(index)
         size, _ = self.save_chunk(path_of(take_id, name), memory, chunk)
         return sizes | {name: size}, None
@@ -77,19 +130,65 @@ class TakeWriter(PieceWriter):
         """Raises what reading a broken file raises."""
         return None, unpack_boundary(self._store.get(path))
 
+    def load_held(self, path: str) -> tuple[None, HeldFrames]:
+        """Raises what reading a broken file raises."""
+        return None, unpack_held(self._store.get(path))
+
     def keep_fragment(
-        self, take_id: str, index: int, fps: int, num_frames: int, segment: Segment
+        self, take_id: str, index: int, fps: Fraction, num_frames: int, segment: Segment
     ) -> tuple[Sizes, None]:
         """Writes a fragment of the video, and with the first one the thumbnail."""
         thumbnail, fragment = self.encode(segment, fps, index, num_frames, thumbnail=index == 0)
         sizes = self._write(take_id, THUMBNAIL, thumbnail) if thumbnail else {}
         return sizes | self._write(take_id, fragment_name(index), fragment), None
 
-    def finish(self, take_id: str, starts: Sequence[int], num_frames: int) -> tuple[Sizes, None]:
-        """Writes the video and its contact sheet; all fragments exist, and begin at the frames `starts`."""
+    def keep_joined(
+        self, take_id: str, index: int, fps: Fraction, segment: Segment, extension: Extension, size: Size
+    ) -> tuple[Sizes, None]:
+        """As `keep_fragment`, of a video that is continued: its own frames stay, new ones get its `size`."""
+        from longtake.pipelines.runners.existing_video import joined  # torch
+
+        held = None
+        if segment.span.start < extension.end:
+            held = unpack_held(self._store.get(path_of(take_id, HELD)))
+        num_frames = extension.num_old + extension.num_new
+        return self.keep_fragment(take_id, index, fps, num_frames, joined(segment, extension, held, size))
+
+    def finish(
+        self, take_id: str, starts: Sequence[int], num_frames: int, sound_fps: Fraction | None = None
+    ) -> tuple[Sizes, None]:
+        """Writes the video and its contact sheet; all fragments exist, and begin at the frames `starts`.
+
+        `sound_fps` is the rate of the client's video that it continues, whose sound it keeps.
+        """
         fragments = [self._store.get(path_of(take_id, fragment_name(index))) for index in range(len(starts))]
         sheet = jpeg(sheet_of_fragments(fragments, starts, num_frames))
-        return self._write(take_id, VIDEO, plain(fragments)) | self._write(take_id, SPRITESHEET, sheet), None
+        whole = plain(fragments) if sound_fps is None else self._with_sound(take_id, fragments, sound_fps)
+        return self._write(take_id, VIDEO, whole) | self._write(take_id, SPRITESHEET, sheet), None
+
+    def _with_sound(self, take_id: str, fragments: Sequence[bytes], fps: Fraction) -> bytes:
+        """Sound that cannot be put into an mp4 must not cost the video: it is left out."""
+        try:
+            with VideoReader(self._source(take_id)) as reader:
+                return plain(fragments, Sound(reader, fps))
+        except (av.FFmpegError, ValueError, OSError) as error:
+            logger.warning("sound left out id=%s reason=%s", take_id, error)
+            return plain(fragments)
+
+    def _source(self, take_id: str) -> BinaryIO:
+        """The client's video. It is in memory, and at most serve.max_upload_bytes long."""
+        return io.BytesIO(self._store.get(path_of(take_id, SOURCE)))
 
     def _write(self, take_id: str, name: str, data: bytes) -> Sizes:
         return {name: self._put(path_of(take_id, name), data)}
+
+
+@contextmanager
+def _input_errors(what: str) -> Iterator[None]:
+    """Raises InputError for a file that is missing or cannot be read, and for frames that cannot be encoded."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputError(f"{what} is no longer there") from None
+    except (ValueError, av.FFmpegError) as error:
+        raise InputError(f"{what} cannot be read: {error}") from error

@@ -14,15 +14,18 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum, StrEnum
+from fractions import Fraction
 from typing import Any, Literal
 
 from longtake.models.domain.checks import FieldError
+from longtake.models.domain.extension import Extension
 from longtake.models.domain.plan import PlanParams
 from longtake.models.domain.prompt import Cue, PromptSpec, Settings
 from longtake.models.domain.scheduler import Coupling
 from longtake.models.video.fit import Fit
 from longtake.pipelines.config.loader import from_plain
 from longtake.pipelines.files.store import Store
+from longtake.pipelines.serve.library.inputs import InputFile, InputKind
 from longtake.pipelines.serve.library.paths import RECORD, TAKES, folder, is_id, path_of
 
 logger = logging.getLogger(__name__)
@@ -41,7 +44,10 @@ SETTING_KEYS = {
     "base_height": "base.height",
 }
 
-REQUEST_FIELDS = ("owner", "model", "prompt", "cues", "negative_prompt", "num_frames", "seed", "plan", *SETTING_KEYS)
+REQUEST_FIELDS = (
+    *("owner", "model", "prompt", "cues", "negative_prompt", "num_frames", "seed", "plan", "input"),
+    *SETTING_KEYS,
+)
 
 
 Place = tuple[int, str]  # in the order of creation
@@ -81,6 +87,7 @@ class Take:
     fit: Fit | None = None  # of the base model's frames into width x height; None: the endpoint's
     base_width: int | None = None  # pixels; None: the endpoint's
     base_height: int | None = None
+    input: InputFile | None = None  # that a client sent: it begins with this picture, or continues this video
     status: Status = Status.QUEUED
     created_at: int
     started_at: int | None = None
@@ -112,11 +119,33 @@ class Take:
         return tuple((key, value) for key, value in plain.items() if value is not None)
 
     @property
+    def extension(self) -> Extension | None:
+        """The continuation of the video that a client sent."""
+        if self.input is None or self.input.kind is not InputKind.VIDEO:
+            return None
+        return Extension(self.input.num_frames, self.num_frames - self.input.num_frames, self.plan)
+
+    @property
+    def rate(self) -> Fraction:
+        """Frames per second: those of a video that a client sent may be a fraction."""
+        return (self.input and self.input.fps) or Fraction(self.fps)
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether it begins with a picture."""
+        return self.input is not None and self.input.kind is InputKind.IMAGE
+
+    @property
+    def shift(self) -> int:
+        """The number of its first frame in its plan; not 0 for the continuation of some videos."""
+        return 0 if self.extension is None else self.extension.shift
+
+    @property
     def spec(self) -> PromptSpec:
-        """Raises ValueError for an impossible video."""
-        return PromptSpec(
-            self.id, self.prompt, self.negative_prompt, self.num_frames, self.seed, self.settings, cues=self.cues
-        )
+        """Its frames are those of its plan. Raises ValueError for an impossible video."""
+        cues = tuple(replace(cue, from_frame=cue.from_frame + self.shift) for cue in self.cues)
+        num_frames = self.num_frames + self.shift
+        return PromptSpec(self.id, self.prompt, self.negative_prompt, num_frames, self.seed, self.settings, cues=cues)
 
 
 def new_id() -> str:
@@ -125,8 +154,10 @@ def new_id() -> str:
 
 
 def derived(source: Take, now: int, **changes: Any) -> Take:
-    """A queued take with the request of `source`, except for `changes`."""
+    """A queued take with the request of `source`, except for `changes`. It needs a copy of the input of `source`."""
     request = {name: getattr(source, name) for name in REQUEST_FIELDS}
+    if source.input is not None:
+        request["size_bytes"] = source.input.num_bytes
     return Take(id=new_id(), created_at=now, **(request | changes))
 
 
@@ -144,8 +175,9 @@ def extended(source: Take, prompt: str, num_frames_more: int, now: int) -> Take:
 
 
 def with_prompts(take: Take, spec: PromptSpec) -> Take:
-    """`take` with the prompt and the cues of `spec`."""
-    return replace(take, prompt=spec.prompt, cues=spec.cues)
+    """`take` with the prompt and the cues of `spec`, which is one of its own."""
+    cues = tuple(replace(cue, from_frame=cue.from_frame - take.shift) for cue in spec.cues)
+    return replace(take, prompt=spec.prompt, cues=cues)
 
 
 def write_take(take: Take) -> bytes:

@@ -22,7 +22,7 @@ from longtake.models.video.mp4 import decode
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.serve.engine.engine import Engine, NoSuchTake, NotReady, QueueFull
 from longtake.pipelines.serve.library.paths import chunk_name, folder, fragment_name
-from longtake.pipelines.serve.library.takes import Status, Takes, write_take
+from longtake.pipelines.serve.library.takes import Status, Takes, extended, write_take
 from tests.support.engine_driver import conf_of, local_bytes, started, take_of
 from tests.support.engine_toys import linked
 from tests.support.places import ROOT
@@ -327,12 +327,10 @@ def test_an_extension_of_what_is_gone_is_made_from_the_start(slow):
     source = finished(takes, engine.submit(take_of(40)))
     for _ in range(2):
         engine.submit(take_of(40))
-    take = engine.extend(source, "a blue square", 16)
+    take = engine.submit(extended(source, "a blue square", 16, 1000))
     engine.delete(source.id)
     ended = finished(takes, take)
     assert made(takes, take) == local_bytes(ended)
-    with pytest.raises(ValueError, match="only a completed video can be extended"):
-        engine.extend(engine.cancel(engine.submit(take_of(40)).id), "a", 8)
 
 
 @pytest.fixture(scope="module")
@@ -464,8 +462,8 @@ def test_an_extension_is_what_asking_for_all_of_it_at_once_gives(shared, couplin
     engine, takes = shared
     source = finished(takes, engine.submit(take_of(num_frames, coupling=coupling, cues=(Cue(9, "a star"),))))
     with pytest.raises(ValueError, match="must be at least 1"):
-        engine.extend(source, "a blue square", 0)
-    take = finished(takes, engine.extend(source, "a blue square", more))
+        extended(source, "a blue square", 0, 1000)
+    take = finished(takes, engine.submit(extended(source, "a blue square", more, 1000)))
     assert take.num_frames == num_frames + more and take.extends == source.id
     assert take.cues == (Cue(9, "a star"), Cue(num_frames, "a blue square"))
     at_once = take_of(num_frames + more, coupling=coupling, cues=take.cues)

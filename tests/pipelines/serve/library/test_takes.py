@@ -47,7 +47,7 @@ def take_of(num_frames=56, coupling=Coupling.CAUSAL, **fields):
 def shape(num_frames=56, coupling=Coupling.CAUSAL):
     take = take_of(num_frames, coupling)
     conf = replace(Conf(), refiner=replace(Conf().refiner, coupling=coupling))
-    return shape_of(take.spec, conf)
+    return shape_of(take, conf)
 
 
 FULL = take_of(
