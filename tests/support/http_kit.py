@@ -47,13 +47,13 @@ class Kit:
 
 
 @contextmanager
-def running(folder, *overrides: str, **toy) -> Iterator[Kit]:
-    """An endpoint on toy stages with these fields of ToyFactory."""
+def running(folder, *overrides: str, toys: bool = True, **toy) -> Iterator[Kit]:
+    """An endpoint on toy stages with these fields of ToyFactory, or on the bundle."""
     conf = load_serve(overrides=[*TOY, f"serve.takes={folder}/takes", *overrides])
-    factories = {stage: ToyFactory(stage, rgb=True, **toy) for stage in ("base", "refiner")}
+    factories = {stage: ToyFactory(stage, rgb=True, **toy) for stage in ("base", "refiner")} if toys else None
     takes = Takes(Store(conf.serve.takes))
     engine = Engine(conf, takes, factories)
-    app = create_app(engine, takes, conf, ToyBundle())
+    app = create_app(engine, takes, conf, ToyBundle() if toys else None)
     engine.start()
     try:
         wait_for(lambda: engine.state != "starting", 120)

@@ -68,9 +68,6 @@ def _validated(fields: dict[str, Any], kind: type[R], form: bool) -> R:
     try:
         return kind.model_validate(fields, context={"form": True} if form else None)
     except ValidationError as error:
-        for upload in fields.values():
-            if isinstance(upload, Upload):
-                upload.close()
         raise from_validation(error.errors(include_url=False), list(kind.model_fields)) from None
 
 

@@ -172,6 +172,8 @@ class RequestChecker:
             spec = take.spec
             self._check_texts(spec.texts, len(spec.cues))
             own = for_video(self.conf, spec.settings)
+            if take.has_picture:
+                for_picture(own)
             plan = plan_for(own, spec)
             words = check_texts(self.bundle, spec, take.input is not None)
         except ValueError as error:

@@ -16,7 +16,7 @@ RETRY_S = 5.0
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Upload:
-    """A file that a client sent. Close it."""
+    """A file that a client sent. It is closed with its last reference, or before."""
 
     file: BinaryIO
     name: str
@@ -25,6 +25,9 @@ class Upload:
 
     def __repr__(self) -> str:
         return self.name or "(a file without a name)"
+
+    def __del__(self) -> None:
+        self.close()
 
     def close(self) -> None:
         self.file.close()

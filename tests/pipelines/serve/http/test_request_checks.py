@@ -334,7 +334,7 @@ def test_a_prompt_that_only_looks_like_a_list_stays_a_text():
         ({"data": {"prompt": '[{"from_frame": 0, "prompt": "a", "prompt": "b"}]'}}, "prompt"),
         ({"data": {"prompt": '[{"from_frame": 0, "from_frame": 0, "prompt": "b"}]'}}, "from_frame"),
         ({"files": {"prompt": ("p.txt", b"a")}}, "prompt"),
-        ({"data": {"prompt": "a"}, "files": {"input_reference": ("p.png", b"a")}}, "input_reference"),
+        ({"data": {"prompt": "a"}, "files": {"input_reference": ("p.gif", b"a")}}, "input_reference"),
     ],
 )
 def test_forms_are_refused_as_json_is(form, param):
