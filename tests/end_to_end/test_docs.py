@@ -63,7 +63,8 @@ def test_the_commands_and_the_python_of_the_readme_run(ray_cluster, monkeypatch)
 
 @pytest.mark.xdist_group("ray")
 def test_the_requests_of_the_readme_are_answered(ray_cluster, tmp_path):
-    with running(tmp_path) as kit:
+    Image.new("RGB", (60, 40), "red").save("photo.png")
+    with running(tmp_path, "base.height=16", "base.width=16") as kit:
         for block in python():
             if SERVED in block:
                 exec(compile(block.replace(SERVED, kit.url), "README.md", "exec"), {})

@@ -13,7 +13,6 @@ from PIL import Image
 
 from longtake.models.video.mp4 import decode
 from longtake.pipelines.__main__ import main
-from longtake.pipelines.serve.library.paths import chunk_name, folder
 from tests.support.http_kit import running
 from tests.support.videos import noise, video
 
@@ -115,17 +114,3 @@ def test_a_continuation_is_continued_and_keeps_its_frames(kit, openai, tmp_path)
         assert extended["prompts"][1] == {"from_frame": 64, "prompt": "a blue square"}
         after = list(decode(io.BytesIO(content(kit, extended["id"]))))
     assert len(after) == 80 and np.array_equal(after[:32], before[:32])
-
-
-def test_a_file_of_a_take_that_is_lost_is_made_again_from_the_video(kit, openai):
-    """As after a restart with a damaged disk: no model can make the frames of the video."""
-    source = video(noise(40, 32, 32), rate=12).getvalue()
-    asked = {"prompt": PROMPT, "video": ("in.mkv", source), "seconds": "2", "extra_body": {"seed": 3}}
-    first = openai.videos.extend(**asked)
-    expected = content(kit, first.id)
-    copy = openai.videos.extend(**asked)
-    chunk = kit.takes.store.local_path / folder(copy.id) / chunk_name(4)
-    while not chunk.exists():
-        pass
-    chunk.write_bytes(b"damaged")
-    assert content(kit, copy.id) == expected

@@ -105,7 +105,6 @@ REFUSED = [
 
 @pytest.mark.parametrize(("way", "says"), REFUSED)
 def test_what_is_no_picture_is_refused_with_the_field_and_the_rule(desk, way, says):
-    way = {**way, "files": way["files"]} if "files" in way else way
     param, message = told(check(desk, **way))
     assert param == "input_reference" and message.startswith("input_reference") and says in message
 
