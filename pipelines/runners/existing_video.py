@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import UInt8
@@ -35,11 +36,12 @@ from longtake.pipelines.config.conf import Conf
 from longtake.pipelines.runners.local import Observe
 from longtake.pipelines.runners.stages import build_generator
 
+C = TypeVar("C", bound=Conf)
 SAME_SHAPE = 0.02
 Frames = Mapping[int, UInt8[np.ndarray, "h w 3"]]  # by their numbers in the video
 
 
-def for_extension(conf: Conf) -> Conf:
+def for_extension(conf: C) -> C:
     """The configuration of a continuation: frames that exist do not change, so coupling is causal; nothing opens.
 
     Raises ValueError without a refiner, which joins new frames to those that exist.
@@ -81,15 +83,16 @@ class ExistingVideo:
         runner, extension = build_generator(self.conf, self.bundle), self.extension
         yield from self._own()
         frames = self._last_frames()
-        resume, held = self._resume(frames), held_frames(frames, extension)
-        for segment in runner.stream(spec, observe, extension.plan, resume):
+        held = held_frames(frames, extension)
+        for segment in runner.stream(spec, observe, extension.plan, self._resume(frames, held)):
             yield joined(segment, extension, held, self.size)
 
     def resume(self) -> Resume:
         """The point from which the models go on. Reads the video once."""
-        return self._resume(self._last_frames())
+        frames = self._last_frames()
+        return self._resume(frames, held_frames(frames, self.extension))
 
-    def _resume(self, frames: Frames) -> Resume:
+    def _resume(self, frames: Frames, held: HeldFrames) -> Resume:
         extension, refiner = self.extension, self.conf.refiner
         size = self.bundle.base_model(self.conf.base).frame_size
         blocks = task_blocks(refiner.num_inference_steps, refiner.steps_per_task, refiner.coupling)
@@ -97,7 +100,7 @@ class ExistingVideo:
             extension.window,
             extension.plan.chunks_of(extension.window)[0],
             memory_after(frames, extension, self.conf.base.anchor_frame, size),
-            dict.fromkeys(blocks[:-1], held_frames(frames, extension)),
+            dict.fromkeys(blocks[:-1], held),
             tuple(chunk_of(frames, extension, span, size) for span in extension.chunks),
         )
 

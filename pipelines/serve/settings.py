@@ -45,7 +45,7 @@ class ServeParams:
     # Of a request with a file: a picture to begin with, or a video to continue. It is on disk while it comes in, and
     # in memory while it is stored. A picture in JSON may have an eighth of it.
     max_upload_bytes: int = 2**26
-    max_uploads: int = 4  # such requests that come in at the same time
+    max_uploads: int = 4  # such requests that come in at the same time, and as many whose files are read
     max_streams: int = 64  # open connections that receive video; one that receives events counts as a quarter
     expires_s: int = 86400  # finished videos are kept this long
     max_disk_bytes: int = 20 * 2**30  # of all videos; beyond it the oldest of the key that uses most are deleted

@@ -46,7 +46,7 @@ def from_data_url(text: str) -> Upload:
 
 
 class UploadPlaces:
-    """Places for large bodies that come in, used in the event loop only."""
+    """Places for files of clients, used in the event loop only."""
 
     def __init__(self, num_places: int) -> None:
         self._num_places, self._num_taken = num_places, 0

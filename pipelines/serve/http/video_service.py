@@ -29,7 +29,7 @@ from longtake.pipelines.serve.http.schema import (
     VideoRequest,
 )
 from longtake.pipelines.serve.http.stream_places import StreamPlaces, has_share
-from longtake.pipelines.serve.http.uploads import Upload
+from longtake.pipelines.serve.http.uploads import Upload, UploadPlaces
 from longtake.pipelines.serve.http.video_states import require_completed
 from longtake.pipelines.serve.library.input_store import copy_input, drop_input, keep_input
 from longtake.pipelines.serve.library.inputs import InputFile
@@ -50,7 +50,7 @@ class VideoService:
         self.places = StreamPlaces(self.conf.serve.max_streams)
         # For a count and the addition that follows it; and tokenizers are not thread-safe.
         self._submitting = asyncio.Lock()
-        self._turns = asyncio.Semaphore(NUM_READING)
+        self._uploads, self._turns = UploadPlaces(self.conf.serve.max_uploads), asyncio.Semaphore(NUM_READING)
         self._discarding: set[asyncio.Task[None]] = set()
 
     async def create(self, request: VideoRequest, owner: str, transient: bool = False) -> Submitted:
@@ -181,8 +181,11 @@ class VideoService:
 
     @asynccontextmanager
     async def _reading(self, upload: Upload) -> AsyncIterator[Upload]:
-        """A turn for a file that a client sent, which is closed afterwards: few are decoded, and in memory, at once."""
-        with closing(upload):
+        """A turn for a file that a client sent, which is closed afterwards. Raises ApiError when many wait for theirs.
+
+        Few are decoded, and in memory, at once.
+        """
+        with closing(upload), closing(self._uploads.take()):
             async with self._turns:
                 yield upload
 
