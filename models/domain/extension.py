@@ -67,8 +67,8 @@ class Extension:
 
     @property
     def first_chunk(self) -> int:
-        """The chunk before the first one of `window`: the models need no earlier one."""
-        return self.plan.chunks_of(self.window)[0] - 1
+        """The chunk before the first one of `window`, if there is one: the models need no earlier one."""
+        return max(0, self.plan.chunks_of(self.window)[0] - 1)
 
     @property
     def num_own_chunks(self) -> int:

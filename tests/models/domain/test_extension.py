@@ -25,6 +25,21 @@ def test_what_exists_ends_with_a_chunk_and_reaches_over_the_overlap_of_a_window_
     assert places == [0] * extension.shift + list(range(old))
 
 
+@given(PARAMS, st.integers(1, 300), st.integers(1, 100))
+def test_viewers_see_the_segments_from_the_first_frame_that_exists(params, old, new):
+    extension = Extension(old, new, params)
+    segments = extension.plan.segments[extension.num_skipped :]
+    shown = [extension.shown(segment) for segment in segments]
+    assert [frame for span in shown for frame in span] == list(range(old + new)) and all(shown)
+    own = [frame for span in extension.own_segments for frame in extension.shown(span)]
+    assert own == list(range(len(own))) and len(own) <= old
+    assert len(extension.own_segments) == extension.window - extension.num_skipped
+    chunks = extension.plan.chunks
+    assert chunks[extension.num_own_chunks - 1].stop == extension.end
+    assert all(extension.shown(chunk) for chunk in chunks[extension.num_skipped_chunks :])
+    assert chunks[extension.first_chunk].stop <= extension.held.start or extension.first_chunk == 0
+
+
 @pytest.mark.parametrize("old", [24, 32, 80, 96])
 def test_a_video_of_whole_chunks_keeps_the_numbers_of_the_longer_one(old):
     extension = Extension(old, 40, PlanParams())

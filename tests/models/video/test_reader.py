@@ -8,7 +8,7 @@ import av
 import pytest
 from PIL import Image
 
-from longtake.models.video.reader import VideoReader
+from longtake.models.video.reader import Bounds, VideoReader
 from tests.support.places import REPORTS
 from tests.support.videos import levels, noise, video, which
 
@@ -288,3 +288,19 @@ def test_an_empty_file_is_empty(tmp_path):
     for source, name in ((tmp_path / "a.mp4", rf"{tmp_path}/a.mp4: "), (io.BytesIO(), "")):
         with pytest.raises(ValueError, match=f"^{name}it is empty$"):
             VideoReader(source)
+
+
+# Bounds
+
+
+def test_a_video_beyond_its_bounds_is_refused_before_all_of_it_is_decoded():
+    for frames, bounds, says in (
+        (levels(11), Bounds(10, 10_000), "^it has more than 10 frames$"),
+        (levels(4, 64, 64), Bounds(10, 64 * 63), "^its frames are 64x64, and may have 4032 pixels$"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            VideoReader(video(frames), bounds)
+    held = video(levels(2), times_ms=[0, 100_000])  # two frames, the first of them for minutes
+    with pytest.raises(ValueError, match="^it has more than 10 frames$"):
+        VideoReader(held, Bounds(10, 10_000))
+    assert VideoReader(video(levels(10)), Bounds(10, 32 * 48)).num_frames == 10

@@ -73,3 +73,20 @@ def test_what_cannot_be_read_is_one_clear_line(tmp_path, monkeypatch):
     monkeypatch.setattr(still, "MAX_PIXELS", 799)
     with pytest.raises(ValueError, match="it is 40x20, and a picture may have 799 pixels"):
         read_still(tmp_path / "whole.png")
+
+
+def test_only_the_formats_asked_for_are_read(tmp_path):
+    """For EPS, Pillow starts Ghostscript."""
+    for kind in ("eps", "gif", "tiff"):
+        patches().save(tmp_path / "file", kind)
+        with pytest.raises(ValueError, match="^sent: it is no PNG, JPEG or WEBP picture that can be read$"):
+            read_still(tmp_path / "file", "sent", ("PNG", "JPEG", "WEBP"))
+    patches().save(tmp_path / "file", "png")
+    assert np.array_equal(read_still(tmp_path / "file", "sent", ("PNG", "JPEG", "WEBP"))[0], np.asarray(patches()))
+
+
+def test_a_picture_may_have_fewer_pixels(tmp_path):
+    patches().save(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="a.png: it is 40x20, and a picture may have 799 pixels"):
+        read_still(tmp_path / "a.png", max_pixels=799)
+    assert read_still(tmp_path / "a.png", max_pixels=800)[0].shape == (20, 40, 3)

@@ -187,6 +187,17 @@ def test_a_header_that_never_ends_costs_no_memory(door):
         assert refusal(connection) == (431, "headers_too_large")
 
 
+def test_an_upload_may_take_longer_than_other_requests_while_it_goes_on(door, monkeypatch):
+    monkeypatch.setattr(front_door, "BODY_RATE", 1000)
+    with closing(socket.create_connection(door)) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 6000\r\n\r\n")
+        for _ in range(6):
+            connection.sendall(bytes(1000))
+            time.sleep(0.3)
+        status, _, body = answer(connection)
+    assert (status, json.loads(body)["bytes"]) == (200, 6000)
+
+
 def test_who_sends_a_byte_now_and_then_is_cut(door):
     post = "POST / HTTP/1.1\r\nHost: a\r\n"
     slow = {  # what is sent at first, and then again and again
