@@ -38,6 +38,7 @@ from longtake.pipelines.runners.stages import build_generator
 
 C = TypeVar("C", bound=Conf)
 SAME_SHAPE = 0.02
+SIZE_ADVICE = "set refiner.width=W refiner.height=H to give them its shape"
 Frames = Mapping[int, UInt8[np.ndarray, "h w 3"]]  # by their numbers in the video
 
 
@@ -121,8 +122,10 @@ def output_size(reader: VideoReader) -> Size:
     return reader.height // 2 * 2, reader.width // 2 * 2
 
 
-def differences(reader: VideoReader, extension: Extension, conf: Conf, sound: Sound) -> list[str]:
-    """Differences between the output and the video, a line each."""
+def differences(
+    reader: VideoReader, extension: Extension, conf: Conf, sound: Sound, advice: str = SIZE_ADVICE
+) -> list[str]:
+    """Differences between the output and the video, a line each. `advice` is on the size of new frames."""
     width, height = reader.width, reader.height
     refined = conf.refiner.size[::-1]
     notes = []
@@ -130,7 +133,6 @@ def differences(reader: VideoReader, extension: Extension, conf: Conf, sound: So
         notes.append(f"its last row or column is left out: {width}x{height}, and an mp4 has even sides")
     if abs(width * refined[1] / (height * refined[0]) - 1) > SAME_SHAPE:
         size = "x".join(map(str, refined))
-        advice = "set refiner.width=W refiner.height=H to give them its shape"
         notes.append(f"its new frames are made at {size} and stretched to {width}x{height}; {advice}")
     if sound.is_kept:
         notes.append(f"its sound ends with it: the {extension.num_new} new frames are silent")

@@ -22,6 +22,7 @@ from longtake.pipelines.serve.settings import ServeParams
 FORMATS = ("PNG", "JPEG", "WEBP")
 MAX_PICTURE_PIXELS = 25_000_000  # decoded, they take 75 MB; the command line reads 80 million
 MIN_FPS, MAX_FPS = 0.1, 240
+SIZE_ADVICE = "width and height give them its shape"
 Read = tuple[InputFile, bytes]  # with the content of the file that is kept
 
 
@@ -71,7 +72,7 @@ def read_video(upload: Upload, reader: VideoReader, num_new: int, conf: Conf) ->
         height=reader.height,
         num_frames=reader.num_frames,
         rate=str(rate),
-        notes=(*reader.notes, *sound.notes, *differences(reader, extension, conf, sound)),
+        notes=(*reader.notes, *sound.notes, *differences(reader, extension, conf, sound, SIZE_ADVICE)),
     ), data
 
 

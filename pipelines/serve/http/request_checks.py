@@ -120,7 +120,8 @@ class RequestChecker:
             conf = for_extension(self.conf)
         except ValueError as error:
             raise invalid(f"video={request.video}: {error}", "video") from None
-        height, width = conf.refiner.size
+        width, height = self._sides(request.width, request.height)
+        conf = replace(conf, refiner=replace(conf.refiner, width=width, height=height))
         with video_of(request.video, conf.serve) as reader:
             rate = reader.fps.limit_denominator(1001)
             more = self._num_more(request, reader.num_frames, rate)
@@ -245,6 +246,10 @@ class RequestChecker:
             except ValueError as error:
                 raise from_value_error(error) from None
             return request.size
+        return self._sides(width, height)
+
+    def _sides(self, width: int | None, height: int | None) -> tuple[int, int]:
+        """(width, height), by default those of the endpoint. Raises ApiError when one is missing."""
         if (width is None) != (height is None):
             missing = "width" if width is None else "height"
             raise invalid(f"{missing} is missing: give both width and height", missing, "missing_parameter")

@@ -131,12 +131,17 @@ class UploadedExtension(ClientRequest):
     The result keeps the video's frames, shape and rate; in the file, its sound too.
     """
 
+    model_config = ConfigDict(json_schema_extra={"dependentRequired": {"width": ["height"], "height": ["width"]}})
     file_field: ClassVar[str | None] = "video"
 
     prompt: Text = Field(description="The prompt of the continuation.", examples=[PROMPT])
     video: VideoField = Field(description="The video, in any format that FFmpeg reads.")
     seconds: Seconds | None = Field(None, description="Seconds to add; 4 if neither this nor `num_frames` is given.")
     num_frames: Count | None = Field(None, description="Frames to add. (Extension.)")
+    width: Side | None = Field(
+        None, description="Pixels in which new frames are made, before they are stretched to the video's. (Extension.)"
+    )
+    height: Side | None = Field(None, description="As `width`, which it requires. (Extension.)")
     num_inference_steps: Count | None = Field(None, description="Denoising steps of the base model. (Extension.)")
     guidance_scale: Guidance | None = Field(None, description="As for a new video. (Extension.)")
     negative_prompt: Text = Field("", description="Content to avoid. (Extension.)")

@@ -18,7 +18,13 @@ from tests.support.videos import noise, video
 
 pytestmark = [pytest.mark.xdist_group("serve"), pytest.mark.filterwarnings("ignore:The Sora API")]
 PROMPT = "a large red circle moves right over a plain navy background"
-FAST = ("base.num_inference_steps=2", "refiner.num_inference_steps=2", "refiner.height=32", "refiner.width=32")
+FAST = (
+    "base.anchor_frame=0",
+    "base.num_inference_steps=2",
+    "refiner.num_inference_steps=2",
+    "refiner.height=32",
+    "refiner.width=32",
+)
 
 
 @pytest.fixture(scope="module")
@@ -114,3 +120,12 @@ def test_a_continuation_is_continued_and_keeps_its_frames(kit, openai, tmp_path)
         assert extended["prompts"][1] == {"from_frame": 64, "prompt": "a blue square"}
         after = list(decode(io.BytesIO(content(kit, extended["id"]))))
     assert len(after) == 80 and np.array_equal(after[:32], before[:32])
+
+
+def test_new_frames_may_be_made_in_the_shape_of_the_video(kit, openai, tmp_path):
+    source, size = video(noise(24, 32, 64), rate=12).getvalue(), {"width": 64, "height": 32}
+    asked = {"prompt": PROMPT, "video": ("in.mkv", source), "seconds": "1"}
+    square, wide = openai.videos.extend(**asked), openai.videos.extend(**asked, extra_body=size)
+    assert "width and height give them its shape" in square.input["notes"][-1] and wide.input["notes"] == []
+    assert square.size == wide.size == "64x32"
+    content(kit, wide.id)

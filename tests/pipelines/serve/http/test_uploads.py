@@ -180,6 +180,8 @@ def test_a_video_that_cannot_be_continued_is_refused_with_the_field_and_the_rule
         ({"data": {"video": "in.mp4"}}, "video", "must be an object"),
         ({"files": {"video": ("a", b"a")}, "data": {"video[id]": "video_0"}}, "video", "given twice"),
         ({"files": {"video": ("a", clip())}, "data": {"num_frames": "x"}}, "num_frames", "must be a whole number"),
+        ({"files": {"video": ("a", clip())}, "data": {"width": "64"}}, "height", "give both width and height"),
+        ({"files": {"video": ("a", clip())}, "data": {"width": "60", "height": "64"}}, "width", "=60: the width must"),
         ({"files": {"video": ("a", clip())}, "data": {"coupling": "causal"}}, "coupling", "unknown field"),
         (
             {"files": {"video": ("a", clip())}, "data": {"num_frames": "50"}},
