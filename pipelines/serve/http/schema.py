@@ -176,6 +176,7 @@ class PlanSizes(BaseModel):
     condition_frames: int = Field(description="Frames of the previous chunk that each later call repeats.")
     window_frames: int = Field(description="Input of a call of the refiner.")
     overlap_frames: int = Field(description="Frames of a window that belong to the previous one too.")
+    shift_frames: int = Field(0, description="The number of the video's first frame, if it continues an uploaded one.")
 
 
 class Input(BaseModel):

@@ -175,7 +175,7 @@ class VideoService:
             prompts=[PromptAt(from_frame=frame, prompt=text) for frame, text in schedule],
             extends_video_id=take.extends,
             input=_input(take.input),
-            plan=plan_sizes(take.plan),
+            plan=plan_sizes(take.plan, take.shift),
             warnings=warnings or [],
         )
 
@@ -267,5 +267,5 @@ def _input(file: InputFile | None) -> Input | None:
     return Input(kind=file.kind.value, notes=[*file.notes], **size)
 
 
-def plan_sizes(plan: PlanParams) -> PlanSizes:
-    return PlanSizes(**asdict(plan))
+def plan_sizes(plan: PlanParams, shift: int = 0) -> PlanSizes:
+    return PlanSizes(**asdict(plan), shift_frames=shift)

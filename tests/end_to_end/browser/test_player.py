@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from longtake.models.domain.extension import Extension
 from longtake.models.domain.plan import Plan, PlanParams
 from tests.end_to_end.browser.page_kit import status_of, wait_status
 from tests.support.http_kit import PROMPT
@@ -227,3 +228,19 @@ def test_the_page_cuts_a_video_as_the_plan_does(page):
         n, plan = video["num_frames"], Plan(video["num_frames"], PlanParams(**video["plan"]))
         for name in ("chunks", "windows", "segments"):
             assert cut[name] == [[span.start, span.stop] for span in getattr(plan, name)], (n, name)
+
+
+def test_the_page_cuts_the_continuation_of_an_uploaded_video_as_the_endpoint_does(page):
+    extensions = [Extension(old, 40, PlanParams()) for old in (8, 9, 20, 24, 30, 95)]
+    videos = [
+        {"num_frames": one.num_old + 40, "plan": {**asdict(PlanParams()), "shift_frames": one.shift}}
+        for one in extensions
+    ]
+    found = page.tab.evaluate(
+        "async videos => { const {plan} = await import('./plan.js'); return videos.map(plan); }", videos
+    )
+    for one, cut in zip(extensions, found, strict=True):
+        skipped = {"chunks": one.num_skipped_chunks, "windows": one.num_skipped, "segments": one.num_skipped}
+        for name, count in skipped.items():
+            spans = [one.shown(span) for span in getattr(one.plan, name)[count:]]
+            assert cut[name] == [[span.start, span.stop] for span in spans], (one.num_old, name)

@@ -5,9 +5,12 @@
 //     windows   |-----------------------|
 //                               |-----------------------|
 //     segments  |---------------|-----------------------|
+//
+// The continuation of an uploaded video may begin inside its plan, at `shift_frames`: pieces before that are not shown.
 
 /** {chunks, windows, segments} of a video: lists of [start, stop) in frames. */
-export function plan({num_frames: numFrames, plan: sizes}) {
+export function plan({num_frames: numShown, plan: sizes}) {
+  const shift = sizes.shift_frames ?? 0, numFrames = numShown + shift;
   const {chunk_frames: chunk, window_frames: window} = sizes;
   const added = chunk - sizes.condition_frames, stride = window - sizes.overlap_frames;
   const count = 1 + Math.max(0, Math.ceil((numFrames - window) / stride));
@@ -16,7 +19,12 @@ export function plan({num_frames: numFrames, plan: sizes}) {
   const chunks = [[0, chunk]];
   for (let start = chunk; start < last; start += added) chunks.push([start, start + added]);
   const segments = windows.map(([start], k) => [start, k + 1 < count ? windows[k + 1][0] : numFrames]);
-  return {chunks, windows, segments};
+  const shown = (spans) => spans.map(([start, stop]) => [Math.max(0, start - shift), stop - shift]);
+  const skipped = segments.filter(([, stop]) => stop <= shift).length;
+  return {
+    chunks: shown(chunks.filter(([, stop]) => stop > shift)),
+    windows: shown(windows.slice(skipped)), segments: shown(segments.slice(skipped)),
+  };
 }
 
 /** The prompt at `frame`. `prompts` is a list of {from_frame, prompt}. */
