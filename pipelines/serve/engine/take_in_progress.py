@@ -5,6 +5,8 @@
     resumed, and a finished take has all its chunks.
  3. An existing file is not written again, however often the take restarts.
  4. Fragments and previews are announced in order, without gaps; every event is announced once.
+ 5. The frames of a client's video are written first, by one job. No model can make them: when one of them is lost,
+    the job runs again, and the models begin after it.
 
 Handles, names and sizes only; no frame, and no clock.
 """

@@ -94,7 +94,8 @@ class Shape:
         chunks, segments = range(self.extension.num_own_chunks), range(self.num_skipped, self.first_window)
         names = [self.preview(chunk) for chunk in chunks[self.num_skipped_chunks :]]
         names += [*map(chunk_name, chunks[self.extension.first_chunk :]), *map(self.fragment, segments)]
-        return [*names, HELD] if window <= self.first_window else names
+        is_joined = self.plan.segments[window].start < self.extension.end  # it has frames of both
+        return [*names, HELD] if window <= self.first_window or is_joined else names
 
 
 def shape_of(take: Take, conf: Conf) -> Shape:
