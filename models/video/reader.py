@@ -50,6 +50,9 @@ class _Nameless:
         self.read, self.seek, self.tell, self.seekable = file.read, file.seek, file.tell, file.seekable
 
 
+PADDING = 2**20  # pixels that decoders may add to a frame
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """The most that is decoded of a video from somebody else."""
@@ -83,11 +86,12 @@ class VideoReader:
         self._reading: Iterator[Frame] = iter(())
         scan = Scan()
         with self.opened() as (container, stream):
+            self._check(0, stream.codec_context.width, stream.codec_context.height)
             scan.begin(container, stream)
             self._crop = crop_of(container, stream)
             for frame in cropped(self._decoded(container, stream, scan), self._crop):
+                self._check(len(scan.times) + 1, frame.width, frame.height)
                 try:
-                    self._check(len(scan.times) + 1, frame.width, frame.height)
                     scan.take(frame, stream)
                 except ValueError as error:
                     raise self._error(str(error)) from None
@@ -96,10 +100,7 @@ class VideoReader:
         grid = time_grid(scan.times, scan.last_s, scan.rates)
         self.fps, self.num_frames, self._counts = grid.fps, grid.num_frames, grid.counts
         self.width, self.height = scan.size
-        try:
-            self._check(self.num_frames, self.width, self.height)
-        except ValueError as error:
-            raise self._error(str(error)) from None
+        self._check(self.num_frames, self.width, self.height)
         self.start_s, self.keeps_clock = scan.start_s, grid.keeps_clock
         self.notes = [*self._crop.notes, *scan.notes(), *grid.notes, *scan.losses()]
         self._aspects = scan.aspects
@@ -144,13 +145,17 @@ class VideoReader:
                 raise self._error("no decoder is known for its video stream")
             # A still picture for viewers that cannot play the video may come first, as in AVIF.
             chosen = next((stream for stream in streams if stream.frames != 1), streams[0])
-            if self._bounds is not None:  # FFmpeg refuses a larger frame before it takes memory for it
-                chosen.codec_context.options = {"max_pixels": str(self._bounds.max_pixels)}
+            if self._bounds is not None:  # FFmpeg refuses a much larger frame before it takes memory for it
+                chosen.codec_context.options = {"max_pixels": str(2 * self._bounds.max_pixels + PADDING)}
             yield container, chosen
 
     def _check(self, num_frames: int, width: int, height: int) -> None:
-        if self._bounds is not None:
+        if self._bounds is None:
+            return
+        try:
             self._bounds.check(num_frames, width, height)
+        except ValueError as error:
+            raise self._error(str(error)) from None
 
     @contextmanager
     def _file(self) -> Iterator[BinaryIO]:

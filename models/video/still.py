@@ -17,12 +17,13 @@ GROUND = "white"  # as of transparent videos
 
 
 def read_still(
-    source: Path | BinaryIO, name: str = "", formats: Sequence[str] | None = None, max_pixels: int = MAX_PIXELS
+    source: Path | BinaryIO, name: str = "", formats: Sequence[str] | None = None, max_pixels: int | None = None
 ) -> tuple[UInt8[np.ndarray, "h w 3"], list[str]]:
     """(the picture, notes). `name` is that of a picture which is no file of this machine.
 
-    `formats` are Pillow's names of those that are read; by default all.
+    `formats` are Pillow's names of those that are read; by default all. At most it has `max_pixels`, or MAX_PIXELS.
     """
+    max_pixels = max_pixels or MAX_PIXELS
     try:
         with Image.open(source, formats=formats) as image:
             if image.width * image.height <= max_pixels:
