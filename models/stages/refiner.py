@@ -134,7 +134,7 @@ class Refiner:
 
     def _boundary_of(self, held: HeldFrames) -> Boundary:
         """Frames that exist as the predictions of a neighbour that never changes its mind."""
-        key = sha256(np.ascontiguousarray(held.frames)).digest()
+        key = sha256(held.frames.tobytes()).digest()
         if key not in self._held:
             z, steps = self._encode(held.frames).numpy(), Span(0, len(self._timesteps))
             self._held[key] = Boundary(held.window, steps, None, np.broadcast_to(z, (len(steps), *z.shape)))

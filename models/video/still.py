@@ -4,7 +4,6 @@ Notes are lines for what was left out or converted. Raises ValueError naming the
 """
 
 import struct
-from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,7 +16,7 @@ GROUND = "white"  # as of transparent videos
 
 
 def read_still(
-    source: Path | BinaryIO, name: str = "", formats: Sequence[str] | None = None, max_pixels: int | None = None
+    source: Path | BinaryIO, name: str = "", formats: tuple[str, ...] | None = None, max_pixels: int | None = None
 ) -> tuple[UInt8[np.ndarray, "h w 3"], list[str]]:
     """(the picture, notes). `name` is that of a picture which is no file of this machine.
 
@@ -39,7 +38,7 @@ def read_still(
     raise ValueError(f"{name or source}: {reason}")
 
 
-def _listed(formats: Sequence[str] | None) -> str:
+def _listed(formats: tuple[str, ...] | None) -> str:
     return f"{', '.join(formats[:-1])} or {formats[-1]} " if formats else ""
 
 

@@ -9,6 +9,8 @@ from longtake.models.domain.scheduler import Coupling
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.serve.engine.engine import Engine
 from longtake.pipelines.serve.http.app import create_app
+from longtake.pipelines.serve.http.json_text import parse_object
+from longtake.pipelines.serve.http.request_body import from_fields
 from longtake.pipelines.serve.library.paths import VIDEO, fragment_name, path_of, preview_name
 from longtake.pipelines.serve.library.takes import Status, Take, Takes, new_id
 from longtake.pipelines.serve.settings import load_serve
@@ -62,6 +64,11 @@ class Desk:
             take = replace(take, completed_at=2000)
             store.put(path_of(take.id, VIDEO), b"a video")
         return self.takes.create(take)
+
+
+def from_json(text, kind):
+    """The request of this kind that a text of JSON holds."""
+    return from_fields(parse_object(text), kind)
 
 
 def refusal(response):

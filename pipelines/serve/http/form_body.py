@@ -5,7 +5,6 @@ A form in parts is read as it comes in, because it may hold a file.
 """
 
 from collections.abc import AsyncGenerator, Sequence
-from typing import BinaryIO, cast
 from urllib.parse import parse_qsl
 
 from fastapi import Request
@@ -102,7 +101,7 @@ class _FormParser(MultiPartParser):
 
 def _upload(file: UploadFile) -> Upload:
     media = (file.content_type or "").partition(";")[0].strip().lower()
-    return Upload(cast(BinaryIO, file.file), file.filename or "", media, file.size or 0)
+    return Upload(file.file, file.filename or "", media, file.size or 0)
 
 
 def _utf8(byte_text: str, field: str | None) -> str:

@@ -21,9 +21,9 @@ BODIES: tuple[type[RequestModel], ...] = (
     VideoRequest,
     RemixRequest,
     ExtensionRequest,
-    UploadedExtension,
     LoginRequest,
 )
+UPLOADS: tuple[type[RequestModel], ...] = (UploadedExtension,)  # forms in parts only
 REF = "#/components/schemas/{model}"
 ERROR = {"$ref": REF.format(model="ErrorBody")}
 WAIT = {"Retry-After": {"description": "Seconds until a retry may succeed.", "schema": {"type": "integer"}}}
@@ -87,9 +87,10 @@ def file_of(description: str, *media: str) -> dict[int | str, dict[str, Any]]:
 
 def body_of(kind: type[RequestModel], with_file: type[RequestModel] | None = None) -> dict[str, Any]:
     """The `requestBody` of a route that reads a body of this kind, or a form in parts of the other one."""
-    names = (kind.__name__, f"{kind.__name__}Form", f"{(with_file or kind).__name__}Form")
-    json, form, uploaded = ({"$ref": REF.format(model=name)} for name in names)
-    parts = form if form == uploaded else {"anyOf": [form, uploaded]}
+    uploaded = with_file or kind
+    names = (kind.__name__, f"{kind.__name__}Form", f"{uploaded.__name__}{'Parts' if uploaded.file_field else 'Form'}")
+    json, form, parts = ({"$ref": REF.format(model=name)} for name in names)
+    parts = parts if with_file is None else {"anyOf": [form, parts]}
     content = {media: {"schema": schema} for media, schema in ((JSON, json), (MULTIPART, parts), (FORM, form))}
     return {"requestBody": {"required": True, "content": content}}
 
@@ -116,13 +117,16 @@ def document(app: FastAPI) -> dict[str, Any]:
 def schemas() -> dict[str, Any]:
     """The schemas of all bodies and of the refusals, by their names."""
     found: dict[str, Any] = {}
+    for kind in (*BODIES, *UPLOADS):
+        if kind.file_field is not None:
+            found[f"{kind.__name__}Parts"] = _form_schema(kind.model_json_schema(ref_template=REF), kind.file_field)
     kinds: tuple[type[BaseModel], ...] = (*BODIES, ErrorBody)
     for kind in kinds:
         schema = kind.model_json_schema(ref_template=REF)
         found |= schema.pop("$defs", {})
         found[kind.__name__] = schema
     for kind in BODIES:
-        found[f"{kind.__name__}Form"] = _form_schema(found[kind.__name__], kind.file_field)
+        found[f"{kind.__name__}Form"] = _form_schema(found[kind.__name__])
         found[kind.__name__]["properties"] = {
             name: field if name in found[kind.__name__].get("required", ()) else _nullable(field)
             for name, field in found[kind.__name__]["properties"].items()
@@ -144,8 +148,9 @@ def _nullable(field: dict[str, Any]) -> dict[str, Any]:
     return {**said, "anyOf": [*(kinds or [rest]), {"type": "null"}]}
 
 
-def _form_schema(schema: dict[str, Any], file_field: str | None) -> dict[str, Any]:
+def _form_schema(schema: dict[str, Any], file_field: str | None = None) -> dict[str, Any]:
     """The schema of the same fields in a form, where there is neither null nor an object, but may be a file."""
+    schema.pop("$defs", None)
     names = {name: "video[id]" if name == "video" != file_field else name for name in schema["properties"]}
     fields = {names[name]: _text_field(one) for name, one in schema["properties"].items()}
     required = [names[name] for name in schema["required"]]

@@ -35,8 +35,9 @@ async def read_body(request: Request, kind: type[R]) -> R:
 async def read_extension(request: Request) -> ExtensionRequest | UploadedExtension:
     """The body of an extension, of a video by its id or as a file. Raises ApiError as `read_body`."""
     fields, is_form = await _read_fields(request, UploadedExtension.file_field)
-    kind = UploadedExtension if isinstance(fields.get("video"), Upload) else ExtensionRequest
-    return _validated(fields, kind, is_form)
+    if isinstance(fields.get("video"), Upload):
+        return _validated(fields, UploadedExtension, is_form)
+    return _validated(fields, ExtensionRequest, is_form)
 
 
 async def _read_fields(request: Request, file_field: str | None) -> tuple[dict[str, Any], bool]:

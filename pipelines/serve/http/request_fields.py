@@ -53,7 +53,7 @@ SECONDS_SCHEMA = {
     "examples": ["4", 2.5],
 }
 PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp")
-_DATA_URL_SCHEMA = {"type": "string", "pattern": "^data:image/(png|jpeg|webp);base64,[A-Za-z0-9+/]+=*$"}
+_DATA_URL_SCHEMA = {"type": "string", "pattern": "^data:image/(png|jpeg|webp);base64,([A-Za-z0-9+/]{4})+$"}
 _IMAGE_URL_SCHEMA = {"required": ["image_url"], "properties": {"image_url": _DATA_URL_SCHEMA}}
 PICTURE_SCHEMA = {"anyOf": [_DATA_URL_SCHEMA, {"type": "object", "additionalProperties": False, **_IMAGE_URL_SCHEMA}]}
 SIZE_SCHEMA = {"type": "string", "pattern": "^([0-9]{1,5}[xX\u00d7][0-9]{1,5}|auto)$", "examples": ["128x128", AUTO]}

@@ -5,8 +5,8 @@ import pytest
 from longtake.models.domain.checks import FieldError
 from longtake.pipelines.config.conf import Conf, for_video
 from longtake.pipelines.serve.http.errors import MAX_CHARS, ApiError, from_value_error
-from longtake.pipelines.serve.http.request_body import from_json
 from longtake.pipelines.serve.http.schema import VideoRequest
+from tests.support.http_asks import from_json
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from longtake.pipelines.serve.http import request_body
 from longtake.pipelines.serve.http.errors import ApiError
 from longtake.pipelines.serve.http.openapi import BODIES, body_of, schemas
-from longtake.pipelines.serve.http.request_body import FORM, JSON, from_json
+from longtake.pipelines.serve.http.request_body import FORM, JSON
 from longtake.pipelines.serve.http.schema import VideoRequest
+from tests.support.http_asks import from_json
 
 
 def read(**fields):
