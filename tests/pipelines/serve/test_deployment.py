@@ -1,5 +1,6 @@
 """The endpoint on a real Ray Serve, through its proxy, with toy stages; and `longtake serve` as a process."""
 
+import io
 import json
 import os
 import re
@@ -13,9 +14,11 @@ from contextlib import suppress
 from itertools import groupby
 
 import httpx2
+import numpy as np
 import pytest
 import yaml
 from openai import OpenAI
+from PIL import Image
 from websockets.sync.client import connect
 
 from longtake.pipelines.__main__ import main
@@ -180,9 +183,20 @@ def test_a_body_without_end_is_refused_before_its_end(client):
             yield b"x" * 1000
 
     headers = {"Content-Type": "application/json"}
-    assert client.post("/v1/videos", content=b"x" * 10**6, headers=headers).status_code == 413
+    assert client.post("/login", content=b"x" * 10**6, headers=headers).status_code == 413
+    assert client.post("/v1/videos", content=b"x" * 10**7, headers=headers).status_code == 413
     with suppress(httpx2.WriteError, httpx2.RemoteProtocolError):  # closed while it was sent
         assert client.post("/v1/videos", content=endless(), headers=headers).status_code == 413
+
+
+def test_a_picture_of_some_megabytes_comes_through_the_proxy(client):
+    png = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (1200, 1200, 3), np.uint8)).save(png, "png")
+    files = {"input_reference": ("photo.png", png.getvalue(), "image/png")}
+    answer = client.post("/v1/videos", data={"prompt": PROMPT, "num_frames": "8"}, files=files)
+    assert answer.status_code == 200, answer.text
+    assert len(png.getvalue()) > 4 * 10**6 and answer.json()["input"]["width"] == 1200
+    wait(client, answer.json()["id"])
 
 
 def test_refusals_have_their_form_through_the_proxy_too(client):
