@@ -90,8 +90,8 @@ def body_of(kind: type[RequestModel], with_file: type[RequestModel] | None = Non
     uploaded = with_file or kind
     names = (kind.__name__, f"{kind.__name__}Form", f"{uploaded.__name__}{'Parts' if uploaded.file_field else 'Form'}")
     json, form, parts = ({"$ref": REF.format(model=name)} for name in names)
-    parts = parts if with_file is None else {"anyOf": [form, parts]}
-    content = {media: {"schema": schema} for media, schema in ((JSON, json), (MULTIPART, parts), (FORM, form))}
+    both: dict[str, Any] = parts if with_file is None else {"anyOf": [form, parts]}
+    content = {media: {"schema": schema} for media, schema in ((JSON, json), (MULTIPART, both), (FORM, form))}
     return {"requestBody": {"required": True, "content": content}}
 
 
@@ -117,9 +117,9 @@ def document(app: FastAPI) -> dict[str, Any]:
 def schemas() -> dict[str, Any]:
     """The schemas of all bodies and of the refusals, by their names."""
     found: dict[str, Any] = {}
-    for kind in (*BODIES, *UPLOADS):
-        if kind.file_field is not None:
-            found[f"{kind.__name__}Parts"] = _form_schema(kind.model_json_schema(ref_template=REF), kind.file_field)
+    for body in (*BODIES, *UPLOADS):
+        if body.file_field is not None:
+            found[f"{body.__name__}Parts"] = _form_schema(body.model_json_schema(ref_template=REF), body.file_field)
     kinds: tuple[type[BaseModel], ...] = (*BODIES, ErrorBody)
     for kind in kinds:
         schema = kind.model_json_schema(ref_template=REF)
