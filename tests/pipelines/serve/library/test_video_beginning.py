@@ -4,6 +4,7 @@ Writers resize frames, and so import torch, which takes seconds.
 """
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
@@ -24,9 +25,15 @@ pytestmark = pytest.mark.xdist_group("serve")
 BASE = (f"base.height={LOW}", f"base.width={LOW}")
 
 
+@cache
+def source_of(num_old):
+    """A video. It is encoded once: x264's several threads do not give the same bytes each time."""
+    return video(noise(num_old, 24, 32), rate=12).getvalue()
+
+
 def continued(num_old=40, more=40):
     """(A take that continues a video, the video)."""
-    data = video(noise(num_old, 24, 32), rate=12).getvalue()
+    data = source_of(num_old)
     size = {"num_bytes": len(data), "width": 32, "height": 24}
     source = InputFile(kind=InputKind.VIDEO, num_frames=num_old, rate="12", **size)
     return take_of(num_old + more, fit=Fit.STRETCH, input=source), data
