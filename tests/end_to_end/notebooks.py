@@ -35,6 +35,7 @@ def execute(path: Path, folder: Path, cell_timeout_s: float = 600) -> nbformat.N
         kernel_name="python3",
         resources=resources,
         record_timing=False,
+        coalesce_streams=True,
         startup_timeout=300,  # on a busy machine a kernel needs more than the default minute
     )
     client.execute(env=environment)
