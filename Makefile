@@ -16,7 +16,7 @@ help:
 	@echo "make bench-serve  measure how soon a stream begins: docs/results/serve.md (about 5 minutes)"
 	@echo "make ablations    leave parts out and compare: docs/results/ablations.md (about an hour)"
 	@echo "make results      measure the shipped weights: docs/results/tiny.md (about 90 minutes)"
-	@echo "make chaos        kill drivers, actors and machines, and run 2,000 prompts (about 27 minutes)"
+	@echo "make chaos        kill drivers, actors and machines; all other proofs that take long (about 40 minutes)"
 	@echo "make weights      train the shipped weights: days on two cores; continues where it stopped"
 	@echo "make clean        remove the environment, caches, builds and demo/"
 
