@@ -16,7 +16,7 @@ from longtake.pipelines.__main__ import main
 from tests.support.http_kit import running
 from tests.support.videos import noise, video
 
-pytestmark = [pytest.mark.xdist_group("serve"), pytest.mark.filterwarnings("ignore:The Sora API")]
+pytestmark = [pytest.mark.xdist_group("ray"), pytest.mark.filterwarnings("ignore:The Sora API")]
 PROMPT = "a large red circle moves right over a plain navy background"
 FAST = (
     "base.anchor_frame=0",
