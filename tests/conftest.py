@@ -101,7 +101,8 @@ def store(request, tmp_path):
 def ray_cluster(s3_url, tmp_path_factory):
     """One Ray for all tests of a process, and actors that they share, since starting them is most of the cost.
 
-    Tests that need it form two xdist groups of about the same length: "serve" for most of the endpoint, "ray" for the rest.
+    Tests that need it form two xdist groups of about the same length: "serve" for most of the endpoint, "ray" for the
+    rest.
     """
     os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - Ray's spelling
     os.environ["RAY_AUTH_MODE"] = "disabled"
