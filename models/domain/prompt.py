@@ -104,9 +104,12 @@ def chunk_prompt(spec: PromptSpec, plan: Plan, index: int) -> str:
     return spec.prompt_at(plan.chunks[index].start)
 
 
-def never_shown(spec: PromptSpec, plan: Plan) -> list[Cue]:
-    """The cues that change no frame: no chunk begins between such a cue and the next one, or the end of the video."""
-    starts = [chunk.start for chunk in plan.chunks if chunk.start < spec.num_frames]
+def never_shown(spec: PromptSpec, plan: Plan, num_existing: int = 0) -> list[Cue]:
+    """The cues that change no frame: no chunk begins between such a cue and the next one, or the end of the video.
+
+    The first `num_existing` chunks are not made, but have the frames of an existing video.
+    """
+    starts = [chunk.start for chunk in plan.chunks[num_existing:] if chunk.start < spec.num_frames]
     stops = [*(cue.from_frame for cue in spec.cues[1:]), spec.num_frames]
     return [
         cue

@@ -3,7 +3,6 @@
 Notes are lines for what was left out or converted. Raises ValueError naming the picture and the reason.
 """
 
-import struct
 from pathlib import Path
 from typing import BinaryIO
 
@@ -32,7 +31,7 @@ def read_still(
         reason = f"it is no {_listed(formats)}picture that can be read"
     except Image.DecompressionBombError:
         reason = f"it is too large, a picture may have {max_pixels} pixels"
-    except (OSError, SyntaxError, EOFError, ValueError, struct.error) as error:
+    except Exception as error:  # damaged pictures raise all kinds, also TypeError
         why = getattr(error, "strerror", None) or str(error) or "it is damaged"
         reason = f"it cannot be read as a picture ({why})"
     raise ValueError(f"{name or source}: {reason}")

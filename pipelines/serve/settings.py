@@ -41,11 +41,13 @@ class ServeParams:
     # Frames x computed pixels of a frame x steps, of both stages. The default: 2400 frames of 1280x720 with the tiny
     # bundle's steps, from its base model.
     max_cost: int = 7 * 10**9
-    max_body_bytes: int = 65536  # of a request without a file
+    max_body_bytes: int = 65536  # of a request without a file; and of all other fields of one with a file
     # Of a request with a file: a picture to begin with, or a video to continue. It is on disk while it comes in, and
-    # in memory while it is stored. A picture in JSON may have an eighth of it.
+    # in memory while it is stored. JSON may have an eighth of it, if the value of `input_reference` is as long.
     max_upload_bytes: int = 2**26
-    max_uploads: int = 4  # such requests that come in at the same time, and as many whose files are read
+    # Such requests that come in at the same time, and as many whose files are read. A key has at most as many of them
+    # as it leaves free for others: alone it can have half of them.
+    max_uploads: int = 4
     max_streams: int = 64  # open connections that receive video; one that receives events counts as a quarter
     expires_s: int = 86400  # finished videos are kept this long
     max_disk_bytes: int = 20 * 2**30  # of all videos; beyond it the oldest of the key that uses most are deleted

@@ -24,6 +24,7 @@ from longtake.models.domain.scheduler import StageName
 from longtake.pipelines.config.conf import for_video
 from longtake.pipelines.files.piece_writer import EncodingError, UnreadableInput
 from longtake.pipelines.runners.driver import VideoDriver
+from longtake.pipelines.runners.existing_video import for_extension
 from longtake.pipelines.runners.ray_runner import SegmentFinal, TaskDone
 from longtake.pipelines.runners.writer_queue import JobResult, WriterJob
 from longtake.pipelines.serve.engine.call_queue import NotYet
@@ -78,6 +79,8 @@ class TakeRunner(VideoDriver[TakeInProgress]):
         """Starts or resumes a take."""
         try:
             conf = for_video(self._conf, take.spec.settings)
+            if take.extension is not None:
+                for_extension(conf)
             origin = made_with(conf, self._bundle_sha256)
             video = TakeInProgress(replace(take, made_with=origin, plan=conf.plan), conf, events)
         except ValueError as error:

@@ -6,9 +6,9 @@
 3. With API keys every request needs one, except the page, `/health`, `/login`, `/logout` and the OpenAPI document.
 4. Requests per minute are limited for each key, and for each address where there is no key or an unknown one. Headers
    that name another address are believed only from `serve.trusted_proxies`.
-5. A body is read up to its limit, whatever its Content-Length says. On a route that takes a file the limit is higher,
-   and a body beyond that of the other routes needs a place while it comes in; one that is not a form an eighth of it,
-   because it is in memory.
+5. A body is read up to its limit, whatever its Content-Length says. On a route that takes a file the limit is higher
+   (one that is not a form in parts may have an eighth of it, because it is in memory), and a body beyond that of the
+   other routes needs a place while it comes in: from its first bytes beyond it on, not as long as it is only announced.
 6. An internal error becomes a 500 that does not reveal the cause; the log has it. A client that leaves, and a response
    that is cut as it should be, are a line each.
 """
@@ -25,6 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from longtake.pipelines.serve.http.client_address import TrustedProxies, comes_from_elsewhere
 from longtake.pipelines.serve.http.errors import ApiError
+from longtake.pipelines.serve.http.form_body import MULTIPART, media_type
 from longtake.pipelines.serve.http.keys import Keys, RateLimiter
 from longtake.pipelines.serve.http.uploads import UploadPlace, UploadPlaces
 from longtake.pipelines.serve.settings import ServeParams, is_loopback
@@ -77,12 +78,13 @@ class AccessControl:
                 _check_local(scope, headers)
             self._check_origin(scope, headers)
             state, peer = scope.setdefault("state", {}), (scope.get("client") or (None,))[0]
+            state["max_text_bytes"] = self._params.max_body_bytes
             state["is_https"] = self._proxies.is_https(peer, scope["scheme"], headers)
             state["owner"] = self._authenticate(scope, headers, self._proxies.client(peer, headers))
             if scope["type"] != "http":
                 return await self._app(scope, receive, sender)
             with closing(
-                _Body(receive, self._limit(scope, headers), self._params.max_body_bytes, self._places)
+                _Body(receive, self._limit(scope, headers), self._params.max_body_bytes, self._places, state["owner"])
             ) as body:
                 body.announce(headers.get("content-length", "0"))
                 await self._app(scope, body.receive, sender)
@@ -140,7 +142,7 @@ class AccessControl:
         params = self._params
         if scope["method"] != "POST" or scope["path"].rstrip("/") not in self._uploads:
             return params.max_body_bytes
-        if headers.get("content-type", "").lower().startswith("multipart/"):
+        if media_type(headers) == MULTIPART:
             return params.max_upload_bytes
         return max(params.max_body_bytes, params.max_upload_bytes // 8)
 
@@ -148,22 +150,24 @@ class AccessControl:
 class _Body:
     """The body of a request, as it comes in: rule 5."""
 
-    def __init__(self, receive: Receive, limit: int, small: int, places: UploadPlaces) -> None:
-        self._receive, self._limit, self._small, self._places = receive, limit, small, places
+    def __init__(self, receive: Receive, limit: int, small: int, places: UploadPlaces, owner: str) -> None:
+        self._receive, self._limit, self._small, self._places, self._owner = receive, limit, small, places, owner
         self._num_bytes = 0
         self._place: UploadPlace | None = None
 
     def announce(self, length: str) -> None:
         """Takes in its Content-Length. Raises ApiError."""
-        if not length.isdecimal():
+        if not length.isdecimal() or int(length[:20]) > self._limit:
             raise self._refusal
-        self._check(int(length[:20]))
 
     async def receive(self) -> Message:
         """The next message of the client. Raises ApiError."""
         message = await self._receive()
         self._num_bytes += len(message.get("body", b""))
-        self._check(self._num_bytes)
+        if self._num_bytes > self._limit:
+            raise self._refusal
+        if self._num_bytes > self._small and self._place is None:
+            self._place = self._places.take(self._owner)
         if not message.get("more_body"):
             self.close()
         return message
@@ -171,12 +175,6 @@ class _Body:
     def close(self) -> None:
         if self._place is not None:
             self._place.close()
-
-    def _check(self, num_bytes: int) -> None:
-        if num_bytes > self._limit:
-            raise self._refusal
-        if num_bytes > self._small and self._place is None:
-            self._place = self._places.take()
 
     @property
     def _refusal(self) -> ApiError:

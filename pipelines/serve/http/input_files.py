@@ -6,6 +6,7 @@ EPS), and sizes are bounded before memory is taken for them.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 
 from longtake.models.domain.checks import FieldError
 from longtake.models.video.reader import Bounds, VideoReader
@@ -38,8 +39,8 @@ def read_picture(upload: Upload) -> Read:
 
 
 @contextmanager
-def video_of(upload: Upload, params: ServeParams) -> Iterator[VideoReader]:
-    """The video within the limits of the endpoint. Decodes it once. Raises ApiError."""
+def video_of(upload: Upload, params: ServeParams) -> Iterator[tuple[VideoReader, Fraction]]:
+    """(the video, its rate), within the limits of the endpoint. Decodes it once. Raises ApiError."""
     try:
         reader = VideoReader(upload.file, Bounds(params.max_frames, params.max_pixels))
         rate = reader.fps.limit_denominator(1001)
@@ -52,16 +53,15 @@ def video_of(upload: Upload, params: ServeParams) -> Iterator[VideoReader]:
     except FieldError as error:
         raise _refused(upload, error.rule or error.problem) from None
     with reader:
-        yield reader
+        yield reader, rate
 
 
-def read_video(upload: Upload, reader: VideoReader, num_new: int, conf: Conf) -> Read:
+def read_video(upload: Upload, reader: VideoReader, rate: Fraction, num_new: int, conf: Conf) -> Read:
     """The video as it came, to be continued by `num_new` frames; `conf` is from `for_extension`. Raises ApiError."""
     try:
         extension = extension_of(f"video={upload}", reader, num_new, conf)
     except ValueError as error:
         raise invalid(str(error), "video") from None
-    rate = reader.fps.limit_denominator(1001)
     sound = Sound(reader, rate)
     upload.file.seek(0)
     data = upload.file.read()

@@ -6,7 +6,8 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
-from longtake.pipelines.serve.http.request_body import FORM, JSON, MULTIPART
+from longtake.pipelines.serve.http.form_body import MULTIPART
+from longtake.pipelines.serve.http.request_body import FORM, JSON
 from longtake.pipelines.serve.http.schema import (
     ErrorBody,
     ExtensionRequest,
@@ -149,7 +150,10 @@ def _nullable(field: dict[str, Any]) -> dict[str, Any]:
 
 
 def _form_schema(schema: dict[str, Any], file_field: str | None = None) -> dict[str, Any]:
-    """The schema of the same fields in a form, where there is neither null nor an object, but may be a file."""
+    """The schema of the same fields in a form, where there is neither null nor an object.
+
+    With a `file_field` it is one of a form in parts.
+    """
     schema.pop("$defs", None)
     names = {name: "video[id]" if name == "video" != file_field else name for name in schema["properties"]}
     fields = {names[name]: _text_field(one) for name, one in schema["properties"].items()}
@@ -158,7 +162,8 @@ def _form_schema(schema: dict[str, Any], file_field: str | None = None) -> dict[
         fields[file_field] = {**_said(schema["properties"][file_field]), "type": "string", "format": "binary"}
     if "anyOf" in schema["properties"].get("prompt", {}):
         fields["prompt"]["description"] += " In a form the list is written as JSON."
-    return {**schema, "title": f"{schema['title']}Form", "properties": fields, "required": required}
+    title = f"{schema['title']}{'Parts' if file_field else 'Form'}"
+    return {**schema, "title": title, "properties": fields, "required": required}
 
 
 def _said(field: dict[str, Any]) -> dict[str, Any]:

@@ -5,64 +5,86 @@ In a form, `video[id]=...` is a field of an object, `prompt[][prompt]=...` a fie
 taken for JSON when its type says nothing: `curl -d` calls every body a form.
 """
 
+import asyncio
 import re
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from fastapi import Request
 from pydantic import ValidationError
 
 from longtake.models.domain.prompt import read_prompt_text
 from longtake.pipelines.serve.http.errors import ApiError, from_validation, invalid
-from longtake.pipelines.serve.http.form_body import read_multipart, read_urlencoded
-from longtake.pipelines.serve.http.json_text import SentNumber, begins_as_json, loads, parse_object
+from longtake.pipelines.serve.http.form_body import MULTIPART, media_type, read_multipart, read_urlencoded
+from longtake.pipelines.serve.http.json_text import SentNumber, begins_as_json, loads, parse_object, parse_with_file
 from longtake.pipelines.serve.http.schema import ExtensionRequest, RequestModel, UploadedExtension
 from longtake.pipelines.serve.http.uploads import Upload
 
 R = TypeVar("R", bound=RequestModel)
 JSON = "application/json"
-FORM, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
+FORM = "application/x-www-form-urlencoded"
 VAGUE = ("", "text/plain", "application/octet-stream", FORM)  # what clients send if they were not told a type
 _KEY = re.compile(r"([^\[\]]+)(\[\])?(?:\[([^\[\]]+)\])?")
 
 
+class _Sent(NamedTuple):
+    """The fields of a body, before they are checked."""
+
+    fields: dict[str, Any]
+    is_form: bool = False
+    is_long: bool = False  # longer than a body without a file: handled in a thread, beside the event loop
+
+
 async def read_body(request: Request, kind: type[R]) -> R:
     """The request's body. Raises ApiError naming the invalid field."""
-    fields, is_form = await _read_fields(request, kind.file_field)
-    return _validated(fields, kind, is_form)
+    return await _checked(await _read_fields(request, kind.file_field), kind)
 
 
 async def read_extension(request: Request) -> ExtensionRequest | UploadedExtension:
     """The body of an extension, of a video by its id or as a file. Raises ApiError as `read_body`."""
-    fields, is_form = await _read_fields(request, UploadedExtension.file_field)
-    if isinstance(fields.get("video"), Upload):
-        return _validated(fields, UploadedExtension, is_form)
-    return _validated(fields, ExtensionRequest, is_form)
+    sent = await _read_fields(request, UploadedExtension.file_field)
+    if isinstance(sent.fields.get("video"), Upload):
+        return await _checked(sent, UploadedExtension)
+    return await _checked(sent, ExtensionRequest)
 
 
-async def _read_fields(request: Request, file_field: str | None) -> tuple[dict[str, Any], bool]:
-    """(The fields, whether they come from a form)."""
-    media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+async def _read_fields(request: Request, file_field: str | None) -> _Sent:
+    media, max_bytes = media_type(request.headers), request.state.max_text_bytes
     encoding = request.headers.get("content-encoding", "identity").strip()
     if encoding.lower() not in ("identity", ""):
         message = f"Content-Encoding: {encoding[:80]} is not supported; send the body as it is"
         raise ApiError(415, "unsupported_media_type", message, "Content-Encoding")
     if media == JSON or re.fullmatch(r"[a-z]+/([a-z.-]+\+)?json", media):
-        return parse_object(await request.body()), False
+        return await _read_json(request, file_field)
     if media in VAGUE and begins_as_json(await request.body()):
-        return parse_object(await request.body()), False
+        return await _read_json(request, file_field)
     if not media and not await request.body():
         raise invalid("The body is empty: send the fields as JSON or as a form.", None, "missing_body")
     if media not in (FORM, MULTIPART):
         problem = f"={media[:80]}: must be" if media else " is missing: send"
         message = f"Content-Type{problem} {JSON}, {MULTIPART} or {FORM}"
         raise ApiError(415, "unsupported_media_type", message, "Content-Type")
-    return _fields(await (read_urlencoded(request) if media == FORM else read_multipart(request, file_field))), True
+    if media == FORM:
+        return _Sent(_fields(await read_urlencoded(request, max_bytes)), is_form=True)
+    return _Sent(_fields(await read_multipart(request, max_bytes, file_field)), is_form=True, is_long=True)
+
+
+async def _read_json(request: Request, file_field: str | None) -> _Sent:
+    body, max_bytes = await request.body(), request.state.max_text_bytes
+    if len(body) <= max_bytes:
+        return _Sent(parse_object(body))
+    return _Sent(await asyncio.to_thread(parse_with_file, body, file_field, max_bytes), is_long=True)
 
 
 def from_fields(fields: dict[str, Any], kind: type[R]) -> R:
     """The fields of an object of JSON as `kind`. Raises ApiError naming the invalid field."""
     return _validated(fields, kind, form=False)
+
+
+async def _checked(sent: _Sent, kind: type[R]) -> R:
+    if sent.is_long:
+        return await asyncio.to_thread(_validated, sent.fields, kind, sent.is_form)
+    return _validated(sent.fields, kind, sent.is_form)
 
 
 def _validated(fields: dict[str, Any], kind: type[R], form: bool) -> R:

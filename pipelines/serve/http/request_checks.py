@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from longtake.models.domain.checks import FieldError, require
+from longtake.models.domain.plan import Plan
 from longtake.models.domain.prompt import Cue, never_shown
 from longtake.models.stages.bundle import Bundle
 from longtake.models.video.fit import Fit, Size, cut_note
@@ -37,7 +38,7 @@ class Findings:
     """The parts of a valid request that have no effect, or one that may surprise."""
 
     unknown_words: list[str]
-    unseen: list[Cue]  # prompts that no frame shows
+    unseen: list[int]  # first frames of prompts that no frame shows
     fit: str | None  # what happens to frames of another shape
     input_notes: Sequence[str] = ()  # on the file that the client sent
 
@@ -46,8 +47,8 @@ class Findings:
         return [
             *(f"The model does not know the word {word!r}." for word in self.unknown_words),
             *(
-                f"The prompt from frame {cue.from_frame} on has no effect: no chunk begins while it applies."
-                for cue in self.unseen
+                f"The prompt from frame {frame} on has no effect: no chunk begins while it applies."
+                for frame in self.unseen
             ),
             *([f"The base model's {self.fit}."] if self.fit else []),
             *(f"The file that was sent: {note}." for note in self.input_notes),
@@ -114,27 +115,22 @@ class RequestChecker:
             notes.append(f"opener.model={own.opener.model} is not used, because it takes no picture")
         return replace(take, input=replace(picture, notes=tuple(notes)), size_bytes=len(data)), data
 
-    def uploaded(self, request: UploadedExtension, owner: str) -> tuple[Take, bytes]:
-        """The take that continues an uploaded video, and the file to keep. Raises ApiError. Slow."""
+    def continuation(self, request: UploadedExtension, owner: str) -> Take:
+        """The take that continues an uploaded video, as far as it is known without it. Raises ApiError."""
         try:
             conf = for_extension(self.conf)
         except ValueError as error:
             raise invalid(f"video={request.video}: {error}", "video") from None
         width, height = self._sides(request.width, request.height)
-        conf = replace(conf, refiner=replace(conf.refiner, width=width, height=height))
-        with video_of(request.video, conf.serve) as reader:
-            rate = reader.fps.limit_denominator(1001)
-            more = self._num_more(request, reader.num_frames, rate)
-            video, data = read_video(request.video, reader, more, conf)
         take = Take(
             id=new_id(),
             owner=owner,
             model=self.model,
             prompt=request.prompt,
             negative_prompt=request.negative_prompt,
-            num_frames=video.num_frames + more,
+            num_frames=request.num_frames or 1,
             seed=secrets.randbelow(2**32) if request.seed is None else request.seed,
-            fps=max(1, round(rate)),
+            fps=conf.fps,
             width=width,
             height=height,
             fit=conf.refiner.fit,
@@ -143,10 +139,21 @@ class RequestChecker:
             plan=conf.plan,
             coupling=conf.refiner.coupling,
             created_at=int(time.time()),
-            input=video,
-            size_bytes=len(data),
         )
-        return take, data
+        try:
+            self._check_limits(take)
+        except FieldError as error:
+            raise _as_sent(error, take, request) from None
+        return take
+
+    def with_video(self, take: Take, request: UploadedExtension) -> tuple[Take, bytes]:
+        """The take of `continuation` with its video, and the file to keep. Raises ApiError. Slow."""
+        conf = for_extension(for_video(self.conf, take.settings))
+        with video_of(request.video, conf.serve) as (reader, rate):
+            more = self._num_more(request, reader.num_frames, rate)
+            video, data = read_video(request.video, reader, rate, more, conf)
+        num_frames, fps = video.num_frames + more, max(1, round(rate))
+        return replace(take, num_frames=num_frames, fps=fps, input=video, size_bytes=len(data)), data
 
     def base_size(self, take: Take) -> Size:
         """Height and width of a take's low-resolution frames."""
@@ -175,13 +182,15 @@ class RequestChecker:
             own = for_video(self.conf, spec.settings)
             if take.has_picture:
                 for_picture(own)
+            if take.extension is not None:
+                for_extension(own)
             plan = plan_for(own, spec)
             words = check_texts(self.bundle, spec, take.input is not None)
         except ValueError as error:
             raise _as_sent(error, take, request) from None
         fit = self.limits.fit_note(own, setting="fit") if take.extension is None else None
-        unseen = [replace(cue, from_frame=cue.from_frame - take.shift) for cue in never_shown(spec, plan)]
-        return Findings(list(dict.fromkeys(words)), unseen, fit, () if take.input is None else take.input.notes)
+        input_notes = () if take.input is None else take.input.notes
+        return Findings(list(dict.fromkeys(words)), _unseen(take, plan), fit, input_notes)
 
     def check_prompt(self, take: Take, change: PromptChange) -> None:
         """Checks another prompt for `take`. Raises ApiError."""
@@ -280,6 +289,14 @@ class RequestChecker:
         for side, rule in self.limits.sizes.broken(height, width).items():
             value = width if side == "width" else height
             raise FieldError(name or side, f"={width}x{height}: the {side} {rule}" if name else f"={value}: {rule}")
+
+
+def _unseen(take: Take, plan: Plan) -> list[int]:
+    """The first frames of the prompts that no frame shows. Frames of an uploaded video show none."""
+    num_own, spec = 0 if take.extension is None else take.extension.num_own_chunks, take.spec
+    frames = [cue.from_frame - take.shift for cue in never_shown(spec, plan, num_own)]
+    is_first_seen = not spec.cues or plan.chunks[num_own].start < spec.cues[0].from_frame
+    return frames if is_first_seen else [0, *frames]
 
 
 def _as_sent(error: ValueError, take: Take, request: RequestModel) -> ApiError:

@@ -4,14 +4,17 @@ import base64
 import binascii
 import io
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import BinaryIO
 
 from longtake.pipelines.serve.http.errors import ApiError
+from longtake.pipelines.serve.http.stream_places import has_share
 
 UNKNOWN = ("", "application/octet-stream")  # types that say nothing
 _DATA_URL = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w-]+=[^;,]{0,80}){0,9});base64,", re.IGNORECASE)
 RETRY_S = 5.0
+MAX_NAME = 80  # letters of a file's name that a message repeats, so that the rule after it is not cut off
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,7 +27,8 @@ class Upload:
     num_bytes: int
 
     def __repr__(self) -> str:
-        return self.name or "(a file without a name)"
+        shown = "".join(letter for letter in self.name[:MAX_NAME] if letter.isprintable())
+        return shown or "(a file without a name)"
 
     def __del__(self) -> None:
         self.close()
@@ -46,30 +50,40 @@ def from_data_url(text: str) -> Upload:
 
 
 class UploadPlaces:
-    """Places for files of clients, used in the event loop only."""
+    """Places for files of clients, used in the event loop only. Keys share them as they share streams."""
 
     def __init__(self, num_places: int) -> None:
-        self._num_places, self._num_taken = num_places, 0
+        self._num_places = num_places
+        self._held = Counter[str]()  # by owner
 
-    def take(self) -> "UploadPlace":
-        """Raises ApiError when none is left."""
-        if self._num_taken >= self._num_places:
-            message = f"All {self._num_places} places for uploads are taken; retry in {RETRY_S:g} s."
-            raise ApiError(429, "too_many_uploads", message, retry_after_s=RETRY_S)
-        self._num_taken += 1
-        return UploadPlace(self)
+    def take(self, owner: str) -> "UploadPlace":
+        """Raises ApiError when none is left, or none for this owner; without keys there is one, who can have all."""
+        free, held = self._num_places - self._held.total(), self._held[owner]
+        if not free:
+            raise _refusal(f"All {self._num_places} places for uploads are taken")
+        if owner and not has_share(held, 1, free):
+            raise _refusal(f"This key has {held} of the {self._num_places} places for uploads, its share")
+        self._held[owner] += 1
+        return UploadPlace(self, owner)
 
-    def give_back(self) -> None:
-        self._num_taken -= 1
+    def give_back(self, owner: str) -> None:
+        self._held[owner] -= 1
+        if not self._held[owner]:
+            del self._held[owner]
 
 
 class UploadPlace:
     """A place of one request. It may be closed twice."""
 
-    def __init__(self, places: UploadPlaces) -> None:
+    def __init__(self, places: UploadPlaces, owner: str) -> None:
         self._places: UploadPlaces | None = places
+        self._owner = owner
 
     def close(self) -> None:
         if self._places is not None:
-            self._places.give_back()
+            self._places.give_back(self._owner)
             self._places = None
+
+
+def _refusal(message: str) -> ApiError:
+    return ApiError(429, "too_many_uploads", f"{message}; retry in {RETRY_S:g} s.", retry_after_s=RETRY_S)

@@ -6,7 +6,7 @@ Anything slower than a look-up in memory runs in a thread: the event loop serves
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing, nullcontext
 from dataclasses import asdict
 from typing import TypeVar
 
@@ -37,7 +37,7 @@ from longtake.pipelines.serve.library.takes import NoSuchTake, Status, Take, Tak
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
-NUM_READING = 2  # files of clients that are decoded at once
+NUM_READING = 2  # files of clients that are decoded, or copied, at once: each is in memory
 Keep = Callable[[Take], None]  # writes the file that a take begins with
 Submitted = tuple[Take, list[str]]  # the take, and warnings for its client
 
@@ -61,7 +61,8 @@ class VideoService:
         take = self.checker.new_take(request, owner, transient)
         if request.input_reference is None:
             return await self._submit(take, request)
-        async with self._reading(request.input_reference) as upload:
+        self._check_room(owner)
+        async with self._reading(request.input_reference, owner) as upload:
             take, data = await asyncio.to_thread(self.checker.with_picture, take, upload)
             return await self._submit(take, request, self._keeping(data))
 
@@ -69,7 +70,7 @@ class VideoService:
         """What `create` would make of a request. Raises the ApiErrors that it would raise for an invalid one."""
         take = self.checker.new_take(request, owner)
         if request.input_reference is not None:
-            async with self._reading(request.input_reference) as upload:
+            async with self._reading(request.input_reference, owner) as upload:
                 take, _ = await asyncio.to_thread(self.checker.with_picture, take, upload)
         async with self._submitting:
             found = await asyncio.to_thread(self.checker.check, take, request)
@@ -99,8 +100,10 @@ class VideoService:
 
     async def extend_upload(self, request: UploadedExtension, owner: str) -> Submitted:
         """Queues the continuation of a video that the request has brought along. Raises ApiError."""
-        async with self._reading(request.video):
-            take, data = await asyncio.to_thread(self.checker.uploaded, request, owner)
+        take = self.checker.continuation(request, owner)
+        self._check_room(owner)
+        async with self._reading(request.video, owner):
+            take, data = await asyncio.to_thread(self.checker.with_video, take, request)
             return await self._submit(take, request, self._keeping(data))
 
     async def check_prompt(self, take: Take, change: PromptChange) -> None:
@@ -180,12 +183,12 @@ class VideoService:
         )
 
     @asynccontextmanager
-    async def _reading(self, upload: Upload) -> AsyncIterator[Upload]:
+    async def _reading(self, upload: Upload, owner: str) -> AsyncIterator[Upload]:
         """A turn for a file that a client sent, which is closed afterwards. Raises ApiError when many wait for theirs.
 
         Few are decoded, and in memory, at once.
         """
-        with closing(upload), closing(self._uploads.take()):
+        with closing(upload), closing(self._uploads.take(owner)):
             async with self._turns:
                 yield upload
 
@@ -223,8 +226,10 @@ class VideoService:
 
     async def _submit_with(self, take: Take, keep: Keep) -> Take:
         """Submits a take once its file is there: it is never without."""
+        is_copy = take.remixed_from is not None or take.extends is not None  # the file of an upload has its turn
         try:
-            await asyncio.to_thread(keep, take)
+            async with self._turns if is_copy else nullcontext():
+                await asyncio.to_thread(keep, take)
             async with self._submitting:
                 self._check_room(take.owner)
                 return await asyncio.to_thread(self._submit_to_engine, take)

@@ -1,5 +1,8 @@
 """Pictures as people have them."""
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -73,6 +76,17 @@ def test_what_cannot_be_read_is_one_clear_line(tmp_path, monkeypatch):
     monkeypatch.setattr(still, "MAX_PIXELS", 799)
     with pytest.raises(ValueError, match="it is 40x20, and a picture may have 799 pixels"):
         read_still(tmp_path / "whole.png")
+
+
+def test_a_picture_that_confuses_pillow_is_refused_as_any_damaged_one(tmp_path):
+    """Two headers that contradict each other: Pillow raises a TypeError."""
+    headers = [b"IHDR" + struct.pack(">IIBBBBB", 4, 4, 8, colours, 0, 0, 0) for colours in (3, 2)]
+    chunks = [headers[0], b"tRNS" + bytes(2), headers[1]]
+    chunks += [b"IDAT" + zlib.compress(bytes(4 * 13)), b"IEND"]
+    sent = (struct.pack(">I", len(one) - 4) + one + struct.pack(">I", zlib.crc32(one)) for one in chunks)
+    (tmp_path / "odd.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(sent))
+    with pytest.raises(ValueError, match=f"^{tmp_path}/odd.png: it cannot be read as a picture"):
+        read_still(tmp_path / "odd.png")
 
 
 def test_only_the_formats_asked_for_are_read(tmp_path):

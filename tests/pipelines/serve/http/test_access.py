@@ -56,7 +56,7 @@ def app_of(keys=(), **params):
         Route("/later", breaks_later),
         Route("/cut", cut),
     ]
-    access = Middleware(AccessControl, params=ServeParams(**params), keys=Keys(keys))
+    access = Middleware(AccessControl, params=ServeParams(**params), keys=Keys(keys), upload_paths=("/v1/x",))
     return Starlette(routes=routes, exception_handlers=HANDLERS, middleware=[access])
 
 
@@ -217,7 +217,7 @@ def test_another_page_may_read_but_not_change_anything():
 
 
 def test_a_body_is_read_up_to_its_limit_however_it_is_sent():
-    app = app_of(max_body_bytes=1000)
+    app = app_of(max_body_bytes=1000, max_upload_bytes=1000)
 
     async def pieces():
         for _ in range(11):
@@ -281,3 +281,42 @@ def test_unknown_routes_and_methods_have_the_form_of_all_refusals():
 
 def test_the_header_that_would_hide_a_client_that_leaves_is_refused():
     assert refusal(ask(app_of(), headers={"x-request-disconnect-disabled": "?1"})) == (400, "invalid_value")
+
+
+@pytest.mark.parametrize(
+    ("media", "limit"),
+    [("Multipart/Form-Data; boundary=b", 16000), ("multipart/json", 2000), ("multipart/a+json", 2000)],
+)
+def test_only_a_form_in_parts_may_have_the_length_of_a_file(media, limit):
+    """All else is in memory."""
+    app, headers = app_of(max_body_bytes=1000, max_upload_bytes=16000), {"Content-Type": media}
+    assert ask(app, "POST", content=bytes(limit), headers=headers).json()["bytes"] == limit
+    assert refusal(ask(app, "POST", content=bytes(limit + 1), headers=headers)) == (413, "body_too_large")
+
+
+def test_a_body_that_is_only_announced_takes_no_place():
+    """A client could hold all places with four lines."""
+    app, refused = app_of([KEY], max_body_bytes=1000, max_upload_bytes=16000, max_uploads=1), []
+
+    async def slow():
+        yield b"x" * 900
+        refused.append(await asyncio.to_thread(ask, app, "POST", content=bytes(2000), headers=bearer(KEY)))
+        yield b"x" * 900
+
+    headers = {**bearer(KEY), "Content-Length": "1800"}
+    assert ask(app, "POST", content=slow(), headers=headers).json()["bytes"] == 1800
+    assert refused[0].json()["bytes"] == 2000
+
+
+def test_a_key_leaves_places_for_the_uploads_of_others():
+    app, answers = app_of([KEY, OTHER], max_body_bytes=1000, max_upload_bytes=16000, max_uploads=2), []
+
+    async def slow():
+        yield b"x" * 1500
+        for key in (KEY, OTHER):
+            answers.append(await asyncio.to_thread(ask, app, "POST", content=bytes(1500), headers=bearer(key)))
+        yield b"x"
+
+    assert ask(app, "POST", content=slow(), headers=bearer(KEY)).status_code == 200
+    assert refusal(answers[0]) == (429, "too_many_uploads") and answers[1].status_code == 200
+    assert answers[0].json()["error"]["message"].startswith("This key has 1 of the 2 places for uploads, its share")

@@ -20,23 +20,27 @@ from longtake.pipelines.serve.http.errors import HANDLERS, ApiError
 from longtake.pipelines.serve.http.request_body import read_body
 from longtake.pipelines.serve.http.request_checks import RequestChecker, seconds_of
 from longtake.pipelines.serve.http.schema import ExtensionRequest, RemixRequest, VideoRequest
+from longtake.pipelines.serve.library.inputs import InputFile, InputKind
 from longtake.pipelines.serve.library.takes import Status, write_take
 from longtake.pipelines.serve.settings import load_serve
 from tests.support.toy import ToyBundle
 
 PROMPT = "a red circle moves right"
+MAX_TEXT = load_serve().serve.max_body_bytes
 LIMITS = ("serve.max_frames=400", "serve.max_prompt_chars=60", "serve.max_cues=3", "serve.max_steps=50")
 BUNDLE = replace(limits_of(load_serve()), sizes=SizeRule(SideRule(16), SideRule(16)))
 CHECKER = RequestChecker(load_serve(overrides=LIMITS), ToyBundle(), BUNDLE)
 
 
 async def take(request: Request):
+    request.state.max_text_bytes = MAX_TEXT
     body = await read_body(request, VideoRequest)
     asked = CHECKER.new_take(body, "owner")
     return JSONResponse({**json.loads(write_take(asked)), "warnings": CHECKER.check(asked, body).warnings})
 
 
 async def extension(request: Request):
+    request.state.max_text_bytes = MAX_TEXT
     return JSONResponse((await read_body(request, ExtensionRequest)).model_dump())
 
 
@@ -499,3 +503,30 @@ def test_a_request_may_ask_for_a_base_of_the_same_shape():
 def test_an_unknown_fit_names_the_known_ones(value):
     error = post(json={"prompt": PROMPT, "fit": value}).json()["error"]
     assert error["param"] == "fit" and error["message"].endswith("must be cover or contain or stretch")
+
+
+def of_upload(num_old, num_new, *overrides):
+    """A checker, and a take that continues an uploaded video."""
+    checker = RequestChecker(load_serve(overrides=overrides), ToyBundle(), BUNDLE)
+    file = InputFile(kind=InputKind.VIDEO, num_bytes=9, width=64, height=64, num_frames=num_old, rate="8")
+    return checker, replace(checker.new_take(VideoRequest(prompt=PROMPT), ""), num_frames=num_old + num_new, input=file)
+
+
+def test_a_continuation_of_an_upload_needs_a_refiner_whenever_it_is_made():
+    checker, take = of_upload(50, 32)
+    checker.check(take, RemixRequest(prompt=PROMPT))
+    today, _ = of_upload(50, 32, "refiner.enabled=false", "refiner.height=128", "refiner.width=128")
+    with pytest.raises(ApiError, match="refiner.enabled=false: to extend a video"):
+        today.check(today.remixed(take, PROMPT, ()), RemixRequest(prompt=PROMPT))
+
+
+@pytest.mark.parametrize(
+    ("frames", "unseen"), [((5,), [0]), ((5, 10), [0, 5]), ((50,), [0]), ((51,), []), ((55, 56), [55]), ((81,), [81])]
+)
+def test_a_remix_of_an_upload_warns_of_prompts_for_frames_that_exist(frames, unseen):
+    checker, source = of_upload(50, 32)
+    cues = tuple(Cue(frame, PROMPT) for frame in frames)
+    found = checker.check(checker.remixed(source, PROMPT, cues), RemixRequest(prompt=PROMPT))
+    assert found.unseen == unseen
+    lines = [line for line in found.warnings if "has no effect" in line]
+    assert [f"from frame {frame} on" in line for frame, line in zip(unseen, lines, strict=True)] == [True] * len(unseen)

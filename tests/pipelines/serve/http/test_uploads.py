@@ -1,18 +1,25 @@
 """Files in requests: what is read, and what is refused, before an engine sees any of it."""
 
+import asyncio
 import base64
 import io
 import struct
+import threading
+import time
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from longtake.pipelines.serve.http import input_files
+from longtake.pipelines.serve.http import input_files, video_service
 from longtake.pipelines.serve.http.errors import ApiError
+from longtake.pipelines.serve.http.keys import read_keys
+from longtake.pipelines.serve.http.schema import RemixRequest
 from longtake.pipelines.serve.http.uploads import UploadPlaces
+from longtake.pipelines.serve.library.inputs import InputFile, InputKind
 from longtake.pipelines.serve.library.paths import TAKES
+from longtake.pipelines.serve.library.takes import Status
 from tests.support.http_asks import Desk, refusal
 from tests.support.videos import levels, noise, video
 
@@ -175,14 +182,30 @@ def test_a_video_that_cannot_be_continued_is_refused_with_the_field_and_the_rule
     assert param == "video" and message.startswith(f"video{says}"), message
 
 
+MORE = {"num_frames": "8"}
 SENT = {"files": {"video": ("a", clip())}}
 ASKED = [
-    ({"files": {"video": ("a.png", PNG, "image/png")}}, "video", "its type is image/png, and must be a video's"),
+    (
+        {"files": {"video": ("a.png", PNG, "image/png")}, "data": MORE},
+        "video",
+        "it has 1 frames, and to be continued it needs",
+    ),
+    (
+        {"files": {"video": ("a" * 400 + ".mp4", PNG)}, "data": MORE},
+        "video",
+        "it has 1 frames, and to be continued it needs",
+    ),
+    ({"files": {"video": ("a\u202eb\x85.mp4", PNG)}, "data": MORE}, "video", "video=ab.mp4: it has 1 frames"),
     ({"data": {"video": "in.mp4"}}, "video", "must be an object"),
     ({**SENT, "data": {"video[id]": "video_0"}}, "video", "given twice"),
     ({**SENT, "data": {"num_frames": "x"}}, "num_frames", "must be a whole number"),
     ({**SENT, "data": {"width": "64"}}, "height", "give both width and height"),
     ({**SENT, "data": {"width": "60", "height": "64", "seconds": "1"}}, "width", "=60: must be a multiple of 8"),
+    (
+        {"files": {"video": ("a", b"not a video")}, "data": {"width": "60", "height": "64"}},
+        "width",
+        "=60: must be a multiple of 8",  # it is not read
+    ),
     ({**SENT, "data": {"coupling": "causal"}}, "coupling", "unknown field"),
     ({**SENT, "data": {"num_frames": "50"}}, "num_frames", "has 30 frames and can have 30 more"),
     ({**SENT, "data": {"seconds": "2"}}, "seconds", "has 30 frames and can have 30 more"),
@@ -220,17 +243,82 @@ def test_a_body_with_a_file_has_a_limit_of_its_own(tmp_path):
 
 def test_large_bodies_need_a_place_while_they_come_in():
     places = UploadPlaces(2)
-    first, _ = places.take(), places.take()
+    first, _ = places.take(""), places.take("")
     with pytest.raises(ApiError) as refused:
-        places.take()
+        places.take("")
     assert (refused.value.status, refused.value.code) == (429, "too_many_uploads")
     first.close()
     first.close()
-    places.take()
+    places.take("")
     with pytest.raises(ApiError):
-        places.take()
+        places.take("")
+
+
+def test_keys_share_the_places_of_large_bodies():
+    places = UploadPlaces(4)
+    held = [places.take(owner) for owner in ("a", "a", "b", "c")]
+    for owner in ("a", "d"):
+        with pytest.raises(ApiError) as refused:
+            places.take(owner)
+    assert refused.value.message == "All 4 places for uploads are taken; retry in 5 s."
+    held[2].close()
+    with pytest.raises(ApiError, match="This key has 2 of the 4 places for uploads, its share; retry in 5 s."):
+        places.take("a")
+    places.take("b")
 
 
 def test_pictures_that_decode_to_much_are_refused_by_their_header_alone(desk, monkeypatch):
     monkeypatch.setattr(input_files, "png", lambda frame: pytest.fail("it was decoded"))
     assert check(desk, files={"input_reference": ("a.png", bomb(6000))}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    "media", ["application/mxf", "video/vnd.dlna.mpeg-tts", "image/gif", "audio/ogg", "text/plain"]
+)
+def test_a_video_is_known_by_its_content_whatever_its_file_is_called(desk, media):
+    answer = check(desk, "/v1/videos/extensions", files={"video": ("in", clip(), media)})
+    assert refusal(answer) == (503, "service_unavailable"), answer.text  # all checks are passed
+
+
+@pytest.mark.parametrize(("path", "name"), [("", "input_reference"), ("/extensions", "video")])
+def test_a_key_that_has_its_share_of_videos_gets_no_file_read(tmp_path, path, name):
+    keys = tmp_path / "keys"
+    keys.write_text("k" * 32)
+    desk = Desk(tmp_path, f"serve.keys_file={keys}", "serve.max_running_per_key=1")
+    desk.add(Status.QUEUED, owner=read_keys(str(keys)).owner("k" * 32))
+    answer = check(desk, f"/v1/videos{path}", files={name: ("a", b"damaged")}, key="k" * 32)
+    assert refusal(answer) == (429, "too_many_videos")
+
+
+def test_a_text_of_a_form_is_no_longer_than_without_a_file(tmp_path):
+    desk, large = Desk(tmp_path, "serve.max_body_bytes=9000"), {"metadata": "a" * 9001}
+    for way in ({"files": {"a": (None, "a" * 9001)}}, {**FILE, "data": large}, {"data": large}, {"json": large}):
+        assert refusal(check(desk, **way)) == (413, "body_too_large"), way
+    picture_url = url(picture(70, 70))
+    assert len(picture_url) > 9000
+    for way in ({"files": {"input_reference": (None, picture_url)}}, {"json": {"input_reference": picture_url}}):
+        assert check(desk, **way).status_code == 200
+
+
+def test_files_are_copied_a_few_at_a_time(desk, monkeypatch):
+    """Each is in memory. A remix has no other turn."""
+    lock, num_now, most = threading.Lock(), 0, 0
+
+    def copy(store, source, take):
+        nonlocal num_now, most
+        with lock:
+            num_now += 1
+            most = max(most, num_now)
+        time.sleep(0.02)
+        with lock:
+            num_now -= 1
+
+    monkeypatch.setattr(video_service, "copy_input", copy)
+    file = InputFile(kind=InputKind.IMAGE, num_bytes=9, width=64, height=64, num_frames=1)
+    source, service = desk.add(input=file), desk.app.state.service
+
+    async def run():
+        asked = (service.remix(source, RemixRequest(prompt=PROMPT)) for _ in range(6))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    assert {error.status for error in asyncio.run(run())} == {503} and most == video_service.NUM_READING
