@@ -8,7 +8,7 @@ from longtake.models.domain.span import Span
 from longtake.models.domain.state import Clip, Segment
 from longtake.models.video.sound import Sound
 from longtake.pipelines.bulk.continuation import Continuation
-from longtake.pipelines.datasets.continued_videos import read_video, reading
+from longtake.pipelines.datasets.continued_videos import check_version, read_video, reading
 from longtake.pipelines.files.piece_writer import UnreadableInput
 from longtake.pipelines.runners.existing_video import clip_of
 from longtake.pipelines.runners.video_source import VideoSource
@@ -52,6 +52,7 @@ class SourceVideos:
     def _source(self, part: Continuation) -> Iterator[VideoSource]:
         try:
             with reading(part.video.url):
+                check_version(part.video)  # a reader that is open knows nothing of a file put in its place
                 if part not in self._open:
                     self._open[part] = VideoSource(read_video(part.video))
                 self._open.move_to_end(part)

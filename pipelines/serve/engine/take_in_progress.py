@@ -192,9 +192,9 @@ class TakeInProgress:
         return jobs
 
     def _keep_fragment(self, index: int, segment: Any) -> WriterJob:
-        if self.take.input is None or (size := self.take.input.output_size) is None:
-            return self._job("keep_fragment", index, self.take.rate, self.take.num_frames, segment)
-        return self._job("keep_joined", index, self.take.rate, segment, self.shape.extension, size)
+        size = self.take.input and self.take.input.output_size
+        args = (index, self.take.rate, self.take.num_frames, segment, self.shape.extension, size)
+        return self._job("keep_fragment", *args)
 
     def _finish(self) -> WriterJob:
         self._requested.add("finish")

@@ -133,22 +133,26 @@ class TakeWriter(PieceWriter):
         return None, unpack_clip(self._store.get(path))
 
     def keep_fragment(
-        self, take_id: str, index: int, fps: Fraction, num_frames: int, segment: Segment
+        self,
+        take_id: str,
+        index: int,
+        fps: Fraction,
+        num_frames: int,
+        segment: Segment,
+        extension: Extension | None = None,
+        size: Size | None = None,
     ) -> tuple[Sizes, None]:
-        """Writes a fragment of the video, and with the first one the thumbnail."""
+        """Writes a fragment of the video, and with the first one the thumbnail.
+
+        Of a video that is continued its own frames stay, and new ones get its `size`.
+        """
+        if extension is not None and size is not None:
+            has_own = segment.span.start < extension.end
+            clip = unpack_clip(self._store.get(path_of(take_id, CLIP))) if has_own else None
+            segment = joined(segment, extension, clip, size)
         thumbnail, fragment = self.encode(segment, fps, index, num_frames, thumbnail=index == 0)
         sizes = self._write(take_id, THUMBNAIL, thumbnail) if thumbnail else {}
         return sizes | self._write(take_id, fragment_name(index), fragment), None
-
-    def keep_joined(
-        self, take_id: str, index: int, fps: Fraction, segment: Segment, extension: Extension, size: Size
-    ) -> tuple[Sizes, None]:
-        """As `keep_fragment`, of a video that is continued: its own frames stay, new ones get its `size`."""
-        clip = None
-        if segment.span.start < extension.end:
-            clip = unpack_clip(self._store.get(path_of(take_id, CLIP)))
-        num_frames = extension.num_old + extension.num_new
-        return self.keep_fragment(take_id, index, fps, num_frames, joined(segment, extension, clip, size))
 
     def finish(
         self, take_id: str, starts: Sequence[int], num_frames: int, sound_fps: Fraction | None = None

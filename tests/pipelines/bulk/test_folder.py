@@ -10,6 +10,7 @@ import pytest
 from longtake.pipelines.bulk.folder import finish, forget, lost, unpacked
 from longtake.pipelines.bulk.resume import resume
 from longtake.pipelines.bulk.settings import Changed, Format, load_bulk
+from longtake.pipelines.datasets import layouts
 from longtake.pipelines.datasets.finished import Finished, digests_of
 from longtake.pipelines.datasets.layouts import file_of
 from longtake.pipelines.datasets.manifest import Manifest
@@ -126,6 +127,19 @@ def test_a_shard_whose_last_member_is_at_its_place_is_not_read(tmp_path, monkeyp
     finish(manifest, conf_of(tmp_path, Format.WEBDATASET), {0})
     monkeypatch.setattr(Store, "get_file", None)
     assert len(lost(manifest)) == 0
+
+
+def test_a_shard_of_a_version_with_fewer_fields_is_not_read_either(tmp_path, monkeypatch):
+    manifest, fields = record(tmp_path, "abc", Format.WEBDATASET), layouts.plain_fields
+    newer = {key for key in fields(next(iter(manifest.rows()))) if key.startswith("extends")}
+    with monkeypatch.context() as before:
+        before.setattr(layouts, "plain_fields", lambda row: {k: v for k, v in fields(row).items() if k not in newer})
+        finish(manifest, conf_of(tmp_path, Format.WEBDATASET), {0})
+    with monkeypatch.context() as now:
+        now.setattr(Store, "get_file", None)
+        assert newer and len(lost(manifest)) == 0
+    cut(tmp_path / "shards" / "000000.tar", ["c.mp4"])
+    assert set(lost(manifest)) == set(digests_of("c"))
 
 
 @pytest.mark.report("B17")
