@@ -83,7 +83,9 @@ def missing_in_shards(manifest: Manifest) -> list[str]:
     sizes, loose = store.sizes("shards"), set(store.list("videos"))
     ends = _ends_of(manifest, loose, {tar: _ShardEnd() for tar in sizes})
     unsure = {tar: end for tar, end in ends.items() if not end.is_in(store, tar, sizes[tar])}
-    unsure = _ends_of(manifest, loose, {tar: _ShardEnd(_fields_in(store, tar, end)) for tar, end in unsure.items()})
+    unsure = _ends_of(
+        manifest, loose, {tar: _ShardEnd(_fields_in(store, tar, end, sizes[tar])) for tar, end in unsure.items()}
+    )
     there = {tar: _videos_in(store, tar) for tar, end in unsure.items() if not end.is_in(store, tar, sizes[tar])}
     rows = manifest.rows() if there else ()
     return [row.id for row in rows if _member(row) not in there.get(_shard_of(row, loose), {_member(row)})]
@@ -124,14 +126,16 @@ def _ends_of(manifest: Manifest, loose: Container[str], ends: dict[str, _ShardEn
     return {tar: end for tar, end in ends.items() if end.num_bytes}
 
 
-def _fields_in(store: Store, path: str, end: _ShardEnd) -> Container[str]:
-    """The fields in the JSON of the first video of a shard, if it is where it should be."""
+def _fields_in(store: Store, path: str, end: _ShardEnd, size: int) -> Container[str]:
+    """The fields in the JSON of the first video of a shard of `size` bytes, if it is where it should be."""
     start = _tar_bytes(*end.first)
-    with suppress(tarfile.TarError, ValueError):
-        with tarfile.open(fileobj=io.BytesIO(store.get_part(path, start, start + JSON_BYTES))) as part:
-            info = part.next()
-            if info is not None and info.name.endswith(".json"):
-                return set(json.loads(_read(part, info.name)))
+    if start >= size:
+        return end.fields
+    data = io.BytesIO(store.get_part(path, start, start + JSON_BYTES))
+    with suppress(tarfile.TarError, ValueError, TypeError), tarfile.open(fileobj=data) as part:
+        info = part.next()
+        if info is not None and info.name.endswith(".json"):
+            return frozenset(dict(json.loads(_read(part, info.name))))
     return end.fields
 
 

@@ -203,7 +203,7 @@ class TakeInProgress:
         self._announce_progress()
         segments = self.shape.plan.segments[self.shape.num_skipped :]
         starts = [self.shape.shown(segment).start for segment in segments]
-        return self._job("finish", starts, self.take.num_frames, self.take.input and self.take.input.fps)
+        return self._job("finish", starts, self.take.num_frames, self.take.input and self.take.input.rate)
 
     def _job(self, method: str, *args: Any) -> WriterJob:
         return WriterJob(method, (self.take.id, *args), self.take.id)

@@ -21,7 +21,7 @@ from longtake.models.video.fit import Fit, Size
 from longtake.models.video.frames import to_uint8
 from longtake.models.video.reader import VideoReader
 from longtake.pipelines.files.encoding import fragment_of, jpeg, pack_clip, seen_of
-from longtake.pipelines.runners.existing_video import ClipFrames, output_size
+from longtake.pipelines.runners.existing_video import ClipFrames, output_size, shown_pixels
 from longtake.pipelines.serve.library.paths import CLIP, THUMBNAIL, fragment_name, preview_name
 
 Named = tuple[str, bytes]
@@ -34,12 +34,12 @@ def beginning_of(
     segments = _Due(extension, extension.own_segments)
     chunks = _Due(extension, extension.plan.chunks[: extension.num_own_chunks])
     end, frames = ClipFrames(extension, anchor_frame), dict[int, UInt8[np.ndarray, "h w 3"]]()
-    height, width = output_size(reader.height, reader.width)
+    shown_size = output_size(reader.height, reader.width)
     for number, frame in enumerate(reader.frames()):
         frames[number] = frame
         end.take(number, frame)
         for index, span in segments.at(number):
-            own = np.stack([frames[extension.place(i)] for i in span])[:, :height, :width]
+            own = shown_pixels(np.stack([frames[extension.place(i)] for i in span]), shown_size)
             yield from _fragment(index, Segment(extension.shown(span), own), fps, extension)
         for index, span in chunks.at(number):
             own = np.stack([frames[extension.place(i)] for i in span])
