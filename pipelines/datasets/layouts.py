@@ -83,9 +83,8 @@ def missing_in_shards(manifest: Manifest) -> list[str]:
     sizes, loose = store.sizes("shards"), set(store.list("videos"))
     ends = _ends_of(manifest, loose, {tar: _ShardEnd() for tar in sizes})
     unsure = {tar: end for tar, end in ends.items() if not end.is_in(store, tar, sizes[tar])}
-    unsure = _ends_of(
-        manifest, loose, {tar: _ShardEnd(_fields_in(store, tar, end, sizes[tar])) for tar, end in unsure.items()}
-    )
+    own = {tar: _ShardEnd(_fields_in(store, tar, end, sizes[tar])) for tar, end in unsure.items()}
+    unsure = _ends_of(manifest, loose, own)
     there = {tar: _videos_in(store, tar) for tar, end in unsure.items() if not end.is_in(store, tar, sizes[tar])}
     rows = manifest.rows() if there else ()
     return [row.id for row in rows if _member(row) not in there.get(_shard_of(row, loose), {_member(row)})]
