@@ -148,6 +148,22 @@ def test_every_job_that_holds_a_segment_is_counted_as_one(source):
     assert {job.method for job in jobs} == {TakeRunner.segment_method}
 
 
+def test_the_frames_of_a_clients_video_are_written_by_one_job_after_the_other():
+    take = take_of(80, input=SOURCE_OF_40)
+    video = TakeInProgress(take, for_video(Conf(), take.spec.settings), EventLog())
+    names = video.shape.own_files(video.shape.first_window)
+    for name in names:
+        (job,) = video.loads()
+        assert job.method == "begin_video" and set(video.files) == job.args[-1]
+        video.set_files({name: 1})
+    assert [job.method for job in video.loads()] == ["load_clip"]
+    told = [event.data["index"] for event in video.events._events if event.kind == "fragment"]
+    assert told == list(range(len(told))) and len(told) == video.shape.first_window - video.shape.num_skipped > 1
+    video.unreadable(fragment_name(1))
+    (job,) = video.loads()
+    assert job.method == "begin_video" and set(names) - job.args[-1] == {fragment_name(1)}
+
+
 def test_a_file_that_is_unreadable_is_made_again():
     take, disk, rng = take_of(120), {}, random.Random(0)
     first = Process(take, disk, rng)
