@@ -4,7 +4,6 @@
     shift      |--|                                                frames are counted from a little before it
     chunks     |---------------|-------|------|-------|-------|    so that its end is the end of a chunk
     windows            ...  |-------------------------|            `window`: the first with new frames
-    held                    |-----------------|                    its frames that exist, at least an overlap
 
 A video that ends with a chunk, and is a window and an overlap long, has no shift: its frames have the numbers that they
 have in one video of the whole length, and with the same memory the same frames follow.
@@ -77,13 +76,8 @@ class Extension:
         return tuple(Span(max(span.start, self.shift), span.stop) for span in spans)
 
     @property
-    def held(self) -> Span:
-        """The frames of that window that exist."""
-        return Span(self.plan.windows[self.window].start, self.end)
-
-    @property
     def chunks(self) -> tuple[Span, ...]:
-        """The chunks of that window that exist."""
+        """The chunks of `window` that exist; they reach over at least an overlap of it."""
         spans = (self.plan.chunks[index] for index in self.plan.chunks_of(self.window))
         return tuple(span for span in spans if span.stop <= self.end)
 

@@ -59,9 +59,17 @@ class Bounds:
 
     max_frames: int
     max_pixels: int  # of a frame
+    max_packets: int = 100_000  # of all streams: each takes 500 bytes and 23 us, however small it is
+    max_sound_s: float = 3600.0  # gaps in it become silence: 50 MB and 0.8 s for 1000 s
 
-    def check(self, num_frames: int, width: int, height: int) -> None:
+    def check(
+        self, num_frames: int = 0, width: int = 0, height: int = 0, num_packets: int = 0, sound_s: float = 0.0
+    ) -> None:
         """Raises ValueError."""
+        if num_packets > self.max_packets:
+            raise ValueError(f"it has more than {self.max_packets} packets")
+        if sound_s > self.max_sound_s:
+            raise ValueError(f"its sound ends after {sound_s:.0f} s, and may last {self.max_sound_s:g} s")
         if width * height > self.max_pixels:
             raise ValueError(f"its frames are {width}x{height}, and may have {self.max_pixels} pixels")
         if num_frames > self.max_frames:
@@ -100,7 +108,7 @@ class VideoReader:
         grid = time_grid(scan.times, scan.last_s, scan.rates)
         self.fps, self.num_frames, self._counts = grid.fps, grid.num_frames, grid.counts
         self.width, self.height = scan.size
-        self._check(self.num_frames, self.width, self.height)
+        self._check(self.num_frames, self.width, self.height, sound_s=scan.sound_end_s - scan.start_s)
         self.start_s, self.keeps_clock = scan.start_s, grid.keeps_clock
         self.notes = [*self._crop.notes, *scan.notes(), *grid.notes, *scan.losses()]
         self._aspects = scan.aspects
@@ -149,11 +157,13 @@ class VideoReader:
                 chosen.codec_context.options = {"max_pixels": str(2 * self._bounds.max_pixels + PADDING)}
             yield container, chosen
 
-    def _check(self, num_frames: int, width: int, height: int) -> None:
+    def _check(
+        self, num_frames: int = 0, width: int = 0, height: int = 0, num_packets: int = 0, sound_s: float = 0.0
+    ) -> None:
         if self._bounds is None:
             return
         try:
-            self._bounds.check(num_frames, width, height)
+            self._bounds.check(num_frames, width, height, num_packets, sound_s)
         except ValueError as error:
             raise self._error(str(error)) from None
 
@@ -201,6 +211,7 @@ class VideoReader:
             for packet in container.demux():
                 if scan is not None:
                     scan.see(packet)
+                    self._check(num_packets=scan.num_packets)
                 if packet.stream is not stream:  # the last packet of each stream has no index
                     continue
                 try:

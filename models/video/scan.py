@@ -36,6 +36,8 @@ class Scan:
     rates: tuple[Fraction | None, ...] = ()  # of the header
     size: tuple[int, int] = (0, 0)  # of the first upright picture
     num_interlaced: int = 0
+    num_packets: int = 0  # of all streams
+    sound_end_s: float = 0.0  # by the clock of the file
     _is_picture: bool = False
     _num_slowed: int = 0
     _num_corrupt: int = 0
@@ -65,6 +67,10 @@ class Scan:
 
     def see(self, packet: "Packet[Any]") -> None:
         """The next packet of any stream."""
+        self.num_packets += packet.size > 0  # the last one of a stream is empty
+        if packet.stream.type == "audio" and packet.pts is not None:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            self.sound_end_s = max(self.sound_end_s, end)
         self._losses.see(packet)
 
     def end(self, file: BinaryIO) -> None:

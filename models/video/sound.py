@@ -58,10 +58,14 @@ class Sound:
 
     @contextmanager
     def tracks(self, length_s: float) -> "Iterator[list[Track]]":
-        """The sound of the first `length_s`, all of it for the whole video; to be muxed while the block is open."""
-        whole = length_s * self._reader.fps > self._reader.num_frames - 0.5
+        """The sound of the first `length_s`, all of it for exactly the whole video; muxed while the block is open.
+
+        Where frames follow the video, sound behind their end is left out: a packet that claims to begin hours later
+        would give as much silence.
+        """
+        is_whole = abs(length_s * self._reader.fps - self._reader.num_frames) < 0.5
         with self._reader.opened() as (container, _):
-            length_s = float("inf") if whole else length_s
+            length_s = float("inf") if is_whole else length_s
             yield _read(container, self._reader.start_s, length_s) if self._goes_along else []
 
 

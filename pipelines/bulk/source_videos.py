@@ -8,9 +8,9 @@ from longtake.models.domain.span import Span
 from longtake.models.domain.state import Clip, Segment
 from longtake.models.video.sound import Sound
 from longtake.pipelines.bulk.continuation import Continuation
-from longtake.pipelines.datasets.continued_videos import read_video, reading
+from longtake.pipelines.datasets.continued_videos import check_version, read_video, reading
 from longtake.pipelines.files.piece_writer import UnreadableInput
-from longtake.pipelines.runners.existing_video import clip_of
+from longtake.pipelines.runners.existing_video import clip_of, shown_pixels
 from longtake.pipelines.runners.video_source import VideoSource
 
 
@@ -34,9 +34,9 @@ class SourceVideos:
 
     def own(self, part: Continuation, index: int) -> Segment:
         """The frames of one of its own fragments."""
-        span, (height, width) = part.own_span(index), part.size
+        span = part.own_span(index)
         with self._source(part) as source:
-            frames = source.read(span)[:, :height, :width]
+            frames = shown_pixels(source.read(span), part.size)
             if index == part.num_own - 1:
                 source.read(Span(span.stop, part.extension.num_old))  # a file that changed is noticed at its end
                 source.reader.close()
@@ -52,6 +52,7 @@ class SourceVideos:
     def _source(self, part: Continuation) -> Iterator[VideoSource]:
         try:
             with reading(part.video.url):
+                check_version(part.video)  # a reader that is open knows nothing of a file put in its place
                 if part not in self._open:
                     self._open[part] = VideoSource(read_video(part.video))
                 self._open.move_to_end(part)

@@ -36,11 +36,16 @@ def read_video(video: NamedVideo) -> VideoReader:
 
     Errors while its frames are read need `reading`.
     """
-    if (found := find_video(video.url).version) != video.version:
-        raise UnreadableInput(f"video={video.url}: it changed (now {found}; before {video.version})")
+    check_version(video)
     with reading(video.url):
         place = place_of(video.url)
         return VideoReader(place.path if _is_local(place) else place.open())
+
+
+def check_version(video: NamedVideo) -> None:
+    """Raises UnreadableInput as `find_video`, and for another version."""
+    if (found := find_video(video.url).version) != video.version:
+        raise UnreadableInput(f"video={video.url}: it changed (now {found}; before {video.version})")
 
 
 def sha256_of(url: str) -> str:

@@ -14,7 +14,7 @@ import re
 import tarfile
 import tempfile
 from collections.abc import Container, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -27,6 +27,8 @@ from longtake.pipelines.datasets.manifest import SCHEMA, Manifest, VideoRow
 from longtake.pipelines.datasets.names import member_name
 from longtake.pipelines.files.store import Store
 
+FIELDS = frozenset(VideoRow.__dataclass_fields__)
+JSON_BYTES = 1 << 18  # read of a shard to find the fields of its JSON: more than the longest prompts and notes take
 CARD = "README.md"
 SIGNATURE = "Videos made from text by Longtake."  # marks a card that we may overwrite
 
@@ -74,15 +76,16 @@ def pack_shard(store: Store, manifest: Manifest, shard: int, size: int) -> int:
 def missing_in_shards(manifest: Manifest) -> list[str]:
     """The ids of finished videos that their shards, which are there, do not have.
 
-    A shard whose last member is where it should be has all of them; only another one is read.
+    A shard whose last member is where it should be has all of them; only another one is read. A shard that was packed
+    before there were all the fields of today is compared with its own fields.
     """
     store = manifest.store
     sizes, loose = store.sizes("shards"), set(store.list("videos"))
-    ends: dict[str, _ShardEnd] = {}
-    for row in manifest.rows() if sizes else ():
-        if (tar := _shard_of(row, loose)) in sizes:
-            ends.setdefault(tar, _ShardEnd()).add(row)
-    there = {tar: _videos_in(store, tar) for tar, end in ends.items() if not end.is_in(store, tar, sizes[tar])}
+    ends = _ends_of(manifest, loose, {tar: _ShardEnd() for tar in sizes})
+    unsure = {tar: end for tar, end in ends.items() if not end.is_in(store, tar, sizes[tar])}
+    own = {tar: _ShardEnd(_fields_in(store, tar, end, sizes[tar])) for tar, end in unsure.items()}
+    unsure = _ends_of(manifest, loose, own)
+    there = {tar: _videos_in(store, tar) for tar, end in unsure.items() if not end.is_in(store, tar, sizes[tar])}
     rows = manifest.rows() if there else ()
     return [row.id for row in rows if _member(row) not in there.get(_shard_of(row, loose), {_member(row)})]
 
@@ -91,20 +94,48 @@ def missing_in_shards(manifest: Manifest) -> list[str]:
 class _ShardEnd:
     """The place of the last member of a shard, by the rows of its videos."""
 
+    fields: Container[str] = FIELDS  # of its JSON
     num_bytes: int = 0
-    ordinal: int = -1
+    bounds: tuple[int, int] = (-1, -1)  # the least and the greatest ordinal
+    first: tuple[str, int] = ("", 0)  # members and their sizes
     last: tuple[str, int] = ("", 0)
 
     def add(self, row: VideoRow) -> None:
-        members = [(_member(row), row.size_bytes or 0), *((name, len(data)) for name, data in _texts(row).items())]
+        texts = _texts(row, self.fields)
+        members = [(_member(row), row.size_bytes or 0), *((name, len(data)) for name, data in texts.items())]
         self.num_bytes += sum(_tar_bytes(*member) for member in members)
-        if row.ordinal > self.ordinal:
-            self.ordinal, self.last = row.ordinal, members[-1]
+        least, greatest = self.bounds
+        if least < 0 or row.ordinal < least:
+            self.first, least = members[0], row.ordinal
+        if row.ordinal > greatest:
+            self.last, greatest = members[-1], row.ordinal
+        self.bounds = least, greatest
 
     def is_in(self, store: Store, path: str, size: int) -> bool:
         """Whether it is in a shard of `size` bytes: if anything before it is missing, it is not at its place."""
         start, header = self.num_bytes - _tar_bytes(*self.last), _header(*self.last)
         return size >= self.num_bytes and store.get_part(path, start, start + len(header)) == header
+
+
+def _ends_of(manifest: Manifest, loose: Container[str], ends: dict[str, _ShardEnd]) -> dict[str, _ShardEnd]:
+    """Those of `ends` that rows are in, after their rows."""
+    for row in manifest.rows() if ends else ():
+        if (tar := _shard_of(row, loose)) in ends:
+            ends[tar].add(row)
+    return {tar: end for tar, end in ends.items() if end.num_bytes}
+
+
+def _fields_in(store: Store, path: str, end: _ShardEnd, size: int) -> Container[str]:
+    """The fields in the JSON of the first video of a shard of `size` bytes, if it is where it should be."""
+    start = _tar_bytes(*end.first)
+    if start >= size:
+        return end.fields
+    data = io.BytesIO(store.get_part(path, start, start + JSON_BYTES))
+    with suppress(tarfile.TarError, ValueError, TypeError), tarfile.open(fileobj=data) as part:
+        info = part.next()
+        if info is not None and info.name.endswith(".json"):
+            return frozenset(dict(json.loads(_read(part, info.name))))
+    return end.fields
 
 
 def _shard_of(row: VideoRow, loose: Container[str]) -> str:
@@ -205,11 +236,12 @@ def _add_video(tar: tarfile.TarFile, row: VideoRow, before: tarfile.TarFile, sto
         _add(tar, text, data)
 
 
-def _texts(row: VideoRow) -> dict[str, bytes]:
-    """The members beside the video."""
+def _texts(row: VideoRow, names: Container[str] = FIELDS) -> dict[str, bytes]:
+    """The members beside the video; the JSON has those of its fields that are in `names`."""
     name = _member(row).removesuffix(".mp4")
     # Hugging Face's reader infers types from the first five rows: if they have nulls, it refuses text later.
-    fields = {key: _blank(key) if value is None else value for key, value in plain_fields(row).items()}
+    known = {key: value for key, value in plain_fields(row).items() if key in names}
+    fields = {key: _blank(key) if value is None else value for key, value in known.items()}
     prompt = row.prompt.encode() if row.prompt else b""
     return {f"{name}.json": json.dumps(fields, sort_keys=True).encode(), f"{name}.txt": prompt}
 

@@ -72,6 +72,11 @@ def output_size(height: int, width: int) -> Size:
     return height // 2 * 2, width // 2 * 2
 
 
+def shown_pixels(frames: UInt8[np.ndarray, "t h w 3"], size: Size) -> UInt8[np.ndarray, "t a b 3"]:
+    """Frames of the video as the output has them: of its `size`, at most a row and a column smaller."""
+    return frames[:, : size[0], : size[1]]
+
+
 def differences(
     reader: VideoReader, extension: Extension, conf: Conf, sound: Sound, advice: str = SIZE_ADVICE
 ) -> list[str]:
@@ -145,7 +150,7 @@ def joined(segment: Segment, extension: Extension, clip: Clip | None, size: Size
         frames = to_uint8(upscale(frames, *size))
     if start < extension.end:
         assert clip is not None, f"{segment.span} has frames that exist"
-        own = clip.of(Span(start, min(stop, extension.end)))[:, : size[0], : size[1]]
+        own = shown_pixels(clip.of(Span(start, min(stop, extension.end))), size)
         frames = np.concatenate([own, frames]) if len(frames) else own
     return Segment(extension.shown(Span(start, stop)), frames)
 
@@ -179,8 +184,7 @@ class ExistingVideo:
         return output_size(self.reader.height, self.reader.width)
 
     def _own(self) -> Iterator[Segment]:
-        height, width = self._size
         frames = self.reader.frames()
         for span in self.extension.own_segments:
-            own = np.stack(list(islice(frames, len(span))))[:, :height, :width]
+            own = shown_pixels(np.stack(list(islice(frames, len(span)))), self._size)
             yield Segment(self.extension.shown(span), own)

@@ -5,8 +5,9 @@
     resumed, and a finished take has all its chunks, except those that its clip has.
  3. An existing file is not written again, however often the take restarts.
  4. Fragments and previews are announced in order, without gaps; every event is announced once.
- 5. The frames of a client's video are written first, by one job, and its clip. No model can make them: when a file of
-    them is lost, the job runs again, and the models begin after it.
+ 5. The frames of a client's video are written first, and its clip at the end, by one job after the other: each writes
+    a fragment, and the next one waits behind the jobs of other takes. No model can make these frames: when a file of
+    them is lost, it is written again, and the models begin after it.
 
 Handles, names and sizes only; no frame, and no clock.
 """
@@ -90,9 +91,10 @@ class TakeInProgress:
         return ways.get(name, "load_boundary")
 
     def _begin_video(self) -> WriterJob:
-        """The job that writes the frames of the client's video."""
+        """The job that writes the next frames of the client's video: rule 5."""
         size = limits_of(self.conf).base_sizes.size(self.conf.base)
-        return self._job("begin_video", self.shape.extension, self.take.rate, self.conf.base.anchor_frame, size)
+        args = (self.shape.extension, self.take.rate, self.conf.base.anchor_frame, size, frozenset(self.files))
+        return self._job("begin_video", *args)
 
     def loaded(self, name: str, handle: Any) -> None:
         self._basis[name] = handle
@@ -192,9 +194,9 @@ class TakeInProgress:
         return jobs
 
     def _keep_fragment(self, index: int, segment: Any) -> WriterJob:
-        if self.take.input is None or (size := self.take.input.output_size) is None:
-            return self._job("keep_fragment", index, self.take.rate, self.take.num_frames, segment)
-        return self._job("keep_joined", index, self.take.rate, segment, self.shape.extension, size)
+        size = self.take.input and self.take.input.output_size
+        args = (index, self.take.rate, self.take.num_frames, segment, self.shape.extension, size)
+        return self._job("keep_fragment", *args)
 
     def _finish(self) -> WriterJob:
         self._requested.add("finish")
@@ -203,7 +205,7 @@ class TakeInProgress:
         self._announce_progress()
         segments = self.shape.plan.segments[self.shape.num_skipped :]
         starts = [self.shape.shown(segment).start for segment in segments]
-        return self._job("finish", starts, self.take.num_frames, self.take.input and self.take.input.fps)
+        return self._job("finish", starts, self.take.num_frames, self.take.input and self.take.input.rate)
 
     def _job(self, method: str, *args: Any) -> WriterJob:
         return WriterJob(method, (self.take.id, *args), self.take.id)

@@ -236,7 +236,7 @@ class TakeRunner(VideoDriver[TakeInProgress]):
 
     def _resume(self, video: TakeInProgress) -> None:
         for job in video.loads():
-            self._jobs.put(job, first=True)
+            self._jobs.put(job, first=job.method != "begin_video")  # many of those follow each other
         self._submit(video)
 
     def _submit(self, video: TakeInProgress) -> None:

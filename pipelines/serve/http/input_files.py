@@ -71,7 +71,7 @@ def read_video(upload: Upload, reader: VideoReader, rate: Fraction, num_new: int
         width=reader.width,
         height=reader.height,
         num_frames=reader.num_frames,
-        rate=str(rate),
+        fps=str(rate),
         notes=(*reader.notes, *sound.notes, *differences(reader, extension, conf, sound, SIZE_ADVICE)),
     ), data
 

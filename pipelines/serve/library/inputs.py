@@ -26,7 +26,7 @@ class InputFile:
     width: int  # pixels, as people see it
     height: int
     num_frames: int = 1
-    rate: str = ""  # of a video, in frames per second: 25 or 30000/1001
+    fps: str = ""  # of a video: 25 or 30000/1001
     notes: tuple[str, ...] = ()  # on what was left out or converted
 
     @property
@@ -35,9 +35,9 @@ class InputFile:
         return PICTURE if self.kind is InputKind.IMAGE else SOURCE
 
     @property
-    def fps(self) -> Fraction | None:
-        """The rate of a video."""
-        return Fraction(self.rate) if self.rate else None
+    def rate(self) -> Fraction | None:
+        """Frames per second of a video."""
+        return Fraction(self.fps) if self.fps else None
 
     @property
     def output_size(self) -> tuple[int, int] | None:

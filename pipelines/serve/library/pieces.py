@@ -7,18 +7,18 @@ from longtake.pipelines.serve.library.takes import Take
 
 def segments_of(take: Take) -> list[Span]:
     """The fragments of the whole video."""
-    return _seen(take, _plan(take).segments)
+    return _shown(take, _plan(take).segments)
 
 
 def chunks_of(take: Take) -> list[Span]:
     """The chunks that the preview shows; the last one may run past the end of the video."""
-    return [chunk for chunk in _seen(take, _plan(take).chunks) if chunk.start < take.num_frames]
+    return [chunk for chunk in _shown(take, _plan(take).chunks) if chunk.start < take.num_frames]
 
 
 def _plan(take: Take) -> Plan:
-    return Plan(take.num_frames + take.shift, take.plan)
+    return Plan(take.num_frames, take.plan) if take.extension is None else take.extension.plan
 
 
-def _seen(take: Take, spans: tuple[Span, ...]) -> list[Span]:
-    shift = take.shift
-    return [Span(max(0, span.start - shift), span.stop - shift) for span in spans if span.stop > shift]
+def _shown(take: Take, spans: tuple[Span, ...]) -> list[Span]:
+    extension = take.extension
+    return list(spans) if extension is None else [shown for span in spans if (shown := extension.shown(span))]

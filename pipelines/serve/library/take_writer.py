@@ -5,7 +5,7 @@ A file that depends on another is written after it: a chunk after its preview, t
 
 import io
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from typing import BinaryIO
@@ -31,6 +31,7 @@ from longtake.pipelines.files.encoding import (
 from longtake.pipelines.files.piece_writer import PieceWriter, UnreadableInput
 from longtake.pipelines.files.store import Store
 from longtake.pipelines.runners.existing_video import joined
+from longtake.pipelines.serve.library.open_beginnings import OpenBeginnings, Piece
 from longtake.pipelines.serve.library.paths import (
     CLIP,
     SOURCE,
@@ -46,6 +47,7 @@ from longtake.pipelines.serve.library.paths import (
     preview_name,
 )
 
+MAX_OPEN = 2  # uploaded videos that are in memory until their frames are written, serve.max_upload_bytes each at most
 MARK = f"{TAKES}/endpoint.json"  # tells a machine with another folder of the same name
 
 logger = logging.getLogger(__name__)
@@ -57,6 +59,7 @@ class TakeWriter(PieceWriter):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store, "serve.takes", MARK)
+        self._beginnings = OpenBeginnings(MAX_OPEN)
 
     def list_files(self, take_id: str) -> tuple[Sizes, None]:
         """The files of a take."""
@@ -90,14 +93,27 @@ class TakeWriter(PieceWriter):
             return None, Picture(read_still(io.BytesIO(self._store.get(path)))[0])
 
     def begin_video(
-        self, take_id: str, extension: Extension, fps: Fraction, anchor_frame: int, size: Size
+        self,
+        take_id: str,
+        extension: Extension,
+        fps: Fraction,
+        anchor_frame: int,
+        size: Size,
+        kept: Collection[str] = (),
     ) -> tuple[Sizes, None]:
-        """Writes the frames of the client's video, and what the models need of them. Raises UnreadableInput."""
+        """Writes the next of the client's own frames, up to a fragment, or what the models need of them at the end.
+
+        Files that are `kept` are not written again. Raises UnreadableInput.
+        """
         from longtake.pipelines.serve.library.video_beginning import beginning_of  # torch: seconds of each writer
 
+        def begin() -> Iterator[Piece]:
+            with VideoReader(self._source(take_id)) as reader:
+                yield from beginning_of(reader, extension, fps, anchor_frame, size)
+
         sizes: Sizes = {}
-        with _input_errors("the video that is continued"), VideoReader(self._source(take_id)) as reader:
-            for name, data in beginning_of(reader, extension, fps, anchor_frame, size):
+        with _input_errors("the video that is continued"):
+            for name, data in self._beginnings.next(take_id, kept, begin):
                 sizes |= self._write(take_id, name, data)
         return sizes, None
 
@@ -133,22 +149,26 @@ class TakeWriter(PieceWriter):
         return None, unpack_clip(self._store.get(path))
 
     def keep_fragment(
-        self, take_id: str, index: int, fps: Fraction, num_frames: int, segment: Segment
+        self,
+        take_id: str,
+        index: int,
+        fps: Fraction,
+        num_frames: int,
+        segment: Segment,
+        extension: Extension | None = None,
+        size: Size | None = None,
     ) -> tuple[Sizes, None]:
-        """Writes a fragment of the video, and with the first one the thumbnail."""
+        """Writes a fragment of the video, and with the first one the thumbnail.
+
+        Of a video that is continued its own frames stay, and new ones get its `size`.
+        """
+        if extension is not None and size is not None:
+            has_own = segment.span.start < extension.end
+            clip = unpack_clip(self._store.get(path_of(take_id, CLIP))) if has_own else None
+            segment = joined(segment, extension, clip, size)
         thumbnail, fragment = self.encode(segment, fps, index, num_frames, thumbnail=index == 0)
         sizes = self._write(take_id, THUMBNAIL, thumbnail) if thumbnail else {}
         return sizes | self._write(take_id, fragment_name(index), fragment), None
-
-    def keep_joined(
-        self, take_id: str, index: int, fps: Fraction, segment: Segment, extension: Extension, size: Size
-    ) -> tuple[Sizes, None]:
-        """As `keep_fragment`, of a video that is continued: its own frames stay, new ones get its `size`."""
-        clip = None
-        if segment.span.start < extension.end:
-            clip = unpack_clip(self._store.get(path_of(take_id, CLIP)))
-        num_frames = extension.num_old + extension.num_new
-        return self.keep_fragment(take_id, index, fps, num_frames, joined(segment, extension, clip, size))
 
     def finish(
         self, take_id: str, starts: Sequence[int], num_frames: int, sound_fps: Fraction | None = None

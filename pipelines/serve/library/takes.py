@@ -128,7 +128,7 @@ class Take:
     @property
     def rate(self) -> Fraction:
         """Frames per second: those of a video that a client sent may be a fraction."""
-        return (self.input and self.input.fps) or Fraction(self.fps)
+        return (self.input and self.input.rate) or Fraction(self.fps)
 
     @property
     def has_picture(self) -> bool:

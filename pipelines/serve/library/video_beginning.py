@@ -4,11 +4,13 @@
     previews    of the chunks of its frames
     clip        its end, from which the models go on
 
-The video is decoded once, and few of its frames are in memory at a time. `clip` comes last: with it all is there.
+The video is decoded once, and few of its frames are in memory at a time. `clip` comes last: with it all is there. A
+writer makes one fragment a call, so that it has time for other takes in between.
 """
 
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 from jaxtyping import UInt8
@@ -21,33 +23,39 @@ from longtake.models.video.fit import Fit, Size
 from longtake.models.video.frames import to_uint8
 from longtake.models.video.reader import VideoReader
 from longtake.pipelines.files.encoding import fragment_of, jpeg, pack_clip, seen_of
-from longtake.pipelines.runners.existing_video import ClipFrames, output_size
+from longtake.pipelines.runners.existing_video import ClipFrames, output_size, shown_pixels
+from longtake.pipelines.serve.library.open_beginnings import Piece
 from longtake.pipelines.serve.library.paths import CLIP, THUMBNAIL, fragment_name, preview_name
 
-Named = tuple[str, bytes]
+Frames = list[UInt8[np.ndarray, "h w 3"]]
 
 
 def beginning_of(
     reader: VideoReader, extension: Extension, fps: Fraction, anchor_frame: int, size: Size
-) -> Iterator[Named]:
-    """Names and contents. `size` is the height and width of the base model's frames. Raises what reading raises."""
+) -> Iterator[Piece]:
+    """Names, and functions that make the contents: each is to be called before the next piece, or not at all.
+
+    `size` is the height and width of the base model's frames. Raises what reading raises.
+    """
     segments = _Due(extension, extension.own_segments)
     chunks = _Due(extension, extension.plan.chunks[: extension.num_own_chunks])
     end, frames = ClipFrames(extension, anchor_frame), dict[int, UInt8[np.ndarray, "h w 3"]]()
-    height, width = output_size(reader.height, reader.width)
+    shown_size = output_size(reader.height, reader.width)
     for number, frame in enumerate(reader.frames()):
         frames[number] = frame
         end.take(number, frame)
         for index, span in segments.at(number):
-            own = np.stack([frames[extension.place(i)] for i in span])[:, :height, :width]
-            yield from _fragment(index, Segment(extension.shown(span), own), fps, extension)
+            own = [frames[extension.place(i)] for i in span]
+            if index == 0:
+                yield THUMBNAIL, partial(_thumbnail, own, shown_size)
+            yield fragment_name(index), partial(_fragment, own, index, span, shown_size, fps, extension)
         for index, span in chunks.at(number):
-            own = np.stack([frames[extension.place(i)] for i in span])
-            chunk = Chunk(span, to_uint8(fitted(own, size, Fit.STRETCH)))  # as the base model has it
-            yield from _preview(index, chunk, fps, extension)
+            own = [frames[extension.place(i)] for i in span]
+            if (shown := index - extension.num_skipped_chunks) >= 0:
+                yield preview_name(shown), partial(_preview, own, shown, span, size, fps, extension)
         first = min(segments.first_frame, chunks.first_frame)
         frames = {i: one for i, one in frames.items() if i >= first}
-    yield CLIP, pack_clip(end.clip)
+    yield CLIP, lambda: pack_clip(end.clip)
 
 
 class _Due:
@@ -69,15 +77,15 @@ class _Due:
         return self._extension.place(rest[0].start if rest else self._extension.end)
 
 
-def _fragment(index: int, segment: Segment, fps: Fraction, extension: Extension) -> Iterator[Named]:
-    if index == 0:
-        yield THUMBNAIL, jpeg(segment.frames[0])
-    num_frames = extension.num_old + extension.num_new
-    yield fragment_name(index), fragment_of(segment, fps, index, num_frames)
+def _thumbnail(own: Frames, size: Size) -> bytes:
+    return jpeg(shown_pixels(own[0][None], size)[0])
 
 
-def _preview(index: int, chunk: Chunk, fps: Fraction, extension: Extension) -> Iterator[Named]:
-    index -= extension.num_skipped_chunks
-    if index >= 0:
-        num_frames = extension.num_old + extension.num_new
-        yield preview_name(index), fragment_of(seen_of(chunk, extension), fps, index, num_frames)
+def _fragment(own: Frames, index: int, span: Span, size: Size, fps: Fraction, extension: Extension) -> bytes:
+    segment = Segment(extension.shown(span), shown_pixels(np.stack(own), size))
+    return fragment_of(segment, fps, index, extension.num_old + extension.num_new)
+
+
+def _preview(own: Frames, index: int, span: Span, size: Size, fps: Fraction, extension: Extension) -> bytes:
+    chunk = Chunk(span, to_uint8(fitted(np.stack(own), size, Fit.STRETCH)))  # as the base model has it
+    return fragment_of(seen_of(chunk, extension), fps, index, extension.num_old + extension.num_new)

@@ -18,9 +18,8 @@ def test_what_exists_ends_with_a_chunk_and_reaches_over_the_overlap_of_a_window_
     plan, window = extension.plan, extension.plan.windows[extension.window]
     assert plan.num_frames == extension.end + new and extension.end - extension.shift == old
     assert extension.end in {chunk.stop for chunk in plan.chunks}
-    assert extension.window >= 1 and window.start == extension.held.start
-    assert params.overlap_frames <= len(extension.held) < len(window)
-    assert extension.chunks[0].start <= extension.held.start and extension.chunks[-1].stop == extension.end
+    assert extension.window >= 1 and params.overlap_frames <= extension.end - window.start < len(window)
+    assert extension.chunks[0].start <= window.start and extension.chunks[-1].stop == extension.end
     places = [extension.place(frame) for frame in range(extension.end)]
     assert places == [0] * extension.shift + list(range(old))
 

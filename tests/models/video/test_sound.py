@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from longtake.models.video.mp4 import Mp4Encoder, plain
-from longtake.models.video.reader import VideoReader
+from longtake.models.video.reader import Bounds, VideoReader
 from longtake.models.video.sound import Sound
 from tests.support.places import REPORTS
 from tests.support.videos import levels, loud_from, video
@@ -90,6 +90,39 @@ def test_sound_ends_as_in_the_input_or_with_the_frames_that_are_there(codec):
         with av.open(io.BytesIO(_joined(reader, Sound(reader, reader.fps), num_frames))) as container:
             (stream,) = container.streams.audio
             assert float(stream.duration * stream.time_base) == pytest.approx(seconds, abs=0.03)
+
+
+def late_sound(seconds):
+    """A second of frames; after the first packet of its sound there are so many seconds without any."""
+    out, source, heard = io.BytesIO(), video(levels(24), sound=("pcm_s16le", 8000)), 0
+    with av.open(source) as read, av.open(out, "w", "matroska") as made:
+        streams = {stream.index: made.add_stream_from_template(stream) for stream in read.streams}
+        for packet in (packet for packet in read.demux() if packet.size):
+            packet.stream = streams[packet.stream_index]
+            if packet.stream.type == "audio":
+                packet.pts = packet.dts = packet.pts + (round(seconds / packet.time_base) if heard else 0)
+                heard += 1
+            made.mux(packet)
+    return io.BytesIO(out.getvalue())
+
+
+def test_before_new_frames_sound_ends_with_them_whatever_its_packets_claim():
+    reader = VideoReader(late_sound(1000))
+    with Sound(reader, reader.fps).tracks(2.0) as tracks:
+        assert [track.length_s <= 2.0 for track in tracks] == [True]
+    with av.open(io.BytesIO(_joined(reader, Sound(reader, reader.fps), 48))) as container:
+        (stream,) = container.streams.audio
+        assert float(stream.duration * stream.time_base) <= 2.03
+
+
+def test_the_sound_of_a_strangers_video_is_bounded():
+    bounds, packets = Bounds(24, 10_000), Bounds(24, 10_000, max_packets=24)
+    assert VideoReader(late_sound(3000), bounds).num_frames == 24
+    with pytest.raises(ValueError, match=r"^its sound ends after 400[01] s, and may last 3600 s$"):
+        VideoReader(late_sound(4000), bounds)
+    with pytest.raises(ValueError, match="^it has more than 24 packets$"):
+        VideoReader(late_sound(0), packets)
+    assert VideoReader(video(levels(24)), packets).num_frames == 24
 
 
 @pytest.mark.report("C4")

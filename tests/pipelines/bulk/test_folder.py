@@ -10,9 +10,11 @@ import pytest
 from longtake.pipelines.bulk.folder import finish, forget, lost, unpacked
 from longtake.pipelines.bulk.resume import resume
 from longtake.pipelines.bulk.settings import Changed, Format, load_bulk
+from longtake.pipelines.datasets import layouts
 from longtake.pipelines.datasets.finished import Finished, digests_of
 from longtake.pipelines.datasets.layouts import file_of
 from longtake.pipelines.datasets.manifest import Manifest
+from longtake.pipelines.datasets.names import member_name
 from longtake.pipelines.files.store import Store
 from tests.pipelines.datasets.test_layouts import done, members
 
@@ -126,6 +128,20 @@ def test_a_shard_whose_last_member_is_at_its_place_is_not_read(tmp_path, monkeyp
     finish(manifest, conf_of(tmp_path, Format.WEBDATASET), {0})
     monkeypatch.setattr(Store, "get_file", None)
     assert len(lost(manifest)) == 0
+
+
+def test_a_shard_of_a_version_with_fewer_fields_is_not_read_either(tmp_path, monkeypatch):
+    ids = ["a" * length for length in range(100, 220, 20)]  # of some the JSON fits into a block fewer
+    manifest, fields = record(tmp_path, ids, Format.WEBDATASET), layouts.plain_fields
+    newer = {key for key in fields(next(iter(manifest.rows()))) if key.startswith("extends")}
+    with monkeypatch.context() as before:
+        before.setattr(layouts, "plain_fields", lambda row: {k: v for k, v in fields(row).items() if k not in newer})
+        finish(manifest, conf_of(tmp_path, Format.WEBDATASET), {0})
+    with monkeypatch.context() as now:
+        now.setattr(Store, "get_file", None)
+        assert newer and len(lost(manifest)) == 0
+    cut(tmp_path / "shards" / "000000.tar", [f"{member_name(ids[-1])}.mp4"])
+    assert set(lost(manifest)) == set(digests_of(ids[-1:]))
 
 
 @pytest.mark.report("B17")

@@ -67,12 +67,23 @@ def test_one_that_changed_on_the_way_is_named_and_read_anew(source):
     videos, part, whole = SourceVideos(max_open=1), part_of(source), source.read_bytes()
     assert videos.clip(part).span.stop == part.extension.end
     source.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UnreadableInput, match=f"^video={source}: it changed while it was read"):
+    with pytest.raises(UnreadableInput, match=f"^video={source}: it changed \\(now "):
         for index in range(3):
             videos.own(part, index)
     source.unlink()
     with pytest.raises(UnreadableInput, match=f"^video={source}: No such file"):
         videos.own(part, 0)
+
+
+def test_another_video_in_its_place_is_noticed_though_the_first_one_is_open(source, tmp_path):
+    videos, part = SourceVideos(max_open=1), part_of(source)
+    videos.own(part, 0)
+    other = video(noise(NUM_OLD, 31, 33)[::-1], codec="ffv1", pix_fmt="bgr0").getvalue()
+    (tmp_path / "other.mkv").write_bytes(other)
+    (tmp_path / "other.mkv").replace(source)
+    for call in (lambda: videos.own(part, 1), lambda: videos.sound(part), lambda: videos.clip(part)):
+        with pytest.raises(UnreadableInput, match=f"^video={source}: it changed \\(now "):
+            call()
 
 
 def test_new_frames_are_written_in_the_size_of_the_video_and_after_its_own(source, tmp_path):

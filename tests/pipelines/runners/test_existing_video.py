@@ -108,7 +108,8 @@ def test_the_clip_is_the_end_of_the_video_and_its_anchor(tmp_path):
             frames = np.stack(list(reader.frames()))
             extension = extension_of(source, reader, 8, conf)
             clip = clip_of(reader, extension, 5)
-        assert clip.span.stop == extension.end and clip.span.start <= extension.held.start
+        assert clip.span.stop == extension.end
+        assert clip.span.start <= extension.plan.windows[extension.window].start
         assert np.array_equal(clip.frames, frames[[extension.place(number) for number in clip.span]])
         assert np.array_equal(clip.anchor, frames[5])
 
@@ -133,7 +134,8 @@ def test_the_new_frames_join_the_videos_own(conf, bundle, tmp_path):
     window, steps = extension.window - 1, Span(0, conf.refiner.num_steps)
     spec = PromptSpec("v", PROMPT, num_frames=extension.plan.num_frames)
     _, boundary = bundle.refiner(conf.refiner).advance(spec, extension.plan, window, steps, None, clip)
-    assert boundary.window == window and len(boundary.last) == len(extension.held)
+    held = Span(extension.plan.windows[extension.window].start, extension.end)
+    assert boundary.window == window and len(boundary.last) == len(held)
     black = replace(clip, frames=np.zeros_like(clip.frames))
     _, other = bundle.refiner(conf.refiner).advance(spec, extension.plan, window, steps, None, black)
     assert not np.array_equal(boundary.last, other.last)

@@ -2,13 +2,16 @@
 
 import random
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from longtake.models.domain.scheduler import Coupling, Scheduler, SchedulerParams, StageName
 from longtake.pipelines.config.conf import Conf, for_video
 from longtake.pipelines.serve.engine.take_in_progress import TakeInProgress
+from longtake.pipelines.serve.engine.take_runner import TakeRunner
 from longtake.pipelines.serve.library.events import EventLog
+from longtake.pipelines.serve.library.inputs import InputFile, InputKind
 from longtake.pipelines.serve.library.paths import boundary_name, chunk_name, fragment_name, preview_name
 from longtake.pipelines.serve.library.resume_plan import count_fragments, figures_of
 from tests.pipelines.serve.library.test_takes import take_of
@@ -91,6 +94,7 @@ class Process:
         return [fragment_name(job.args[1])] if job.method == "keep_fragment" else ["video.mp4"]
 
 
+SOURCE_OF_40 = InputFile(kind=InputKind.VIDEO, num_bytes=1, width=32, height=24, num_frames=40, fps="12")
 takes = st.builds(take_of, st.integers(1, 150), st.sampled_from(Coupling))
 
 
@@ -131,6 +135,33 @@ def test_it_is_told_of_every_piece_once_and_in_order_also_after_a_restart(take, 
     assert [event.data["index"] for event in events if event.kind == "preview"] == [*range(shown)]
     percents = [event.data["progress"] for event in events if event.kind == "progress"]
     assert percents == sorted(percents) and percents[-1] == 99 == process.video.take.progress
+
+
+@pytest.mark.parametrize("source", [None, SOURCE_OF_40])
+def test_every_job_that_holds_a_segment_is_counted_as_one(source):
+    take = take_of(80, Coupling.SYMMETRIC, input=source)
+    video = TakeInProgress(take, for_video(Conf(), take.spec.settings), EventLog())
+    shape = video.shape
+    video.set_files(dict.fromkeys([*shape.own_files(shape.first_window), *map(chunk_name, range(20))], 1))
+    jobs = [job for window in range(shape.first_window, 4) for job in video.segment_final(window, "segment")]
+    assert len(jobs) == 4 - shape.first_window
+    assert {job.method for job in jobs} == {TakeRunner.segment_method}
+
+
+def test_the_frames_of_a_clients_video_are_written_by_one_job_after_the_other():
+    take = take_of(80, input=SOURCE_OF_40)
+    video = TakeInProgress(take, for_video(Conf(), take.spec.settings), EventLog())
+    names = video.shape.own_files(video.shape.first_window)
+    for name in names:
+        (job,) = video.loads()
+        assert job.method == "begin_video" and set(video.files) == job.args[-1]
+        video.set_files({name: 1})
+    assert [job.method for job in video.loads()] == ["load_clip"]
+    told = [event.data["index"] for event in video.events._events if event.kind == "fragment"]
+    assert told == list(range(len(told))) and len(told) == video.shape.first_window - video.shape.num_skipped > 1
+    video.unreadable(fragment_name(1))
+    (job,) = video.loads()
+    assert job.method == "begin_video" and set(names) - job.args[-1] == {fragment_name(1)}
 
 
 def test_a_file_that_is_unreadable_is_made_again():

@@ -15,7 +15,7 @@ def test_a_continuation_of_an_upload_is_not_made_without_the_refiner_that_joins_
     conf, takes, ends = load_serve(overrides=["refiner.enabled=false"]), Takes(Store(tmp_path)), []
     pools = {name: Pool(name, lambda index: None, 0) for name in ("base", "refiner", "writer")}
     runner = TakeRunner(conf, pools, "", takes, lambda take, error: ends.append(error))
-    file = InputFile(kind=InputKind.VIDEO, num_bytes=9, width=64, height=64, num_frames=50, rate="8")
+    file = InputFile(kind=InputKind.VIDEO, num_bytes=9, width=64, height=64, num_frames=50, fps="8")
     size = {"height": conf.refiner.size[0], "width": conf.refiner.size[1], "fps": 8, "seed": 0, "created_at": 0}
     take = Take(id=new_id(), prompt="a", num_frames=82, coupling=Coupling.CAUSAL, input=file, **size)
     runner.begin(take, EventLog())

@@ -508,7 +508,7 @@ def test_an_unknown_fit_names_the_known_ones(value):
 def of_upload(num_old, num_new, *overrides):
     """A checker, and a take that continues an uploaded video."""
     checker = RequestChecker(load_serve(overrides=overrides), ToyBundle(), BUNDLE)
-    file = InputFile(kind=InputKind.VIDEO, num_bytes=9, width=64, height=64, num_frames=num_old, rate="8")
+    file = InputFile(kind=InputKind.VIDEO, num_bytes=9, width=64, height=64, num_frames=num_old, fps="8")
     return checker, replace(checker.new_take(VideoRequest(prompt=PROMPT), ""), num_frames=num_old + num_new, input=file)
 
 

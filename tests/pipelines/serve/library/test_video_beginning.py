@@ -44,7 +44,7 @@ def continued(num_old=40, more=40):
     """(A take that continues a video, the video)."""
     data = source_of(num_old)
     size = {"num_bytes": len(data), "width": 32, "height": 24}
-    source = InputFile(kind=InputKind.VIDEO, num_frames=num_old, rate="12", **size)
+    source = InputFile(kind=InputKind.VIDEO, num_frames=num_old, fps="12", **size)
     return take_of(num_old + more, fit=Fit.STRETCH, input=source), data
 
 
@@ -85,7 +85,7 @@ def test_a_continuation_survives_a_restart_and_damage_to_the_files_of_its_video(
 def test_a_file_that_cannot_be_read_any_more_fails_its_take_with_the_reason(ray_cluster, tmp_path, name, data):
     take, _ = continued()
     if name == PICTURE:
-        take = take_of(17, input=replace(take.input, kind=InputKind.IMAGE, num_frames=1, rate=""))
+        take = take_of(17, input=replace(take.input, kind=InputKind.IMAGE, num_frames=1, fps=""))
     with running(tmp_path, *BASE) as (engine, takes):
         take = engine.submit(take) if data is None else submitted(engine, takes, take, data)
         code, message = finished(takes, take).error
