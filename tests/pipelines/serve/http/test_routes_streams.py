@@ -43,11 +43,11 @@ def whole(kit, video_id):
     return b"".join(kit.takes.store.get(path) for path in paths)
 
 
-def pieces(client, path, **options):
-    """The pieces of a stream, each with its time of arrival."""
+def pieces(client, path, seen=lambda: None, **options):
+    """All that a stream gives. `seen` is called when each piece arrives."""
     with client.stream("GET", path, **options) as answer:
         assert answer.status_code == 200, answer.read()
-        return [(piece, time.monotonic()) for piece in answer.iter_raw() if piece]
+        return b"".join((piece, seen())[0] for piece in answer.iter_raw() if piece)
 
 
 def read_events(client, video_id, last_id=None, stop=None):
@@ -72,18 +72,20 @@ def read_events(client, video_id, last_id=None, stop=None):
 
 
 def test_a_stream_begins_before_the_video_is_done_and_all_who_join_get_the_same_bytes(kit, client):
-    video_id = post(client)
+    video_id, states = post(client, num_frames=160), []
     with ThreadPoolExecutor(3) as pool:
-        early = pool.submit(pieces, client, f"/v1/videos/{video_id}/stream")
+        early = pool.submit(
+            pieces, client, f"/v1/videos/{video_id}/stream", lambda: states.append(kit.takes.get(video_id).status)
+        )
         wait_for(lambda: len(kit.takes.get(video_id).fragments) >= 2, 30)
         late = pool.submit(pieces, client, f"/v1/videos/{video_id}/stream")
         early, late = early.result(), late.result()
     kit.wait(client, video_id)
     expected = whole(kit, video_id)
     after = client.get(f"/v1/videos/{video_id}/stream")
-    assert b"".join(piece for piece, _ in early) == b"".join(piece for piece, _ in late) == after.content == expected
-    assert early[0][1] < early[-1][1] - 0.1, "the first fragment came with the last one"
-    assert len(list(decode(io.BytesIO(expected)))) == 80
+    assert early == late == after.content == expected
+    assert states[0] == "in_progress", "the first fragment came with the last one"
+    assert len(list(decode(io.BytesIO(expected)))) == 160
     assert after.headers["content-length"] == str(len(expected))
 
 
@@ -100,7 +102,7 @@ def test_a_finished_stream_supports_ranges(kit, client):
 def test_a_client_that_has_some_fragments_gets_the_rest(kit, client):
     video_id = post(client)
     path = f"/v1/videos/{video_id}/stream"
-    live = b"".join(piece for piece, _ in pieces(client, path, params={"from_fragment": 2}))
+    live = pieces(client, path, params={"from_fragment": 2})
     kit.wait(client, video_id)
     sizes = kit.takes.get(video_id).fragments
     assert live == whole(kit, video_id)[sum(sizes[:2]) :] == client.get(path, params={"from_fragment": 2}).content
@@ -138,7 +140,7 @@ def test_previews_run_ahead_and_are_fragments_of_one_file(kit, client):
     assert [kind for _, kind, _ in seen].index("preview") < len(seen) - 1
     first = client.get(f"/v1/videos/{video_id}/previews/0")
     assert first.content[4:8] == b"ftyp"
-    live = b"".join(piece for piece, _ in pieces(client, f"/v1/videos/{video_id}/preview"))
+    live = pieces(client, f"/v1/videos/{video_id}/preview")
     kit.wait(client, video_id)
     assert client.get(f"/v1/videos/{video_id}/preview").content == live
     assert live.startswith(first.content) and len(list(decode(io.BytesIO(live)))) == 80
@@ -188,7 +190,7 @@ def test_a_video_that_ended_meanwhile_has_its_final_event(kit, client):
 def test_silence_is_broken_by_comments(kit, client, monkeypatch):
     monkeypatch.setattr("longtake.pipelines.serve.http.live_feed.HEARTBEAT_S", 0.01)
     video_id = post(client, num_frames=24)
-    text = b"".join(piece for piece, _ in pieces(client, f"/v1/videos/{video_id}/events")).decode()
+    text = pieces(client, f"/v1/videos/{video_id}/events").decode()
     assert ": still here\n\n" in text and text.count("event: completed") == 1
 
 
