@@ -119,7 +119,7 @@ class ClipFrames:
 
     @property
     def clip(self) -> Clip:
-        """What was collected, after the last frame."""
+        """The end of the video and its anchor; complete after the last frame."""
         assert self._frames is not None and self._anchor is not None, "`extension_of` refuses a video without them"
         return Clip(self._span, self._frames, self._anchor)
 

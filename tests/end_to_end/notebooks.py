@@ -1,6 +1,7 @@
 """Executes the notebooks in an empty folder. `make notebooks` keeps the outputs.
 
-A saved notebook depends on its sources and outputs alone: no execution times, no names of local kernels.
+A saved notebook depends on its sources and outputs alone: no execution times, no names of local kernels, no place of
+the folder.
 """
 
 import os
@@ -42,6 +43,9 @@ def execute(path: Path, folder: Path, cell_timeout_s: float = 600) -> nbformat.N
     notebook.metadata = nbformat.from_dict(METADATA)
     for cell in notebook.cells:
         cell.metadata = nbformat.from_dict({})
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":
+                output.text = output.text.replace(f"{folder}/", "")
     return notebook
 
 

@@ -1,6 +1,7 @@
 """The shipped weights: they load, are small, and give the requested video, the same one every time."""
 
 import numpy as np
+import pytest
 import torch
 
 from longtake.models.stages.bundle import load_bundle
@@ -20,12 +21,13 @@ def test_the_bundle_is_small_and_has_every_part():
     assert {"unet", "cam", "apm", "image_encoder", "vae", "refiner"} <= set(load_bundle(BUNDLES / "tiny").parts)
 
 
-def test_a_command_gives_exactly_the_frames_asked_for_and_the_same_bytes_twice(tmp_path):
+@pytest.mark.parametrize("num_frames", [1, 25])
+def test_a_command_gives_exactly_the_frames_asked_for_and_the_same_bytes_twice(tmp_path, num_frames):
     files = [tmp_path / name for name in ("one.mp4", "two.mp4")]
     for file in files:
-        assert main(["generate", PROMPT, "--num-frames", "25", "--out", str(file), *FEW_STEPS]) == 0
+        assert main(["generate", PROMPT, "--num-frames", str(num_frames), "--out", str(file), *FEW_STEPS]) == 0
     assert files[0].read_bytes() == files[1].read_bytes()
-    assert len(list(decode(files[0]))) == 25
+    assert len(list(decode(files[0]))) == num_frames
 
 
 def test_the_threads_of_the_process_do_not_enter_those_of_the_configuration_do_the_work(threads):

@@ -77,7 +77,7 @@ class Shape:
         return 0 if self.extension is None else self.extension.num_own_chunks - 1
 
     def start(self, window: int) -> int:
-        """Where a take resumes when the windows before `window` are final.
+        """The window at which a take resumes when those before `window` are final.
 
         Among frames of a client's video it is the first window of the models, for which all is in the clip.
         """

@@ -28,7 +28,8 @@ def test_the_measure_of_contrast_is_right():
     assert contrast("rgb(119, 119, 119)", "rgb(255, 255, 255)") == pytest.approx(4.48, abs=0.01)
 
 
-@pytest.mark.parametrize(("size", "light"), [("desktop", "light"), ("phone", "dark")])
+@pytest.mark.parametrize("light", ["light", "dark"])
+@pytest.mark.parametrize("size", ["desktop", "phone"])
 def test_texts_can_be_read_and_controls_have_names(open_page, kit, light, size):
     page = open_page(kit.url, color_scheme=light, **(PHONE if size == "phone" else {}))
     page.tab.wait_for_selector("#served:not(:empty)")
